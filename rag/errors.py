@@ -1,0 +1,77 @@
+"""The errors a user can meet: each says what was wrong, where, and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class RagError(Exception):
+    """Base of every error raised on purpose.
+
+    Args:
+        what: One sentence that says what was wrong.
+        where: File and line, path of the node, or port.
+        fix: How to mend it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+        super().__init__(what, where, fix)
+        self.what = what
+        self.where = where
+        self.fix = fix
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}\n  fix: {self.fix}" if self.fix else head
+
+
+class ConfigError(RagError):
+    """A configuration file, option or resource specification is wrong."""
+
+    exit_code = 2
+
+
+class InputError(RagError):
+    """The values given to a flow do not fit its inputs."""
+
+    exit_code = 2
+
+
+class BuildError(RagError):
+    """A flow does not fit together; `problems` holds everything found, not the first only."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[RagError]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        super().__init__(f"{count} problem{'s' if count != 1 else ''} in the flow")
+
+    def __str__(self) -> str:
+        return "\n".join([self.what, *(f"- {problem}" for problem in self.problems)])
+
+
+class LoadError(RagError):
+    """A document could not be read; the message is the reason shown in the ingest table."""
+
+    exit_code = 3
+
+
+class IndexStateError(RagError):
+    """An index is missing, damaged, locked by another writer, or made by another embedder."""
+
+    exit_code = 4
+
+
+class ModelError(RagError):
+    """A model could not be found, read or reached."""
+
+    exit_code = 5
+
+
+class StepError(RagError):
+    """A step failed while a flow ran; `__cause__` is what the operator raised."""
+
+    exit_code = 6
