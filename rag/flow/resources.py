@@ -56,6 +56,10 @@ class Resources:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def is_open(self, name: str, kind: type[Resource]) -> bool:
+        """Whether `get` returns at once."""
+        return (name, kind) in self._open or isinstance(self.specs.get(name), kind)
+
     def get(self, name: str, kind: type[R]) -> R:
         """The resource called `name`, opened if it was not.
 

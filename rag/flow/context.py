@@ -1,0 +1,36 @@
+"""What an operator may ask of the run it works in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rag.flow.events import Token, Warned
+
+if TYPE_CHECKING:
+    from rag.flow.run import Run
+
+
+class Context:
+    """Handed to an operator whose `run` has a keyword-only parameter of this type."""
+
+    __slots__ = ("_run", "node")
+
+    def __init__(self, run: Run, node: str) -> None:
+        self._run = run
+        self.node = node
+        """The path of the step in its flow."""
+
+    @property
+    def listening(self) -> bool:
+        """Whether anybody reads the events: a generator that nobody watches need not stream."""
+        return self._run.emit is not None
+
+    def token(self, text: str) -> None:
+        """Pass on a piece of text that is ready; safe from any thread."""
+        if self._run.emit is not None:
+            self._run.emit(Token(self.node, text))
+
+    def warn(self, message: str) -> None:
+        """Say that something was cut or guessed; the run goes on. Safe from any thread."""
+        if self._run.emit is not None:
+            self._run.emit(Warned(self.node, message))

@@ -1,0 +1,77 @@
+"""What a run tells while it goes on. `node` is the path of the node in its flow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted:
+    """A step begins."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFinished:
+    """A step ended well; `writes` are the channels it wrote."""
+
+    node: str
+    writes: Mapping[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailed:
+    """A step raised; the run ends unless something catches it."""
+
+    node: str
+    error: Exception
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BranchSkipped:
+    """A route did not take this branch."""
+
+    node: str
+    branch: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoopTurn:
+    """A loop begins its turn number `turn`, counted from 1."""
+
+    node: str
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of text that a step produces on its way to its result."""
+
+    node: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A step went on, but somebody should know (a context that was cut, say)."""
+
+    node: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The run ended well; always the last event."""
+
+    result: dict[str, Any]
+    seconds: float
+
+
+Event = (
+    NodeStarted | NodeFinished | NodeFailed | BranchSkipped | LoopTurn | Token | Warned | Done
+)

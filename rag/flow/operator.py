@@ -1,0 +1,218 @@
+"""Operators: the bricks. A class with a `run` method, or a decorated function."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from rag.errors import ConfigError
+from rag.flow.context import Context
+from rag.flow.node import Node
+from rag.flow.resources import Resource
+from rag.flow.types import show
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A channel that an operator reads or writes, or a resource that it takes."""
+
+    name: str
+    type: Any
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What an operator's `run` method takes and gives, read off its annotations."""
+
+    reads: tuple[Port, ...]
+    writes: tuple[Port, ...]
+    resources: tuple[Port, ...]
+    config: tuple[str, ...]
+    context: str | None
+    is_async: bool
+
+
+class Operator(Node, BaseModel):
+    """A brick: reads named channels, writes named channels.
+
+    Subclasses declare their configuration as pydantic fields, `writes`, and a method `run`:
+    its positional parameters are the channels read (with a default: optional), its
+    keyword-only ones the resources it shares (annotated with a `Resource`) or the run's
+    `Context`; what it returns goes to the channel named by `writes` (a tuple of them takes
+    a tuple). `run` may be `async`; a synchronous one that waits or computes for long says
+    `blocking = True` and gets a worker thread.
+
+    The fields below say how an operator stands at its place of use; they have the same names
+    in pipeline files.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    writes: ClassVar[str | tuple[str, ...]] = ()
+    blocking: ClassVar[bool] = False
+    use: ClassVar[str] = ""
+    """The name in pipeline files; made from the class's name where it is not given."""
+
+    name: str | None = Field(default=None, description="the step's own name in paths and events")
+    inputs: dict[str, str] = Field(
+        default_factory=dict, description="parameter: the channel it reads instead"
+    )
+    outputs: dict[str, str] = Field(
+        default_factory=dict, description="written channel: the name it gets instead"
+    )
+
+    run: ClassVar[Callable[..., Any]]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "use" not in cls.__dict__:
+            cls.use = snake_case(cls.__name__)
+
+    @property
+    def label(self) -> str:
+        """The step's name in paths: its own where it has one."""
+        return self.name or self.use
+
+    @classmethod
+    def signature(cls) -> Signature:
+        """What `run` reads, writes and takes.
+
+        Raises:
+            ConfigError: `run` is missing, or an annotation is.
+        """
+        return _signature(cls)
+
+
+PLACEMENT = frozenset(Operator.model_fields)
+"""The fields that every operator has: where it stands, not what it does."""
+
+
+def operator(
+    *, writes: str | tuple[str, ...], blocking: bool = False, use: str | None = None
+) -> Callable[[Callable[..., Any]], type[Operator]]:
+    """Make an operator of a function.
+
+    Positional parameters are channels; keyword-only ones are resources, the run's context,
+    or, with any other annotation, configuration. The result is a class: `f()` is a step.
+
+    Args:
+        writes: The channel, or channels, that get what the function returns.
+        blocking: The function waits or computes for long: it gets a worker thread.
+        use: The name in pipeline files; the function's name if not given.
+    """
+
+    def decorate(function: Callable[..., Any]) -> type[Operator]:
+        hints = _hints(function, function.__name__)
+        fields: dict[str, Any] = {}
+        for parameter in inspect.signature(function).parameters.values():
+            if _is_config(parameter, hints):
+                default = ... if parameter.default is parameter.empty else parameter.default
+                fields[parameter.name] = (hints.get(parameter.name, Any), default)
+        made = create_model(
+            function.__name__, __base__=Operator, __module__=function.__module__, **fields
+        )
+        made.__doc__ = function.__doc__
+        made.writes, made.blocking, made.use = writes, blocking, use or function.__name__
+        made.run = staticmethod(function)
+        return made
+
+    return decorate
+
+
+def snake_case(name: str) -> str:
+    """`MultiQuery` to `multi_query`, `BM25` to `bm25`, `RRF` to `rrf`."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return spaced.lower()
+
+
+def _is_config(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
+    hint = _without_none(hints.get(parameter.name, Any))
+    return (
+        parameter.kind is parameter.KEYWORD_ONLY
+        and not _is_class(hint, Resource)
+        and not _is_class(hint, Context)
+    )
+
+
+@lru_cache(maxsize=None)
+def _signature(cls: type[Operator]) -> Signature:
+    run = getattr(cls, "run", None)
+    if run is None:
+        raise ConfigError(f"operator {cls.__name__} has no method run")
+    hints = _hints(run, f"{cls.__name__}.run")
+    reads: list[Port] = []
+    resources: list[Port] = []
+    config: list[str] = []
+    context = None
+    decorated = isinstance(inspect.getattr_static(cls, "run"), staticmethod)
+    parameters = list(inspect.signature(run).parameters.values())
+    if not decorated:
+        parameters = parameters[1:]
+    for parameter in parameters:
+        hint = hints.get(parameter.name, Any)
+        required = parameter.default is parameter.empty
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            reads.append(Port(parameter.name, hint, required))
+        elif _is_class(_without_none(hint), Resource):
+            resources.append(Port(parameter.name, _without_none(hint), required))
+        elif _is_class(hint, Context):
+            context = parameter.name
+        elif decorated:
+            config.append(parameter.name)
+        else:
+            raise ConfigError(
+                f"{cls.__name__}.run takes {parameter.name!r} by keyword: {show(hint)} is neither "
+                "a Resource nor the Context",
+                fix="make it a field of the class, or a positional parameter to read a channel",
+            )
+    return Signature(
+        tuple(reads),
+        _written(cls, hints.get("return", Any)),
+        tuple(resources),
+        tuple(config),
+        context,
+        inspect.iscoroutinefunction(run),
+    )
+
+
+def _written(cls: type[Operator], returned: Any) -> tuple[Port, ...]:
+    if isinstance(cls.writes, str):
+        return (Port(cls.writes, returned),)
+    if returned is Any:
+        return tuple(Port(name, Any) for name in cls.writes)
+    types = get_args(returned) if get_origin(returned) is tuple else ()
+    if len(types) != len(cls.writes):
+        raise ConfigError(
+            f"operator {cls.__name__} writes {len(cls.writes)} channels, its run is not "
+            "annotated to return a tuple of as many",
+            fix=f"annotate it: -> tuple[{', '.join('...' for _ in cls.writes)}]",
+        )
+    return tuple(Port(name, kind) for name, kind in zip(cls.writes, types, strict=True))
+
+
+def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise ConfigError(
+            f"the annotations of {name} cannot be resolved: {error}",
+            fix="import the annotated types at module level, not under TYPE_CHECKING",
+        ) from error
+
+
+def _without_none(hint: Any) -> Any:
+    args = [arg for arg in get_args(hint) if arg is not type(None)]
+    return args[0] if type(None) in get_args(hint) and len(args) == 1 else hint
+
+
+def _is_class(hint: Any, base: type) -> bool:
+    return isinstance(hint, type) and issubclass(hint, base)

@@ -1,0 +1,103 @@
+"""Operators by the names that pipeline files use.
+
+An installed package offers operators by an entry point in the group `rag.operators`: an
+operator class, or a catalogue (a mapping from name to `module:Class`), which costs no import
+until a name is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from rag.errors import ConfigError
+from rag.flow.operator import Operator
+
+GROUP = "rag.operators"
+
+
+class Registry(Mapping[str, type[Operator]]):
+    """Name to operator: those given, then those of installed packages.
+
+    Args:
+        extra: Operators known to this registry only.
+        allow_import: Packages from which `module:Class` may be named as well.
+    """
+
+    def __init__(
+        self,
+        extra: Mapping[str, type[Operator]] | None = None,
+        allow_import: tuple[str, ...] = (),
+    ) -> None:
+        self._extra = dict(extra or {})
+        self._allowed = allow_import
+
+    def __getitem__(self, name: str) -> type[Operator]:
+        """The operator called `name`.
+
+        Raises:
+            ConfigError: There is none, or it may not be imported.
+        """
+        if name in self._extra:
+            return self._extra[name]
+        if ":" in name:
+            return self._dotted(name)
+        if name not in installed():
+            near = difflib.get_close_matches(name, list(self), n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            fix = f"{hint}`rag operators` lists them"
+            raise ConfigError(f"there is no operator {name!r}", fix=fix)
+        return _operator(installed()[name], name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self._extra, *installed()}))
+
+    def __len__(self) -> int:
+        return len({*self._extra, *installed()})
+
+    def name_of(self, kind: type[Operator]) -> str:
+        """The name that a pipeline file uses for `kind`."""
+        known = self._extra.get(kind.use)
+        if known is None and kind.use in installed():
+            known = self[kind.use]
+        return kind.use if known is kind else f"{kind.__module__}:{kind.__qualname__}"
+
+    def _dotted(self, name: str) -> type[Operator]:
+        package = name.split(":")[0].split(".")[0]
+        if package not in self._allowed:
+            raise ConfigError(
+                f"{name!r} would import the package {package!r}, which is not allowed",
+                fix=f"allow it: --allow-import {package}",
+            )
+        return _operator(name, name)
+
+
+@lru_cache(maxsize=1)
+def installed() -> Mapping[str, str | EntryPoint]:
+    """The operators that installed packages offer: name to where the class is."""
+    found: dict[str, str | EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        if entry.attr == "CATALOGUE":
+            found.update(entry.load())
+        else:
+            found[entry.name] = entry
+    return found
+
+
+def _operator(where: str | EntryPoint, name: str) -> type[Operator]:
+    try:
+        loaded: Any = where.load() if isinstance(where, EntryPoint) else _import(where)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"the operator {name!r} cannot be imported: {error}") from error
+    if not (isinstance(loaded, type) and issubclass(loaded, Operator)):
+        raise ConfigError(f"{name!r} is {loaded!r}, which is not an operator")
+    return loaded
+
+
+def _import(where: str) -> Any:
+    module, _, attribute = where.partition(":")
+    return getattr(importlib.import_module(module), attribute)
