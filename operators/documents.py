@@ -1,0 +1,38 @@
+"""What operators share about documents: their scores, and which two are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from langchain_core.documents import Document
+
+
+def scored(document: Document, score: float, by: str) -> Document:
+    """A copy of the document with a new score; the scores of earlier operators are kept.
+
+    Args:
+        document: Not changed.
+        score: Goes to `metadata["score"]`, and to `metadata["scores"][by]`.
+        by: The operator that gave the score.
+    """
+    scores = {**document.metadata.get("scores", {}), by: score}
+    metadata = {**document.metadata, "score": score, "scores": scores}
+    return Document(page_content=document.page_content, metadata=metadata, id=document.id)
+
+
+def identity(document: Document) -> str:
+    """What makes two documents the same: the id, or the text where there is none."""
+    return document.id or document.page_content
+
+
+def unique(documents: Iterable[Document]) -> dict[str, Document]:
+    """Identity to document, first seen first; the scores of all its copies are put together."""
+    found: dict[str, Document] = {}
+    for document in documents:
+        key = identity(document)
+        if key in found:
+            scores = {**document.metadata.get("scores", {}), **found[key].metadata.get("scores", {})}
+            found[key].metadata["scores"] = scores
+        else:
+            found[key] = document.model_copy(update={"metadata": dict(document.metadata)})
+    return found

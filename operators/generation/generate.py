@@ -1,0 +1,70 @@
+"""Generation: the answer to the question, from the documents."""
+
+from __future__ import annotations
+
+from langchain_core.documents import Document
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from rag.flow import Context, Operator
+from rag.index.loading.text import embedding_text
+from rag.llm import LLM, Generation, Prompt, Sampling
+from rag.operators.post_retrieval.pack import pack
+
+SYSTEM = (
+    "You answer questions from the given sources only. Answer in one or two short sentences, "
+    "with the names and numbers as the sources give them. If the sources do not say, answer: "
+    "The sources do not say."
+)
+NOTHING_FOUND = "The sources do not say: nothing was found for this question."
+MARGIN = 64
+"""Tokens kept free for the chat template and the sources' numbers."""
+
+
+class Generate(Operator):
+    """Answers the query from the documents, which the prompt numbers from 1.
+
+    Tokens are passed on as they come. Without documents it says so and asks no model. Documents
+    that do not fit the model's window are left out, with a warning.
+    Reads `query` and `documents`; writes `answer`.
+    """
+
+    writes = "answer"
+
+    system: str = Field(default=SYSTEM, description="what the model is told to do")
+    max_tokens: PositiveInt = Field(default=128, description="the answer's length at most")
+    temperature: NonNegativeFloat = Field(default=0.0, description="0: the likeliest token")
+    seed: int | None = Field(default=None, description="makes sampling repeatable")
+    stop: tuple[str, ...] = Field(default=(), description="texts that end the answer")
+
+    async def run(
+        self, query: str, documents: list[Document], *, llm: LLM, context: Context
+    ) -> str:
+        """Write the answer."""
+        if not documents:
+            context.token(NOTHING_FOUND)
+            return NOTHING_FOUND
+        prompt = Prompt(question=query, system=self.system, chunks=self._chunks(query, documents, llm, context))
+        sampling = Sampling(
+            max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed, stop=self.stop
+        )
+        answer = ""
+        async for piece in llm.stream(prompt, sampling):
+            if isinstance(piece, Generation):
+                answer = piece.text
+            else:
+                context.token(piece)
+        return answer.strip()
+
+    def _chunks(
+        self, query: str, documents: list[Document], llm: LLM, context: Context
+    ) -> tuple[str, ...]:
+        overhead = llm.count(self.system) + llm.count(query) + self.max_tokens + MARGIN
+        room = llm.window - overhead - 8 * len(documents)
+        texts = [d.model_copy(update={"page_content": embedding_text(d)}) for d in documents]
+        kept = pack(texts, max(room, 1), llm.count, llm.clip)
+        if len(kept) < len(documents):
+            context.warn(
+                f"{len(documents) - len(kept)} of {len(documents)} documents do not fit the "
+                f"model's window of {llm.window} tokens"
+            )
+        return tuple(document.page_content for document in kept)

@@ -1,0 +1,1 @@
+"""Operators that cut and enrich documents before they are indexed."""

@@ -1,0 +1,1 @@
+"""Operators that route, schedule and fuse."""

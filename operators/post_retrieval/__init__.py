@@ -1,0 +1,1 @@
+"""Operators that order, choose and pack what was found."""

@@ -1,0 +1,1 @@
+"""Operators that find documents for a query."""

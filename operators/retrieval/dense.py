@@ -1,0 +1,38 @@
+"""Dense retrieval: the documents whose embeddings are nearest to the query's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.documents import Document
+from pydantic import Field, PositiveInt
+
+from rag.flow import Operator
+from rag.index import Index
+from rag.llm import Embedder
+from rag.operators.documents import scored
+
+
+class Dense(Operator):
+    """Finds the chunks whose embeddings have the highest cosine with the query's.
+
+    Reads `query`; writes `documents`, best first, `metadata["score"]` the cosine.
+    """
+
+    writes = "documents"
+    blocking = True
+
+    k: PositiveInt = Field(default=10, description="how many documents at most")
+    where: dict[str, Any] | None = Field(
+        default=None, description="metadata that they must have, such as {path: {$in: [a.md]}}"
+    )
+
+    def run(self, query: str, *, index: Index, embedder: Embedder) -> list[Document]:
+        """Search.
+
+        Raises:
+            IndexStateError: The index was made with another embedder.
+        """
+        vector = embedder.embed_query(query)
+        found = index.dense(vector, self.k, where=self.where, embedder=embedder.id)
+        return [scored(document, document.metadata["score"], self.use) for document in found]

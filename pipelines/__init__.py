@@ -1,0 +1,22 @@
+"""Ready-made flows, one YAML file each."""
+
+from pathlib import Path
+
+from rag.errors import ConfigError
+
+
+def path(name: str) -> Path:
+    """The file of the ready-made flow called `name`.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    found = Path(__file__).parent / f"{name}.yaml"
+    if not found.is_file():
+        raise ConfigError(f"there is no ready-made flow {name!r}", fix=f"there are: {', '.join(names())}")
+    return found
+
+
+def names() -> list[str]:
+    """The names of the ready-made flows."""
+    return sorted(file.stem for file in Path(__file__).parent.glob("*.yaml"))

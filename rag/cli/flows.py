@@ -1,0 +1,204 @@
+"""`rag run`, `check`, `show`, `operators`: pipelines themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rag.cli.config import AllowImport, Json, Param, load, pairs
+
+File = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[FILE]",
+        help="Pipeline file, or name of a ready-made one. Default: ./rag.yaml, else `hybrid`.",
+        show_default=False,
+    ),
+]
+
+
+def run(
+    file: File = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", "-i", help="NAME=VALUE, for each input.")
+    ] = None,
+    params: Param = None,
+    allow: AllowImport = None,
+    as_json: Json = False,
+) -> None:
+    """Run a pipeline over inputs and print its outputs."""
+    from rag.cli.output import print_json
+
+    with load(file, params, allow) as flow:
+        given = pairs(inputs or [], "--input")
+        result = flow.invoke(**{name: _value(name, text, flow.inputs) for name, text in given.items()})
+    if as_json:
+        print_json(result)
+        return
+    for name, value in result.items():
+        if isinstance(value, str | int | float | bool | None):
+            typer.echo(f"{name}: {value}")
+        else:
+            typer.echo(f"{name}: ({len(value)} items)" if hasattr(value, "__len__") else f"{name}: {value!r}")
+
+
+def _value(name: str, text: str, inputs: dict[str, Any]) -> Any:
+    """The text of an input in the type that the flow declares."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from rag.errors import InputError
+    from rag.flow.types import show
+
+    kind = inputs.get(name, Any)
+    if kind in (str, Any):
+        return text
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    try:
+        return adapter.validate_json(text)
+    except ValidationError:
+        try:
+            return adapter.validate_python(text)
+        except ValidationError as error:
+            what = f"{name}={text!r} is not {show(kind)}"
+            raise InputError(what, where="--input", fix="write lists and mappings as JSON") from error
+
+
+def check(
+    file: File = None, params: Param = None, allow: AllowImport = None, as_json: Json = False
+) -> None:
+    """Check that a pipeline fits together, without running it."""
+    flow = load(file, params, allow)
+    from rag.flow.types import show
+
+    inputs = {name: show(kind) for name, kind in flow.inputs.items()}
+    outputs = {name: show(kind) for name, kind in flow.output_types.items()}
+    if as_json:
+        from rag.cli.output import print_json
+
+        print_json({"name": flow.name, "inputs": inputs, "outputs": outputs})
+        return
+    typer.echo(f"{flow.name or file or 'the pipeline'} fits together")
+    typer.echo("  inputs:  " + ", ".join(f"{name} ({kind})" for name, kind in inputs.items()))
+    typer.echo("  outputs: " + ", ".join(f"{name} ({kind})" for name, kind in outputs.items()))
+
+
+def show(
+    file: File = None,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", help="Write an SVG picture to this file instead.")
+    ] = None,
+    params: Param = None,
+    allow: AllowImport = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a pipeline, as Mermaid text or as an SVG picture."""
+    flow = load(file, params, allow)
+    if svg is not None:
+        from rag.flow.svg import svg as draw
+        from rag.flow.yaml import write_atomically
+
+        write_atomically(svg, draw(flow))
+        shown = {"svg": str(svg)}
+    else:
+        from rag.flow.mermaid import mermaid
+
+        shown = {"mermaid": mermaid(flow)}
+    if as_json:
+        from rag.cli.output import print_json
+
+        print_json(shown)
+    else:
+        typer.echo(shown.get("mermaid") or f"wrote {svg}", nl=svg is not None)
+
+
+def operators(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Describe this one.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the operators, or describe one: what it reads, writes and can be told."""
+    from rag.cli.output import print_json
+    from rag.flow.registry import Registry
+
+    registry = Registry()
+    described = [_describe(key, registry[key]) for key in ([name] if name else registry)]
+    if as_json:
+        print_json(described[0] if name else described)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not name:
+        table = Table("operator", "reads", "writes", "what it does", box=None, pad_edge=False)
+        for one in described:
+            reads = ", ".join(_optional(port) for port in one["reads"])
+            writes = ", ".join(port["name"] for port in one["writes"])
+            table.add_row(one["name"], reads, writes, one["summary"])
+        console.print(table)
+        return
+    one = described[0]
+    console.print(f"[bold]{one['name']}[/bold]  {one['where']}", highlight=False)
+    console.print(one["description"], markup=False, highlight=False)
+    for title in ("reads", "writes", "resources", "fields"):
+        if one[title]:
+            table = Table(title, "type", "", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+            for port in one[title]:
+                table.add_row(_optional(port), port["type"], port.get("description", ""))
+            console.print()
+            console.print(table)
+
+
+def _optional(port: dict[str, Any]) -> str:
+    return str(port["name"]) if port.get("required", True) else f"{port['name']}?"
+
+
+def _describe(name: str, kind: Any) -> dict[str, Any]:
+    import inspect
+
+    from rag.flow.operator import PLACEMENT
+    from rag.flow.types import show
+
+    signature = kind.signature()
+    description = inspect.getdoc(kind) or ""
+    ports = {
+        title: [{"name": p.name, "type": show(p.type), "required": p.required} for p in found]
+        for title, found in (
+            ("reads", signature.reads), ("writes", signature.writes), ("resources", signature.resources)
+        )
+    }  # fmt: skip
+    fields = [
+        {
+            "name": field_name,
+            "type": show(field.annotation),
+            "required": field.is_required(),
+            "default": None if field.is_required() else field.get_default(call_default_factory=True),
+            "description": " ".join(
+                filter(
+                    None,
+                    [
+                        field.description,
+                        None if field.is_required() else f"(default {_short(field.get_default(call_default_factory=True))})",
+                    ],
+                )
+            ),
+        }
+        for field_name, field in kind.model_fields.items()
+        if field_name not in PLACEMENT
+    ]
+    return {
+        "name": name,
+        "where": f"{kind.__module__}:{kind.__qualname__}",
+        "summary": description.split("\n")[0],
+        "description": description,
+        **ports,
+        "fields": fields,
+    }
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,69 @@
+"""The command's entry: its commands, and how errors leave.
+
+Exit codes: 0 done; 1 an error of ours (please report it); 2 wrong usage, configuration, flow or
+input; 3 done, but some files were skipped; 4 the index; 5 a model; 6 a step failed; 130 stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from rag.cli import ask, evaluate, flows, index, ingest, init
+
+EPILOG = (
+    "Exit codes: 0 done, 1 internal error, 2 wrong usage or configuration, 3 done but files were "
+    "skipped, 4 the index, 5 a model, 6 a step failed, 130 stopped."
+)
+
+app = typer.Typer(
+    name="rag",
+    help="Build and ask retrieval-augmented generation pipelines.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Build and ask retrieval-augmented generation pipelines."""
+    if debug:
+        os.environ["RAG_DEBUG"] = "1"
+
+
+app.command("init")(init.init)
+app.command("ingest")(ingest.ingest)
+app.command("ask")(ask.ask)
+app.command("run")(flows.run)
+app.command("check")(flows.check)
+app.command("show")(flows.show)
+app.command("operators")(flows.operators)
+app.add_typer(index.app, name="index")
+app.add_typer(evaluate.app, name="eval")
+
+
+def main() -> None:
+    """Run the command and turn our errors into one message and an exit code."""
+    # Progress bars and advice of the model libraries would stand between the user's lines.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        from rag.errors import RagError
+
+        if os.environ.get("RAG_DEBUG") or not isinstance(error, RagError):
+            raise
+        from rag.cli.output import fail
+
+        sys.exit(fail(error, as_json="--json" in sys.argv))

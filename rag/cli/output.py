@@ -1,0 +1,46 @@
+"""How the commands print: for people with rich, for scripts as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rag.errors import BuildError, RagError
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on standard output."""
+    sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False, indent=2) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """What JSON knows, of what it does not: documents, models, dataclasses, paths."""
+    if hasattr(value, "page_content"):
+        return {"id": value.id, "text": value.page_content, "metadata": value.metadata}
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return str(value) if isinstance(value, Path) else repr(value)
+
+
+def fail(error: RagError, *, as_json: bool) -> int:
+    """Print the error and return the exit code."""
+    if as_json:
+        problems = error.problems if isinstance(error, BuildError) else (error,)
+        found = [{"what": e.what, "where": e.where, "fix": e.fix} for e in problems]
+        print_json({"error": {"kind": type(error).__name__, "problems": found}})
+        return error.exit_code
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(Text("error: ", style="bold red") + Text(str(error)))
+    return error.exit_code

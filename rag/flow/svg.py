@@ -1,0 +1,155 @@
+"""A flow as an SVG picture, laid out here: structured flows need no graph solver.
+
+A sequence is a column, parallel and route are rows of columns, map and loop are frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from html import escape
+
+from rag.flow.constructs import Loop, Map, Parallel, Route, Sequence, SubFlow
+from rag.flow.flow import Flow
+from rag.flow.mermaid import title
+from rag.flow.node import Node
+from rag.flow.operator import Operator
+
+BOX_HEIGHT, GAP, PAD, LETTER = 34, 26, 14, 7.3
+_STYLE = (
+    "text{font:13px system-ui,sans-serif;fill:#1d2733;text-anchor:middle}"
+    ".box{fill:#eef4fb;stroke:#4a7ab0}.end{fill:#e8f5ec;stroke:#4f9168}"
+    ".frame{fill:none;stroke:#9aa7b5;stroke-dasharray:5 4}.small{font-size:11px;fill:#55626f}"
+    ".arrow{stroke:#6b7885;fill:none;marker-end:url(#head)}"
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A laid-out part: entered at the top middle, left at the bottom middle."""
+
+    width: float
+    height: float
+    draw: Callable[[float, float], list[str]]
+    """Takes the left and the top; gives SVG elements."""
+
+
+def svg(flow: Flow) -> str:
+    """The flow as a complete SVG document."""
+    start = _box(", ".join(flow.inputs) or "start", "end")
+    finish = _box(", ".join(flow.outputs) if flow.outputs else "end", "end")
+    whole = _column([start, *_parts(flow.node), finish])
+    width, height = whole.width + 2 * PAD, whole.height + 2 * PAD
+    head = (
+        '<marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        'orient="auto"><path d="M0 0L8 4L0 8z" fill="#6b7885"/></marker>'
+    )
+    label = escape(flow.name or "flow", quote=True)
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+            f'width="{width:.0f}" height="{height:.0f}" role="img" aria-label="{label}">',
+            f"<style>{_STYLE}</style><defs>{head}</defs>",
+            f'<rect width="{width:.0f}" height="{height:.0f}" fill="white"/>',
+            *whole.draw(PAD, PAD),
+            "</svg>\n",
+        ]
+    )
+
+
+def _parts(node: Node) -> list[Block]:
+    return [_block(child) for child in (node.nodes if isinstance(node, Sequence) else (node,))]
+
+
+def _block(node: Node) -> Block:
+    match node:
+        case Operator():
+            return _box(title(node))
+        case Sequence():
+            return _column(_parts(node)) if node.nodes else _box("go on")
+        case Parallel():
+            row = _row((name, _block(branch)) for name, branch in node.branches.items())
+            return _column([row, _box(title(node.join))]) if node.join else row
+        case Map():
+            body = _frame(_block(node.body), f"for each {node.as_} in {node.over}")
+            return _column([body, _box(title(node.join))]) if node.join else body
+        case Route():
+            cases = dict(node.cases)
+            if node.default is not None:
+                cases["default"] = node.default
+            choice = _box(f"{node.by}?") if isinstance(node.by, str) else _block(node.by)
+            return _column([choice, _row((name, _block(case)) for name, case in cases.items())])
+        case Loop():
+            until = f" until {node.until}" if node.until else ""
+            return _frame(_block(node.body), f"at most {node.max_turns} turns{until}")
+        case SubFlow():
+            return _frame(_block(node.flow.node), node.name or node.flow.name or "flow")
+    raise TypeError(f"{type(node).__name__} is no construct")
+
+
+def _text(x: float, y: float, text: str, kind: str = "") -> str:
+    shown = f' class="{kind}"' if kind else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}"{shown}>{escape(text)}</text>'
+
+
+def _arrow(x1: float, y1: float, x2: float, y2: float) -> str:
+    bend = (y1 + y2) / 2
+    return f'<path class="arrow" d="M{x1:.1f} {y1:.1f}C{x1:.1f} {bend:.1f} {x2:.1f} {bend:.1f} {x2:.1f} {y2:.1f}"/>'
+
+
+def _box(text: str, kind: str = "box") -> Block:
+    width = len(text) * LETTER + 2 * PAD
+
+    def draw(left: float, top: float) -> list[str]:
+        rect = f'<rect class="{kind}" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{BOX_HEIGHT}" rx="7"/>'
+        return [rect, _text(left + width / 2, top + BOX_HEIGHT / 2 + 4.5, text)]
+
+    return Block(width, BOX_HEIGHT, draw)
+
+
+def _column(blocks: list[Block]) -> Block:
+    width = max(block.width for block in blocks)
+    height = sum(block.height for block in blocks) + GAP * (len(blocks) - 1)
+
+    def draw(left: float, top: float) -> list[str]:
+        middle, out = left + width / 2, []
+        for number, block in enumerate(blocks):
+            if number:
+                out.append(_arrow(middle, top - GAP, middle, top - 1))
+            out += block.draw(middle - block.width / 2, top)
+            top += block.height + GAP
+        return out
+
+    return Block(width, height, draw)
+
+
+def _row(branches: Iterable[tuple[str, Block]]) -> Block:
+    named = list(branches)
+    widths = [max(block.width, len(name) * LETTER) for name, block in named]
+    width = sum(widths) + GAP * (len(named) - 1)
+    tallest = max(block.height for _, block in named)
+    height = tallest + 2 * GAP + 14
+
+    def draw(left: float, top: float) -> list[str]:
+        middle, out = left + width / 2, []
+        for (name, block), room in zip(named, widths, strict=True):
+            x, y = left + room / 2, top + GAP + 14
+            out += [_arrow(middle, top, x, y - 15), _text(x, y - 3, name, "small")]
+            out += block.draw(x - block.width / 2, y)
+            out.append(_arrow(x, y + block.height, middle, top + height))
+            left += room + GAP
+        return out
+
+    return Block(width, height, draw)
+
+
+def _frame(body: Block, text: str) -> Block:
+    width = max(body.width, len(text) * LETTER) + 2 * PAD
+    height = body.height + 2 * PAD + 18
+
+    def draw(left: float, top: float) -> list[str]:
+        rect = f'<rect class="frame" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" rx="9"/>'
+        inner = body.draw(left + (width - body.width) / 2, top + PAD + 18)
+        return [rect, _text(left + width / 2, top + 17, text, "small"), *inner]
+
+    return Block(width, height, draw)

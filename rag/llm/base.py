@@ -1,0 +1,201 @@
+"""What operators know of models. Importing this loads none of the model libraries."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from rag.errors import ConfigError
+from rag.flow.resources import Resource
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt in parts, so that an engine may reuse what it knows of a part.
+
+    The chunks stand between the system text and the question; nothing in them may depend on
+    their order.
+    """
+
+    question: str
+    system: str = ""
+    chunks: tuple[str, ...] = ()
+    history: tuple[tuple[Literal["user", "assistant"], str], ...] = ()
+    """Earlier turns, older first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen. Temperature 0 takes the likeliest; `seed` makes others repeatable."""
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A finished answer: its whole text, tokens counted, and why it ended."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish: Literal["stop", "length"]
+
+
+DEFAULT_LLM = "smollm2-135m-instruct"
+DEFAULT_EMBEDDER = "all-minilm-l6-v2"
+
+
+class LLM(Resource):
+    """A language model that writes answers."""
+
+    default: ClassVar[Any] = DEFAULT_LLM
+
+    id: str
+    window: int
+    """Tokens that prompt and answer may have together."""
+
+    @abstractmethod
+    def count(self, text: str) -> int:
+        """Tokens of a text, special tokens left out."""
+
+    @abstractmethod
+    def clip(self, text: str, tokens: int) -> str:
+        """The longest beginning of the text of at most `tokens` tokens."""
+
+    @abstractmethod
+    def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+        """The answer, piece by piece, and last the `Generation`. Closing it stops the model.
+
+        Raises:
+            ModelError: The prompt does not fit the window, or the model cannot be reached.
+        """
+
+    async def generate(self, prompt: Prompt, sampling: Sampling | None = None) -> Generation:
+        """The whole answer at once; raises as `stream` does."""
+        found: Generation | None = None
+        async for piece in self.stream(prompt, sampling or Sampling()):
+            if isinstance(piece, Generation):
+                found = piece
+        if found is None:
+            raise RuntimeError(f"{self.id} ended its stream without a result")
+        return found
+
+    @classmethod
+    def load(cls, spec: Any, *, base: Path) -> LLM:
+        """Open a model.
+
+        Args:
+            spec: A hub id, a local folder, a GGUF file or the name of an installed package; or a
+                mapping with `model` and settings of the local engine; or `use` with the class
+                of a LangChain chat model and its arguments; or such a chat model itself.
+            base: Where relative paths start from.
+
+        Raises:
+            ModelError: There is no such model.
+            ConfigError: The specification is wrong.
+        """
+        from rag.llm.langchain import LangChainLLM, make
+        from rag.llm.local import LocalLLM
+
+        if isinstance(spec, str):
+            return LocalLLM.open(spec, base)
+        if isinstance(spec, Mapping) and "use" in spec:
+            return LangChainLLM(make(spec, "BaseChatModel"))
+        if isinstance(spec, Mapping):
+            return LocalLLM.open(**settings(spec, ("model", "dtype", "window", "threads")), base=base)
+        if hasattr(spec, "astream"):
+            return LangChainLLM(spec)
+        raise ConfigError(f"{spec!r} is no language model", where="resources.llm")
+
+
+class Embedder(Resource):
+    """A model that maps texts to vectors of unit length."""
+
+    default: ClassVar[Any] = DEFAULT_EMBEDDER
+
+    id: str
+    """Tells this embedder from any other, wherever it is installed."""
+    dim: int
+    window: int
+    """Tokens of a text that are looked at."""
+
+    @abstractmethod
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """The texts' vectors: float32 [texts, dim], unit length."""
+
+    @abstractmethod
+    def embed_query(self, text: str) -> np.ndarray:
+        """A query's vector: float32 [dim], unit length."""
+
+    @abstractmethod
+    def token_vectors(self, texts: Sequence[str], *, query: bool = False) -> list[np.ndarray]:
+        """For each text the vectors of its tokens: float32 [tokens, dim], unit length.
+
+        Raises:
+            ModelError: The model gives none.
+        """
+
+    @abstractmethod
+    def count(self, text: str) -> int:
+        """Tokens of a text, special tokens left out."""
+
+    @classmethod
+    def load(cls, spec: Any, *, base: Path) -> Embedder:
+        """Open an embedder: specified as for `LLM.load`, LangChain `Embeddings` included."""
+        from rag.llm.embed import LocalEmbedder
+        from rag.llm.langchain import LangChainEmbedder, make
+
+        if isinstance(spec, str):
+            return LocalEmbedder.open(spec, base)
+        if isinstance(spec, Mapping) and "use" in spec:
+            return LangChainEmbedder(make(spec, "Embeddings"))
+        if isinstance(spec, Mapping):
+            return LocalEmbedder.open(**settings(spec, ("model", "batch_size")), base=base)
+        if hasattr(spec, "embed_documents"):
+            return LangChainEmbedder(spec)
+        raise ConfigError(f"{spec!r} is no embedder", where="resources.embedder")
+
+
+class CrossEncoder(Resource):
+    """A model that scores a query and a document together."""
+
+    @abstractmethod
+    def score(self, query: str, texts: Sequence[str]) -> list[float]:
+        """How well each text answers the query; higher is better."""
+
+    @classmethod
+    def load(cls, spec: Any, *, base: Path) -> CrossEncoder:
+        """Open a cross-encoder: a hub id, a local folder or an installed package."""
+        from rag.llm.embed import LocalCrossEncoder
+
+        if isinstance(spec, str):
+            return LocalCrossEncoder.open(spec, base)
+        raise ConfigError(f"{spec!r} is no cross-encoder", where="resources.reranker")
+
+
+def settings(spec: Mapping[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
+    """The specification as keyword arguments.
+
+    Raises:
+        ConfigError: A key is unknown, or `model` is missing.
+    """
+    import difflib
+
+    for wrong in spec.keys() - set(known):
+        near = difflib.get_close_matches(wrong, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        fix = f"{hint}known: {', '.join(known)}; or `use` with a LangChain class"
+        raise ConfigError(f"unknown key {wrong!r} in a model's specification", fix=fix)
+    if "model" not in spec:
+        raise ConfigError("a model's specification names no model", fix="add model: NAME")
+    return dict(spec)

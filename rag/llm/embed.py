@@ -1,0 +1,149 @@
+"""Embedding and cross-encoding by sentence-transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rag.errors import ModelError
+from rag.llm.base import CrossEncoder, Embedder
+from rag.llm.models import ModelFiles, find_model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class LocalEmbedder(Embedder):
+    """A sentence-transformers model.
+
+    Args:
+        model: The open `SentenceTransformer`.
+        id: What tells it from others.
+        batch_size: Texts that go through the model together.
+    """
+
+    def __init__(self, model: Any, id: str, batch_size: int = 32) -> None:  # noqa: A002
+        self.id = id
+        self._model = model
+        self._batch = batch_size
+        # Tokenizers and modules keep state while they work.
+        self._lock = threading.Lock()
+        self.dim = int(model.get_embedding_dimension())
+        self.window = int(model.max_seq_length)
+
+    @classmethod
+    def open(cls, model: str, base: Path, batch_size: int = 32) -> Self:
+        """Load the model; raises ModelError if there is none."""
+        files = find_model(model, base)
+        opened = load_module("SentenceTransformer", files)
+        return cls(opened, f"{files.name}@{_digest(files, opened)}", batch_size)
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """See `Embedder.embed`."""
+        return self._encode("encode_document", list(texts))
+
+    def embed_query(self, text: str) -> np.ndarray:
+        """See `Embedder.embed_query`."""
+        vector: np.ndarray = self._encode("encode_query", [text])[0]
+        return vector
+
+    def _encode(self, method: str, texts: list[str]) -> np.ndarray:
+        import numpy as np
+
+        if not texts:
+            return np.zeros((0, self.dim), dtype=np.float32)
+        with self._lock:
+            vectors: np.ndarray = getattr(self._model, method)(
+                texts, batch_size=self._batch, normalize_embeddings=True, show_progress_bar=False
+            )
+        return np.asarray(vectors, dtype=np.float32)
+
+    def token_vectors(self, texts: Sequence[str], *, query: bool = False) -> list[np.ndarray]:
+        """See `Embedder.token_vectors`."""
+        encode = self._model.encode_query if query else self._model.encode_document
+        with self._lock:
+            rows = encode(
+                list(texts), batch_size=self._batch, output_value=None, show_progress_bar=False
+            )
+            special = set(self._model.tokenizer.all_special_ids)
+        return [_tokens(row, special) for row in rows]
+
+    def count(self, text: str) -> int:
+        """See `Embedder.count`."""
+        with self._lock:
+            return len(self._model.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
+
+
+def _tokens(row: dict[str, Any], special: set[int]) -> np.ndarray:
+    """The unit vectors of a text's own tokens."""
+    import numpy as np
+
+    ids = row["input_ids"].cpu().numpy()
+    own = row["attention_mask"].cpu().numpy().astype(bool) & ~np.isin(ids, list(special))
+    vectors = row["token_embeddings"].cpu().float().numpy()[own]
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: np.ndarray = (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
+    return unit
+
+
+class LocalCrossEncoder(CrossEncoder):
+    """A sentence-transformers cross-encoder.
+
+    Args:
+        model: The open `CrossEncoder` of sentence-transformers.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, model: str, base: Path) -> Self:
+        """Load the model; raises ModelError if there is none."""
+        return cls(load_module("CrossEncoder", find_model(model, base)))
+
+    def score(self, query: str, texts: Sequence[str]) -> list[float]:
+        """See `CrossEncoder.score`."""
+        if not texts:
+            return []
+        pairs = [(query, text) for text in texts]
+        with self._lock:
+            scores = self._model.predict(pairs, show_progress_bar=False)
+        return [float(score) for score in scores]
+
+
+def load_module(kind: str, files: ModelFiles) -> Any:
+    """Open a model of sentence-transformers, its errors told as ours."""
+    import sentence_transformers
+
+    if files.gguf is not None:
+        fix = "name a sentence-transformers model, such as all-minilm-l6-v2"
+        raise ModelError("a GGUF file holds no embedder", where=str(files.gguf), fix=fix)
+    try:
+        return getattr(sentence_transformers, kind)(files.place)
+    except Exception as error:  # the libraries below raise of every kind
+        raise unreadable(files, error) from error
+
+
+def unreadable(files: ModelFiles, error: Exception) -> ModelError:
+    """The error for a model that was found, or not, but cannot be opened."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if files.local:
+        return ModelError(f"the model cannot be read: {first}", where=files.place, fix="fetch it again")
+    return ModelError(
+        f"no model {files.name!r} is on this machine and the hub gave none: {first}",
+        fix="name a local folder, a GGUF file or an installed package; or connect to the hub",
+    )
+
+
+def _digest(files: ModelFiles, model: Any) -> str:
+    """Eight hexadecimal digits that change with the weights: sizes and a sample of values."""
+    digest = hashlib.sha256()
+    for name, weight in model.state_dict().items():
+        flat = weight.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 64)].float().cpu().numpy()
+        digest.update(name.encode() + str(tuple(weight.shape)).encode() + sample.tobytes())
+    return digest.hexdigest()[:8]

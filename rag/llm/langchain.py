@@ -1,0 +1,167 @@
+"""LangChain's chat models and embeddings in the place of the local ones."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from rag.errors import ConfigError, ModelError
+from rag.llm.base import LLM, Embedder, Generation, Prompt, Sampling
+from rag.llm.prompting import messages
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TRUSTED = "langchain_"
+"""Pipeline files may import classes from LangChain's own packages, and from no others."""
+CHARACTERS_PER_TOKEN = 4
+
+
+def make(spec: Mapping[str, Any], base: Literal["BaseChatModel", "Embeddings"]) -> Any:
+    """The object that `{use: package.Class, ...arguments}` describes.
+
+    Raises:
+        ConfigError: The class may not be imported, does not exist, is not a `base`, or does not
+            take the arguments.
+    """
+    dotted = str(spec["use"])
+    module, _, name = dotted.replace(":", ".").rpartition(".")
+    if not module.startswith(TRUSTED):
+        raise ConfigError(
+            f"{dotted!r} is not in a package of LangChain", where="use",
+            fix="pipeline files import models from langchain_* packages; pass others open, in Python",
+        )  # fmt: skip
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.language_models import BaseChatModel
+
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        package = module.split(".")[0].replace("_", "-")
+        raise ConfigError(
+            f"{dotted!r} cannot be imported: {error}", where="use", fix=f"pip install {package}"
+        ) from error
+    wanted = BaseChatModel if base == "BaseChatModel" else Embeddings
+    if not (isinstance(kind, type) and issubclass(kind, wanted)):
+        raise ConfigError(f"{dotted!r} is not a {base}", where="use", fix=f"name a class that is")
+    arguments = {key: value for key, value in spec.items() if key != "use"}
+    try:
+        return kind(**arguments)
+    except Exception as error:  # each package has its own
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(f"{dotted} does not take these arguments: {reason}", where="use") from error
+
+
+class LangChainLLM(LLM):
+    """A LangChain chat model.
+
+    Args:
+        model: Any `BaseChatModel`.
+        window: Tokens for prompt and answer, where the model's profile does not tell.
+    """
+
+    def __init__(self, model: Any, window: int = 8192) -> None:
+        self._model = model
+        profile = getattr(model, "profile", None) or {}
+        self.id = str(getattr(model, "model_name", None) or getattr(model, "model", type(model).__name__))
+        self.window = int(profile.get("max_input_tokens", window))
+
+    def count(self, text: str) -> int:
+        """An estimate: asking would cost a request, or a tokenizer that is not the model's."""
+        return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+    def clip(self, text: str, tokens: int) -> str:
+        """See `LLM.clip`; as rough as `count`."""
+        return text[: tokens * CHARACTERS_PER_TOKEN]
+
+    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+        """See `LLM.stream`; settings that a model does not know are left out."""
+        said, used = "", {}
+        options: dict[str, Any] = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature}
+        if sampling.seed is not None:
+            options["seed"] = sampling.seed
+        if sampling.stop:
+            options["stop"] = list(sampling.stop)
+        known = set(type(self._model).model_fields)
+        options = {k: v for k, v in options.items() if k == "stop" or k in known}
+        finish = "stop"
+        try:
+            async for chunk in self._model.astream(messages(prompt), **options):
+                text = str(chunk.text)
+                used = chunk.usage_metadata or used
+                finish = chunk.response_metadata.get("finish_reason") or finish
+                if text:
+                    said += text
+                    yield text
+        except ModelError:
+            raise
+        except Exception as error:  # each provider's client has its own
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise ModelError(
+                f"the model {self.id!r} gave no answer: {reason}", where="resources.llm",
+                fix="check its address, key and network",
+            ) from error  # fmt: skip
+        yield Generation(
+            said,
+            int(used.get("input_tokens", 0)) or sum(self.count(t) for _, t in messages(prompt)),
+            int(used.get("output_tokens", 0)) or self.count(said),
+            "length" if finish == "length" else "stop",
+        )
+
+
+class LangChainEmbedder(Embedder):
+    """LangChain embeddings; their vectors are brought to unit length.
+
+    Args:
+        model: Any `Embeddings`.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        name = getattr(model, "model", None) or getattr(model, "model_name", None)
+        self.id = f"{type(model).__name__}:{name}" if name else type(model).__name__
+        self.window = 8192
+        self.dim = int(self.embed_query("dimension").shape[0])
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """See `Embedder.embed`; raises ModelError when the service cannot be reached."""
+        import numpy as np
+
+        if not texts:
+            return np.zeros((0, self.dim), dtype=np.float32)
+        return _unit(self._ask("embed_documents", list(texts)))
+
+    def embed_query(self, text: str) -> np.ndarray:
+        """See `Embedder.embed_query`."""
+        vector: np.ndarray = _unit([self._ask("embed_query", text)])[0]
+        return vector
+
+    def _ask(self, method: str, given: Any) -> Any:
+        try:
+            return getattr(self._model, method)(given)
+        except Exception as error:  # each provider's client has its own
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise ModelError(
+                f"the embedder {self.id!r} gave no vectors: {reason}", where="resources.embedder",
+                fix="check its address, key and network",
+            ) from error  # fmt: skip
+
+    def token_vectors(self, texts: Sequence[str], *, query: bool = False) -> list[np.ndarray]:
+        """See `Embedder.token_vectors`; LangChain's interface has none."""
+        raise ModelError(
+            f"the embedder {self.id!r} gives no token vectors, which `rerank` needs",
+            fix="use cross_rerank with a cross-encoder, or leave the step out",
+        )
+
+    def count(self, text: str) -> int:
+        """An estimate: the interface does not tell."""
+        return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+
+def _unit(vectors: Any) -> np.ndarray:
+    import numpy as np
+
+    array = np.asarray(vectors, dtype=np.float32)
+    unit: np.ndarray = array / np.maximum(np.linalg.norm(array, axis=-1, keepdims=True), 1e-12)
+    return unit

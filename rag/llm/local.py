@@ -1,0 +1,303 @@
+"""The local engine: a causal language model by transformers, streamed token by token."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rag.errors import ConfigError, ModelError
+from rag.llm.base import LLM, Generation, Prompt, Sampling
+from rag.llm.embed import unreadable
+from rag.llm.gguf import converted
+from rag.llm.models import find_model
+from rag.llm.prompting import messages
+
+if TYPE_CHECKING:
+    import torch
+
+_CUT = "\x00"
+
+
+class LocalLLM(LLM):
+    """A transformers model on this machine.
+
+    One request at a time goes through the model; others wait their turn.
+
+    Args:
+        id: The model's name.
+        model: A causal language model of transformers.
+        tokenizer: Its tokenizer, with a chat template.
+        window: Tokens that prompt and answer may have together.
+    """
+
+    def __init__(self, id: str, model: Any, tokenizer: Any, window: int) -> None:  # noqa: A002
+        self.id = id
+        self.window = window
+        self._model = model
+        self._tokenizer = tokenizer
+        self._lock = threading.Lock()
+        ends = model.generation_config.eos_token_id
+        self._ends = set(ends) if isinstance(ends, list) else {ends}
+        self._ends.add(tokenizer.eos_token_id)
+
+    @classmethod
+    def open(
+        cls,
+        model: str,
+        base: Path,
+        dtype: str = "auto",
+        window: int | None = None,
+        threads: int | None = None,
+    ) -> Self:
+        """Load a model.
+
+        Args:
+            model: As `find_model` takes it.
+            base: Where relative paths start from.
+            dtype: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 where the processor
+                computes in it.
+            window: Tokens for prompt and answer; default: what the model was made for.
+            threads: Processor threads for torch; default: torch's choice.
+
+        Raises:
+            ModelError: There is no such model, or it cannot be read.
+        """
+        files = find_model(model, base)
+        folder = str(converted(files.gguf)) if files.gguf else files.place
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        if threads:
+            torch.set_num_threads(threads)
+        device = _device()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=_dtype(dtype, device))
+        except Exception as error:  # the libraries below raise of every kind
+            raise unreadable(files, error) from error
+        if not tokenizer.chat_template:
+            raise ModelError(
+                f"the model {files.name!r} has no chat template", fix="name an instruction-tuned model"
+            )
+        made_for = int(getattr(loaded.config, "max_position_embeddings", 4096))
+        return cls(files.name, loaded.to(device).eval(), tokenizer, min(window or made_for, made_for))
+
+    def count(self, text: str) -> int:
+        """See `LLM.count`."""
+        return len(self._encode(text))
+
+    def clip(self, text: str, tokens: int) -> str:
+        """See `LLM.clip`."""
+        ids = self._encode(text)
+        return text if len(ids) <= tokens else str(self._tokenizer.decode(ids[:tokens]))
+
+    def _encode(self, text: str) -> list[int]:
+        # Text is never read as a special token: a document cannot end the turn it stands in.
+        found: list[int] = self._tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )["input_ids"]
+        return found
+
+    def tokens(self, prompt: Prompt) -> list[int]:
+        """The prompt's token ids in the model's chat template."""
+        parts = messages(prompt)
+        # Each text's place is marked, so that the template's own special tokens are read as such
+        # and those that a text only spells out are not.
+        marked = [{"role": role, "content": f"{_CUT}{n}{_CUT}"} for n, (role, _) in enumerate(parts)]
+        rendered = self._tokenizer.apply_chat_template(
+            marked, tokenize=False, add_generation_prompt=True
+        )
+        ids: list[int] = []
+        for number, piece in enumerate(rendered.split(_CUT)):
+            if number % 2:
+                ids += self._encode(parts[int(piece)][1])
+            elif piece:
+                ids += self._tokenizer(piece, add_special_tokens=False)["input_ids"]
+        return ids
+
+    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+        """See `LLM.stream`. The model works in a thread; closing the stream stops it."""
+        ids = self.tokens(prompt)
+        if len(ids) + 1 > self.window:
+            raise ModelError(
+                f"the prompt has {len(ids)} tokens, the window of {self.id!r} is {self.window}",
+                fix="pack fewer documents, or use a model with a larger window",
+            )
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[str | Generation | BaseException] = asyncio.Queue()
+        stop = threading.Event()
+
+        def put(piece: str | Generation | BaseException) -> None:
+            if not stop.is_set():  # the loop may be gone when the reader is
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        def work() -> None:
+            try:
+                with self._lock:
+                    for piece in self._generate(ids, sampling, stop.is_set):
+                        put(piece)
+            except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+                put(error)
+
+        thread = threading.Thread(target=work, name="rag-llm", daemon=True)
+        thread.start()
+        try:
+            while True:
+                piece = await pieces.get()
+                if isinstance(piece, BaseException):
+                    raise piece
+                yield piece
+                if isinstance(piece, Generation):
+                    return
+        finally:
+            stop.set()
+
+    def _generate(
+        self, ids: list[int], sampling: Sampling, stopped: Callable[[], bool]
+    ) -> Iterator[str | Generation]:
+        import torch
+
+        limit = min(sampling.max_tokens, self.window - len(ids))
+        text = _Text(self._tokenizer, sampling.stop)
+        finish = "length"
+        with torch.inference_mode():
+            for token in self._next_tokens(ids, sampling, limit):
+                if stopped():
+                    return
+                if token in self._ends:
+                    finish = "stop"
+                    break
+                piece, ended = text.add(token)
+                if piece:
+                    yield piece
+                if ended:
+                    finish = "stop"
+                    break
+        rest = text.rest()
+        if rest:
+            yield rest
+        yield Generation(text.said, len(ids), text.tokens, "stop" if finish == "stop" else "length")
+
+    def _next_tokens(self, ids: list[int], sampling: Sampling, limit: int) -> Iterator[int]:
+        import torch
+        from transformers import DynamicCache
+
+        device = self._model.device
+        chooser = torch.Generator(device=device)
+        if sampling.seed is not None:
+            chooser.manual_seed(sampling.seed)
+        else:
+            chooser.seed()
+        cache = DynamicCache(config=self._model.config)
+        given = torch.tensor([ids], device=device)
+        for _ in range(limit):
+            logits = self._model(given, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+            token = choose(logits[0, -1], sampling, chooser)
+            yield token
+            given = torch.tensor([[token]], device=device)
+
+
+class _Text:
+    """Turns tokens into text as they come; holds back what may yet become a stop string."""
+
+    def __init__(self, tokenizer: Any, stop: tuple[str, ...]) -> None:
+        self._tokenizer = tokenizer
+        self._stop = tuple(s for s in stop if s)
+        self._ids: list[int] = []
+        self._start = 0
+        """Tokens before it are decoded for good."""
+        self._pending = ""
+        self.said = ""
+
+    @property
+    def tokens(self) -> int:
+        return len(self._ids)
+
+    def add(self, token: int) -> tuple[str, bool]:
+        """Take a token; returns the text that is certain now, and whether a stop string came."""
+        self._ids.append(token)
+        new = self._fresh(final=False)
+        self._pending += new
+        for stop in self._stop:
+            at = self._pending.find(stop)
+            if at >= 0:
+                piece, self._pending = self._pending[:at], ""
+                self._start = len(self._ids)
+                self.said += piece
+                return piece, True
+        held = max((_overlap(self._pending, stop) for stop in self._stop), default=0)
+        piece = self._pending[: len(self._pending) - held]
+        self._pending = self._pending[len(piece) :]
+        self.said += piece
+        return piece, False
+
+    def rest(self) -> str:
+        """What was held back, at the end."""
+        piece = self._pending + self._fresh(final=True)
+        self._pending = ""
+        self.said += piece
+        return piece
+
+    def _fresh(self, *, final: bool) -> str:
+        # Decoding with the tokens before gives the right spaces; an unfinished character waits.
+        context = self._ids[max(0, self._start - 8) : self._start]
+        before = self._tokenizer.decode(context)
+        after = self._tokenizer.decode(context + self._ids[self._start :])
+        if after.endswith("\ufffd") and not final:
+            return ""
+        self._start = len(self._ids)
+        return str(after[len(before) :])
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` may be the beginning of `stop`."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0
+
+
+def choose(logits: torch.Tensor, sampling: Sampling, chooser: torch.Generator) -> int:
+    """The next token: the likeliest at temperature 0, else drawn from the nucleus.
+
+    Args:
+        logits: [vocabulary].
+        sampling: Temperature and `top_p` (Holtzman et al. 2020, arXiv 1904.09751).
+        chooser: Where chance comes from.
+    """
+    import torch
+
+    if sampling.temperature <= 0:
+        return int(logits.argmax())
+    shares = torch.softmax(logits.float() / sampling.temperature, dim=-1)
+    if sampling.top_p < 1:
+        ordered, order = shares.sort(descending=True)
+        beyond = ordered.cumsum(0) - ordered >= sampling.top_p
+        shares = shares.index_fill(0, order[beyond], 0.0)
+    return int(torch.multinomial(shares, 1, generator=chooser))
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _dtype(name: str, device: str) -> Any:
+    import torch
+
+    if name != "auto":
+        found = getattr(torch, name, None)
+        if not isinstance(found, torch.dtype):
+            fix = "known: auto, float32, bfloat16, float16"
+            raise ConfigError(f"{name!r} is no number format", where="resources.llm.dtype", fix=fix)
+        return found
+    if device == "cpu":
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16
