@@ -6,7 +6,7 @@ from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from rag.flow import Context, Operator
-from rag.index.loading.text import embedding_text
+from rag.index.splitting import embedding_text
 from rag.llm import LLM, Generation, Prompt, Sampling
 from rag.operators.post_retrieval.pack import pack
 

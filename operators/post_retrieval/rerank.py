@@ -9,7 +9,7 @@ from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
 
 from rag.flow import Operator
-from rag.index.loading.text import embedding_text
+from rag.index.splitting import embedding_text
 from rag.llm import CrossEncoder, Embedder
 from rag.operators.documents import scored, unique
 

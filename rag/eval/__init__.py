@@ -1,0 +1,1 @@
+"""Measuring pipelines over data sets in BEIR's format."""

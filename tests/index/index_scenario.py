@@ -1,0 +1,94 @@
+"""A seeded series of writes; run as a program, it can be killed at any call of rag.index.
+
+    python index_scenario.py FOLDER [CALLS]
+
+resumes the series in FOLDER, kills itself at the given number of calls, and prints the number of
+calls made when it comes to the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from langchain_core.documents import Document
+
+from rag.index import Index, SourceUpdate, WriteReport
+
+DIM = 16
+STEPS = 14
+WORDS = "anchor bridge canal dredge estuary ferry gauge harbour inlet jetty keel lock".split()
+
+
+def embed(text: str) -> np.ndarray:
+    """A unit vector of the text alone, float32 [DIM]."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    vector = np.random.default_rng(seed).standard_normal(DIM)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def vectors_of(texts: list[str]) -> np.ndarray:
+    return np.array([embed(text) for text in texts], dtype=np.float32).reshape(-1, DIM)
+
+
+def writer(folder: Path) -> Index:
+    return Index.writer(folder, embedder="hash", dim=DIM)
+
+
+def update(index: Index, uri: str, chunks: list[Document], digest: str = "") -> SourceUpdate:
+    new = [chunks[at].page_content for at in index.missing(uri, chunks)]
+    return SourceUpdate(uri, digest, 0, 0, chunks, vectors_of(new))
+
+
+def put(index: Index, uri: str, *texts: str, **metadata: Any) -> WriteReport:
+    chunks = [Document(page_content=text, metadata=dict(metadata)) for text in texts]
+    return index.write([update(index, uri, chunks)])
+
+
+def step(index: Index, number: int) -> None:
+    """One commit of the series; the source "progress" says which was the last."""
+    draw = random.Random(number)
+    updates = [update(index, "progress", [], str(number))]
+    for uri in draw.sample([f"doc{n}" for n in range(6)], 3):
+        texts = [" ".join(draw.choices(WORDS, k=4)) for _ in range(draw.randint(0, 12))]
+        chunks = [Document(page_content=text, metadata={"step": number}) for text in texts]
+        updates.append(update(index, uri, chunks))
+    index.write(updates)
+
+
+def resume(folder: Path) -> None:
+    index = writer(folder)
+    progress = index.source("progress")
+    for number in range(int(progress.digest) + 1 if progress else 0, STEPS):
+        step(index, number)
+        if number % 5 == 4:
+            index.compact()
+    index.close()
+
+
+def kill_at(calls: int) -> list[int]:
+    """Count the calls that rag.index makes from now on, and die at one of them."""
+    made = [0]
+
+    def count(frame: FrameType, event: str, _: Any) -> None:
+        if event in ("call", "c_call") and "rag.index" in frame.f_globals.get("__name__", ""):
+            made[0] += 1
+            if made[0] == calls:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(count)
+    return made
+
+
+if __name__ == "__main__":
+    made = kill_at(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    resume(Path(sys.argv[1]))
+    sys.setprofile(None)
+    print(made[0])
