@@ -139,7 +139,7 @@ def _classes(kind: Any) -> tuple[type, ...] | None:
     if get_origin(kind) is Literal:
         return tuple({type(value) for value in get_args(kind)})
     found = get_origin(kind) or kind
-    if not isinstance(found, type) or getattr(found, "_is_protocol", False):
+    if found is Any or not isinstance(found, type) or getattr(found, "_is_protocol", False):
         return None
     if typing.is_typeddict(found):
         return (Mapping,)

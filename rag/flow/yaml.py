@@ -357,8 +357,12 @@ def _plain(value: Any) -> Any:
 # Writing
 
 
-def dump(flow: Flow) -> str:
+def dump(flow: Flow, registry: Registry | None = None) -> str:
     """The flow as YAML; `load_flow` of it gives an equal flow.
+
+    Args:
+        flow: What to write.
+        registry: The names of its operators; default: those of installed packages.
 
     Raises:
         ConfigError: A resource was given open, or a type has no name in pipeline files.
@@ -369,7 +373,7 @@ def dump(flow: Flow) -> str:
     yaml.width, yaml.indent = 100, None
     yaml.map_indent, yaml.sequence_indent, yaml.sequence_dash_offset = 2, 4, 2
     out = io.StringIO()
-    yaml.dump(_document(flow, Registry()), out)
+    yaml.dump(_document(flow, registry or Registry()), out)
     return out.getvalue()
 
 

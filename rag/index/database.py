@@ -1,0 +1,189 @@
+"""The SQLite file: the single truth of an index and its only commit point.
+
+WAL lets readers go on while the writer commits. `synchronous=FULL` makes each commit durable
+before the BM25 index, which follows it, is written: against the death of the process NORMAL would
+do, but after a power cut NORMAL may take back commits that BM25 has seen, and row numbers with
+them. It costs one fsync a batch.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from rag.errors import IndexStateError
+
+FILE = "index.sqlite"
+APPLICATION = 0x72616731  # "rag1" in the file's header: an index and not some other database
+FORMAT = 1
+
+SCHEMA = """
+CREATE TABLE state (
+    embedder TEXT NOT NULL, dim INTEGER NOT NULL, generation INTEGER NOT NULL,
+    seq INTEGER NOT NULL, vectors INTEGER NOT NULL,
+    last_row INTEGER NOT NULL, last_tombstone INTEGER NOT NULL);
+CREATE TABLE sources (
+    uri TEXT PRIMARY KEY, digest TEXT NOT NULL, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, chunks INTEGER NOT NULL, added_at REAL NOT NULL) WITHOUT ROWID;
+-- metadata comes before content, so that filters need not read past long texts
+CREATE TABLE chunks (
+    row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL,
+    vector INTEGER NOT NULL, metadata TEXT NOT NULL, content TEXT NOT NULL);
+CREATE INDEX chunks_source ON chunks (source);
+CREATE TABLE tombstones (
+    n INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL, vector INTEGER NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class State:
+    """What was committed last.
+
+    Attributes:
+        embedder: Id of the embedder.
+        dim: Length of a vector.
+        generation: Number of the vector file and BM25 folder in use; `compact` starts a new one.
+        seq: Number of the commit.
+        vectors: Vectors in the file, dead ones included.
+        last_row: The newest row of `chunks` ever given.
+        last_tombstone: The newest row of `tombstones` ever given.
+    """
+
+    embedder: str
+    dim: int
+    generation: int
+    seq: int
+    vectors: int
+    last_row: int
+    last_tombstone: int
+
+
+class Database:
+    """Connections to the SQLite file of one index, lent to one thread at a time.
+
+    Args:
+        folder: The index.
+        write: Whether the connections may write.
+    """
+
+    def __init__(self, folder: Path, *, write: bool) -> None:
+        self._folder = folder
+        self._write = write
+        self._idle: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection in no transaction; what is left uncommitted in the end is rolled back.
+
+        Raises:
+            IndexStateError: The file is damaged, or the disk gave an error.
+        """
+        with self._lock:
+            if self._closed:
+                raise IndexStateError(
+                    "the index was closed", where=str(self._folder), fix="open it again"
+                )
+            connection = self._idle.pop() if self._idle else None
+        with translated(self._folder):
+            connection = connection or self._connect()
+            try:
+                yield connection
+            finally:
+                with self._lock:
+                    if self._closed:
+                        connection.close()
+                    else:
+                        connection.rollback()
+                        self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close what is idle now; what is lent is closed when it comes back."""
+        with self._lock:
+            self._closed = True
+            for connection in self._idle:
+                connection.close()
+            self._idle.clear()
+
+    def _connect(self) -> sqlite3.Connection:
+        mode = "rwc" if self._write else "ro"
+        uri = f"file:{quote(str((self._folder / FILE).absolute()))}?mode={mode}"
+        connection = sqlite3.connect(
+            uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30
+        )
+        if self._write:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+        return connection
+
+
+def check(connection: sqlite3.Connection, folder: Path) -> bool:
+    """Whether the file holds a finished index.
+
+    Returns:
+        False if nothing was ever committed to it.
+
+    Raises:
+        IndexStateError: It is another program's, or of a later format.
+    """
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application == APPLICATION and version > FORMAT:
+        raise IndexStateError(
+            f"the index has format {version}; this version of rag reads up to {FORMAT}",
+            where=str(folder),
+            fix="upgrade modular-rag, or ingest into another folder",
+        )
+    if application == APPLICATION:
+        return True
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise IndexStateError(
+            f"{FILE} belongs to another program",
+            where=str(folder),
+            fix="choose another folder for the index",
+        )
+    return False
+
+
+def create(connection: sqlite3.Connection, embedder: str, dim: int) -> None:
+    """Make the tables of an empty index, in one commit."""
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {SCHEMA}"
+        f"PRAGMA application_id={APPLICATION}; PRAGMA user_version={FORMAT};"
+    )
+    connection.execute("INSERT INTO state VALUES (?, ?, 1, 0, 0, 0, 0)", (embedder, dim))
+    connection.execute("COMMIT")
+
+
+def read_state(connection: sqlite3.Connection) -> State:
+    """What the connection's transaction sees as committed."""
+    return State(*connection.execute("SELECT * FROM state").fetchone())
+
+
+@contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """Errors of SQLite and of the disk, as IndexStateError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorname", "") or ""
+        damaged = code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR"))
+        raise IndexStateError(
+            f"{FILE} is damaged: {error}" if damaged else f"{FILE} cannot be used: {error}",
+            where=str(folder),
+            fix="delete the folder and run rag ingest PATH"
+            if damaged
+            else "check the disk's free space and the folder's permissions",
+        ) from error
+    except OSError as error:
+        raise IndexStateError(
+            f"the index cannot be read or written: {error}",
+            where=str(folder),
+            fix="check the disk's free space and the folder's permissions",
+        ) from error

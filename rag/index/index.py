@@ -1,0 +1,316 @@
+"""The index: what retrievers search and the ingest fills."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from langchain_core.documents import Document
+
+from rag.errors import ConfigError, IndexStateError
+from rag.flow.resources import Resource
+from rag.index.bm25 import FEW
+from rag.index.chunks import fetch, make_plan
+from rag.index.filters import clean, compile_filter
+from rag.index.reading import Reading, open_database
+from rag.index.types import IndexStats, Source, SourceUpdate, WriteReport
+from rag.index.vectors import search, unit
+from rag.index.view import View
+from rag.index.writing import Writing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Index(Resource):
+    """Chunks, their vectors and their words, in one folder.
+
+    Made by `Index.open` for searching or `Index.writer` for changing; one process at a time may
+    write, and never keeps others from reading. A search sees the last commit at the moment it
+    starts. Any number of threads may search one index; writes of one index follow one another.
+
+    Attributes:
+        path: The folder.
+        embedder: Id of the embedder that makes its vectors.
+        dim: Length of a vector.
+    """
+
+    default = "./index"
+
+    def __init__(self, path: Path, reading: Reading, writing: Writing | None = None) -> None:
+        self.path = path
+        self._reading = reading
+        self._writing = writing
+        with reading.vectors() as (_, view):
+            self.embedder = view.state.embedder
+            self.dim = view.state.dim
+
+    @classmethod
+    def load(cls, spec: Any, *, base: Path) -> Self:
+        """Open the index that a pipeline names, for reading.
+
+        Args:
+            spec: Its folder, or a mapping with its folder as `path`.
+            base: The folder that a relative path starts from.
+
+        Raises:
+            ConfigError: The specification is neither.
+            IndexStateError: There is no index there, or it cannot be used.
+        """
+        path = spec.get("path") if isinstance(spec, Mapping) and set(spec) == {"path"} else spec
+        if not isinstance(path, str | Path):
+            raise ConfigError(
+                f"{spec!r} does not name an index",
+                where="resources",
+                fix="write a folder, for example index: ./index",
+            )
+        return cls.open(base / Path(path).expanduser())
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open an index for reading.
+
+        Raises:
+            IndexStateError: There is none, or it is unfinished, damaged or of a later format.
+        """
+        path = Path(path)
+        database = open_database(path)
+        try:
+            return cls(path, Reading(path, database, writing=False))
+        except BaseException:
+            database.close()
+            raise
+
+    @classmethod
+    def writer(cls, path: Path, *, embedder: str, dim: int, create: bool = True) -> Self:
+        """Open an index for writing, and mend what an earlier writer left unfinished.
+
+        Args:
+            path: The folder; made if missing.
+            embedder: Id of the embedder whose vectors will be written.
+            dim: Length of its vectors.
+            create: Make an empty index where there is none.
+
+        Raises:
+            IndexStateError: Another process writes to it, it was made with another embedder, the
+                folder holds something else, or it is damaged.
+        """
+        path = Path(path)
+        writing = Writing(path, embedder=embedder, dim=dim, create=create)
+        try:
+            return cls(path, writing.reading, writing)
+        except BaseException:
+            writing.close()
+            raise
+
+    def source(self, uri: str) -> Source | None:
+        """What the index knows of a source; None if it holds nothing of it."""
+        with self._reading.database.connection() as connection:
+            found = connection.execute(f"{_SOURCES} WHERE uri = ?", (clean(uri),)).fetchone()
+        return Source(*found) if found else None
+
+    def sources(self) -> Iterator[Source]:
+        """All sources, by uri."""
+        with self._reading.database.connection() as connection:
+            found = connection.execute(f"{_SOURCES} ORDER BY uri").fetchall()
+        return iter([Source(*row) for row in found])
+
+    def missing(self, uri: str, chunks: Sequence[Document]) -> list[int]:
+        """Which chunks need a vector.
+
+        Args:
+            uri: Their source.
+            chunks: All of its chunks, in order.
+
+        Returns:
+            Rising positions of the chunks that are not stored for this source with the same
+            content and embedding text (metadata key `embedding_text`).
+        """
+        with self._reading.database.connection() as connection:
+            return make_plan(connection, clean(uri), chunks).new
+
+    def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
+        """Make sources consist of the chunks given, all in one commit.
+
+        A chunk that is stored already keeps its row and vector and takes the new metadata; one
+        that is no longer given is deleted.
+
+        Raises:
+            IndexStateError: The index is open for reading only, or the disk failed; nothing was
+                changed then.
+            ValueError: An update's vectors do not fit its missing chunks.
+        """
+        return self._writer().write(updates)
+
+    def delete(self, uris: Iterable[str]) -> int:
+        """Remove sources in one commit; unknown ones are passed over.
+
+        Returns:
+            The number of chunks removed.
+        """
+        return self._writer().delete(uris)
+
+    def add(self, documents: Sequence[Document], vectors: np.ndarray) -> list[str]:
+        """Add documents that come from no file.
+
+        Their source is what their metadata names as `source`, else their id, else their content.
+        What a named source has already stays; under an id the new content replaces the old.
+        Content that its source has already only takes the new metadata.
+
+        Args:
+            documents: What to add; each is one chunk.
+            vectors: float32 [len(documents), dim].
+
+        Returns:
+            The chunk id of each document.
+
+        Raises:
+            IndexStateError: The index is open for reading only, or the disk failed.
+            ValueError: The vectors do not fit.
+        """
+        return self._writer().add(documents, vectors)
+
+    def dense(
+        self,
+        vector: np.ndarray,
+        k: int,
+        *,
+        where: Mapping[str, Any] | None = None,
+        embedder: str | None = None,
+    ) -> list[Document]:
+        """The chunks nearest to a vector by cosine.
+
+        Args:
+            vector: float32 [dim] or [1, dim].
+            k: How many.
+            where: A metadata filter, as in `rag.index.filters`.
+            embedder: Id of the embedder that made the vector, to be checked.
+
+        Returns:
+            At most k documents by falling score, equal ones in the order they were added; fewer
+            only if there are no more. Metadata carries `source` and `score`.
+
+        Raises:
+            IndexStateError: The vector is of another embedder or length, or the index is damaged.
+            InputError: The filter is wrong.
+        """
+        import numpy as np
+
+        query = np.asarray(vector, dtype=np.float32).reshape(-1)
+        if (embedder or self.embedder) != self.embedder or len(query) != self.dim:
+            raise IndexStateError(
+                f"a vector of {embedder or 'an unnamed embedder'} ({len(query)} dimensions) cannot"
+                f" search an index made with {self.embedder} ({self.dim} dimensions)",
+                where=str(self.path),
+                fix=f"use the embedder {self.embedder}, or ingest anew with the other",
+            )
+        query = unit(query[None], self.dim)[0]
+        if k < 1:
+            return []
+        with self._reading.vectors() as (connection, view):
+            rows = _filtered(connection, where)
+            allowed = view.live if rows is None else view.select(rows)
+            positions, scores = search(view.matrix, query, k, allowed)
+            return fetch(connection, view.rows[positions], scores)
+
+    def sparse(
+        self, query: str, k: int, *, where: Mapping[str, Any] | None = None
+    ) -> list[Document]:
+        """The chunks that match the words of a query best, by BM25.
+
+        Args:
+            query: Plain text; nothing in it is syntax.
+            k: How many.
+            where: A metadata filter, as in `rag.index.filters`.
+
+        Returns:
+            At most k documents by falling score, equal ones in the order they were added; fewer
+            only if no more share a word with the query. Metadata carries `source` and `score`.
+
+        Raises:
+            IndexStateError: The index is damaged.
+            InputError: The filter is wrong.
+        """
+        if k < 1:
+            return []
+        with self._reading.words() as (connection, view, bm25):
+            rows = _filtered(connection, where)
+            few = rows if rows is not None and len(rows) <= FEW else None
+            found, scores = bm25.search(query, k, _keep(view, rows), few)
+            return fetch(connection, found, scores)
+
+    def stats(self) -> IndexStats:
+        """Counts and sizes as of the last commit."""
+        with self._reading.vectors() as (connection, view):
+            sources = connection.execute("SELECT count(*) FROM sources").fetchone()[0]
+        live = int(view.live.sum())
+        return IndexStats(
+            path=self.path,
+            sources=sources,
+            chunks=live,
+            tombstones=len(view.live) - live,
+            bytes={
+                "sqlite": _size(self.path.glob("index.sqlite*")),
+                "vectors": _size(self.path.glob("vectors-*.f32")),
+                "bm25": _size(self.path.glob("bm25-*/*")),
+            },
+            embedder=self.embedder,
+            dim=self.dim,
+            vectors="flat",
+        )
+
+    def compact(self) -> None:
+        """Free the room of deleted chunks; readers go on meanwhile.
+
+        New files are written beside the old and one commit changes over, so it needs room for
+        both for a while, and a crash leaves the one or the other.
+
+        Raises:
+            IndexStateError: The index is open for reading only, or the disk failed.
+        """
+        self._writer().compact()
+
+    def close(self) -> None:
+        """Close the files; a writer lets others write."""
+        if self._writing is not None:
+            self._writing.close()
+        self._reading.database.close()
+
+    def _writer(self) -> Writing:
+        if self._writing is None:
+            raise IndexStateError(
+                "the index is open for reading", where=str(self.path), fix="use Index.writer"
+            )
+        return self._writing
+
+
+_SOURCES = "SELECT uri, digest, size, mtime_ns, chunks FROM sources"
+
+
+def _filtered(connection: sqlite3.Connection, where: Mapping[str, Any] | None) -> np.ndarray | None:
+    """Rows int64 [m] that a filter lets through; None: all."""
+    import numpy as np
+
+    if not where:
+        return None
+    condition, parameters = compile_filter(where)
+    found = connection.execute(f"SELECT row FROM chunks WHERE {condition}", parameters)  # noqa: S608 - values are bound
+    return np.array([row for (row,) in found], dtype=np.int64)
+
+
+def _keep(view: View, rows: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray]:
+    chosen = view.live if rows is None else view.select(rows)
+    return lambda found: view.contains(found, chosen)
+
+
+def _size(files: Iterable[Path]) -> int:
+    """Bytes of the files; one that a writer removes meanwhile counts nothing."""
+    total = 0
+    for file in files:
+        try:
+            total += file.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total

@@ -1,0 +1,145 @@
+"""The vectors: one append-only file of float32, searched where it lies.
+
+FAISS scans the memory-mapped file itself. Nothing is copied or built at open, several processes
+share the one page cache, and new vectors are there with the commit that names them. A scan costs
+time in proportion to the file: about 10 ms for 100,000 vectors of 384 dimensions, and exact.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag.errors import IndexStateError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# FAISS and the exact scores below round differently by no more than this.
+ROUNDING = 1e-5
+
+
+def vector_file(folder: Path, generation: int) -> Path:
+    """The file of a generation."""
+    return folder / f"vectors-{generation}.f32"
+
+
+def append(path: Path, count: int, vectors: np.ndarray) -> None:
+    """Write vectors behind the first `count` and wait until they are on the disk.
+
+    Args:
+        path: The file; made if missing and `count` is 0.
+        count: Vectors that are committed; whatever lies behind them is a lost write and goes.
+        vectors: float32 [n, dim].
+
+    Raises:
+        IndexStateError: The file is shorter than what was committed.
+    """
+    with path.open("r+b" if path.exists() else "x+b") as file:
+        _check_size(path, os.fstat(file.fileno()).st_size, count, vectors.shape[1])
+        file.truncate(count * vectors.shape[1] * 4)
+        file.seek(0, os.SEEK_END)
+        file.write(vectors.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+def map_file(path: Path, count: int, dim: int) -> np.ndarray:
+    """The committed vectors, float32 [count, dim], read only and not copied.
+
+    Raises:
+        IndexStateError: The file is missing or shorter than what was committed.
+    """
+    import numpy as np
+
+    if count == 0:
+        return np.empty((0, dim), dtype=np.float32)
+    _check_size(path, path.stat().st_size if path.exists() else 0, count, dim)
+    return np.asarray(np.memmap(path, dtype=np.float32, mode="r", shape=(count, dim)))
+
+
+def unit(vectors: np.ndarray, dim: int) -> np.ndarray:
+    """The vectors as float32 [n, dim] of length 1; a zero vector stays zero.
+
+    Raises:
+        ValueError: They have another shape, or hold values that are not finite.
+    """
+    import numpy as np
+
+    array = np.asarray(vectors, dtype=np.float32)
+    if array.size == 0:
+        array = array.reshape(0, dim)
+    if array.ndim != 2 or array.shape[1] != dim:
+        raise ValueError(f"vectors of shape {array.shape} do not fit [n, {dim}]")
+    if not np.isfinite(array).all():
+        raise ValueError("vectors hold values that are not finite")
+    norms = np.linalg.norm(array, axis=1, keepdims=True)
+    return np.ascontiguousarray(array / np.where(norms == 0, 1, norms), dtype=np.float32)
+
+
+def search(
+    matrix: np.ndarray, query: np.ndarray, k: int, allowed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest vectors by inner product.
+
+    Args:
+        matrix: float32 [n, dim], contiguous.
+        query: float32 [dim].
+        k: How many, at least 1.
+        allowed: bool [n]: the positions that may be found.
+
+    Returns:
+        Positions int64 [m] and scores float32 [m], m = min(k, positions allowed), by falling
+        score, equal scores by rising position.
+    """
+    import faiss
+    import numpy as np
+
+    count = int(allowed.sum())
+    bits = np.packbits(allowed, bitorder="little")
+    # With a few beyond k, so that rounding and equal scores at the border can be put right.
+    limit = k + 16
+    while count:
+        limit = min(limit, count)
+        distances = np.empty((1, limit), dtype=np.float32)
+        labels = np.empty((1, limit), dtype=np.int64)
+        faiss.knn_inner_product(
+            faiss.swig_ptr(query),
+            faiss.swig_ptr(matrix),
+            matrix.shape[1],
+            1,
+            len(matrix),
+            limit,
+            faiss.swig_ptr(distances),
+            faiss.swig_ptr(labels),
+            faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits)),
+        )
+        positions = labels[0]
+        # Rounding in FAISS depends on the position; these sums depend on the vector alone.
+        products = matrix[positions].astype(np.float64) * query
+        scores = products.sum(axis=1).astype(np.float32)
+        order = np.lexsort((positions, -scores))[:k]
+        if limit == count or scores[order[-1]] > distances[0, -1] + ROUNDING:
+            return positions[order], scores[order]
+        limit *= 4
+    return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make new names in the folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _check_size(path: Path, size: int, count: int, dim: int) -> None:
+    if size < count * dim * 4:
+        raise IndexStateError(
+            f"{path.name} has {size} bytes where {count * dim * 4} were committed",
+            where=str(path.parent),
+            fix="restore the folder from a copy, or delete it and run rag ingest PATH",
+        )
