@@ -56,6 +56,7 @@ class Tantivy:
         self.bm25 = BM25(bm25_folder(folder, 1), create=True)
 
     def add(self, first: int, texts: list[str]) -> None:
+        """Add texts."""
         from rag.index.database import State
 
         rows = enumerate(texts, first)
@@ -66,6 +67,7 @@ class Tantivy:
         self.bm25.catch_up(self.database, state)
 
     def search(self, query: str, k: int) -> list[int]:
+        """Find rows."""
         import numpy as np
 
         rows, _ = self.bm25.search(query, k, lambda found: np.ones(len(found), dtype=bool))
@@ -84,6 +86,7 @@ class FTS5:
         )
 
     def add(self, first: int, texts: list[str]) -> None:
+        """Add texts."""
         self.database.execute("BEGIN")
         self.database.executemany(
             "INSERT INTO texts (rowid, text) VALUES (?, ?)", enumerate(texts, first)
@@ -91,6 +94,7 @@ class FTS5:
         self.database.execute("COMMIT")
 
     def search(self, query: str, k: int) -> list[int]:
+        """Find rows."""
         from bm25s.stopwords import STOPWORDS_EN
 
         words = [word for word in re.findall(r"\w+", query.lower()) if word not in STOPWORDS_EN]
@@ -116,6 +120,7 @@ class Bm25s:
             self.index = bm25s.BM25.load(self.folder, mmap=True)
 
     def add(self, first: int, texts: list[str]) -> None:
+        """Add texts."""
         import bm25s
 
         self.first = self.first or first
@@ -126,6 +131,7 @@ class Bm25s:
         self.index.save(self.folder)
 
     def search(self, query: str, k: int) -> list[int]:
+        """Find rows."""
         import bm25s
 
         tokens = bm25s.tokenize(query, stopwords="en", show_progress=False)
@@ -175,7 +181,7 @@ def dcg(grades: Iterable[int]) -> float:
 def costs(engine: type[Engine], data: Path, count: int) -> dict[str, float]:
     """Seconds of filling, adding, reopening; milliseconds of queries."""
     words = " ".join(texts_of(data)[1]).split()
-    draw = random.Random(7)
+    draw = random.Random(7)  # noqa: S311 - to be repeated
     documents = [" ".join(draw.choices(words, k=draw.randint(40, 160))) for _ in range(count)]
     queries = [query["text"] for query in lines(data / "queries.jsonl")][:TIMED]
     with tempfile.TemporaryDirectory() as folder:

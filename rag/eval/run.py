@@ -65,7 +65,7 @@ def indexed(data: Dataset, embedder: Embedder, where: Path | None, progress: Pro
         path = where or Path(scratch) / "index"
         index = Index.writer(path, embedder=embedder.id, dim=embedder.dim)
         try:
-            chunks = split(data.documents, count=embedder.count)
+            chunks = split(data.documents, count=embedder.lengths)
             for start in range(0, len(chunks), BATCH):
                 progress("indexing", start, len(chunks))
                 part = chunks[start : start + BATCH]

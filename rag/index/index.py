@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,11 +12,10 @@ from rag.errors import ConfigError, IndexStateError
 from rag.flow.resources import Resource
 from rag.index.bm25 import FEW
 from rag.index.chunks import fetch, make_plan
-from rag.index.filters import clean, compile_filter
+from rag.index.filters import clean
 from rag.index.reading import Reading, open_database
 from rag.index.types import IndexStats, Source, SourceUpdate, WriteReport
 from rag.index.vectors import search, unit
-from rag.index.view import View
 from rag.index.writing import Writing
 
 if TYPE_CHECKING:
@@ -210,9 +208,8 @@ class Index(Resource):
         if k < 1:
             return []
         with self._reading.vectors() as (connection, view):
-            rows = _filtered(connection, where)
-            allowed = view.live if rows is None else view.select(rows)
-            positions, scores = search(view.matrix, query, k, allowed)
+            chosen = view.select(connection, where)
+            positions, scores = search(view.matrix, query, k, chosen)
             return fetch(connection, view.rows[positions], scores)
 
     def sparse(
@@ -236,10 +233,10 @@ class Index(Resource):
         if k < 1:
             return []
         with self._reading.words() as (connection, view, bm25):
-            rows = _filtered(connection, where)
-            few = rows if rows is not None and len(rows) <= FEW else None
-            found, scores = bm25.search(query, k, _keep(view, rows), few)
-            return fetch(connection, found, scores)
+            chosen = view.select(connection, where)
+            few = view.rows[chosen] if where and chosen.sum() <= FEW else None
+            rows, scores = bm25.search(query, k, lambda found: view.contains(found, chosen), few)
+            return fetch(connection, rows, scores)
 
     def stats(self) -> IndexStats:
         """Counts and sizes as of the last commit."""
@@ -287,22 +284,6 @@ class Index(Resource):
 
 
 _SOURCES = "SELECT uri, digest, size, mtime_ns, chunks FROM sources"
-
-
-def _filtered(connection: sqlite3.Connection, where: Mapping[str, Any] | None) -> np.ndarray | None:
-    """Rows int64 [m] that a filter lets through; None: all."""
-    import numpy as np
-
-    if not where:
-        return None
-    condition, parameters = compile_filter(where)
-    found = connection.execute(f"SELECT row FROM chunks WHERE {condition}", parameters)  # noqa: S608 - values are bound
-    return np.array([row for (row,) in found], dtype=np.int64)
-
-
-def _keep(view: View, rows: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray]:
-    chosen = view.live if rows is None else view.select(rows)
-    return lambda found: view.contains(found, chosen)
 
 
 def _size(files: Iterable[Path]) -> int:

@@ -20,8 +20,9 @@ class WriterLock:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._file: int | None = None
         try:
-            self._file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise IndexStateError(
                 f"the index cannot be written: {error.strerror}",
@@ -29,18 +30,21 @@ class WriterLock:
                 fix="allow writing to the folder, or choose another",
             ) from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            pid = os.pread(self._file, 32, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._file)
+            pid = os.pread(file, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(file)
             raise IndexStateError(
                 f"another process writes to this index (pid {pid})",
                 where=str(folder),
                 fix="wait until it is done, or stop it",
             ) from error
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        self._file = file
 
     def release(self) -> None:
-        """Let others write."""
-        os.close(self._file)
+        """Let others write; a second call does nothing."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag.index.database import State
+from rag.index.filters import compile_filter
 from rag.index.vectors import map_file, vector_file
 
 if TYPE_CHECKING:
     import numpy as np
+
+SELECTIONS = 32  # filters remembered for each commit
 
 
 @dataclass(frozen=True)
@@ -23,19 +28,40 @@ class View:
         matrix: float32 [n, dim], mapped from the file.
         rows: int64 [n], rising: the chunk that each vector belongs to, or belonged.
         live: bool [n]: whether that chunk still exists.
+        selections: What filters let through, kept because the JSON of all chunks is read for it:
+            70 ms for 100,000 chunks.
     """
 
     state: State
     matrix: np.ndarray
     rows: np.ndarray
     live: np.ndarray
+    selections: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def select(self, rows: np.ndarray) -> np.ndarray:
-        """The live vectors of some chunks: rows int64 [m] to positions as bool [n]."""
+    def select(self, connection: sqlite3.Connection, where: Mapping[str, Any] | None) -> np.ndarray:
+        """The live vectors that a metadata filter lets through, as bool [n].
+
+        Args:
+            connection: In a transaction that sees `state`.
+            where: The filter; None or empty lets all through.
+
+        Raises:
+            InputError: The filter is wrong.
+        """
         import numpy as np
 
-        chosen = np.zeros(len(self.rows), dtype=bool)
-        chosen[np.searchsorted(self.rows, rows[self.contains(rows, self.live)])] = True
+        if not where:
+            return self.live
+        condition, parameters = compile_filter(where)
+        key = json.dumps([condition, parameters])
+        chosen = self.selections.get(key)
+        if chosen is None:
+            chosen = np.zeros(len(self.rows), dtype=bool)
+            found = connection.execute(f"SELECT vector FROM chunks WHERE {condition}", parameters)  # noqa: S608 - values are bound
+            chosen[np.fromiter((at for (at,) in found), dtype=np.int64)] = True
+            if len(self.selections) >= SELECTIONS:
+                self.selections.clear()
+            self.selections[key] = chosen
         return chosen
 
     def contains(self, rows: np.ndarray, chosen: np.ndarray) -> np.ndarray:

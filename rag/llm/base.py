@@ -146,8 +146,8 @@ class Embedder(Resource):
         """
 
     @abstractmethod
-    def count(self, text: str) -> int:
-        """Tokens of a text, special tokens left out."""
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens left out."""
 
     @classmethod
     def load(cls, spec: Any, *, base: Path) -> Embedder:

@@ -119,10 +119,16 @@ class LocalEmbedder(Embedder):
             special = set(self._model.tokenizer.all_special_ids)
         return [_tokens(row, special) for row in rows]
 
-    def count(self, text: str) -> int:
-        """See `Embedder.count`."""
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """See `Embedder.lengths`."""
+        if not texts:
+            return []
         with self._lock:
-            return len(self._model.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
+            ids = self._model.tokenizer(
+                list(texts), add_special_tokens=False, truncation=False, padding=False,
+                return_attention_mask=False, return_token_type_ids=False, verbose=False,
+            )["input_ids"]  # fmt: skip
+        return [len(row) for row in ids]
 
 
 def _tokens(row: dict[str, Any], special: set[int]) -> np.ndarray:

@@ -154,9 +154,9 @@ class LangChainEmbedder(Embedder):
             fix="use cross_rerank with a cross-encoder, or leave the step out",
         )
 
-    def count(self, text: str) -> int:
-        """An estimate: the interface does not tell."""
-        return -(-len(text) // CHARACTERS_PER_TOKEN)
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Estimates: the interface does not tell."""
+        return [-(-len(text) // CHARACTERS_PER_TOKEN) for text in texts]
 
 
 def _unit(vectors: Any) -> np.ndarray:

@@ -24,12 +24,24 @@ from rag.index import Index, SourceUpdate, WriteReport
 
 DIM = 16
 STEPS = 14
-WORDS = "anchor bridge canal dredge estuary ferry gauge harbour inlet jetty keel lock".split()
+WORDS = [
+    "anchor",
+    "bridge",
+    "canal",
+    "dredge",
+    "estuary",
+    "ferry",
+    "gauge",
+    "inlet",
+    "jetty",
+    "keel",
+]
+WORDS += ["lock", "mooring"]
 
 
 def embed(text: str) -> np.ndarray:
     """A unit vector of the text alone, float32 [DIM]."""
-    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    seed = int.from_bytes(hashlib.sha256(text.encode(errors="replace")).digest()[:8], "big")
     vector = np.random.default_rng(seed).standard_normal(DIM)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
@@ -54,7 +66,7 @@ def put(index: Index, uri: str, *texts: str, **metadata: Any) -> WriteReport:
 
 def step(index: Index, number: int) -> None:
     """One commit of the series; the source "progress" says which was the last."""
-    draw = random.Random(number)
+    draw = random.Random(number)  # noqa: S311 - to be repeated
     updates = [update(index, "progress", [], str(number))]
     for uri in draw.sample([f"doc{n}" for n in range(6)], 3):
         texts = [" ".join(draw.choices(WORDS, k=4)) for _ in range(draw.randint(0, 12))]

@@ -1,1 +1,0 @@
-"""Operators that cut and enrich documents before they are indexed."""

@@ -1,0 +1,150 @@
+"""`rag ingest`: files into the index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rag.cli.config import Config, Json, Param, load
+from rag.cli.index import index_path
+
+if TYPE_CHECKING:
+    from rag.flow import Flow
+    from rag.index.ingest import IngestReport, Plan, Progress
+
+SKIPPED = 3
+"""Exit code: done, but some files were left out."""
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    config: Config = None,
+    params: Param = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove what is no longer under the paths.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring the index up to date with files: what is unchanged costs nothing."""
+    from rag.cli.output import plain, print_json
+    from rag.index import Index
+    from rag.index.ingest import plan
+
+    flow = load(config, params)
+    path = index_path(flow)
+    splitting = _splitting(flow)
+    fingerprint = _fingerprint(flow, splitting)
+    reader = Index.open(path) if path.exists() else None
+    try:
+        todo = plan(paths, reader, fingerprint, prune=prune)
+    finally:
+        if reader:
+            reader.close()
+    report = _work(flow, path, todo, splitting, fingerprint)
+    if as_json:
+        print_json(plain(report))
+    else:
+        _print(report, path)
+    if report.skipped:
+        raise typer.Exit(SKIPPED)
+
+
+def _splitting(flow: Flow) -> dict[str, int]:
+    """How the pipeline's index wants its documents cut."""
+    from rag.index.splitting import OVERLAP, SIZE
+
+    spec = flow.resources.specs.get("index")
+    given = spec if isinstance(spec, dict) else {}
+    return {
+        "size": int(given.get("chunk_size", SIZE)),
+        "overlap": int(given.get("chunk_overlap", OVERLAP)),
+    }
+
+
+def _fingerprint(flow: Flow, splitting: dict[str, int]) -> str:
+    """Changes when chunks or vectors would come out otherwise."""
+    from rag.llm import Embedder
+
+    embedder = flow.resources.specs.get("embedder", Embedder.default)
+    text = json.dumps([1, splitting, embedder], sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _work(
+    flow: Flow, path: Path, todo: Plan, splitting: dict[str, int], fingerprint: str
+) -> IngestReport:
+    from rag.index import Index
+    from rag.index.ingest import IngestReport
+    from rag.index.ingest import ingest as run
+    from rag.index.splitting import split
+    from rag.llm import Embedder
+
+    if not todo.files and not todo.gone:
+        return IngestReport(unchanged=todo.unchanged, skipped=todo.skipped)
+    with flow, _bar(todo) as tell:
+        embedder = flow.resources.get("embedder", Embedder)
+        index = Index.writer(path, embedder=embedder.id, dim=embedder.dim)
+        try:
+            return run(
+                todo, index, embedder,
+                split=lambda documents: split(documents, **splitting, count=embedder.lengths),
+                config=fingerprint, on_progress=tell,
+            )  # fmt: skip
+        finally:
+            index.close()
+
+
+@contextmanager
+def _bar(todo: Plan) -> Iterator[Callable[[Progress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("ingesting {task.fields[files]}/{task.fields[all]} files"),
+        BarColumn(), DownloadColumn(),
+        TextColumn("{task.fields[chunks]} chunks, {task.fields[rate]:.0f}/s"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        total = sum(file.size for file in todo.files)
+        task = bar.add_task("", total=total, files=0, all=len(todo.files), chunks=0, rate=0.0)
+
+        def tell(progress: Progress) -> None:
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = progress.chunks / elapsed if elapsed else 0.0
+            bar.update(
+                task, completed=progress.bytes, files=progress.files, chunks=progress.chunks, rate=rate
+            )
+
+        yield tell
+
+
+def _print(report: Any, path: Path) -> None:
+    parts = [f"{report.files} files ingested", f"{report.unchanged} unchanged"]
+    if report.removed:
+        parts.append(f"{report.removed} removed")
+    if report.skipped:
+        parts.append(f"{len(report.skipped)} skipped")
+    typer.echo(", ".join(parts))
+    if report.files or report.removed:
+        rate = report.chunks_added / report.seconds if report.seconds else 0
+        typer.echo(
+            f"chunks: {report.chunks_added} added, {report.chunks_kept} kept, "
+            f"{report.chunks_removed} removed; {report.seconds:.1f} s, {rate:.0f} chunks/s; index: {path}"
+        )
+    if report.skipped:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("skipped", "reason", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for one in report.skipped:
+            table.add_row(str(one.path), one.reason)
+        Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty()).print(table)

@@ -1,0 +1,6 @@
+"""From files to documents: find them, read them, say why one was not read."""
+
+from rag.index.loading.discover import FileRef, Skipped, discover
+from rag.index.loading.load import load
+
+__all__ = ["FileRef", "Skipped", "discover", "load"]

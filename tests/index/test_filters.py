@@ -1,0 +1,217 @@
+"""The index against plain Python over the same data, after any series of writes."""
+
+import operator
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import index_scenario as scenario
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from langchain_core.documents import Document
+
+from rag.errors import InputError
+from rag.index import Index
+from rag.index.filters import compile_filter
+
+ORDER: dict[str, Callable[[Any, Any], bool]] = {
+    "$gt": operator.gt,
+    "$gte": operator.ge,
+    "$lt": operator.lt,
+    "$lte": operator.le,
+}
+
+
+def comparable(one: Any, other: Any) -> bool:
+    return isinstance(one, str) == isinstance(other, str) and None not in (one, other)
+
+
+def holds(where: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+    for key, condition in where.items():
+        if key == "$and":
+            fits = all(holds(part, metadata) for part in condition)
+        elif key == "$or":
+            fits = any(holds(part, metadata) for part in condition)
+        else:
+            value = metadata.get(key)
+            operators = condition if isinstance(condition, dict) else {"$eq": condition}
+            fits = all(compare(name, value, other) for name, other in operators.items())
+        if not fits:
+            return False
+    return True
+
+
+def compare(name: str, value: Any, other: Any) -> bool:
+    if name in ORDER:
+        return comparable(value, other) and ORDER[name](value, other)
+    equal = value in other if name in ("$in", "$nin") else value == other
+    return equal if name in ("$eq", "$in") else not equal
+
+
+keys = st.sampled_from(["a", "b", "dotted.key", "clé"])
+scalars = (
+    st.integers(-3, 3)
+    | st.floats(-2, 2).map(lambda number: number + 0.0)
+    | st.sampled_from([2**53 + 1, -(2**63), 0.1, 0.30000000000000004])
+    | st.booleans()
+    | st.sampled_from(["", "x", "y", "1", "é", 'it\'s "q"'])
+)
+values = scalars | st.none()
+conditions = (
+    values
+    | st.fixed_dictionaries({}, optional=dict.fromkeys(ORDER, scalars))
+    | st.fixed_dictionaries(
+        {},
+        optional={
+            "$eq": values,
+            "$ne": values,
+            "$in": st.lists(values, max_size=3),
+            "$nin": st.lists(values, max_size=3),
+        },
+    )
+)
+sources = st.sampled_from(["s0", "s1", "s2"])
+flat = st.dictionaries(keys, conditions, max_size=2) | st.fixed_dictionaries(
+    {"source": sources | st.fixed_dictionaries({"$in": st.lists(sources | st.integers(0, 1))})}
+)
+filters = st.recursive(
+    flat,
+    lambda part: st.fixed_dictionaries(
+        {}, optional={"$and": st.lists(part, max_size=2), "$or": st.lists(part, max_size=2)}
+    ),
+    max_leaves=4,
+)
+words = st.sampled_from(scenario.WORDS[:5])
+chunks = st.tuples(
+    st.lists(words, min_size=1, max_size=3).map(" ".join),
+    st.dictionaries(keys, values, max_size=3),
+)
+operations = (
+    st.tuples(st.just("write"), sources, st.lists(chunks, max_size=6))
+    | st.tuples(st.just("delete"), sources)
+    | st.tuples(st.sampled_from(["compact", "reopen"]))
+)
+
+
+@dataclass
+class Model:
+    """Every chunk in order of addition: source, text, ordinal among equals, metadata."""
+
+    entries: list[tuple[tuple[str, str, int], dict[str, Any]]] = field(default_factory=list)
+
+    def write(self, uri: str, new: list[tuple[str, dict[str, Any]]]) -> None:
+        seen: Counter[str] = Counter()
+        wanted = {}
+        for text, metadata in new:
+            wanted[uri, text, seen[text]] = metadata
+            seen[text] += 1
+        self.entries = [
+            (key, wanted.pop(key, metadata))
+            for key, metadata in self.entries
+            if key[0] != uri or key in wanted
+        ]
+        self.entries += wanted.items()
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(st.lists(operations, max_size=8), st.lists(filters, min_size=1, max_size=4))
+def test_answers_are_those_of_brute_force(
+    series: list[tuple[Any, ...]], wheres: list[dict[str, Any]]
+) -> None:
+    model = Model()
+    with tempfile.TemporaryDirectory() as folder:
+        index = scenario.writer(Path(folder))
+        reader = Index.open(Path(folder))
+        for name, *arguments in series:
+            if name == "write":
+                uri, new = arguments
+                documents = [Document(page_content=text, metadata=data) for text, data in new]
+                index.write([scenario.update(index, uri, documents)])
+                model.write(uri, new)
+            elif name == "delete":
+                index.delete(arguments)
+                model.write(arguments[0], [])
+            elif name == "compact":
+                index.compact()
+            else:
+                index.close()
+                index = scenario.writer(Path(folder))
+        for where in [{}, *wheres]:
+            compare_answers(model, index, where)
+            compare_answers(model, reader, where)
+        index.close()
+        reader.close()
+
+
+def compare_answers(model: Model, index: Index, where: dict[str, Any]) -> None:
+    kept = [
+        (source, text)
+        for (source, text, _), metadata in model.entries
+        if holds(where, metadata | {"source": source})
+    ]
+    query = scenario.embed("query")
+    products = scenario.vectors_of([text for _, text in kept]).astype(np.float64) @ query
+    order = sorted(range(len(kept)), key=lambda at: (-np.float32(products[at]), at))
+    for k in (1, 3, 100):
+        found = index.dense(query, k, where=where)
+        assert described(found) == [kept[at] for at in order[:k]]
+        scores = [document.metadata["score"] for document in found]
+        assert scores == pytest.approx([products[at] for at in order[:k]], abs=1e-5)
+    wanted = [entry for entry in kept if {"anchor", "bridge"} & set(entry[1].split())]
+    everything = index.sparse("anchor Bridges", 100, where=where)
+    assert sorted(described(everything)) == sorted(wanted)
+    ranked = [d for d in index.sparse("anchor Bridges", 100) if d in everything]
+    assert ranked == everything
+    assert index.sparse("anchor Bridges", 2, where=where) == everything[:2]
+
+
+def described(documents: list[Document]) -> list[tuple[str, str]]:
+    return [(document.metadata["source"], document.page_content) for document in documents]
+
+
+@pytest.mark.parametrize("allowed", [10, 6_000])
+def test_filters_few_and_many_let_through(tmp_path: Path, allowed: int) -> None:
+    index = scenario.writer(tmp_path)
+    documents = [
+        Document(page_content=f"ferry {n}", metadata={"n": n, "source": "s"}) for n in range(7_000)
+    ]
+    index.add(documents, np.random.default_rng(0).standard_normal((7_000, scenario.DIM)))
+    where = {"n": {"$gte": 7_000 - allowed}}
+    for found in (index.sparse("ferry", 5, where=where), index.sparse("ferry", 9_000, where=where)):
+        numbers = [document.metadata["n"] for document in found]
+        assert numbers == list(range(7_000 - allowed, 7_000))[: len(found)]
+        assert len(found) in (5, allowed)
+    assert len(index.dense(scenario.embed("x"), 9_000, where=where)) == allowed
+    many = {"n": {"$in": list(range(0, 7_000, 2))}}
+    assert len(index.sparse("ferry", 9_000, where=many)) == 3_500
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"$xor": []},
+        {"$and": {"a": 1}},
+        {"a": {"$like": "x"}},
+        {"a": {"$in": "text"}},
+        {"a": {"$gt": None}},
+        {"a": [1]},
+        {"a": float("nan")},
+        {'a"b': 1},
+        {"": 1},
+        {"$or": [{"a": 1}] * 501},
+        "a = 1",
+    ],
+)
+def test_wrong_filters_are_refused(where: Any) -> None:
+    with pytest.raises(InputError):
+        compile_filter(where)
