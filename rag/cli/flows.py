@@ -130,6 +130,7 @@ def operators(
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     if not name:
@@ -137,7 +138,7 @@ def operators(
         for one in described:
             reads = ", ".join(_optional(port) for port in one["reads"])
             writes = ", ".join(port["name"] for port in one["writes"])
-            table.add_row(one["name"], reads, writes, one["summary"])
+            table.add_row(one["name"], reads, writes, Text(one["summary"]))
         console.print(table)
         return
     one = described[0]
@@ -147,7 +148,9 @@ def operators(
         if one[title]:
             table = Table(title, "type", "", box=None, pad_edge=False, padding=(0, 2, 0, 0))
             for port in one[title]:
-                table.add_row(_optional(port), port["type"], port.get("description", ""))
+                table.add_row(
+                    _optional(port), Text(port["type"]), Text(port.get("description", ""))
+                )
             console.print()
             console.print(table)
 

@@ -73,9 +73,10 @@ class LocalLLM(LLM):
         if threads:
             torch.set_num_threads(threads)
         device = _device()
+        number = _dtype(dtype, device)
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=_dtype(dtype, device))
+            loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=number)
         except Exception as error:  # the libraries below raise of every kind
             raise unreadable(files, error) from error
         if not tokenizer.chat_template:

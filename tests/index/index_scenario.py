@@ -1,9 +1,9 @@
-"""A seeded series of writes; run as a program, it can be killed at any call of rag.index.
+"""A seeded series of writes; run as a program, it can be killed at any change on disk.
 
-    python index_scenario.py FOLDER [CALLS]
+    python index_scenario.py FOLDER [CHANGES]
 
-resumes the series in FOLDER, kills itself at the given number of calls, and prints the number of
-calls made when it comes to the end.
+resumes the series in FOLDER, kills itself before the given number of changes is made, and prints
+the number of changes when it comes to the end.
 """
 
 from __future__ import annotations
@@ -85,14 +85,19 @@ def resume(folder: Path) -> None:
     index.close()
 
 
-def kill_at(calls: int) -> list[int]:
-    """Count the calls that rag.index makes from now on, and die at one of them."""
+# The calls that change something on disk, or are about to.
+CHANGES = {"execute", "executemany", "write", "truncate", "flush", "fsync", "replace", "rename"}
+CHANGES |= {"unlink", "mkdir", "add_document", "delete_documents_by_term", "commit"}
+
+
+def kill_at(changes: int) -> list[int]:
+    """Count the calls that change something from now on, and die just before one of them."""
     made = [0]
 
-    def count(frame: FrameType, event: str, _: Any) -> None:
-        if event in ("call", "c_call") and "rag.index" in frame.f_globals.get("__name__", ""):
+    def count(_: FrameType, event: str, called: Any) -> None:
+        if event == "c_call" and called.__name__ in CHANGES:
             made[0] += 1
-            if made[0] == calls:
+            if made[0] == changes:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.setprofile(count)

@@ -33,14 +33,14 @@ def words(index: Index) -> list[list[tuple[object, ...]]]:
     ]
 
 
-def test_writer_killed_at_any_call_loses_nothing_committed(tmp_path: Path) -> None:
+def test_writer_killed_at_any_moment_loses_nothing_committed(tmp_path: Path) -> None:
     scenario.resume(tmp_path / "calm")
     finished = run(tmp_path / "counted")
     assert finished.returncode == 0, finished.stderr
-    calls = int(finished.stdout)
+    changes = int(finished.stdout)
     draw = random.Random(3)  # noqa: S311 - to be repeated
     for _ in range(KILLS):
-        killed = run(tmp_path / "killed", str(draw.randint(1, calls // 6)))
+        killed = run(tmp_path / "killed", str(draw.randint(1, changes // 6)))
         assert killed.returncode in (-signal.SIGKILL, 0), killed.stderr
         if (tmp_path / "killed" / "index.sqlite").exists():
             try:

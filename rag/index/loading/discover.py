@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rag.index.database import FILE
 from rag.index.loading.load import loadable
 
 MAX_BYTES = 20 * 2**20
 """Larger files are data rather than documents, and would not fit a bounded memory."""
-NOISE = frozenset({"node_modules", "__pycache__", "venv", "build", "dist"})
+NOISE = frozenset({"node_modules", "__pycache__", "venv"})
+
+Seen = set[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,60 +46,55 @@ class Skipped:
 def discover(paths: Iterable[Path]) -> Iterator[FileRef | Skipped]:
     """The files under `paths`, folders walked in sorted order.
 
-    Hidden files and folders, and those that tools make, are passed over in silence, unless
-    named. Each file comes once, even where links lead to it twice.
+    Hidden files and folders, those that tools make, and indexes are passed over in silence,
+    unless named. Each file comes once, even where links lead to it twice or in circles.
     """
-    seen: set[tuple[int, int]] = set()
+    seen: Seen = set()
     for path in paths:
-        root = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
-        if not os.path.lexists(root):
-            yield Skipped(root, "there is no such file or folder")
-        elif root.is_dir():
-            yield from _walk(root, root, seen)
-        else:
-            yield from _file(root, root.name, seen)
+        root = absolute(path)
+        yield from _visit(root, root, seen)
 
 
-def _walk(folder: Path, root: Path, seen: set[tuple[int, int]]) -> Iterator[FileRef | Skipped]:
-    try:
-        about = folder.stat()
-        if (about.st_dev, about.st_ino) in seen:
-            yield Skipped(folder, "a link to a folder that is being read already")
-            return
-        seen.add((about.st_dev, about.st_ino))
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        yield Skipped(folder, f"cannot be opened: {error.strerror}")
-        return
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name in NOISE:
-            continue
-        if entry.is_dir():
-            yield from _walk(entry, root, seen)
-        else:
-            yield from _file(entry, entry.relative_to(root).as_posix(), seen)
+def absolute(path: Path) -> Path:
+    """The path from the root of the file system, without `..`; links are not followed."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
 
 
-def _file(path: Path, name: str, seen: set[tuple[int, int]]) -> Iterator[FileRef | Skipped]:
+def _visit(path: Path, root: Path, seen: Seen) -> Iterator[FileRef | Skipped]:
     try:
         about = path.stat()
+        if (about.st_dev, about.st_ino) in seen:
+            return
+        seen.add((about.st_dev, about.st_ino))
+        if stat.S_ISDIR(about.st_mode):
+            inside = sorted(path.iterdir())
+        else:
+            name = path.name if path == root else path.relative_to(root).as_posix()
+            yield _file(path, name, about)
+            return
+    except FileNotFoundError:
+        yield Skipped(path, "there is no such file or folder")
+        return
     except OSError as error:
         yield Skipped(path, f"cannot be opened: {error.strerror}")
         return
-    key = (about.st_dev, about.st_ino)
-    if key in seen:
+    if path != root and path / FILE in inside:
         return
-    seen.add(key)
-    if not path.is_file():
-        yield Skipped(path, "not a regular file")
-    elif not loadable(path):
-        yield Skipped(path, f"unknown file type {path.suffix or '(no ending)'}")
-    elif about.st_size == 0:
-        yield Skipped(path, "the file is empty")
-    elif about.st_size > MAX_BYTES:
+    for entry in inside:
+        if not entry.name.startswith(".") and entry.name not in NOISE:
+            yield from _visit(entry, root, seen)
+
+
+def _file(path: Path, name: str, about: os.stat_result) -> FileRef | Skipped:
+    if not stat.S_ISREG(about.st_mode):
+        return Skipped(path, "not a regular file")
+    if not loadable(path):
+        return Skipped(path, f"unknown file type {path.suffix or '(no ending)'}")
+    if about.st_size == 0:
+        return Skipped(path, "the file is empty")
+    if about.st_size > MAX_BYTES:
         size, limit = about.st_size / 2**20, MAX_BYTES // 2**20
-        yield Skipped(path, f"too large: {size:.0f} MB, the limit is {limit} MB")
-    elif not os.access(path, os.R_OK):
-        yield Skipped(path, "cannot be opened: Permission denied")
-    else:
-        yield FileRef(path, name, about.st_size, about.st_mtime_ns)
+        return Skipped(path, f"too large: {size:.0f} MB, the limit is {limit} MB")
+    if not os.access(path, os.R_OK):
+        return Skipped(path, "cannot be opened: Permission denied")
+    return FileRef(path, name, about.st_size, about.st_mtime_ns)

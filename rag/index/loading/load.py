@@ -13,9 +13,9 @@ from rag.index.loading import formats
 Loader = Callable[[bytes], list[Document]]
 
 LANGUAGES = {
-    ".c": "c", ".cpp": "cpp", ".cs": "csharp", ".css": "css", ".go": "go", ".h": "c",
-    ".hpp": "cpp", ".java": "java", ".js": "js", ".json": "json", ".jsx": "js",
-    ".kt": "kotlin", ".lua": "lua", ".php": "php", ".pl": "perl", ".proto": "proto", ".py": "python",
+    ".c": "c", ".cc": "cpp", ".cpp": "cpp", ".cs": "csharp", ".css": "css", ".go": "go", ".h": "c",
+    ".hpp": "cpp", ".java": "java", ".js": "js", ".json": "json", ".jsx": "js", ".kt": "kotlin",
+    ".lua": "lua", ".mjs": "js", ".php": "php", ".pl": "perl", ".proto": "proto", ".py": "python",
     ".r": "r", ".rb": "ruby", ".rs": "rust", ".scala": "scala", ".sh": "bash", ".sql": "sql",
     ".swift": "swift", ".toml": "toml", ".ts": "ts", ".tsx": "ts", ".yaml": "yaml", ".yml": "yaml",
 }  # fmt: skip
@@ -36,6 +36,8 @@ LOADERS: dict[str, Loader] = {
 }
 """Ending to loader, of everything else."""
 
+_WITH_HEADINGS = (formats.markdown, formats.html, formats.docx)
+
 
 def loadable(path: Path) -> bool:
     """Whether there is a loader for files that end as this one."""
@@ -46,13 +48,13 @@ def load(path: Path, data: bytes, name: str) -> list[Document]:
     """The documents in a file: one per page of a PDF, else one.
 
     Args:
-        path: The file; its ending tells the type.
+        path: The file; its ending, one that is `loadable`, tells the type.
         data: Its bytes.
         name: What citations call it.
 
     Returns:
-        Documents with `path`, `title` where there is one, `page` (from 1) and `language` (of
-        code) in their metadata. HTML and DOCX become Markdown.
+        Documents with `path`, `title`, `page` (of a PDF, from 1) and `language` (of code) in
+        their metadata. HTML and DOCX become Markdown.
 
     Raises:
         LoadError: The file cannot be read; the reason is short, for a table.
@@ -61,28 +63,27 @@ def load(path: Path, data: bytes, name: str) -> list[Document]:
     language = LANGUAGES.get(ending)
     try:
         documents = formats.text(data) if language else LOADERS[ending](data)
-    except LoadError:
-        raise
+    except LoadError as error:
+        raise LoadError(error.what, where=name) from error
     except Exception as error:  # the parsers below raise of every kind
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise LoadError(f"broken {ending[1:].upper()}: {reason}") from error
+        raise LoadError(f"broken {ending[1:].upper()}: {reason}", where=name) from error
     if not any(document.page_content.strip() for document in documents):
-        raise LoadError(
-            "there is no text in it" + (" (scanned pages?)" if ending == ".pdf" else "")
-        )
+        hint = " (scanned pages?)" if ending == ".pdf" else ""
+        raise LoadError(f"there is no text in it{hint}", where=name)
+    title = path.name if language else _title(documents[0], path, ending)
     for document in documents:
-        document.metadata["path"] = name
+        document.metadata |= {"path": name, "title": title}
         if language:
             document.metadata["language"] = language
-        if not document.metadata.get("title"):
-            document.metadata["title"] = _title(documents[0].page_content, path, ending)
     return documents
 
 
-def _title(text: str, path: Path, ending: str) -> str:
-    """A document's first heading, or its file's name."""
-    if LOADERS.get(ending) in (formats.markdown, formats.html, formats.docx):
-        for line in text.splitlines():
-            if line.startswith("#"):
-                return line.strip("# ").strip() or path.stem
-    return path.stem
+def _title(document: Document, path: Path, ending: str) -> str:
+    """What the format's reader found, the first heading, or the file's name."""
+    found = str(document.metadata.get("title", ""))
+    if not found and LOADERS[ending] in _WITH_HEADINGS:
+        lines = document.page_content.splitlines()
+        headings = (line.lstrip("#").strip() for line in lines if line.startswith("#"))
+        found = next(headings, "")
+    return found or path.stem

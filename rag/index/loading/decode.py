@@ -1,0 +1,54 @@
+"""From bytes to text, when it is text."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from rag.errors import LoadError
+
+SAMPLE = 32_768
+"""Bytes that an unknown encoding is guessed from."""
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
+
+
+def decode(data: bytes) -> str:
+    """Text of bytes: UTF-8, UTF-16 that says so, else what charset-normalizer is sure of.
+
+    Line ends become `\\n`.
+
+    Raises:
+        LoadError: It is no text, or nobody can tell its encoding.
+    """
+    refuse_binary(data)
+    encoding = "utf-16" if data.startswith(_UTF_16) else "utf-8-sig"
+    try:
+        found = data.decode(encoding)
+    except UnicodeDecodeError:
+        encoding = _guess(data)
+        try:
+            found = data.decode(encoding)
+        except UnicodeDecodeError:
+            raise LoadError(f"neither UTF-8 nor {encoding} throughout") from None
+    if len(_CONTROL.findall(found)) > len(found) // 50:
+        raise LoadError("not text: it is full of control characters")
+    return found.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def refuse_binary(data: bytes) -> None:
+    """Raise LoadError if the bytes cannot be text."""
+    if b"\x00" in data and not data.startswith(_UTF_16):
+        raise LoadError("not text: it holds zero bytes")
+
+
+def _guess(data: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    # Only the lines that are not ASCII tell anything.
+    lines = [line for line in data.splitlines(keepends=True) if not line.isascii()]
+    best = from_bytes(b"".join(lines)[:SAMPLE]).best()
+    if best is None or best.chaos > 0.1:
+        raise LoadError("not UTF-8, and the encoding cannot be told")
+    return best.encoding
