@@ -1,17 +1,18 @@
 """Filling an index from files: only what changed is read, only what is new is embedded.
 
 Files are parsed on a thread of their own while the embedder works; what is in memory is bounded
-by a window of chunks, not by the corpus. Each window is one commit, so that an ingest that was
-stopped, however, goes on from there.
+by a window of chunks and the largest file, not by the corpus. Each window is one commit, so that
+an ingest that was stopped, however, goes on from there.
 """
 
 from __future__ import annotations
 
 import hashlib
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -19,8 +20,9 @@ from typing import TYPE_CHECKING
 from langchain_core.documents import Document
 
 from rag.errors import LoadError
+from rag.index.filters import clean
 from rag.index.index import Index
-from rag.index.loading import FileRef, Skipped, discover, load
+from rag.index.loading import FileRef, Skipped, absolute, ahead, discover, load
 from rag.index.splitting import embedding_text
 from rag.index.types import SourceUpdate
 
@@ -33,8 +35,8 @@ WINDOW = 1024
 """Chunks that wait to be embedded together: sorted by length, they pad little."""
 SLICE = 128
 """Chunks between two signs of progress."""
-AHEAD = 16
-"""Files that may be parsed ahead of the embedder."""
+HELD = 4 * WINDOW
+"""Chunks, new or not, that wait for a commit, and that are parsed ahead of the embedder."""
 
 Splitter = Callable[[Sequence[Document]], list[Document]]
 
@@ -79,6 +81,8 @@ class IngestReport:
         chunks_removed: Chunks deleted.
         seconds: In all.
         embedding_seconds: Of these, in the embedder.
+        writing_seconds: Of these, in commits.
+        parsing_seconds: Spent on reading and splitting, beside the others.
     """
 
     files: int = 0
@@ -90,6 +94,8 @@ class IngestReport:
     chunks_removed: int = 0
     seconds: float = 0.0
     embedding_seconds: float = 0.0
+    writing_seconds: float = 0.0
+    parsing_seconds: float = 0.0
 
 
 def plan(paths: Iterable[Path], index: Index | None, config: str, *, prune: bool = False) -> Plan:
@@ -102,7 +108,8 @@ def plan(paths: Iterable[Path], index: Index | None, config: str, *, prune: bool
         paths: Files and folders.
         index: None: there is none yet.
         config: Fingerprint of how chunks are made.
-        prune: Find sources whose file is gone.
+        prune: Find sources under `paths` whose file is gone. What cannot be looked at, a file
+            or a folder that is skipped, is not gone.
     """
     paths = [Path(path) for path in paths]
     files: list[FileRef] = []
@@ -113,7 +120,7 @@ def plan(paths: Iterable[Path], index: Index | None, config: str, *, prune: bool
         if isinstance(found, Skipped):
             skipped.append(found)
             continue
-        uri = found.path.as_posix()
+        uri = _uri(found.path)
         there.add(uri)
         source = index.source(uri) if index else None
         same = source is not None and (source.size, source.mtime_ns) == (found.size, found.mtime_ns)
@@ -123,14 +130,18 @@ def plan(paths: Iterable[Path], index: Index | None, config: str, *, prune: bool
             files.append(found)
     gone: list[str] = []
     if prune and index:
-        roots = [path.absolute() for path in paths]
-        known = (source.uri for source in index.sources())
-        gone = [uri for uri in known if uri not in there and _under(uri, roots)]
+        roots = {_uri(absolute(path)) for path in paths}
+        kept = {_uri(one.path) for one in skipped}
+        for source in index.sources():
+            above = {source.uri, *(parent.as_posix() for parent in Path(source.uri).parents)}
+            if source.uri not in there and above & roots and not above & kept:
+                gone.append(source.uri)
     return Plan(files, unchanged, skipped, gone)
 
 
-def _under(uri: str, roots: Sequence[Path]) -> bool:
-    return any(root in (path := Path(uri)).parents or root == path for root in roots)
+def _uri(path: Path) -> str:
+    """A file's name in the index; bytes that are no UTF-8 are escaped."""
+    return clean(path.as_posix())
 
 
 def ingest(
@@ -148,47 +159,76 @@ def ingest(
         todo: From `plan`.
         index: Open for writing.
         embedder: Makes the vectors.
-        split: Documents to chunks.
+        split: Documents to chunks; called on a thread of its own.
         config: Fingerprint of `split`, as for `plan`.
         on_progress: Told after each slice of chunks and each commit.
 
     Returns:
-        The report; files that could not be read are in its `skipped`.
+        The report. Files that could not be read are in its `skipped`, and what the index had
+        of them stays.
     """
     started = perf_counter()
     report = IngestReport(unchanged=todo.unchanged, skipped=list(todo.skipped))
     if todo.gone:
         report.chunks_removed += index.delete(todo.gone)
         report.removed = len(todo.gone)
-    work = _Work(index, embedder, report, on_progress)
-    for file, parsed in _parsed(todo.files, split):
-        if isinstance(parsed, Skipped):
-            report.skipped.append(parsed)
-        elif (source := index.source(uri := file.path.as_posix())) and source.digest == f"{parsed.digest}:{config}":
-            report.unchanged += 1
-        else:
-            work.add(_Pending(file, f"{parsed.digest}:{config}", parsed.chunks, index.missing(uri, parsed.chunks)))
-    work.commit()
+    window = _Window(index, embedder, report, on_progress)
+    parse = partial(_parse, split=split, config=config)
+    with closing(
+        ahead(parse, todo.files, weigh=lambda parsed: len(parsed.chunks), room=HELD)
+    ) as all_parsed:
+        for parsed in all_parsed:
+            window.add(parsed)
+    window.commit()
     report.seconds = perf_counter() - started
     return report
 
 
 @dataclass(frozen=True)
 class _Parsed:
-    digest: str
-    chunks: list[Document]
+    """A file's chunks, or why it has none.
 
+    Attributes:
+        file: The file.
+        seconds: What it took.
+        digest: Hash of its bytes and the way of splitting.
+        chunks: All of its chunks.
+        failure: Why it could not be read; "" if it could.
+    """
 
-@dataclass(frozen=True)
-class _Pending:
     file: FileRef
-    digest: str
-    chunks: list[Document]
-    missing: list[int]
+    seconds: float
+    digest: str = ""
+    chunks: Sequence[Document] = ()
+    failure: str = ""
 
 
-class _Work:
-    """Files that wait for their vectors, and what becomes of them."""
+def _parse(file: FileRef, *, split: Splitter, config: str) -> _Parsed:
+    started = perf_counter()
+    try:
+        data = _read(file)
+        chunks = split(load(file.path, data, file.name))
+    except LoadError as error:
+        return _Parsed(file, perf_counter() - started, failure=error.what)
+    digest = f"{hashlib.sha256(data).hexdigest()}:{config}"
+    return _Parsed(file, perf_counter() - started, digest, chunks)
+
+
+def _read(file: FileRef) -> bytes:
+    """A file's bytes, if it is still the one that was found."""
+    try:
+        with file.path.open("rb") as opened:
+            data = opened.read(file.size + 1)
+            about = os.fstat(opened.fileno())
+    except OSError as error:
+        raise LoadError(f"cannot be read: {error.strerror}") from error
+    if (len(data), about.st_size, about.st_mtime_ns) != (file.size, file.size, file.mtime_ns):
+        raise LoadError("changed while it was ingested; ingest it again")
+    return data
+
+
+class _Window:
+    """Files that wait for their vectors, to be embedded and committed together."""
 
     def __init__(
         self,
@@ -199,41 +239,54 @@ class _Work:
     ) -> None:
         self._index, self._embedder = index, embedder
         self._report, self._tell = report, on_progress
-        self._pending: list[_Pending] = []
-        self._waiting = 0
-        self._bytes = 0
+        self._waiting: list[tuple[_Parsed, list[int]]] = []
+        self._new = self._held = self._bytes = 0
 
-    def add(self, pending: _Pending) -> None:
-        """Take a file; when a window is full, embed and commit."""
-        self._pending.append(pending)
-        self._waiting += len(pending.missing)
-        if self._waiting >= WINDOW:
+    def add(self, parsed: _Parsed) -> None:
+        """Take a file; when the window is full, embed and commit."""
+        file, report = parsed.file, self._report
+        report.parsing_seconds += parsed.seconds
+        if parsed.failure:
+            report.skipped.append(Skipped(file.path, parsed.failure))
+            self._bytes += file.size
+            return
+        missing = self._index.missing(_uri(file.path), parsed.chunks)
+        self._waiting.append((parsed, missing))
+        self._new += len(missing)
+        self._held += len(parsed.chunks)
+        if self._new >= WINDOW or self._held >= HELD:
             self.commit()
 
     def commit(self) -> None:
         """Embed what is new of the files that wait, and commit them."""
-        if not self._pending:
-            return
-        texts = [embedding_text(p.chunks[at]) for p in self._pending for at in p.missing]
-        vectors = self._embed(texts)
-        updates, start = [], 0
-        for pending in self._pending:
-            file, end = pending.file, start + len(pending.missing)
-            part = vectors[start:end]
-            uri = file.path.as_posix()
-            updates.append(SourceUpdate(uri, pending.digest, file.size, file.mtime_ns, pending.chunks, part))
-            start = end
-        wrote = self._index.write(updates)
         report = self._report
-        report.files += len(updates)
+        texts = [embedding_text(parsed.chunks[at]) for parsed, new in self._waiting for at in new]
+        vectors = self._embed(texts)
+        updates, start, same = [], 0, 0
+        for parsed, new in self._waiting:
+            file, uri, end = parsed.file, _uri(parsed.file.path), start + len(new)
+            source = self._index.source(uri)
+            same += source is not None and source.digest == parsed.digest
+            updates.append(
+                SourceUpdate(
+                    uri, parsed.digest, file.size, file.mtime_ns, parsed.chunks, vectors[start:end]
+                )
+            )
+            self._bytes += file.size
+            start = end
+        started = perf_counter()
+        wrote = self._index.write(updates)
+        report.writing_seconds += perf_counter() - started
+        report.files += len(updates) - same
+        report.unchanged += same
         report.chunks_added += wrote.added
         report.chunks_kept += wrote.kept
         report.chunks_removed += wrote.removed
-        self._bytes += sum(pending.file.size for pending in self._pending)
-        self._pending, self._waiting = [], 0
+        self._waiting, self._new, self._held = [], 0, 0
         self._tell(Progress(report.files, self._bytes, report.chunks_added))
 
     def _embed(self, texts: list[str]) -> np.ndarray:
+        """Vectors of texts, like lengths together, which pads least."""
         import numpy as np
 
         vectors = np.zeros((len(texts), self._embedder.dim), dtype=np.float32)
@@ -246,51 +299,3 @@ class _Work:
             self._tell(Progress(self._report.files, self._bytes, done))
         self._report.embedding_seconds += perf_counter() - started
         return vectors
-
-
-def _parsed(
-    files: Sequence[FileRef], split: Splitter
-) -> Iterator[tuple[FileRef, _Parsed | Skipped]]:
-    """Read and split files on another thread, a few ahead of the reader."""
-    ready: queue.Queue[tuple[FileRef, _Parsed | Skipped] | BaseException | None] = queue.Queue(AHEAD)
-    stop = threading.Event()
-
-    def put(item: tuple[FileRef, _Parsed | Skipped] | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return
-
-    def work() -> None:
-        try:
-            for file in files:
-                if stop.is_set():
-                    return
-                put((file, _parse(file, split)))
-            put(None)
-        except BaseException as error:  # noqa: BLE001 - raised again in the reader's thread
-            put(error)
-
-    thread = threading.Thread(target=work, name="rag-parse", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _parse(file: FileRef, split: Splitter) -> _Parsed | Skipped:
-    try:
-        data = file.path.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        return _Parsed(digest, split(load(file.path, data, file.name)))
-    except LoadError as error:
-        return Skipped(file.path, error.what)
-    except OSError as error:
-        return Skipped(file.path, f"cannot be read: {error.strerror}")

@@ -1,13 +1,13 @@
 """Splitting documents into chunks that know where they stand.
 
 Works on spans of the text, so that a chunk's offsets are exact and every atom (a sentence, a
-line of code, a row of a table) is counted once.
+line of code, a row of a table) is counted once, all those of a document in one call.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from langchain_core.documents import Document
@@ -16,6 +16,8 @@ from rag.errors import ConfigError
 
 SIZE = 200
 OVERLAP = 30
+CHARACTERS = 16
+"""A piece counts as one for so many characters at least: tokenizers take a blob for one word."""
 
 Counter = Callable[[Sequence[str]], list[int]]
 """Texts to their lengths, in tokens."""
@@ -23,8 +25,8 @@ Counter = Callable[[Sequence[str]], list[int]]
 Span = tuple[int, int]
 
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$")
-_FENCE = re.compile(r"^\s*(```|~~~)")
-_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=\S)|(?<=[。！？])")
+_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$")
+_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=\S)|(?<=[\u3002\uff01\uff1f])")
 _WORDS = re.compile(r"\S+\s*")
 
 
@@ -77,70 +79,110 @@ def embedding_text(chunk: Document) -> str:
 
 @dataclass(frozen=True)
 class _Atom:
-    """A piece that is not cut: where it stands, its length, whether a paragraph starts with it."""
+    """A piece that is not cut.
+
+    Attributes:
+        span: Where it stands.
+        length: As counted.
+        opens: What starts with it: 0 nothing, 1 a paragraph, 2 a definition in code.
+    """
 
     span: Span
     length: int
-    opens: bool
+    opens: int
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    headings: list[str]
+    span: Span
+    length: int
 
 
 def _split(document: Document, size: int, overlap: int, count: Counter) -> Iterator[Document]:
     text = document.page_content
     code = bool(document.metadata.get("language"))
     sections = [([], (0, len(text)))] if code else _sections(text)
-    packed: list[tuple[list[str], Span, int]] = []
-    for headings, span in sections:
-        atoms = _atoms(text, span, size, count, code=code)
-        total = sum(atom.length for atom in atoms)
-        previous = packed[-1] if packed else None
-        if previous and atoms and _mergeable(previous[0], headings) and previous[2] + total <= size:
-            packed[-1] = (
-                _shared(previous[0], headings),
-                (previous[1][0], atoms[-1].span[1]),
-                previous[2] + total,
-            )
-            continue
-        for chunk in _pack(atoms, size, overlap):
-            start, end = chunk[0].span[0], chunk[-1].span[1]
-            packed.append((headings, (start, end), sum(atom.length for atom in chunk)))
-    for headings, (start, end), _ in packed:
+    pieces = [list(_pieces(text, span, code=code)) for _, span in sections]
+    lengths = iter(_measure(text, (span for section in pieces for span, _ in section), count))
+    packed: list[_Chunk] = []
+    for (headings, _), section in zip(sections, pieces, strict=True):
+        atoms: list[_Atom] = []
+        for (span, opens), length in zip(section, lengths, strict=False):
+            if length <= size:
+                atoms.append(_Atom(span, length, opens))
+            else:
+                atoms.extend(_cut(text, span, size, count, opens))
+        _append(packed, headings, atoms, size, overlap)
+    for chunk in packed:
+        start, end = chunk.span
         content = text[start:end]
         end -= len(content) - len(content.rstrip())
         start += len(content) - len(content.lstrip())
         if start >= end:
             continue
         metadata = {**document.metadata, "start": start, "end": end}
-        if headings:
-            metadata["heading"] = " > ".join(headings)
+        if chunk.headings:
+            metadata["heading"] = " > ".join(chunk.headings)
         yield Document(page_content=text[start:end], metadata=metadata)
 
 
+def _append(
+    packed: list[_Chunk], headings: list[str], atoms: list[_Atom], size: int, overlap: int
+) -> None:
+    """Add a section: to the chunk before it if that is about one thing and both fit, else anew."""
+    total = sum(atom.length for atom in atoms)
+    if packed and atoms and packed[-1].length + total <= size:
+        last = packed[-1]
+        shared = _shared(last.headings, headings)
+        if shared:
+            span = (last.span[0], atoms[-1].span[1])
+            packed[-1] = _Chunk(shared, span, last.length + total)
+            return
+    for chunk in _pack(atoms, size, overlap):
+        span = (chunk[0].span[0], chunk[-1].span[1])
+        packed.append(_Chunk(headings, span, sum(atom.length for atom in chunk)))
+
+
 def _sections(text: str) -> list[tuple[list[str], Span]]:
-    """The text cut at Markdown headings: the path of headings, and the span."""
+    """The text cut at Markdown headings: the path of headings, and the span.
+
+    A heading with nothing of its own belongs to the first section below it.
+    """
     sections: list[tuple[list[str], Span]] = []
     path: list[tuple[int, str]] = []
-    start, position, fenced = 0, 0, False
+    start, position, fence, bare = 0, 0, "", False
     for line in text.splitlines(keepends=True):
-        if _FENCE.match(line):
-            fenced = not fenced
-        heading = None if fenced else _HEADING.match(line.rstrip("\n"))
+        heading = None if fence else _HEADING.match(line)
         if heading:
-            if text[start:position].strip():
-                sections.append(([title for _, title in path], (start, position)))
-            start = position
             level = len(heading.group(1))
+            if not (bare and path[-1][0] < level):
+                if text[start:position].strip():
+                    sections.append(([title for _, title in path], (start, position)))
+                start = position
             path = [*(step for step in path if step[0] < level), (level, heading.group(2))]
+            bare = True
+        elif line.strip():
+            fence = _fence(line, fence)
+            bare = False
         position += len(line)
     sections.append(([title for _, title in path], (start, len(text))))
     return sections
 
 
-def _mergeable(before: list[str], after: list[str]) -> bool:
-    """Whether two sections in a row are about one thing: under the same heading."""
-    return bool(_shared(before, after))
+def _fence(line: str, fence: str) -> str:
+    """The fence that is open after a line, given the one before it; "" for none."""
+    found = _FENCE.match(line)
+    if not found:
+        return fence
+    if not fence:
+        return found.group(1)
+    closes = found.group(1).startswith(fence) and not found.group(2).strip()
+    return "" if closes else fence
 
 
 def _shared(before: list[str], after: list[str]) -> list[str]:
+    """The headings that two sections stand under."""
     shared = []
     for one, other in zip(before, after, strict=False):
         if one != other:
@@ -149,49 +191,49 @@ def _shared(before: list[str], after: list[str]) -> list[str]:
     return shared
 
 
-def _atoms(text: str, span: Span, size: int, count: Counter, *, code: bool) -> list[_Atom]:
-    """The section's sentences, or lines where line ends mean something, measured."""
-    spans: list[tuple[Span, bool]] = []
+def _pieces(text: str, span: Span, *, code: bool) -> Iterator[tuple[Span, int]]:
+    """The section's sentences, or lines where line ends mean something, and what opens there."""
+    held: tuple[Span, int] | None = None
     position, blank = span[0], True
     for line in text[span[0] : span[1]].splitlines(keepends=True):
         end = position + len(line)
-        if not line.strip():
-            if spans:  # a blank line belongs to what stands before it
-                spans[-1] = ((spans[-1][0][0], end), spans[-1][1])
-            blank = True
-        else:
+        if line.strip():
             whole = code or line.lstrip().startswith("|")
-            for number, piece in enumerate(
-                [(position, end)] if whole else _sentences(text, (position, end))
-            ):
-                spans.append((piece, blank and number == 0))
-            blank = False
+            opens = (2 if code and not line[0].isspace() else 1) if blank else 0
+            for piece in [(position, end)] if whole else _sentences(text, (position, end)):
+                if held:
+                    yield held
+                held, opens = (piece, opens), 0
+        elif held:  # a blank line belongs to what stands before it
+            held = ((held[0][0], end), held[1])
+        blank = not line.strip()
         position = end
-    lengths = count([text[start:end] for (start, end), _ in spans]) if spans else []
-    atoms: list[_Atom] = []
-    for (piece, opens), length in zip(spans, lengths, strict=True):
-        if length <= size:
-            atoms.append(_Atom(piece, length, opens))
-        else:
-            atoms.extend(_cut(text, piece, size, count, opens=opens))
-    return atoms
+    if held:
+        yield held
 
 
 def _sentences(text: str, span: Span) -> Iterator[Span]:
     start = span[0]
     for match in _SENTENCE.finditer(text, *span):
-        if match.end() < span[1]:
+        if start < match.end() < span[1]:
             yield start, match.end()
             start = match.end()
     yield start, span[1]
 
 
-def _cut(text: str, span: Span, size: int, count: Counter, *, opens: bool) -> list[_Atom]:
+def _measure(text: str, spans: Iterable[Span], count: Counter) -> list[int]:
+    pieces = [text[start:end] for start, end in spans]
+    counted = count(pieces) if pieces else []
+    return [
+        max(length, len(piece) // CHARACTERS) for piece, length in zip(pieces, counted, strict=True)
+    ]
+
+
+def _cut(text: str, span: Span, size: int, count: Counter, opens: int) -> list[_Atom]:
     """An atom that is too long, cut at words, and at characters where a word is too long."""
     pieces = [match.span() for match in _WORDS.finditer(text, *span)]
-    lengths = count([text[start:end] for start, end in pieces])
     atoms: list[_Atom] = []
-    for (start, end), length in zip(pieces, lengths, strict=True):
+    for (start, end), length in zip(pieces, _measure(text, pieces, count), strict=True):
         step = (end - start) if length <= size else max(1, (end - start) * size // (2 * length))
         share = length if length <= size else -(-length * step // (end - start))
         for at in range(start, end, step):
@@ -200,7 +242,7 @@ def _cut(text: str, span: Span, size: int, count: Counter, *, opens: bool) -> li
             if last and last.length + share <= size:
                 atoms[-1] = _Atom((last.span[0], stop), last.length + share, last.opens)
             else:
-                atoms.append(_Atom((at, stop), min(share, size), opens and not atoms))
+                atoms.append(_Atom((at, stop), min(share, size), 0 if atoms else opens))
     return atoms
 
 
@@ -211,10 +253,10 @@ def _pack(atoms: Sequence[_Atom], size: int, overlap: int) -> Iterator[list[_Ato
     for number, atom in enumerate(atoms):
         wanted = atom.length
         if atom.opens and length > size // 2:
-            wanted = _paragraph(atoms, number)
-        if chunk and length + min(wanted, size) > size:
+            wanted = _paragraph(atoms, number, size)
+        if chunk and length + wanted > size:
             yield chunk
-            chunk = _tail(chunk, overlap if not atom.opens else 0, size - atom.length)
+            chunk = [] if atom.opens else _tail(chunk, min(overlap, size - atom.length))
             length = sum(kept.length for kept in chunk)
         chunk.append(atom)
         length += atom.length
@@ -222,23 +264,20 @@ def _pack(atoms: Sequence[_Atom], size: int, overlap: int) -> Iterator[list[_Ato
         yield chunk
 
 
-def _paragraph(atoms: Sequence[_Atom], start: int) -> int:
-    """The length of the paragraph that starts at `start`."""
+def _paragraph(atoms: Sequence[_Atom], start: int, size: int) -> int:
+    """The length of the paragraph or definition that starts at `start`; `size` if it is more."""
     total = atoms[start].length
-    for atom in atoms[start + 1 :]:
-        if atom.opens:
+    for at in range(start + 1, len(atoms)):
+        if atoms[at].opens >= atoms[start].opens or total >= size:
             break
-        total += atom.length
-    return total
+        total += atoms[at].length
+    return min(total, size)
 
 
-def _tail(chunk: Sequence[_Atom], overlap: int, room: int) -> list[_Atom]:
-    """The last atoms of a chunk that fit into the overlap and the room there is."""
-    kept: list[_Atom] = []
-    left = min(overlap, room)
-    for atom in reversed(chunk):
-        if atom.length > left:
-            break
-        kept.insert(0, atom)
-        left -= atom.length
-    return kept
+def _tail(chunk: Sequence[_Atom], room: int) -> list[_Atom]:
+    """The last atoms of a chunk that fit into the room there is."""
+    first = len(chunk)
+    while first and chunk[first - 1].length <= room:
+        first -= 1
+        room -= chunk[first].length
+    return list(chunk[first:])

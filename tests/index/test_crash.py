@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import index_scenario as scenario
 import pytest
 
 from rag.errors import IndexStateError
 from rag.index import Index
 from rag.index.bm25 import BM25
+from tests.index import index_scenario as scenario
 
 KILLS = 12
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import index_scenario as scenario
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +17,7 @@ from langchain_core.documents import Document
 from rag.errors import InputError
 from rag.index import Index
 from rag.index.filters import compile_filter
+from tests.index import index_scenario as scenario
 
 ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "$gt": operator.gt,

@@ -1,13 +1,13 @@
 import threading
 from pathlib import Path
 
-import index_scenario as scenario
 import numpy as np
 import pytest
 from langchain_core.documents import Document
 
 from rag.errors import IndexStateError
 from rag.index import EMBEDDING_TEXT, Index, Source, SourceUpdate, WriteReport
+from tests.index import index_scenario as scenario
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import index_scenario as scenario
 import pytest
 
 from rag.errors import ConfigError, IndexStateError
 from rag.index import Index
+from tests.index import index_scenario as scenario
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_other_embedder_is_refused_by_name(folder: Path) -> None:
 
 def test_second_writer_is_refused_by_pid(folder: Path) -> None:
     program = (
-        "import sys, pathlib, index_scenario as s\n"
+        "import sys, pathlib, tests.index.index_scenario as s\n"
         "index = s.writer(pathlib.Path(sys.argv[1])); print('open', flush=True); input()\n"
     )
     path = ":".join(entry for entry in sys.path if entry)
@@ -162,7 +162,7 @@ def test_second_writer_is_refused_by_pid(folder: Path) -> None:
 
 def test_reader_sees_commits_of_another_process(tmp_path: Path) -> None:
     program = (
-        "import sys, pathlib, index_scenario as s\n"
+        "import sys, pathlib, tests.index.index_scenario as s\n"
         "index = s.writer(pathlib.Path(sys.argv[1]))\n"
         "for line in sys.stdin:\n"
         "    index.compact() if line == 'compact\\n' else s.put(index, 'a', *line.split())\n"

@@ -17,7 +17,7 @@ _CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 def decode(data: bytes) -> str:
     """Text of bytes: UTF-8, UTF-16 that says so, else what charset-normalizer is sure of.
 
-    Line ends become `\\n`.
+    Line ends become line feeds.
 
     Raises:
         LoadError: It is no text, or nobody can tell its encoding.

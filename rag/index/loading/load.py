@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,7 @@ LOADERS: dict[str, Loader] = {
 }
 """Ending to loader, of everything else."""
 
+_HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*\s*$", re.MULTILINE)
 _WITH_HEADINGS = (formats.markdown, formats.html, formats.docx)
 
 
@@ -83,7 +85,6 @@ def _title(document: Document, path: Path, ending: str) -> str:
     """What the format's reader found, the first heading, or the file's name."""
     found = str(document.metadata.get("title", ""))
     if not found and LOADERS[ending] in _WITH_HEADINGS:
-        lines = document.page_content.splitlines()
-        headings = (line.lstrip("#").strip() for line in lines if line.startswith("#"))
-        found = next(headings, "")
+        heading = _HEADING.search(document.page_content)
+        found = heading.group(1) if heading else ""
     return found or path.stem

@@ -1,0 +1,73 @@
+"""Work done ahead of whoever needs it, on a thread, within bounds."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ahead(
+    work: Callable[[T], R], items: Iterable[T], *, weigh: Callable[[R], int], room: int
+) -> Generator[R, None, None]:
+    """Results in order, worked out on a thread while the caller is busy with earlier ones.
+
+    Closing the generator stops the thread after the item at hand.
+
+    Args:
+        work: Makes a result of an item.
+        items: What there is to do.
+        weigh: Size of a result.
+        room: No item is begun while results of this size or more wait.
+
+    Raises:
+        BaseException: Whatever `work` raised, in its turn.
+    """
+    done: deque[R] = deque()
+    failure: list[BaseException] = []
+    changed = threading.Condition()
+    waiting, stopped, finished = 0, False, False
+
+    def run() -> None:
+        nonlocal waiting, finished
+        try:
+            for item in items:
+                with changed:
+                    changed.wait_for(lambda: stopped or waiting < room)
+                    if stopped:
+                        return
+                result = work(item)
+                with changed:
+                    done.append(result)
+                    waiting += 1 + weigh(result)
+                    changed.notify_all()
+        except BaseException as error:  # noqa: BLE001 - raised again on the caller's thread
+            failure.append(error)
+        finally:
+            with changed:
+                finished = True
+                changed.notify_all()
+
+    thread = threading.Thread(target=run, name="rag-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: done or finished)
+                if not done:
+                    break
+                result = done.popleft()
+                waiting -= 1 + weigh(result)
+                changed.notify_all()
+            yield result
+        if failure:
+            raise failure[0]
+    finally:
+        with changed:
+            stopped = True
+            changed.notify_all()
+        thread.join()
