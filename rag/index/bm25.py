@@ -31,9 +31,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.documents import Document
+
 from rag.errors import IndexStateError
 from rag.index.database import State
 from rag.index.filters import clean
+from rag.index.splitting import embedding_text
 from rag.index.vectors import sync_folder
 
 if TYPE_CHECKING:
@@ -123,10 +126,11 @@ class BM25:
             dead = connection.execute("SELECT row FROM tombstones WHERE n > ?", (tombstone,))
             for (gone,) in dead:
                 self._write().delete_documents_by_term("row", gone)
-            new = connection.execute("SELECT row, content FROM chunks WHERE row > ?", (row,))
-            for added, content in new:
+            new = connection.execute("SELECT row, metadata, content FROM chunks WHERE row > ?", (row,))
+            for added, metadata, content in new:
+                text = embedding_text(Document(page_content=content, metadata=json.loads(metadata)))
                 self._write().delete_documents_by_term("row", added)
-                self._write().add_document(_document(added, content))
+                self._write().add_document(_document(added, text))
             if self._writer is not None:
                 self._writer.commit()
             _write_covered(self.path, goal)

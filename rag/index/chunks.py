@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 
 from rag.index.filters import clean
-from rag.index.types import EMBEDDING_TEXT, Source
+from rag.index.splitting import embedding_text
+from rag.index.types import Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,9 +54,9 @@ def make_plan(
         extend: Keep stored chunks that are not among `chunks`, and take equal ones for one.
     """
     texts = [clean(chunk.page_content) for chunk in chunks]
+    # What is embedded is part of it: a chunk under a new heading needs a new vector.
     digests = [
-        _hash(text, clean(str(chunk.metadata.get(EMBEDDING_TEXT, ""))))
-        for text, chunk in zip(texts, chunks, strict=True)
+        _hash(text, clean(embedding_text(chunk))) for text, chunk in zip(texts, chunks, strict=True)
     ]
     seen: Counter[str] = Counter()
     ids = []

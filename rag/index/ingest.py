@@ -8,7 +8,6 @@ an ingest that was stopped, however, goes on from there.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from langchain_core.documents import Document
 from rag.errors import LoadError
 from rag.index.filters import clean
 from rag.index.index import Index
-from rag.index.loading import FileRef, Skipped, absolute, ahead, discover, load
+from rag.index.loading import FileRef, Skipped, absolute, ahead, discover, load, read
 from rag.index.splitting import embedding_text
 from rag.index.types import SourceUpdate
 
@@ -144,7 +143,7 @@ def _uri(path: Path) -> str:
     return clean(path.as_posix())
 
 
-def ingest(
+def ingest(  # noqa: PLR0913 - all are needed, most by name
     todo: Plan,
     index: Index,
     embedder: Embedder,
@@ -174,10 +173,9 @@ def ingest(
         report.removed = len(todo.gone)
     window = _Window(index, embedder, report, on_progress)
     parse = partial(_parse, split=split, config=config)
-    with closing(
-        ahead(parse, todo.files, weigh=lambda parsed: len(parsed.chunks), room=HELD)
-    ) as all_parsed:
-        for parsed in all_parsed:
+    ready = ahead(parse, todo.files, weigh=lambda parsed: len(parsed.chunks), room=HELD)
+    with closing(ready):
+        for parsed in ready:
             window.add(parsed)
     window.commit()
     report.seconds = perf_counter() - started
@@ -206,25 +204,12 @@ class _Parsed:
 def _parse(file: FileRef, *, split: Splitter, config: str) -> _Parsed:
     started = perf_counter()
     try:
-        data = _read(file)
+        data = read(file)
         chunks = split(load(file.path, data, file.name))
     except LoadError as error:
         return _Parsed(file, perf_counter() - started, failure=error.what)
     digest = f"{hashlib.sha256(data).hexdigest()}:{config}"
     return _Parsed(file, perf_counter() - started, digest, chunks)
-
-
-def _read(file: FileRef) -> bytes:
-    """A file's bytes, if it is still the one that was found."""
-    try:
-        with file.path.open("rb") as opened:
-            data = opened.read(file.size + 1)
-            about = os.fstat(opened.fileno())
-    except OSError as error:
-        raise LoadError(f"cannot be read: {error.strerror}") from error
-    if (len(data), about.st_size, about.st_mtime_ns) != (file.size, file.size, file.mtime_ns):
-        raise LoadError("changed while it was ingested; ingest it again")
-    return data
 
 
 class _Window:
@@ -259,6 +244,8 @@ class _Window:
 
     def commit(self) -> None:
         """Embed what is new of the files that wait, and commit them."""
+        if not self._waiting:
+            return
         report = self._report
         texts = [embedding_text(parsed.chunks[at]) for parsed, new in self._waiting for at in new]
         vectors = self._embed(texts)

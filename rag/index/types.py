@@ -12,13 +12,6 @@ from langchain_core.documents import Document
 if TYPE_CHECKING:
     import numpy as np
 
-EMBEDDING_TEXT = "embedding_text"
-"""Metadata key of the text to embed in place of a chunk's content, where the two differ.
-
-It is part of what identifies a chunk: when it changes, the chunk needs a new vector.
-"""
-
-
 @dataclass(frozen=True)
 class Source:
     """A document as the index knows it.

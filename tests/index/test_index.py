@@ -6,7 +6,7 @@ import pytest
 from langchain_core.documents import Document
 
 from rag.errors import IndexStateError
-from rag.index import EMBEDDING_TEXT, Index, Source, SourceUpdate, WriteReport
+from rag.index import Index, Source, SourceUpdate, WriteReport
 from tests.index import index_scenario as scenario
 
 
@@ -64,10 +64,12 @@ def test_new_metadata_needs_no_vector(index: Index) -> None:
     assert index.sparse("ferry", 1)[0].metadata["page"] == 2
 
 
-def test_new_embedding_text_needs_a_vector(index: Index) -> None:
-    chunks = [Document(page_content="ferry", metadata={EMBEDDING_TEXT: "Boats: ferry"})]
+def test_a_chunk_under_another_heading_needs_a_vector_and_is_found_by_it(index: Index) -> None:
+    chunks = [Document(page_content="ferry", metadata={"heading": "Boats"})]
     scenario.put(index, "a", "ferry")
     assert index.missing("a", chunks) == [0]
+    scenario.put(index, "b", "ferry", heading="Boats")
+    assert [document.page_content for document in index.sparse("boats", 5)] == ["ferry"]
 
 
 def test_equal_chunks_of_a_source_are_told_apart(index: Index) -> None:

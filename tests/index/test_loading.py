@@ -1,6 +1,7 @@
 """What each format becomes."""
 
 import io
+import os
 import random
 import zipfile
 from pathlib import Path
@@ -128,6 +129,12 @@ def test_csv_is_a_paragraph_per_row(delimiter: str) -> None:
     assert only("a.csv", text).page_content == (
         'name: North\nhour: 6\nnote: high "tide" only\n\nname: South\nextra'
     )
+
+
+def test_what_is_no_unicode_is_escaped() -> None:
+    found = only(os.fsdecode(b"caf\xe9.jsonl"), '{"a": "\\ud800"}')
+    assert found.page_content == "a: \\ud800"
+    assert found.metadata == {"path": "caf\\udce9.jsonl", "title": "caf\\udce9"}
 
 
 def test_jsonl_is_a_paragraph_per_record() -> None:

@@ -32,12 +32,15 @@ def ahead(
     changed = threading.Condition()
     waiting, stopped, finished = 0, False, False
 
+    def may_go_on() -> bool:
+        return stopped or waiting < room
+
     def run() -> None:
         nonlocal waiting, finished
         try:
             for item in items:
                 with changed:
-                    changed.wait_for(lambda: stopped or waiting < room)
+                    changed.wait_for(may_go_on)
                     if stopped:
                         return
                 result = work(item)

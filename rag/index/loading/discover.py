@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rag.errors import LoadError
 from rag.index.database import FILE
 from rag.index.loading.load import loadable
 
@@ -98,3 +99,20 @@ def _file(path: Path, name: str, about: os.stat_result) -> FileRef | Skipped:
     if not os.access(path, os.R_OK):
         return Skipped(path, "cannot be opened: Permission denied")
     return FileRef(path, name, about.st_size, about.st_mtime_ns)
+
+
+def read(file: FileRef) -> bytes:
+    """A file's bytes, if it is still the one that was found.
+
+    Raises:
+        LoadError: It is gone, was changed, or cannot be read.
+    """
+    try:
+        with file.path.open("rb") as opened:
+            data = opened.read(file.size + 1)
+            about = os.fstat(opened.fileno())
+    except OSError as error:
+        raise LoadError(f"cannot be read: {error.strerror}", where=file.name) from error
+    if (len(data), about.st_size, about.st_mtime_ns) != (file.size, file.size, file.mtime_ns):
+        raise LoadError("changed while it was ingested; ingest it again", where=file.name)
+    return data

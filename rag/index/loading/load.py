@@ -9,6 +9,7 @@ from pathlib import Path
 from langchain_core.documents import Document
 
 from rag.errors import LoadError
+from rag.index.filters import clean
 from rag.index.loading import formats
 
 Loader = Callable[[bytes], list[Document]]
@@ -75,7 +76,9 @@ def load(path: Path, data: bytes, name: str) -> list[Document]:
         raise LoadError(f"there is no text in it{hint}", where=name)
     title = path.name if language else _title(documents[0], path, ending)
     for document in documents:
-        document.metadata |= {"path": name, "title": title}
+        # Lone surrogates, from file names and JSON, are no Unicode to tokenizers and databases.
+        document.page_content = clean(document.page_content)
+        document.metadata |= {"path": clean(name), "title": clean(title)}
         if language:
             document.metadata["language"] = language
     return documents

@@ -1,0 +1,283 @@
+"""What an ingest embeds, commits, leaves alone and says."""
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from langchain_core.documents import Document
+
+from rag.index import Index
+from rag.index import ingest as ingesting
+from rag.index.ingest import IngestReport, Plan, Progress, ingest, plan
+from rag.index.loading import ahead
+from rag.index.splitting import split, words
+from rag.llm import Embedder
+
+
+class HashEmbedder(Embedder):
+    """The sum of a vector for each word; says what it was given."""
+
+    id, dim, window = "hash", 16, 256
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        self.batches.append(list(texts))
+        return np.array([self._one(text) for text in texts], dtype=np.float32)
+
+    def embed_query(self, text: str) -> np.ndarray:
+        return self._one(text)
+
+    def token_vectors(self, texts: Sequence[str], *, query: bool = False) -> list[np.ndarray]:
+        raise NotImplementedError
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        return words(texts)
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for batch in self.batches for text in batch]
+
+    def _one(self, text: str) -> np.ndarray:
+        total = np.zeros(self.dim)
+        for word in text.lower().split():
+            seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
+            total += np.random.default_rng(seed).standard_normal(self.dim)
+        return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+def cut(documents: Sequence[Document]) -> list[Document]:
+    return split(documents, size=12, overlap=0)
+
+
+def paragraphs(*numbers: int) -> str:
+    return "\n\n".join(f"Paragraph {n} tells of lock{n} and what its keeper does." for n in numbers)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    opened = Index.writer(tmp_path / "index", embedder="hash", dim=16)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.md").write_text(paragraphs(1, 2, 3))
+    (folder / "b.txt").write_text(paragraphs(4, 5))
+    (folder / "deep" / "c.md").write_text("# Gates\n\n" + paragraphs(6))
+    return folder
+
+
+def run(index: Index, *paths: Path, prune: bool = False, config: str = "c") -> IngestReport:
+    todo = plan(paths, index, config, prune=prune)
+    return ingest(todo, index, HashEmbedder(), split=cut, config=config)
+
+
+def counts(report: IngestReport) -> tuple[int, ...]:
+    return (
+        report.files, report.unchanged, report.removed, len(report.skipped),
+        report.chunks_added, report.chunks_kept, report.chunks_removed,
+    )  # fmt: skip
+
+
+def test_first_ingest(index: Index, docs: Path) -> None:
+    embedder = HashEmbedder()
+    told: list[Progress] = []
+    todo = plan([docs], index, "c")
+    report = ingest(todo, index, embedder, split=cut, config="c", on_progress=told.append)
+    assert counts(report) == (3, 0, 0, 0, 6, 0, 0)
+    assert report.seconds > report.embedding_seconds + report.writing_seconds > 0
+    assert report.parsing_seconds > 0
+    assert told[-1] == Progress(3, sum(file.size for file in todo.files), 6)
+    (found,) = index.sparse("lock6", 1)
+    assert found.page_content == "# Gates\n\n" + paragraphs(6)
+    start, end = found.metadata["start"], found.metadata["end"]
+    assert (docs / "deep" / "c.md").read_text()[start:end] == found.page_content
+    assert found.metadata["path"] == "deep/c.md"
+    assert found.metadata["heading"] == found.metadata["title"] == "Gates"
+    assert found.metadata["source"] == (docs / "deep" / "c.md").as_posix()
+    text = f"a\n{paragraphs(2)}"
+    assert text in embedder.texts
+    nearest = index.dense(embedder.embed_query(text), 1)[0]
+    assert (nearest.page_content, nearest.metadata["score"]) == (paragraphs(2), pytest.approx(1))
+
+
+def test_second_ingest_has_nothing_to_do(index: Index, docs: Path) -> None:
+    run(index, docs)
+    todo = plan([docs], index, "c", prune=True)
+    assert todo == Plan([], 3, [], [])
+    assert counts(run(index, docs)) == (0, 3, 0, 0, 0, 0, 0)
+
+
+def test_touched_file_is_unchanged_and_not_read_a_third_time(index: Index, docs: Path) -> None:
+    run(index, docs)
+    os.utime(docs / "a.md", (1, 1))
+    assert len(plan([docs], index, "c").files) == 1
+    assert counts(run(index, docs)) == (0, 3, 0, 0, 0, 3, 0)
+    assert plan([docs], index, "c").files == []
+
+
+def test_changed_file_embeds_its_changed_chunks(index: Index, docs: Path) -> None:
+    run(index, docs)
+    (docs / "a.md").write_text(paragraphs(1, 7, 3, 8))
+    embedder = HashEmbedder()
+    report = ingest(plan([docs], index, "c"), index, embedder, split=cut, config="c")
+    assert counts(report) == (1, 2, 0, 0, 2, 2, 1)
+    assert sorted(embedder.texts) == [f"a\n{paragraphs(7)}", f"a\n{paragraphs(8)}"]
+    assert index.sparse("lock2", 1) == []
+
+
+def test_other_splitting_is_a_change(index: Index, docs: Path) -> None:
+    run(index, docs)
+    assert counts(run(index, docs, config="d")) == (3, 0, 0, 0, 0, 6, 0)
+
+
+def test_prune_removes_what_is_gone_under_the_paths_only(index: Index, docs: Path) -> None:
+    run(index, docs)
+    (docs / "a.md").unlink()
+    (docs / "deep" / "c.md").unlink()
+    assert counts(run(index, docs)) == (0, 1, 0, 0, 0, 0, 0)
+    assert counts(run(index, docs / "x" / ".." / "deep", prune=True)) == (0, 0, 1, 0, 0, 0, 1)
+    assert [Path(source.uri).name for source in index.sources()] == ["a.md", "b.txt"]
+    assert counts(run(index, docs, prune=True)) == (0, 1, 1, 0, 0, 0, 3)
+
+
+def test_prune_keeps_what_cannot_be_looked_at(index: Index, docs: Path, tmp_path: Path) -> None:
+    run(index, docs)
+    with (docs / "b.txt").open("wb") as file:
+        file.truncate(50 * 2**20)
+    report = run(index, docs, prune=True)
+    assert counts(report) == (0, 2, 0, 1, 0, 0, 0)
+    docs.rename(tmp_path / "unmounted")
+    report = run(index, docs, prune=True)
+    assert report.skipped[0].reason == "there is no such file or folder"
+    assert report.removed == 0
+
+
+def test_bad_files_are_skipped_with_reasons(index: Index, docs: Path) -> None:
+    (docs / "a.pdf").write_bytes(b"%PDF broken")
+    (docs / "b.txt").write_bytes(b"\x00\x01")
+    (docs / "c.png").write_bytes(b"x")
+    report = run(index, docs)
+    assert counts(report) == (2, 0, 0, 3, 4, 0, 0)
+    assert {one.path.name: one.reason for one in report.skipped} == {
+        "a.pdf": "broken PDF",
+        "b.txt": "not text: it holds zero bytes",
+        "c.png": "unknown file type .png",
+    }
+
+
+def test_files_that_vanish_or_change_after_discovery(index: Index, docs: Path) -> None:
+    todo = plan([docs], index, "c")
+    (docs / "a.md").unlink()
+    (docs / "b.txt").write_text(paragraphs(4, 5, 9))
+    report = ingest(todo, index, HashEmbedder(), split=cut, config="c")
+    assert {one.path.name: one.reason for one in report.skipped} == {
+        "a.md": "cannot be read: No such file or directory",
+        "b.txt": "changed while it was ingested; ingest it again",
+    }
+    assert counts(run(index, docs)) == (1, 1, 0, 0, 3, 0, 0)
+
+
+def test_file_name_that_is_no_utf8(index: Index, docs: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(docs) + b"/caf\xe9.md"))).write_text(paragraphs(9))
+    assert run(index, docs).files == 4
+    assert plan([docs], index, "c", prune=True) == Plan([], 4, [], [])
+
+
+def test_windows_are_bounded_and_sorted_by_length(
+    index: Index, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingesting, "WINDOW", 8)
+    for number in range(30):
+        (docs / f"{number:02}.md").write_text(paragraphs(*range(number, number + 3)))
+    embedder, told = HashEmbedder(), list[Progress]()
+    todo = plan([docs], index, "c")
+    report = ingest(todo, index, embedder, split=cut, config="c", on_progress=told.append)
+    assert report.chunks_added == 96
+    assert max(map(len, embedder.batches)) <= 10
+    for batch in embedder.batches:
+        assert batch == sorted(batch, key=len, reverse=True)
+    assert [one.chunks for one in told] == sorted(one.chunks for one in told)
+
+
+def test_files_without_new_chunks_are_committed_within_bounds(
+    index: Index, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingesting, "HELD", 3)
+    run(index, docs)
+    told = list[Progress]()
+    todo = plan([docs], index, "d")
+    ingest(todo, index, HashEmbedder(), split=cut, config="d", on_progress=told.append)
+    assert [one.files for one in told] == [1, 3]
+
+
+class Stops(HashEmbedder):
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        if self.batches:
+            raise KeyboardInterrupt
+        return super().embed(texts)
+
+
+@pytest.mark.parametrize("where", ["embedder", "split", "progress"])
+def test_a_stop_leaves_the_last_commit_and_no_thread(
+    index: Index, docs: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(ingesting, "WINDOW", 2)
+    monkeypatch.setattr(ingesting, "HELD", 3)
+
+    def cut_some(documents: Sequence[Document]) -> list[Document]:
+        if where == "split" and documents[0].metadata["path"] == "b.txt":
+            raise KeyboardInterrupt
+        return cut(documents)
+
+    def tell(progress: Progress) -> None:
+        if where == "progress" and progress.files:
+            raise KeyboardInterrupt
+
+    embedder = Stops() if where == "embedder" else HashEmbedder()
+    with pytest.raises(KeyboardInterrupt):
+        ingest(
+            plan([docs], index, "c"), index, embedder,
+            split=cut_some, config="c", on_progress=tell,
+        )  # fmt: skip
+    assert not [one for one in threading.enumerate() if one.name == "rag-ahead"]
+    assert [Path(source.uri).name for source in index.sources()] == ["a.md"]
+    assert counts(run(index, docs)) == (2, 1, 0, 0, 3, 0, 0)
+
+
+def test_ahead_keeps_order_and_bounds() -> None:
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        return item
+
+    results = ahead(work, range(100), weigh=lambda result: 9, room=30)
+    for expected in range(50):
+        assert next(results) == expected
+        assert len(begun) <= expected + 5
+    results.close()
+    assert len(begun) < 60
+
+
+def test_the_real_embedder(docs: Path, tmp_path: Path) -> None:
+    embedder = Embedder.load(Embedder.default, base=tmp_path)
+    index = Index.writer(tmp_path / "real", embedder=embedder.id, dim=embedder.dim)
+    (docs / "ferry.md").write_text("The ferry carries bicycles and passengers over the river.")
+    ingest(
+        plan([docs], index, "c"), index, embedder,
+        split=lambda documents: split(documents, count=embedder.lengths), config="c",
+    )  # fmt: skip
+    found = index.dense(embedder.embed_query("Can I take my bike across the water?"), 1)
+    assert found[0].metadata["path"] == "ferry.md"
+    index.close()
+    embedder.close()
