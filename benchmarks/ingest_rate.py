@@ -36,7 +36,7 @@ CHUNKS_A_FILE = 8
 TOKENS_A_CHUNK = 150
 
 
-class Writer:
+class _Writer:
     """Writes files of Zipf-distributed words, the same for the same seed."""
 
     def __init__(self, vocabulary: list[str], seed: int = 1) -> None:
@@ -66,7 +66,8 @@ class Writer:
 
     def html(self, words: int) -> str:
         body = "".join(
-            f"<h2>{' '.join(self.words(1, 4))}</h2><p>{self.paragraph()}</p><p>{self.paragraph()}</p>"
+            f"<h2>{' '.join(self.words(1, 4))}</h2>"
+            f"<p>{self.paragraph()}</p><p>{self.paragraph()}</p>"
             for _ in range(words // 120)
         )
         return f"<html><title>{self.sentence()}</title><body><main>{body}</main></body></html>"
@@ -86,7 +87,7 @@ class Writer:
 
 def write_corpus(folder: Path, chunks: int, vocabulary: list[str]) -> None:
     """Files that make about so many chunks."""
-    writer = Writer(vocabulary)
+    writer = _Writer(vocabulary)
     kinds = [("md", writer.markdown)] * 5 + [
         ("txt", writer.text), ("html", writer.html), ("py", writer.code), ("csv", writer.csv)
     ]  # fmt: skip
@@ -190,11 +191,8 @@ def main() -> None:
         compare(base / "docs", base, embedder, given.rounds)
     for chunks in (given.chunks, given.more):
         command = [sys.executable, __file__, "--memory-only", "--chunks", str(chunks)]
-        print(
-            "memory,",
-            subprocess.run(command, check=True, capture_output=True, text=True).stdout,
-            end="",
-        )  # noqa: S603
+        child = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+        print(f"memory, {child.stdout}", end="")
 
 
 if __name__ == "__main__":

@@ -33,9 +33,15 @@ def blocks(text: str) -> Iterator[Block]:
             marks, title = part.split(" ", 1)
             yield f"h{len(marks)}", title.strip()
         elif part.startswith("|"):
-            rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in part.splitlines()]
+            rows = [
+                [cell.strip() for cell in line.strip("| ").split("|")] for line in part.splitlines()
+            ]
             width = max(len(row) for row in rows)
-            body = [row if len(row) == width else [""] * (width - len(row)) + row for row in rows if not set("".join(row)) <= {"-"}]
+            body = [
+                row if len(row) == width else [""] * (width - len(row)) + row
+                for row in rows
+                if not set("".join(row)) <= {"-"}
+            ]
             yield "table", body
         else:
             yield "p", " ".join(part.split())
@@ -55,18 +61,24 @@ def write_pdf(source: str, target: Path) -> None:
 
     styles = getSampleStyleSheet()
     styles["BodyText"].fontSize, styles["BodyText"].leading = 11, 16
-    grid = TableStyle([("GRID", (0, 0), (-1, -1), 0.5, colors.grey), ("FONTSIZE", (0, 0), (-1, -1), 9)])
+    grid = TableStyle(
+        [("GRID", (0, 0), (-1, -1), 0.5, colors.grey), ("FONTSIZE", (0, 0), (-1, -1), 9)]
+    )
     story = []
     title = ""
     for kind, content in blocks(source):
         if isinstance(content, list):
-            cells = [[Paragraph(plain(cell), styles["BodyText"]) for cell in row] for row in content]
+            cells = [
+                [Paragraph(plain(cell), styles["BodyText"]) for cell in row] for row in content
+            ]
             story += [Table(cells, style=grid), Spacer(1, 10)]
         else:
             title = title or plain(content)
             style = {"h1": "Title", "h2": "Heading2"}.get(kind, "BodyText")
             story += [Paragraph(plain(content), styles[style]), Spacer(1, 5)]
-    document = SimpleDocTemplate(str(target), pagesize=A4, title=title, author="Hallin Canal Company", invariant=1)
+    document = SimpleDocTemplate(
+        str(target), pagesize=A4, title=title, author="Hallin Canal Company", invariant=1
+    )
     document.build(story)
 
 

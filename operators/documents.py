@@ -31,7 +31,10 @@ def unique(documents: Iterable[Document]) -> dict[str, Document]:
     for document in documents:
         key = identity(document)
         if key in found:
-            scores = {**document.metadata.get("scores", {}), **found[key].metadata.get("scores", {})}
+            scores = {
+                **document.metadata.get("scores", {}),
+                **found[key].metadata.get("scores", {}),
+            }
             found[key].metadata["scores"] = scores
         else:
             found[key] = document.model_copy(update={"metadata": dict(document.metadata)})

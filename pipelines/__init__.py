@@ -13,7 +13,9 @@ def path(name: str) -> Path:
     """
     found = Path(__file__).parent / f"{name}.yaml"
     if not found.is_file():
-        raise ConfigError(f"there is no ready-made flow {name!r}", fix=f"there are: {', '.join(names())}")
+        raise ConfigError(
+            f"there is no ready-made flow {name!r}", fix=f"there are: {', '.join(names())}"
+        )
     return found
 
 

@@ -14,10 +14,12 @@ _MARK = re.compile(r"\s*\[(\d{1,3})\]")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'(\[])")
 _WORD = re.compile(r"\w+(?:[.,]\d+)*")
 _COMMON = frozenset(
-    "a about all also an and any are as at be been but by can do does for from had has have he her "
-    "his how i if in into is it its may more most must no not of on only or other our she should so "
-    "some such than that the their them then there these they this to under was we were what when "
-    "where which who will with would you your source sources according".split()
+    """
+    a about all also an and any are as at be been but by can do does for from had has have he
+    her his how i if in into is it its may more most must no not of on only or other our she
+    should so some such than that the their them then there these they this to under was we
+    were what when where which who will with would you your source sources according
+    """.split()  # noqa: SIM905 - a list of a hundred words reads no better
 )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
+from rag.operators.post_retrieval.pack import pack
 
 from rag.flow import Context, Operator
 from rag.index.splitting import embedding_text
 from rag.llm import LLM, Generation, Prompt, Sampling
-from rag.operators.post_retrieval.pack import pack
 
 SYSTEM = (
     "You answer questions from the given sources only. Answer in one or two short sentences, "
@@ -43,7 +43,9 @@ class Generate(Operator):
         if not documents:
             context.token(NOTHING_FOUND)
             return NOTHING_FOUND
-        prompt = Prompt(question=query, system=self.system, chunks=self._chunks(query, documents, llm, context))
+        prompt = Prompt(
+            question=query, system=self.system, chunks=self._chunks(query, documents, llm, context)
+        )
         sampling = Sampling(
             max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed, stop=self.stop
         )

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
+from rag.operators.documents import identity, scored, unique
 
 from rag.flow import Operator
-from rag.operators.documents import identity, scored, unique
 
 
 class RRF(Operator):

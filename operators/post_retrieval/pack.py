@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
+from rag.operators.documents import unique
 
 from rag.flow import Context, Operator
 from rag.llm import LLM
-from rag.operators.documents import unique
 
 
 class Pack(Operator):

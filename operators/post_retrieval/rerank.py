@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
+from rag.operators.documents import scored, unique
 
 from rag.flow import Operator
 from rag.index.splitting import embedding_text
 from rag.llm import CrossEncoder, Embedder
-from rag.operators.documents import scored, unique
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,9 +81,7 @@ class CrossRerank(Operator):
         return [*ranked, *rest][: self.k]
 
 
-def late_interaction(
-    query: str, documents: Sequence[Document], embedder: Embedder
-) -> list[float]:
+def late_interaction(query: str, documents: Sequence[Document], embedder: Embedder) -> list[float]:
     """The documents' scores, as `Rerank` describes them; higher is better.
 
     Args:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def ask(
-    question: Annotated[str, typer.Argument(help="The question; `-` reads it from standard input.")],
+    question: Annotated[
+        str, typer.Argument(help="The question; `-` reads it from standard input.")
+    ],
     config: Config = None,
     params: Param = None,
     allow: AllowImport = None,
@@ -49,11 +51,11 @@ def ask(
 
 def _stream(flow: Any, question: str, *, live: bool) -> tuple[dict[str, Any], float]:
     """Run the flow; on a terminal the tokens are shown as they come, warnings on standard error."""
-    from rag.flow.events import Done, Token, Warned
-
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
+
+    from rag.flow.events import Done, Token, Warned
 
     said = Text()
     screen = Live(said, console=Console(), transient=True) if live else None

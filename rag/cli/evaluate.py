@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Measure a pipeline over a data set in BEIR's format.", no_args_is_help=True)
 
-Data = Annotated[Path, typer.Option("--data", help="Folder with corpus.jsonl, queries.jsonl, qrels/.")]
-Split = Annotated[str | None, typer.Option("--split", help="Which qrels. Default: test, or the only ones.")]
+Data = Annotated[
+    Path, typer.Option("--data", help="Folder with corpus.jsonl, queries.jsonl, qrels/.")
+]
+Split = Annotated[
+    str | None, typer.Option("--split", help="Which qrels. Default: test, or the only ones.")
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many queries.")]
 Seed = Annotated[int, typer.Option("--seed", help="For the draw of the queries.")]
 Where = Annotated[
@@ -42,7 +46,11 @@ def retrieval(
     from rag.eval.run import evaluate_retrieval
 
     # A ranking is measured beyond the few documents that a prompt has room for.
-    with _prepared(data, config, split, limit, seed, where, [*(params or []), "k=100"], allow) as (flow, found, tell):
+    with _prepared(data, config, split, limit, seed, where, [*(params or []), "k=100"], allow) as (
+        flow,
+        found,
+        tell,
+    ):
         report = evaluate_retrieval(flow, found, tell)
     _print(report, as_json=as_json)
 
@@ -55,7 +63,9 @@ def answers(
     limit: Limit = None,
     seed: Seed = 0,
     where: Where = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write each answer here, as JSONL.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write each answer here, as JSONL.")
+    ] = None,
     params: Param = None,
     allow: AllowImport = None,
     as_json: Json = False,
@@ -99,9 +109,20 @@ def _prepared(
 @contextmanager
 def _bar() -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, Any] = {}
 

@@ -33,7 +33,9 @@ def run(
 
     with load(file, params, allow) as flow:
         given = pairs(inputs or [], "--input")
-        result = flow.invoke(**{name: _value(name, text, flow.inputs) for name, text in given.items()})
+        result = flow.invoke(
+            **{name: _value(name, text, flow.inputs) for name, text in given.items()}
+        )
     if as_json:
         print_json(result)
         return
@@ -41,7 +43,11 @@ def run(
         if isinstance(value, str | int | float | bool | None):
             typer.echo(f"{name}: {value}")
         else:
-            typer.echo(f"{name}: ({len(value)} items)" if hasattr(value, "__len__") else f"{name}: {value!r}")
+            typer.echo(
+                f"{name}: ({len(value)} items)"
+                if hasattr(value, "__len__")
+                else f"{name}: {value!r}"
+            )
 
 
 def _value(name: str, text: str, inputs: dict[str, Any]) -> Any:
@@ -62,7 +68,9 @@ def _value(name: str, text: str, inputs: dict[str, Any]) -> Any:
             return adapter.validate_python(text)
         except ValidationError as error:
             what = f"{name}={text!r} is not {show(kind)}"
-            raise InputError(what, where="--input", fix="write lists and mappings as JSON") from error
+            raise InputError(
+                what, where="--input", fix="write lists and mappings as JSON"
+            ) from error
 
 
 def check(
@@ -170,7 +178,9 @@ def _describe(name: str, kind: Any) -> dict[str, Any]:
     ports = {
         title: [{"name": p.name, "type": show(p.type), "required": p.required} for p in found]
         for title, found in (
-            ("reads", signature.reads), ("writes", signature.writes), ("resources", signature.resources)
+            ("reads", signature.reads),
+            ("writes", signature.writes),
+            ("resources", signature.resources),
         )
     }  # fmt: skip
     fields = [
@@ -178,13 +188,17 @@ def _describe(name: str, kind: Any) -> dict[str, Any]:
             "name": field_name,
             "type": show(field.annotation),
             "required": field.is_required(),
-            "default": None if field.is_required() else field.get_default(call_default_factory=True),
+            "default": None
+            if field.is_required()
+            else field.get_default(call_default_factory=True),
             "description": " ".join(
                 filter(
                     None,
                     [
                         field.description,
-                        None if field.is_required() else f"(default {_short(field.get_default(call_default_factory=True))})",
+                        None
+                        if field.is_required()
+                        else f"(default {_short(field.get_default(call_default_factory=True))})",
                     ],
                 )
             ),

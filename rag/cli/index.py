@@ -16,7 +16,9 @@ app = typer.Typer(help="Look after an index.", no_args_is_help=True)
 
 Where = Annotated[
     Path | None,
-    typer.Option("--index", help="The index's folder. Default: the pipeline's.", show_default=False),
+    typer.Option(
+        "--index", help="The index's folder. Default: the pipeline's.", show_default=False
+    ),
 ]
 
 

@@ -121,7 +121,11 @@ def _bar(todo: Plan) -> Iterator[Callable[[Progress], None]]:
             elapsed = bar.tasks[0].elapsed or 0.0
             rate = progress.chunks / elapsed if elapsed else 0.0
             bar.update(
-                task, completed=progress.bytes, files=progress.files, chunks=progress.chunks, rate=rate
+                task,
+                completed=progress.bytes,
+                files=progress.files,
+                chunks=progress.chunks,
+                rate=rate,
             )
 
         yield tell
@@ -138,7 +142,8 @@ def _print(report: Any, path: Path) -> None:
         rate = report.chunks_added / report.seconds if report.seconds else 0
         typer.echo(
             f"chunks: {report.chunks_added} added, {report.chunks_kept} kept, "
-            f"{report.chunks_removed} removed; {report.seconds:.1f} s, {rate:.0f} chunks/s; index: {path}"
+            f"{report.chunks_removed} removed; {report.seconds:.1f} s, "
+            f"{rate:.0f} chunks/s; index: {path}"
         )
     if report.skipped:
         from rich.console import Console

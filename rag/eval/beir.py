@@ -34,7 +34,9 @@ class Dataset:
     queries: list[Query]
 
 
-def load(folder: Path, *, split: str | None = None, limit: int | None = None, seed: int = 0) -> Dataset:
+def load(
+    folder: Path, *, split: str | None = None, limit: int | None = None, seed: int = 0
+) -> Dataset:
     """Read `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv`.
 
     Args:
@@ -53,7 +55,11 @@ def load(folder: Path, *, split: str | None = None, limit: int | None = None, se
             continue
         relevant.setdefault(parts[0], {})[parts[1]] = int(parts[2])
     documents = [
-        Document(id=str(row["_id"]), page_content=row["text"], metadata={"title": row.get("title") or None, "source": str(row["_id"])})
+        Document(
+            id=str(row["_id"]),
+            page_content=row["text"],
+            metadata={"title": row.get("title") or None, "source": str(row["_id"])},
+        )
         for row in _rows(folder / "corpus.jsonl")
     ]
     queries = [
@@ -93,6 +99,8 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
                     try:
                         yield json.loads(line)
                     except json.JSONDecodeError as error:
-                        raise ConfigError(f"not JSON: {error.msg}", where=f"{file}:{number}") from error
+                        raise ConfigError(
+                            f"not JSON: {error.msg}", where=f"{file}:{number}"
+                        ) from error
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(file)) from error

@@ -29,7 +29,9 @@ def contains(answer: str, golds: Iterable[str]) -> float:
 
 def token_f1(answer: str, golds: Iterable[str]) -> float:
     """The best harmonic mean of token precision and recall over the gold answers, 0 to 1."""
-    return max((_f1(normalized(answer).split(), normalized(gold).split()) for gold in golds), default=0.0)
+    return max(
+        (_f1(normalized(answer).split(), normalized(gold).split()) for gold in golds), default=0.0
+    )
 
 
 def _f1(said: list[str], gold: list[str]) -> float:

@@ -22,6 +22,8 @@ from rag.llm import LLM, Embedder
 BATCH = 512
 """Chunks that are embedded and committed together."""
 
+MEASURES = {"exact_match": exact_match, "token_f1": token_f1, "containment": contains}
+
 Progress = Callable[[str, int, int], None]
 """Takes what is being done, how many are done, and of how many."""
 
@@ -56,7 +58,9 @@ class AnswersReport:
 
 
 @contextmanager
-def indexed(data: Dataset, embedder: Embedder, where: Path | None, progress: Progress) -> Iterator[Index]:
+def indexed(
+    data: Dataset, embedder: Embedder, where: Path | None, progress: Progress
+) -> Iterator[Index]:
     """The data set's corpus in an index, at `where` or in a temporary folder.
 
     An index that is there already is brought up to date: what is unchanged costs nothing.
@@ -89,7 +93,9 @@ def evaluate_retrieval(flow: Flow, data: Dataset, progress: Progress) -> Retriev
         import ir_measures
         from ir_measures import RR, R, nDCG
     except ImportError as error:
-        raise ConfigError("ir-measures is not installed", fix='pip install "modular-rag[eval]"') from error
+        raise ConfigError(
+            "ir-measures is not installed", fix='pip install "modular-rag[eval]"'
+        ) from error
 
     ranker = retrieval_part(flow)
     ranking: dict[str, dict[str, float]] = {}
@@ -112,7 +118,10 @@ def evaluate_retrieval(flow: Flow, data: Dataset, progress: Progress) -> Retriev
 
 
 def evaluate_answers(
-    flow: Flow, data: Dataset, progress: Progress, on_answer: Callable[[dict[str, Any]], None] | None = None
+    flow: Flow,
+    data: Dataset,
+    progress: Progress,
+    on_answer: Callable[[dict[str, Any]], None] | None = None,
 ) -> AnswersReport:
     """Answer each question and compare with the gold answers.
 
@@ -127,34 +136,34 @@ def evaluate_answers(
     """
     queries = [query for query in data.queries if query.answers]
     if not queries:
-        raise ConfigError("the queries have no answers", where=data.name, fix="use data with metadata.answers")
-    rows = []
+        raise ConfigError(
+            "the queries have no answers", where=data.name, fix="use data with metadata.answers"
+        )
+    scores: dict[str, list[float]] = {name: [] for name in MEASURES}
+    seconds = []
     for number, query in enumerate(queries):
         progress("answering", number, len(queries))
         started = perf_counter()
         answer = str(flow.invoke(query=query.text)["answer"])
-        row = {
-            "id": query.id,
-            "question": query.text,
-            "answers": list(query.answers),
-            "answer": answer,
-            "exact_match": exact_match(answer, query.answers),
-            "token_f1": token_f1(answer, query.answers),
-            "containment": contains(answer, query.answers),
-            "seconds": perf_counter() - started,
-        }
-        rows.append(row)
+        seconds.append(perf_counter() - started)
+        for name, measure in MEASURES.items():
+            scores[name].append(measure(answer, query.answers))
         if on_answer:
-            on_answer(row)
-    times = sorted(row["seconds"] for row in rows)
-    means = [
-        round(statistics.fmean(row[name] for row in rows), 4)
-        for name in ("exact_match", "token_f1", "containment")
-    ]
+            record = {"id": query.id, "question": query.text, "answers": list(query.answers)}
+            latest = {name: values[-1] for name, values in scores.items()}
+            on_answer({**record, "answer": answer, **latest, "seconds": seconds[-1]})
+    means = {name: round(statistics.fmean(values), 4) for name, values in scores.items()}
+    seconds.sort()
     return AnswersReport(
-        data.name, flow.name, len(rows), *means,
-        round(statistics.median(times), 2), round(times[int(0.95 * (len(times) - 1))], 2),
-    )  # fmt: skip
+        data=data.name,
+        pipeline=flow.name,
+        questions=len(queries),
+        exact_match=means["exact_match"],
+        token_f1=means["token_f1"],
+        containment=means["containment"],
+        seconds_median=round(statistics.median(seconds), 2),
+        seconds_p95=round(seconds[int(0.95 * (len(seconds) - 1))], 2),
+    )
 
 
 def retrieval_part(flow: Flow) -> Flow:
@@ -162,7 +171,9 @@ def retrieval_part(flow: Flow) -> Flow:
     nodes = flow.node.nodes if isinstance(flow.node, Sequence) else (flow.node,)
     kept = []
     for node in nodes:
-        if isinstance(node, Operator) and any(issubclass(p.type, LLM) for p in node.signature().resources):
+        if isinstance(node, Operator) and any(
+            issubclass(p.type, LLM) for p in node.signature().resources
+        ):
             break
         kept.append(node)
     part = Flow(Sequence(*kept), name=flow.name, inputs=flow.inputs, resources=flow.resources)

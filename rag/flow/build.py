@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from rag.errors import BuildError, ConfigError, RagError, StepError
 from rag.flow.constructs import Loop, Map, Parallel, Route, Sequence, SubFlow, case_name
@@ -171,7 +171,11 @@ class Builder:
         join = self._join(node.join, scope, here, types, {}) if node.join else None
         channels = {name: Channel(list[kind], here) for name, kind in types.items()}  # type: ignore[valid-type]
         source, target, limit, runner, waits = (
-            node.over, node.as_, node.concurrency, body.run, body.suspends
+            node.over,
+            node.as_,
+            node.concurrency,
+            body.run,
+            body.suspends,
         )
 
         async def run_map(state: State, run: Run) -> None:
@@ -188,33 +192,51 @@ class Builder:
         return Built(run_map, after, waits or (join is not None and join.suspends))
 
     def _join(
-        self, operator: Operator, scope: Scope, here: str, types: Mapping[str, Any], partly: Mapping[str, str]
+        self,
+        operator: Operator,
+        scope: Scope,
+        here: str,
+        types: Mapping[str, Any],
+        partly: Mapping[str, str],
     ) -> Join:
         """Compile a join: the channels that all branches write arrive collected."""
         reads = {port.name: port.type for port in operator.signature().reads}
         by_channel = {operator.inputs.get(name, name): kind for name, kind in reads.items()}
-        as_dict = {n for n in types if get_origin(by_channel.get(n)) is dict or by_channel.get(n) is dict}
+        as_dict = {
+            n for n in types if get_origin(by_channel.get(n)) is dict or by_channel.get(n) is dict
+        }
         collected = {
             name: Channel(dict[str, kind] if name in as_dict else list[kind], here)  # type: ignore[valid-type]
             for name, kind in types.items()
         }
         inner = scope.with_channels(collected).losing(partly, "")
-        inner = Scope(inner.channels, {**inner.gone, **{n: w for n, w in partly.items() if n not in scope.channels}})
+        inner = Scope(
+            inner.channels,
+            {**inner.gone, **{n: w for n, w in partly.items() if n not in scope.channels}},
+        )
         built = self.build(operator, inner, f"{here}.join")
         wrote = built.scope.written_since(inner)
         private = {
-            name: f"what the branches of {here} write stays inside; the join writes {', '.join(wrote)}"
+            name: f"what branches of {here} write stays inside; its join writes {', '.join(wrote)}"
             for name in types
         }
         after = scope.with_channels(wrote)
         lost = {n: w for n, w in {**partly, **private}.items() if n not in after.channels}
-        return Join(built.run, tuple(types), frozenset(as_dict), tuple(wrote), Scope(after.channels, {**after.gone, **lost}), built.suspends)
+        return Join(
+            built.run,
+            tuple(types),
+            frozenset(as_dict),
+            tuple(wrote),
+            Scope(after.channels, {**after.gone, **lost}),
+            built.suspends,
+        )
 
     def _route(self, node: Route, scope: Scope, path: str) -> Built:
         here = f"{path}.{node.name or 'route'}"
         choose, before, waits = self._chooser(node, scope, here)
         branches = {
-            name: self.build(branch, before, f"{here}.{name}") for name, branch in node.cases.items()
+            name: self.build(branch, before, f"{here}.{name}")
+            for name, branch in node.cases.items()
         }
         if node.default is not None:
             branches["default"] = self.build(node.default, before, f"{here}.default")
@@ -283,7 +305,9 @@ class Builder:
         missing = [case_name(v) for v in values or () if case_name(v) not in node.cases]
         if values is None or missing:
             what = f"no case for {', '.join(missing)}" if missing else "other values have no branch"
-            self.report(node, here, what, "default", "add a default; `default: []` goes on unchanged")
+            self.report(
+                node, here, what, "default", "add a default; `default: []` goes on unchanged"
+            )
 
     def _loop(self, node: Loop, scope: Scope, path: str) -> Built:
         here = f"{path}.{node.name or 'loop'}"
@@ -295,7 +319,9 @@ class Builder:
             self.report(node, here, f"the body does not write {name!r}", "carry", fix)
         until = None
         if node.until is not None:
-            until = self._expression(node, node.until, body.scope, here, "until", frozenset({"turn"}))
+            until = self._expression(
+                node, node.until, body.scope, here, "until", frozenset({"turn"})
+            )
         resets = [n for n in wrote if node.carry is not None and n not in node.carry]
         runner, turns = body.run, node.max_turns
 
@@ -314,7 +340,9 @@ class Builder:
                 state.update(before)
 
         settled = {n: Channel(c.type, c.writer) for n, c in wrote.items()}
-        leftover = {n for n, c in body.scope.channels.items() if c.maybe and n not in scope.channels}
+        leftover = {
+            n for n, c in body.scope.channels.items() if c.maybe and n not in scope.channels
+        }
         channels = {n: c for n, c in body.scope.channels.items() if n not in leftover - set(wrote)}
         return Built(run_loop, Scope({**channels, **settled}, body.scope.gone), body.suspends)
 
@@ -325,7 +353,9 @@ class Builder:
         for _ in range(4):
             body = self._quiet(node.body, entry, f"{here}.body")
             wrote = body.scope.written_since(entry)
-            carried = wrote if node.carry is None else {n: wrote[n] for n in node.carry if n in wrote}
+            carried = (
+                wrote if node.carry is None else {n: wrote[n] for n in node.carry if n in wrote}
+            )
             channels = {}
             for name, channel in carried.items():
                 old = scope.channels.get(name)
@@ -352,7 +382,11 @@ class Builder:
             if channel is None:
                 if not fits(type(None), kind):
                     near = scope.nearest(outer)
-                    fix = f"did you mean {near!r}?" if near else f"rename with inputs: {{{name}: ...}}"
+                    fix = (
+                        f"did you mean {near!r}?"
+                        if near
+                        else f"rename with inputs: {{{name}: ...}}"
+                    )
                     self.report(node, here, f"nothing upstream writes {outer!r}", name, fix)
                 continue
             if not fits(channel.type, kind):
@@ -390,7 +424,9 @@ class Builder:
             if channel is None or channel.maybe:
                 near = scope.nearest(name)
                 there = ", ".join(sorted({*scope.channels, *extra}))
-                fix = f"did you mean {near!r}? there are: {there}" if near else f"there are: {there}"
+                fix = (
+                    f"did you mean {near!r}? there are: {there}" if near else f"there are: {there}"
+                )
                 why = scope.gone.get(name)
                 what = f"{text!r} asks for {name!r}: {why or 'nothing upstream writes it'}"
                 self.report(node, here, what, port, fix)
@@ -409,6 +445,7 @@ class Join:
     suspends: bool
 
     async def __call__(self, state: State, run: Run, ends: list[State], names: list[str]) -> None:
+        """Join the branches' ends, in the order of `names`, into `state`."""
         joined = dict(state)
         for channel in self.collects:
             values = [end[channel] for end in ends]

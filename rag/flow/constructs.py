@@ -69,7 +69,9 @@ class Parallel(Node):
     ) -> None:
         all_branches = {**(branches or {}), **named}
         if not all_branches:
-            raise ConfigError("a parallel has no branches", fix="name at least one: Parallel(a=...)")
+            raise ConfigError(
+                "a parallel has no branches", fix="name at least one: Parallel(a=...)"
+            )
         object.__setattr__(self, "branches", {k: as_node(v) for k, v in all_branches.items()})
         object.__setattr__(self, "join", join)
         object.__setattr__(self, "name", name)

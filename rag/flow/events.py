@@ -72,6 +72,4 @@ class Done:
     seconds: float
 
 
-Event = (
-    NodeStarted | NodeFinished | NodeFailed | BranchSkipped | LoopTurn | Token | Warned | Done
-)
+Event = NodeStarted | NodeFinished | NodeFailed | BranchSkipped | LoopTurn | Token | Warned | Done

@@ -66,7 +66,8 @@ def _may_call(function: ast.expr) -> bool:
 
 
 def _free_names(tree: ast.expr) -> frozenset[str]:
-    used, bound = set(), set()
+    used: set[str] = set()
+    bound: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             (bound if isinstance(node.ctx, ast.Store) else used).add(node.id)

@@ -53,7 +53,9 @@ class _Drawing:
                     before = self.node(child, before)
                 return before
             case Parallel():
-                ends = [e for n, b in node.branches.items() for e in self.node(b, _labelled(before, n))]
+                ends = [
+                    e for n, b in node.branches.items() for e in self.node(b, _labelled(before, n))
+                ]
                 return self.node(node.join, ends) if node.join else ends
             case Map():
                 ends = self._framed(node.body, before, f"for each {node.as_} in {node.over}")
@@ -85,7 +87,9 @@ class _Drawing:
         cases = dict(node.cases)
         if node.default is not None:
             cases["default"] = node.default
-        return [end for name, case in cases.items() for end in self.node(case, _labelled(before, name))]
+        return [
+            end for name, case in cases.items() for end in self.node(case, _labelled(before, name))
+        ]
 
 
 def _labelled(ends: Ends, label: str) -> Ends:
@@ -94,6 +98,8 @@ def _labelled(ends: Ends, label: str) -> Ends:
 
 def title(node: Operator) -> str:
     """The step's name and the configuration that is not the default."""
-    fields = node.model_dump(mode="json", exclude_defaults=True, exclude={"name", "inputs", "outputs"})
+    fields = node.model_dump(
+        mode="json", exclude_defaults=True, exclude={"name", "inputs", "outputs"}
+    )
     shown = ", ".join(f"{name}={value}" for name, value in fields.items() if len(str(value)) <= 24)
     return f"{node.label} ({shown})" if shown else node.label

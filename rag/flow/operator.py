@@ -7,7 +7,7 @@ import re
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -143,7 +143,7 @@ def _is_config(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _signature(cls: type[Operator]) -> Signature:
     run = getattr(cls, "run", None)
     if run is None:

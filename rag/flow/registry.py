@@ -67,7 +67,7 @@ class Registry(Mapping[str, type[Operator]]):
         return kind.use if known is kind else f"{kind.__module__}:{kind.__qualname__}"
 
     def _dotted(self, name: str) -> type[Operator]:
-        package = name.split(":")[0].split(".")[0]
+        package = name.split(":", maxsplit=1)[0].split(".", maxsplit=1)[0]
         if package not in self._allowed:
             raise ConfigError(
                 f"{name!r} would import the package {package!r}, which is not allowed",

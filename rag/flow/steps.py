@@ -95,7 +95,9 @@ def written(
     }
 
 
-def compile_step(operator: Operator, scope: Scope, path: str, report: Report) -> tuple[Runner, Scope]:
+def compile_step(
+    operator: Operator, scope: Scope, path: str, report: Report
+) -> tuple[Runner, Scope]:
     """Check the operator against the channels before it, and make it a runner."""
     try:
         signature = operator.signature()
@@ -108,7 +110,7 @@ def compile_step(operator: Operator, scope: Scope, path: str, report: Report) ->
     return runner, scope.with_channels(channels)
 
 
-def _runner(  # noqa: C901, PLR0915 - one closure: this is the engine's hot path
+def _runner(  # noqa: C901 - one closure: this is the engine's hot path
     operator: Operator,
     signature: Signature,
     always: list[tuple[str, str]],
@@ -120,7 +122,9 @@ def _runner(  # noqa: C901, PLR0915 - one closure: this is the engine's hot path
     config = {name: getattr(operator, name) for name in signature.config}
     resources = [(port.name, port.type) for port in signature.resources]
     context, blocking, is_async = signature.context, operator.blocking, signature.is_async
-    checks = [(name, matcher(p.type), p.type) for name, p in zip(writes, signature.writes, strict=True)]
+    checks = [
+        (name, matcher(p.type), p.type) for name, p in zip(writes, signature.writes, strict=True)
+    ]
     single = isinstance(operator.writes, str)
 
     def store(state: State, value: Any) -> dict[str, Any]:

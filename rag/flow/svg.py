@@ -45,10 +45,10 @@ def svg(flow: Flow) -> str:
         'orient="auto"><path d="M0 0L8 4L0 8z" fill="#6b7885"/></marker>'
     )
     label = escape(flow.name or "flow", quote=True)
+    size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
-            f'width="{width:.0f}" height="{height:.0f}" role="img" aria-label="{label}">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}">',
             f"<style>{_STYLE}</style><defs>{head}</defs>",
             f'<rect width="{width:.0f}" height="{height:.0f}" fill="white"/>',
             *whole.draw(PAD, PAD),
@@ -94,14 +94,20 @@ def _text(x: float, y: float, text: str, kind: str = "") -> str:
 
 def _arrow(x1: float, y1: float, x2: float, y2: float) -> str:
     bend = (y1 + y2) / 2
-    return f'<path class="arrow" d="M{x1:.1f} {y1:.1f}C{x1:.1f} {bend:.1f} {x2:.1f} {bend:.1f} {x2:.1f} {y2:.1f}"/>'
+    curve = f"{x1:.1f} {bend:.1f} {x2:.1f} {bend:.1f} {x2:.1f} {y2:.1f}"
+    return f'<path class="arrow" d="M{x1:.1f} {y1:.1f}C{curve}"/>'
+
+
+def _rect(kind: str, left: float, top: float, width: float, height: float) -> str:
+    place = f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    return f'<rect class="{kind}" {place} rx="8"/>'
 
 
 def _box(text: str, kind: str = "box") -> Block:
     width = len(text) * LETTER + 2 * PAD
 
     def draw(left: float, top: float) -> list[str]:
-        rect = f'<rect class="{kind}" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{BOX_HEIGHT}" rx="7"/>'
+        rect = _rect(kind, left, top, width, BOX_HEIGHT)
         return [rect, _text(left + width / 2, top + BOX_HEIGHT / 2 + 4.5, text)]
 
     return Block(width, BOX_HEIGHT, draw)
@@ -148,7 +154,7 @@ def _frame(body: Block, text: str) -> Block:
     height = body.height + 2 * PAD + 18
 
     def draw(left: float, top: float) -> list[str]:
-        rect = f'<rect class="frame" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" rx="9"/>'
+        rect = _rect("frame", left, top, width, height)
         inner = body.draw(left + (width - body.width) / 2, top + PAD + 18)
         return [rect, _text(left + width / 2, top + 17, text, "small"), *inner]
 

@@ -152,7 +152,7 @@ def merge(kinds: Iterable[Any]) -> Any:
     for kind in kinds:
         if not any(kind == other for other in unique):
             unique.append(kind)
-    return Union[tuple(unique)] if unique else Any  # the members are values
+    return Union[tuple(unique)] if unique else Any  # noqa: UP007 - the members are values
 
 
 def _plain(kind: Any) -> Any:

@@ -88,7 +88,9 @@ class _Reader:
         inputs = self._inputs(document)
         resources = document.get("resources") or {}
         if not isinstance(resources, Mapping):
-            self._problem(document, "`resources` is not a mapping", "write {name: what}", "resources")
+            self._problem(
+                document, "`resources` is not a mapping", "write {name: what}", "resources"
+            )
             resources = {}
         if self.problems:
             raise BuildError(self.problems)
@@ -104,7 +106,8 @@ class _Reader:
         )
 
     def _parse(self, text: str) -> Any:
-        from ruamel.yaml import YAML, YAMLError
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
 
         try:
             return YAML(typ="rt", pure=True).load(text)
@@ -183,8 +186,12 @@ class _Reader:
             what = f"a step has exactly one of the keys {', '.join(kinds)}"
             if isinstance(value, Mapping):
                 what += f"; here are: {', '.join(map(str, value)) or 'none'}"
-            near = [nearest(str(k), tuple(kinds)) for k in (value if isinstance(value, Mapping) else ())]
-            fix = next((n for n in near if n.startswith("did")), "a step looks like {use: bm25, k: 20}")
+            near = [
+                nearest(str(k), tuple(kinds)) for k in (value if isinstance(value, Mapping) else ())
+            ]
+            fix = next(
+                (n for n in near if n.startswith("did")), "a step looks like {use: bm25, k: 20}"
+            )
             self._problem(value if isinstance(value, Mapping) else parent, what, fix, key)
             return Sequence()
         before = len(self.problems)
@@ -219,13 +226,18 @@ class _Reader:
         try:
             return kind(**fields)
         except ValidationError as error:
-            known = tuple(n for n in kind.model_fields if n not in PLACEMENT) + tuple(sorted(PLACEMENT))
+            known = tuple(n for n in kind.model_fields if n not in PLACEMENT) + tuple(
+                sorted(PLACEMENT)
+            )
             for detail in error.errors():
                 name = str(detail["loc"][0]) if detail["loc"] else ""
                 if detail["type"] == "extra_forbidden":
                     what, fix = f"{kind.use} has no field {name!r}", nearest(name, known)
                 elif detail["type"] == "missing":
-                    what, fix = f"{kind.use} needs the field {name!r}", f"`rag operators {kind.use}`"
+                    what, fix = (
+                        f"{kind.use} needs the field {name!r}",
+                        f"`rag operators {kind.use}`",
+                    )
                 else:
                     port = ".".join(map(str, detail["loc"]))
                     what = f"{kind.use}.{port} is {detail.get('input')!r}: {detail['msg']}"
@@ -236,7 +248,9 @@ class _Reader:
     def _parallel(self, value: Any) -> Node:
         self._known(value, ("parallel", "join", "name"))
         branches = self._branches(value, "parallel")
-        return Parallel(branches, join=self._operator(value.get("join"), value, "join"), name=value.get("name"))
+        return Parallel(
+            branches, join=self._operator(value.get("join"), value, "join"), name=value.get("name")
+        )
 
     def _map(self, value: Any) -> Node:
         self._known(value, ("map", "body", "join", "name"))
@@ -281,7 +295,9 @@ class _Reader:
         self._known(value, ("flow", "inputs", "outputs", "name"))
         inner = value["flow"]
         if not isinstance(inner, Mapping):
-            self._problem(value, "`flow` is not a mapping", "write the inner flow: {steps: [...]}", "flow")
+            self._problem(
+                value, "`flow` is not a mapping", "write the inner flow: {steps: [...]}", "flow"
+            )
             return Sequence()
         self._known(inner, TOP_KEYS)
         flow = Flow(
@@ -293,7 +309,9 @@ class _Reader:
             resources=Resources(_plain(inner.get("resources") or {}), base=self.base),
             positions=self.positions,
         )
-        return flow.at(inputs=value.get("inputs"), outputs=value.get("outputs"), name=value.get("name"))
+        return flow.at(
+            inputs=value.get("inputs"), outputs=value.get("outputs"), name=value.get("name")
+        )
 
     def _settings(
         self, value: Any, key: str, known: tuple[str, ...], required: tuple[str, ...]
@@ -399,7 +417,9 @@ def _types(inputs: Mapping[str, Any]) -> dict[str, str]:
         try:
             parse(show(kind))
         except ValueError as error:
-            raise ConfigError(f"the type of the input {name!r} cannot be written: {error}") from error
+            raise ConfigError(
+                f"the type of the input {name!r} cannot be written: {error}"
+            ) from error
     return {name: show(kind) for name, kind in inputs.items()}
 
 
@@ -424,7 +444,9 @@ def _value(node: Node, registry: Registry) -> Any:
             value = {"parallel": {k: _value(v, registry) for k, v in node.branches.items()}}
             return _given({**value, "join": _maybe(node.join, registry), "name": node.name})
         case Map():
-            settings = _leaf(_given({"over": node.over, "as": node.as_, "concurrency": node.concurrency}))
+            settings = _leaf(
+                _given({"over": node.over, "as": node.as_, "concurrency": node.concurrency})
+            )
             value = {"map": settings, "body": _value(node.body, registry)}
             return _given({**value, "join": _maybe(node.join, registry), "name": node.name})
         case Route():
@@ -437,7 +459,9 @@ def _value(node: Node, registry: Registry) -> Any:
         case Loop():
             carry = None if node.carry is None else list(node.carry)
             settings = _given({"max_turns": node.max_turns, "until": node.until, "carry": carry})
-            return _given({"loop": _leaf(settings), "body": _value(node.body, registry), "name": node.name})
+            return _given(
+                {"loop": _leaf(settings), "body": _value(node.body, registry), "name": node.name}
+            )
         case SubFlow():
             renames = {"inputs": dict(node.inputs) or None, "outputs": dict(node.outputs) or None}
             return _given({"flow": _document(node.flow, registry), **renames, "name": node.name})

@@ -143,7 +143,7 @@ def _uri(path: Path) -> str:
     return clean(path.as_posix())
 
 
-def ingest(  # noqa: PLR0913 - all are needed, most by name
+def ingest(
     todo: Plan,
     index: Index,
     embedder: Embedder,

@@ -1,7 +1,7 @@
 """Splitting documents into chunks that know where they stand.
 
 Works on spans of the text, so that a chunk's offsets are exact and every atom (a sentence, a
-line of code, a row of a table) is counted once, all those of a document in one call.
+line of code, a row of a table) is counted once, many in one call.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ SIZE = 200
 OVERLAP = 30
 CHARACTERS = 16
 """A piece counts as one for so many characters at least: tokenizers take a blob for one word."""
+COUNTED = 2_000
+"""Pieces counted in one call: a tokenizer holds a hundred bytes and more for each token."""
 
 Counter = Callable[[Sequence[str]], list[int]]
 """Texts to their lengths, in tokens."""
@@ -223,9 +225,11 @@ def _sentences(text: str, span: Span) -> Iterator[Span]:
 
 def _measure(text: str, spans: Iterable[Span], count: Counter) -> list[int]:
     pieces = [text[start:end] for start, end in spans]
-    counted = count(pieces) if pieces else []
+    lengths: list[int] = []
+    for at in range(0, len(pieces), COUNTED):
+        lengths.extend(count(pieces[at : at + COUNTED]))
     return [
-        max(length, len(piece) // CHARACTERS) for piece, length in zip(pieces, counted, strict=True)
+        max(length, len(piece) // CHARACTERS) for piece, length in zip(pieces, lengths, strict=True)
     ]
 
 

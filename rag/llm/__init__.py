@@ -1,4 +1,4 @@
-"""Models: one loader, the embedder, the reranker, the language model, LangChain's in their place."""
+"""Models: one loader for embedders, rerankers and language models, LangChain's included."""
 
 from rag.llm.base import LLM, CrossEncoder, Embedder, Generation, Prompt, Sampling
 

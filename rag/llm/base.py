@@ -112,7 +112,9 @@ class LLM(Resource):
         if isinstance(spec, Mapping) and "use" in spec:
             return LangChainLLM(make(spec, "BaseChatModel"))
         if isinstance(spec, Mapping):
-            return LocalLLM.open(**settings(spec, ("model", "dtype", "window", "threads")), base=base)
+            return LocalLLM.open(
+                **settings(spec, ("model", "dtype", "window", "threads")), base=base
+            )
         if hasattr(spec, "astream"):
             return LangChainLLM(spec)
         raise ConfigError(f"{spec!r} is no language model", where="resources.llm")

@@ -104,9 +104,9 @@ class LocalEmbedder(Embedder):
             return self._token_vectors("encode_query", list(texts))
         found = {text: self._recent.get(text) for text in texts}
         new = [text for text, vectors in found.items() if vectors is None]
-        for text, vectors in zip(new, self._token_vectors("encode_document", new), strict=True):
-            found[text] = vectors
-            self._recent.put(text, vectors)
+        for text, fresh in zip(new, self._token_vectors("encode_document", new), strict=True):
+            found[text] = fresh
+            self._recent.put(text, fresh)
         return [vectors for text in texts if (vectors := found[text]) is not None]
 
     def _token_vectors(self, method: str, texts: list[str]) -> list[np.ndarray]:
@@ -186,7 +186,9 @@ def unreadable(files: ModelFiles, error: Exception) -> ModelError:
     """The error for a model that was found, or not, but cannot be opened."""
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     if files.local:
-        return ModelError(f"the model cannot be read: {first}", where=files.place, fix="fetch it again")
+        return ModelError(
+            f"the model cannot be read: {first}", where=files.place, fix="fetch it again"
+        )
     return ModelError(
         f"no model {files.name!r} is on this machine and the hub gave none: {first}",
         fix="name a local folder, a GGUF file or an installed package; or connect to the hub",

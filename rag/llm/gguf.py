@@ -77,7 +77,9 @@ def _convert(file: Path, folder: Path) -> None:
         )
     except ImportError as error:
         raise ModelError(
-            f"reading GGUF needs more packages: {error}", where=str(file), fix="pip install gguf accelerate"
+            f"reading GGUF needs more packages: {error}",
+            where=str(file),
+            fix="pip install gguf accelerate",
         ) from error
     except Exception as error:  # whatever the readers make of a broken file
         raise ModelError(

@@ -30,7 +30,7 @@ def make(spec: Mapping[str, Any], base: Literal["BaseChatModel", "Embeddings"]) 
     if not module.startswith(TRUSTED):
         raise ConfigError(
             f"{dotted!r} is not in a package of LangChain", where="use",
-            fix="pipeline files import models from langchain_* packages; pass others open, in Python",
+            fix="pipeline files import from langchain_* packages only; pass others open, in Python",
         )  # fmt: skip
     from langchain_core.embeddings import Embeddings
     from langchain_core.language_models import BaseChatModel
@@ -44,13 +44,15 @@ def make(spec: Mapping[str, Any], base: Literal["BaseChatModel", "Embeddings"]) 
         ) from error
     wanted = BaseChatModel if base == "BaseChatModel" else Embeddings
     if not (isinstance(kind, type) and issubclass(kind, wanted)):
-        raise ConfigError(f"{dotted!r} is not a {base}", where="use", fix=f"name a class that is")
+        raise ConfigError(f"{dotted!r} is not a {base}", where="use", fix="name a class that is")
     arguments = {key: value for key, value in spec.items() if key != "use"}
     try:
         return kind(**arguments)
     except Exception as error:  # each package has its own
         reason = " ".join(str(error).split())[:300]
-        raise ConfigError(f"{dotted} does not take these arguments: {reason}", where="use") from error
+        raise ConfigError(
+            f"{dotted} does not take these arguments: {reason}", where="use"
+        ) from error
 
 
 class LangChainLLM(LLM):
@@ -64,7 +66,9 @@ class LangChainLLM(LLM):
     def __init__(self, model: Any, window: int = 8192) -> None:
         self._model = model
         profile = getattr(model, "profile", None) or {}
-        self.id = str(getattr(model, "model_name", None) or getattr(model, "model", type(model).__name__))
+        self.id = str(
+            getattr(model, "model_name", None) or getattr(model, "model", type(model).__name__)
+        )
         self.window = int(profile.get("max_input_tokens", window))
 
     def count(self, text: str) -> int:
@@ -77,8 +81,12 @@ class LangChainLLM(LLM):
 
     async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
         """See `LLM.stream`; settings that a model does not know are left out."""
-        said, used = "", {}
-        options: dict[str, Any] = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature}
+        said = ""
+        used: Mapping[str, Any] = {}
+        options: dict[str, Any] = {
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+        }
         if sampling.seed is not None:
             options["seed"] = sampling.seed
         if sampling.stop:

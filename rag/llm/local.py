@@ -81,10 +81,13 @@ class LocalLLM(LLM):
             raise unreadable(files, error) from error
         if not tokenizer.chat_template:
             raise ModelError(
-                f"the model {files.name!r} has no chat template", fix="name an instruction-tuned model"
+                f"the model {files.name!r} has no chat template",
+                fix="name an instruction-tuned model",
             )
         made_for = int(getattr(loaded.config, "max_position_embeddings", 4096))
-        return cls(files.name, loaded.to(device).eval(), tokenizer, min(window or made_for, made_for))
+        return cls(
+            files.name, loaded.to(device).eval(), tokenizer, min(window or made_for, made_for)
+        )
 
     def count(self, text: str) -> int:
         """See `LLM.count`."""
@@ -107,7 +110,9 @@ class LocalLLM(LLM):
         parts = messages(prompt)
         # Each text's place is marked, so that the template's own special tokens are read as such
         # and those that a text only spells out are not.
-        marked = [{"role": role, "content": f"{_CUT}{n}{_CUT}"} for n, (role, _) in enumerate(parts)]
+        marked = [
+            {"role": role, "content": f"{_CUT}{n}{_CUT}"} for n, (role, _) in enumerate(parts)
+        ]
         rendered = self._tokenizer.apply_chat_template(
             marked, tokenize=False, add_generation_prompt=True
         )
@@ -195,7 +200,9 @@ class LocalLLM(LLM):
         cache = DynamicCache(config=self._model.config)
         given = torch.tensor([ids], device=device)
         for _ in range(limit):
-            logits = self._model(given, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+            logits = self._model(
+                given, past_key_values=cache, use_cache=True, logits_to_keep=1
+            ).logits
             token = choose(logits[0, -1], sampling, chooser)
             yield token
             given = torch.tensor([[token]], device=device)

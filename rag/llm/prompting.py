@@ -11,7 +11,9 @@ def messages(prompt: Prompt) -> list[tuple[str, str]]:
     if prompt.system:
         found.append(("system", prompt.system))
     found.extend(prompt.history)
-    sources = "".join(f"[{n}] {chunk.strip()}\n\n" for n, chunk in enumerate(prompt.chunks, start=1))
+    sources = "".join(
+        f"[{n}] {chunk.strip()}\n\n" for n, chunk in enumerate(prompt.chunks, start=1)
+    )
     question = f"Sources:\n\n{sources}Question: {prompt.question}" if sources else prompt.question
     found.append(("user", question))
     return found

@@ -25,12 +25,21 @@ def test_every_file_is_read() -> None:
     found = list(discover([HANDBOOK]))
     assert all(isinstance(file, FileRef) for file in found)
     assert len(found) == 22
-    assert Counter(Path(file.path).suffix for file in found) == {".md": 12, ".html": 4, ".pdf": 3, ".docx": 3}
+    assert Counter(Path(file.path).suffix for file in found) == {
+        ".md": 12,
+        ".html": 4,
+        ".pdf": 3,
+        ".docx": 3,
+    }
 
 
 def test_there_are_sixty_questions_of_all_kinds() -> None:
     assert len(QUESTIONS) == len({question["id"] for question in QUESTIONS}) == 60
-    assert Counter(question["kind"] for question in QUESTIONS) == {"single": 38, "several": 12, "none": 10}
+    assert Counter(question["kind"] for question in QUESTIONS) == {
+        "single": 38,
+        "several": 12,
+        "none": 10,
+    }
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question["id"])

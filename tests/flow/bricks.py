@@ -21,7 +21,9 @@ def expand(query: str, *, n: int = 2) -> list[str]:
 @operator(writes="documents")
 def find(query: str, *, k: int = 2) -> list[Document]:
     """Find documents."""
-    return [Document(page_content=f"{query}-{number}", id=f"{query}-{number}") for number in range(k)]
+    return [
+        Document(page_content=f"{query}-{number}", id=f"{query}-{number}") for number in range(k)
+    ]
 
 
 @operator(writes="documents")

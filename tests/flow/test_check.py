@@ -6,7 +6,7 @@ import pytest
 
 from rag.errors import BuildError
 from rag.flow import Flow, Loop, Map, Node, Parallel, Route
-from tests.flow.bricks import answer, expand, find, fuse, inc, remember, Scale, top, total
+from tests.flow.bricks import Scale, answer, expand, find, fuse, inc, remember, top, total
 
 
 def problems(node: Node, **inputs: type) -> list[str]:
@@ -23,7 +23,9 @@ def test_a_missing_channel_names_the_port_and_the_nearest_name() -> None:
 
 
 def test_all_problems_are_found_at_once() -> None:
-    assert len(problems(fuse() >> answer(inputs={"query": "quer"}) >> top(inputs={"wrong": "x"}))) >= 3
+    assert (
+        len(problems(fuse() >> answer(inputs={"query": "quer"}) >> top(inputs={"wrong": "x"}))) >= 3
+    )
 
 
 def test_a_list_where_one_is_wanted_suggests_map() -> None:

@@ -10,7 +10,15 @@ import pytest
 
 from rag.errors import InputError, StepError
 from rag.flow import Flow, Loop, Map, Parallel, Route, Sequence
-from rag.flow.events import BranchSkipped, Done, LoopTurn, NodeFailed, NodeFinished, NodeStarted, Token
+from rag.flow.events import (
+    BranchSkipped,
+    Done,
+    LoopTurn,
+    NodeFailed,
+    NodeFinished,
+    NodeStarted,
+    Token,
+)
 from tests.flow.bricks import (
     Scale,
     answer,
@@ -188,7 +196,9 @@ def test_a_failing_branch_cancels_its_siblings() -> None:
 
 
 def test_events_tell_what_happens() -> None:
-    flow = Route(by="x > 0", cases={True: inc(), False: Sequence()}) >> Loop(body=inc(), max_turns=2)
+    flow = Route(by="x > 0", cases={True: inc(), False: Sequence()}) >> Loop(
+        body=inc(), max_turns=2
+    )
     events = list(flow.stream(x=1))
     kinds = [type(event) for event in events]
     assert kinds == [
@@ -267,7 +277,11 @@ def test_a_flow_is_a_step_of_another() -> None:
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({}, "'x' .int. is missing"), ({"x": "1"}, "is str, int is wanted"), ({"x": 1, "z": 2}, "no input 'z'")],
+    [
+        ({}, "'x' .int. is missing"),
+        ({"x": "1"}, "is str, int is wanted"),
+        ({"x": 1, "z": 2}, "no input 'z'"),
+    ],
 )
 def test_inputs_are_checked(given: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -56,7 +56,9 @@ def test_fits(given: Any, wanted: Any, answer: bool) -> None:
     assert fits(given, wanted) is answer
 
 
-@pytest.mark.parametrize("text", ["str", "list[Document]", "str | none", "dict[str, list[int]]", "any"])
+@pytest.mark.parametrize(
+    "text", ["str", "list[Document]", "str | none", "dict[str, list[int]]", "any"]
+)
 def test_a_type_is_read_as_it_is_shown(text: str) -> None:
     assert show(parse(text)) == text
 

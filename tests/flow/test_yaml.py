@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rag.pipelines import names, path
 
 from rag.errors import BuildError, ConfigError, RagError
 from rag.flow import Flow, Loop, Map, Node, Parallel, Route, Sequence, load_flow
 from rag.flow.yaml import dump
-from rag.pipelines import names, path
 from tests.flow.bricks import REGISTRY, Scale, expand, find, fuse, inc, nap, top, total
 
 steps = st.one_of(
@@ -74,7 +74,12 @@ def test_the_file_is_not_changed_by_loading_it_twice(tmp_path: Path) -> None:
 def test_python_and_yaml_say_the_same() -> None:
     python = Flow(
         expand(n=2)
-        >> Map(over="queries", as_="query", body=Parallel(a=find(k=1), b=find(), join=fuse()), join=fuse())
+        >> Map(
+            over="queries",
+            as_="query",
+            body=Parallel(a=find(k=1), b=find(), join=fuse()),
+            join=fuse(),
+        )
         >> Route(by="len(documents) > 2", cases={True: top(), False: Sequence()})
     )
     yaml = """
@@ -115,10 +120,18 @@ WRONG: list[tuple[str, str, str]] = [
     ("steps:\n  - {use: inc, by: many}\n", "pipeline:2", "inc.by is 'many'"),
     ("steps:\n  - {user: inc}\n", "pipeline:2", "did you mean 'use'"),
     ("step:\n  - {use: inc}\n", "pipeline:1", "did you mean 'steps'"),
-    ("steps:\n  - loop: {until: x > 1}\n    body: {use: inc}\n", "pipeline:2", "`max_turns` is missing"),
+    (
+        "steps:\n  - loop: {until: x > 1}\n    body: {use: inc}\n",
+        "pipeline:2",
+        "`max_turns` is missing",
+    ),
     ("steps:\n  - loop: {max_turns: 0}\n    body: {use: inc}\n", "pipeline:2", "max_turns is 0"),
     ("steps:\n  - map: {over: x}\n    body: {use: inc}\n", "pipeline:2", "`as` is missing"),
-    ("steps:\n  - parallel: {a: {use: inc}}\n    join: [{use: inc}, {use: inc}]\n", "pipeline:3", "one operator"),
+    (
+        "steps:\n  - parallel: {a: {use: inc}}\n    join: [{use: inc}, {use: inc}]\n",
+        "pipeline:3",
+        "one operator",
+    ),
     ("steps:\n  - {use: 'os:system'}\n", "pipeline:2", "--allow-import os"),
     ("inputs: {x: number}\nsteps: []\n", "pipeline:1", "not a type"),
     ("steps: [\n", "pipeline:2", "not YAML"),

@@ -29,7 +29,9 @@ def test_order_does_not_matter(embedder: Embedder) -> None:
 
 def test_token_vectors_leave_special_tokens_out(embedder: Embedder) -> None:
     found = embedder.token_vectors(["north lock", "north lock", "a"])
-    assert [len(vectors) for vectors in found] == embedder.lengths(["north lock", "north lock", "a"])
+    assert [len(vectors) for vectors in found] == embedder.lengths(
+        ["north lock", "north lock", "a"]
+    )
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_allclose(np.linalg.norm(found[0], axis=1), 1, atol=1e-3)
 

@@ -39,7 +39,9 @@ def test_greedy_tokens_are_those_of_transformers(llm: LocalLLM) -> None:
     import torch
 
     ids = torch.tensor([llm.tokens(CAPITAL)])
-    out = llm._model.generate(ids, max_new_tokens=20, do_sample=False, attention_mask=torch.ones_like(ids))
+    out = llm._model.generate(
+        ids, max_new_tokens=20, do_sample=False, attention_mask=torch.ones_like(ids)
+    )
     expected = llm._tokenizer.decode(out[0][ids.shape[1] :], skip_special_tokens=True)
     assert pieces(llm, CAPITAL, max_tokens=20)[1].text == expected
 
@@ -59,7 +61,8 @@ def test_a_stop_text_ends_the_answer_and_is_not_said(llm: LLM) -> None:
 def test_a_seed_makes_sampling_repeatable(llm: LLM) -> None:
     story = Prompt("Tell me something.")
     one, again, other = (
-        pieces(llm, story, max_tokens=12, temperature=1.5, top_p=0.95, seed=seed)[1].text for seed in (1, 1, 2)
+        pieces(llm, story, max_tokens=12, temperature=1.5, top_p=0.95, seed=seed)[1].text
+        for seed in (1, 1, 2)
     )
     assert one == again != other
 
@@ -129,7 +132,9 @@ def test_what_is_no_model_is_said(spec: Any, error: type, what: str, tmp_path: P
         LLM.load(spec, base=tmp_path)
 
 
-def test_a_broken_gguf_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_gguf_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAG_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
     with pytest.raises(ModelError, match="not a GGUF model"):

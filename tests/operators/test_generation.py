@@ -8,20 +8,27 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
-
-from rag.flow import Flow
-from rag.flow.events import Token, Warned
-from rag.llm import LLM
 from rag.operators import Cite, Generate
 from rag.operators.generation.cite import Citation, support
 from rag.operators.generation.generate import NOTHING_FOUND
 
+from rag.flow import Flow
+from rag.flow.events import Token, Warned
+from rag.llm import LLM
+
 DOCUMENTS = [
     Document(
         page_content="The north lock may be opened by the keeper on duty. It is 120 m long.",
-        metadata={"path": "locks.md", "heading": "Locks > North lock", "title": "Locks", "source": "/l.md"},
+        metadata={
+            "path": "locks.md",
+            "heading": "Locks > North lock",
+            "title": "Locks",
+            "source": "/l.md",
+        },
     ),
-    Document(page_content="Tickets cost 4 crowns for adults.", metadata={"path": "p.pdf", "page": 2}),
+    Document(
+        page_content="Tickets cost 4 crowns for adults.", metadata={"path": "p.pdf", "page": 2}
+    ),
 ]
 INPUTS = {"query": str, "documents": list[Document]}
 
@@ -29,11 +36,17 @@ INPUTS = {"query": str, "documents": list[Document]}
 def cite(answer: str) -> tuple[str, list[Citation], list[str]]:
     events = list(Cite().stream(answer=answer, documents=DOCUMENTS))
     result = events[-1].result
-    return result["answer"], result["citations"], [e.message for e in events if isinstance(e, Warned)]
+    return (
+        result["answer"],
+        result["citations"],
+        [e.message for e in events if isinstance(e, Warned)],
+    )
 
 
 def test_sentences_get_the_source_that_supports_them() -> None:
-    answer, citations, _ = cite("The keeper on duty may open the north lock. Tickets cost 4 crowns.")
+    answer, citations, _ = cite(
+        "The keeper on duty may open the north lock. Tickets cost 4 crowns."
+    )
     assert answer == "The keeper on duty may open the north lock [1]. Tickets cost 4 crowns [2]."
     assert [c.number for c in citations] == [1, 2]
     assert citations[0].place == "locks.md, Locks > North lock"
@@ -69,7 +82,9 @@ def test_the_real_model_answers_from_the_documents(llm: LLM) -> None:
 
 
 def test_without_documents_no_model_is_asked() -> None:
-    flow = Flow(Generate(), inputs=INPUTS, resources={"llm": GenericFakeChatModel(messages=iter([]))})
+    flow = Flow(
+        Generate(), inputs=INPUTS, resources={"llm": GenericFakeChatModel(messages=iter([]))}
+    )
     assert flow.invoke(query="x", documents=[])["answer"] == NOTHING_FOUND
 
 

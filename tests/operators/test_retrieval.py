@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from langchain_core.documents import Document
+from rag.operators import BM25, RRF, Dense, Pack, Rerank
 
 from rag.errors import StepError
 from rag.flow import Flow, Parallel
 from rag.flow.events import Warned
 from rag.index import Index
 from rag.llm import LLM, Embedder
-from rag.operators import BM25, RRF, Dense, Pack, Rerank
 
 TEXTS = [
     "The north lock may be opened by the keeper on duty and by the harbour master.",
@@ -28,7 +28,9 @@ def resources(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> d
     path = tmp_path_factory.mktemp("index")
     index = Index.writer(path / "index", embedder=embedder.id, dim=embedder.dim)
     documents = [
-        Document(page_content=text, metadata={"source": f"s{n}", "path": f"s{n}.md", "even": n % 2 == 0})
+        Document(
+            page_content=text, metadata={"source": f"s{n}", "path": f"s{n}.md", "even": n % 2 == 0}
+        )
         for n, text in enumerate(TEXTS)
     ]
     index.add(documents, embedder.embed(TEXTS))
@@ -55,7 +57,11 @@ def test_bm25_finds_by_words(resources: dict[str, object]) -> None:
 
 def test_metadata_filters_are_pushed_down(resources: dict[str, object]) -> None:
     for operator in (Dense(k=5, where={"even": True}), BM25(k=5, where={"even": True})):
-        assert set(found(Flow(operator, resources=resources), "the lock pump ice")) <= {"s0", "s2", "s4"}
+        assert set(found(Flow(operator, resources=resources), "the lock pump ice")) <= {
+            "s0",
+            "s2",
+            "s4",
+        }
 
 
 def test_hybrid_keeps_every_score(resources: dict[str, object]) -> None:
