@@ -158,6 +158,12 @@ def test_text_in_other_encodings(text: str, encoding: str) -> None:
     assert only("a.txt", data).page_content == f"{text}\n" * 20
 
 
+def test_little_text_in_another_encoding() -> None:
+    assert only("a.txt", "café".encode("cp1252")).page_content == "café"
+    with pytest.raises(LoadError, match="encoding cannot be told"):
+        read("a.txt", "шлюз".encode("koi8-r"))
+
+
 def bomb() -> bytes:
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as parts:

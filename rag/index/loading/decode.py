@@ -9,6 +9,8 @@ from rag.errors import LoadError
 
 SAMPLE = 32_768
 """Bytes that an unknown encoding is guessed from."""
+USUAL = "cp1252"
+"""What text that is not Unicode mostly is: Windows, Western Europe."""
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
@@ -48,7 +50,13 @@ def _guess(data: bytes) -> str:
 
     # Only the lines that are not ASCII tell anything.
     lines = [line for line in data.splitlines(keepends=True) if not line.isascii()]
-    best = from_bytes(b"".join(lines)[:SAMPLE]).best()
-    if best is None or best.chaos > 0.1:
-        raise LoadError("not UTF-8, and the encoding cannot be told")
-    return best.encoding
+    found = from_bytes(b"".join(lines)[:SAMPLE])
+    best = found.best()
+    if best is not None and best.chaos <= 0.1:
+        equal = [one for one in found if (one.chaos, one.coherence) == (best.chaos, best.coherence)]
+        # Little text leaves several; the usual one is right more often than any other.
+        if any(USUAL in one.could_be_from_charset for one in equal):
+            return USUAL
+        if len(equal) == 1:
+            return best.encoding
+    raise LoadError("not UTF-8, and the encoding cannot be told")
