@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rag.operators.generation.cite import Cite
     from rag.operators.generation.generate import Generate
     from rag.operators.orchestration.fusion import RRF
+    from rag.operators.post_retrieval.extract import Extract
     from rag.operators.post_retrieval.pack import Pack
     from rag.operators.post_retrieval.rerank import Rerank
     from rag.operators.retrieval.dense import Dense
@@ -20,6 +21,7 @@ CATALOGUE = {
     "cite": "rag.operators.generation.cite:Cite",
     "cross_rerank": "rag.operators.post_retrieval.rerank:CrossRerank",
     "dense": "rag.operators.retrieval.dense:Dense",
+    "extract": "rag.operators.post_retrieval.extract:Extract",
     "generate": "rag.operators.generation.generate:Generate",
     "pack": "rag.operators.post_retrieval.pack:Pack",
     "rerank": "rag.operators.post_retrieval.rerank:Rerank",
@@ -27,7 +29,7 @@ CATALOGUE = {
 }
 """Name in pipeline files to `module:Class`."""
 
-__all__ = ["BM25", "CATALOGUE", "RRF", "Cite", "Dense", "Generate", "Pack", "Rerank"]
+__all__ = ["BM25", "CATALOGUE", "RRF", "Cite", "Dense", "Extract", "Generate", "Pack", "Rerank"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,11 +10,7 @@ from rag.flow import Context, Operator
 from rag.index.splitting import embedding_text
 from rag.llm import LLM, Generation, Prompt, Sampling
 
-SYSTEM = (
-    "You answer questions from the given sources only. Answer in one or two short sentences, "
-    "with the names and numbers as the sources give them. If the sources do not say, answer: "
-    "The sources do not say."
-)
+SYSTEM = "Answer the question from the sources, in one short sentence."
 NOTHING_FOUND = "The sources do not say: nothing was found for this question."
 MARGIN = 64
 """Tokens kept free for the chat template and the sources' numbers."""

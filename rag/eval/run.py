@@ -18,6 +18,7 @@ from rag.flow import Flow, Operator, Sequence
 from rag.index import Index
 from rag.index.splitting import embedding_text, split
 from rag.llm import LLM, Embedder
+from rag.operators import Extract
 
 BATCH = 512
 """Chunks that are embedded and committed together."""
@@ -167,13 +168,11 @@ def evaluate_answers(
 
 
 def retrieval_part(flow: Flow) -> Flow:
-    """The flow's steps before the first that takes a language model."""
+    """The flow's steps before the first that takes a language model, or compresses."""
     nodes = flow.node.nodes if isinstance(flow.node, Sequence) else (flow.node,)
     kept = []
     for node in nodes:
-        if isinstance(node, Operator) and any(
-            issubclass(p.type, LLM) for p in node.signature().resources
-        ):
+        if isinstance(node, Operator) and (isinstance(node, Extract) or _asks(node)):
             break
         kept.append(node)
     part = Flow(Sequence(*kept), name=flow.name, inputs=flow.inputs, resources=flow.resources)
@@ -183,6 +182,11 @@ def retrieval_part(flow: Flow) -> Flow:
             fix="give a pipeline that retrieves, such as hybrid",
         )
     return part
+
+
+def _asks(operator: Operator) -> bool:
+    """Whether the operator takes a language model."""
+    return any(issubclass(port.type, LLM) for port in operator.signature().resources)
 
 
 def report_dict(report: RetrievalReport | AnswersReport) -> dict[str, Any]:

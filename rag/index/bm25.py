@@ -126,7 +126,9 @@ class BM25:
             dead = connection.execute("SELECT row FROM tombstones WHERE n > ?", (tombstone,))
             for (gone,) in dead:
                 self._write().delete_documents_by_term("row", gone)
-            new = connection.execute("SELECT row, metadata, content FROM chunks WHERE row > ?", (row,))
+            new = connection.execute(
+                "SELECT row, metadata, content FROM chunks WHERE row > ?", (row,)
+            )
             for added, metadata, content in new:
                 text = embedding_text(Document(page_content=content, metadata=json.loads(metadata)))
                 self._write().delete_documents_by_term("row", added)

@@ -12,6 +12,7 @@ from langchain_core.documents import Document
 if TYPE_CHECKING:
     import numpy as np
 
+
 @dataclass(frozen=True)
 class Source:
     """A document as the index knows it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import threading
 from collections import OrderedDict
@@ -68,6 +69,9 @@ class LocalEmbedder(Embedder):
         # Tokenizers and modules keep state while they work.
         self._lock = threading.Lock()
         self._recent = _Recent(TOKEN_CACHE_BYTES)
+        # A tokenizer of its own, so that splitting goes on while the model embeds.
+        self._counter = copy.deepcopy(model.tokenizer)
+        self._counting = threading.Lock()
         self.dim = int(model.get_embedding_dimension())
         self.window = int(model.max_seq_length)
 
@@ -123,8 +127,8 @@ class LocalEmbedder(Embedder):
         """See `Embedder.lengths`."""
         if not texts:
             return []
-        with self._lock:
-            ids = self._model.tokenizer(
+        with self._counting:
+            ids = self._counter(
                 list(texts), add_special_tokens=False, truncation=False, padding=False,
                 return_attention_mask=False, return_token_type_ids=False, verbose=False,
             )["input_ids"]  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from langchain_core.documents import Document
-from rag.operators import BM25, RRF, Dense, Pack, Rerank
+from rag.operators import BM25, RRF, Dense, Extract, Pack, Rerank
 
 from rag.errors import StepError
 from rag.flow import Flow, Parallel
@@ -110,3 +110,24 @@ def test_pack_cuts_the_first_when_nothing_fits(llm: LLM) -> None:
     flow = Flow(Pack(tokens=10), inputs={"documents": list[Document]}, resources={"llm": llm})
     (kept,) = flow.invoke(documents=[Document(page_content="word " * 100)])["documents"]
     assert 0 < llm.count(kept.page_content) <= 10
+
+
+def test_extract_keeps_the_sentences_that_matter(embedder: Embedder) -> None:
+    documents = [
+        Document(
+            page_content="# Pumps\n\nThe hall is painted green. "
+            "Pump P-17 lifts 240 litres per second. Lunch is at noon.\n\n| Pump | Power |\n|---|---|\n| P-17 | 45 kW |",
+            metadata={"path": "pumps.md", "start": 7},
+        ),
+        Document(page_content="The bakery opens at six."),
+    ]
+    flow = Flow(
+        Extract(sentences=2),
+        inputs={"query": str, "documents": list[Document]},
+        resources={"embedder": embedder},
+    )
+    (kept,) = flow.invoke(query="What does pump P-17 lift?", documents=documents)["documents"]
+    assert "240 litres" in kept.page_content
+    assert "painted" not in kept.page_content
+    assert kept.metadata == documents[0].metadata
+    assert flow.invoke(query=" ", documents=documents)["documents"] == documents

@@ -1,0 +1,68 @@
+"""Extractive compression: of each document only the sentences that the query is about."""
+
+from __future__ import annotations
+
+import re
+
+from langchain_core.documents import Document
+from pydantic import Field, PositiveInt
+
+from rag.flow import Operator
+from rag.index.splitting import embedding_text
+from rag.llm import Embedder
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[^\s])|\n+")
+_RULE = re.compile(r"[|\s:-]+|#{1,6}\s.*")
+
+
+class Extract(Operator):
+    """Keeps the sentences nearest to the query, in their order, and drops the rest.
+
+    As in RECOMP's extractive compressor (Xu et al. 2023, arXiv 2310.04408, section 3.1), with
+    the plain embedder: a sentence is embedded behind its document's title and heading. Small
+    models answer better from a few sentences than from pages; the places that citations point
+    to stay those of the whole chunk.
+    Reads `query` and `documents`; writes `documents`, those that kept a sentence, order kept.
+    """
+
+    writes = "documents"
+    blocking = True
+
+    sentences: PositiveInt = Field(default=4, description="how many to keep, of all documents")
+
+    def run(self, query: str, documents: list[Document], *, embedder: Embedder) -> list[Document]:
+        """Choose sentences."""
+        pieces = [
+            (number, place, text)
+            for number, document in enumerate(documents)
+            for place, text in enumerate(sentences(document.page_content))
+        ]
+        if not pieces or not query.strip():
+            return documents
+        vectors = embedder.embed(
+            [
+                embedding_text(documents[number].model_copy(update={"page_content": text}))
+                for number, _, text in pieces
+            ]
+        )
+        scores = vectors @ embedder.embed_query(query)
+        best = sorted(range(len(pieces)), key=lambda at: (-scores[at], at))[: self.sentences]
+        kept: dict[int, list[tuple[int, str]]] = {}
+        for at in best:
+            number, place, text = pieces[at]
+            kept.setdefault(number, []).append((place, text))
+        return [
+            documents[number].model_copy(
+                update={"page_content": " ".join(text for _, text in sorted(kept[number]))}
+            )
+            for number in sorted(kept)
+        ]
+
+
+def sentences(text: str) -> list[str]:
+    """The text's sentences and table rows, without headings and rules."""
+    return [
+        piece.strip()
+        for piece in _SENTENCE.split(text)
+        if piece.strip() and not _RULE.fullmatch(piece.strip())
+    ]
