@@ -133,7 +133,8 @@ def test_wrong_use_gets_one_clear_error(
 ) -> None:
     (tmp_path / "typo.yaml").write_text("name: x\nsteps:\n  - {use: dens}\n")
     (tmp_path / "badllm.yaml").write_text(
-        "inputs: {documents: 'list[Document]'}\nresources: {llm: ./no/model}\nsteps: [{use: pack}]\n"
+        "inputs: {documents: 'list[Document]'}\nresources: {llm: ./no/model}\n"
+        "steps: [{use: pack}]\n"
     )
     (tmp_path / "file").touch()
     said = " ".join(rag(*args, cwd=tmp_path, code=code).split())

@@ -116,7 +116,8 @@ def test_extract_keeps_the_sentences_that_matter(embedder: Embedder) -> None:
     documents = [
         Document(
             page_content="# Pumps\n\nThe hall is painted green. "
-            "Pump P-17 lifts 240 litres per second. Lunch is at noon.\n\n| Pump | Power |\n|---|---|\n| P-17 | 45 kW |",
+            "Pump P-17 lifts 240 litres per second. "
+            "Lunch is at noon.\n\n| Pump | Power |\n|---|---|\n| P-17 | 45 kW |",
             metadata={"path": "pumps.md", "start": 7},
         ),
         Document(page_content="The bakery opens at six."),

@@ -1,0 +1,50 @@
+"""What the README shows is what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rag.flow import load_flow
+from rag.index import Index
+from rag.index.ingest import ingest, plan
+from rag.index.splitting import split
+from rag.llm import Embedder
+from rag.pipelines import path
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_pipeline_is_the_default_one() -> None:
+    shown = load_flow(blocks("yaml")[0])
+    assert shown.node == load_flow(path("hybrid")).node
+
+
+def test_the_python_example_runs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    embedder: Embedder,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    index = Index.writer(tmp_path / "index", embedder=embedder.id, dim=embedder.dim)
+    todo = plan([ROOT / "examples/handbook/operations/locks.md"], None, "test")
+    ingest(
+        todo,
+        index,
+        embedder,
+        split=lambda documents: split(documents, count=embedder.lengths),
+        config="test",
+    )
+    index.close()
+    monkeypatch.chdir(tmp_path)
+    exec(compile(blocks("python")[0], "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
+    said = capsys.readouterr().out
+    assert "Token(" in said
+    assert "Done(" in said
