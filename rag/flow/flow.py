@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
@@ -198,13 +199,12 @@ class Flow(Node):
         # The loop lives in a thread of its own, so that a slow reader holds no step up.
         events: queue.Queue[Event | None] = queue.Queue()
         failure: list[BaseException] = []
-        cancel: list[Callable[[], object]] = []
+        cancel: queue.Queue[Callable[[], object]] = queue.Queue()
 
         async def work() -> None:
-            task = asyncio.current_task()
-            loop = asyncio.get_running_loop()
-            if task is not None:
-                cancel.append(lambda: loop.call_soon_threadsafe(task.cancel))
+            task, loop = asyncio.current_task(), asyncio.get_running_loop()
+            assert task is not None  # noqa: S101 - asyncio.run makes one
+            cancel.put(lambda: loop.call_soon_threadsafe(task.cancel))
             await self._once(inputs, events.put)
 
         def host() -> None:
@@ -217,12 +217,15 @@ class Flow(Node):
 
         thread = threading.Thread(target=host, name="rag-stream")
         thread.start()
+        ended = False
         try:
             while (event := events.get()) is not None:
                 yield event
+            ended = True
         finally:
-            if thread.is_alive() and cancel:
-                cancel[0]()
+            if not ended:
+                with contextlib.suppress(RuntimeError):  # the run ended meanwhile
+                    cancel.get()()
             thread.join()
         if failure:
             raise failure[0]
