@@ -77,7 +77,7 @@ def answers(
     with _prepared(data, config, split, limit, seed, where, params, allow) as (flow, found, tell):
         report = evaluate_answers(flow, found, tell, rows.append)
     if out is not None:
-        from rag.flow.yaml import write_atomically
+        from rag.files import write_atomically
 
         write_atomically(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     _print(report, as_json=as_json)

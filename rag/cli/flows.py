@@ -104,8 +104,8 @@ def show(
     """Draw a pipeline, as Mermaid text or as an SVG picture."""
     flow = load(file, params, allow)
     if svg is not None:
+        from rag.files import write_atomically
         from rag.flow.svg import svg as draw
-        from rag.flow.yaml import write_atomically
 
         write_atomically(svg, draw(flow))
         shown = {"svg": str(svg)}

@@ -31,7 +31,7 @@ def init(
 ) -> None:
     """Write a starter pipeline into a folder; what is there already is left alone."""
     from rag.errors import ConfigError
-    from rag.flow.yaml import write_atomically
+    from rag.files import write_atomically
     from rag.pipelines import path
 
     if folder.exists() and not folder.is_dir():

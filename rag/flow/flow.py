@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rag.errors import InputError
-from rag.flow.build import Builder, Positions, check
+from rag.flow.build import BUILDS, Builder, Positions
 from rag.flow.constructs import SubFlow, as_node
 from rag.flow.events import Done, Event
 from rag.flow.node import Node
@@ -61,7 +61,7 @@ class Flow(Node):
         self.inputs: dict[str, Any] = dict(inputs) if inputs is not None else {"query": str}
         self.outputs = tuple(outputs) if outputs is not None else None
         self.resources = resources if isinstance(resources, Resources) else Resources(resources)
-        builder = Builder(positions)
+        builder = Builder(BUILDS, positions)
         scope = Scope({n: Channel(kind, "inputs") for n, kind in self.inputs.items()})
         built = builder.build(self.node, scope, "steps")
         for wrong in [n for n in self.outputs or () if n not in built.scope.channels]:
@@ -70,7 +70,7 @@ class Flow(Node):
             fix = f"did you mean {near!r}? there are: {there}" if near else f"there are: {there}"
             gone = built.scope.gone.get(wrong)
             builder.report(self, "outputs", gone or f"nothing writes {wrong!r}", wrong, fix)
-        check(builder.problems)
+        builder.check()
         ends = {n: c.type for n, c in built.scope.channels.items() if not c.maybe}
         self.output_types: dict[str, Any] = {n: ends[n] for n in self.outputs or ends if n in ends}
         """Channel to type, of what `invoke` returns."""
@@ -268,7 +268,7 @@ class Flow(Node):
 
     def save(self, path: Path) -> None:
         """Write the flow as a pipeline file, whole or not at all."""
-        from rag.flow.yaml import write_atomically
+        from rag.files import write_atomically
 
         write_atomically(path, self.to_yaml())
 
