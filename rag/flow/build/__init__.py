@@ -1,0 +1,25 @@
+"""Build a flow: check every node against the channels before it, and compile it to a runner.
+
+One pass does both, so that what was checked is what runs. All problems are collected.
+"""
+
+from rag.flow.build.builder import Build, Builder, Built, Positions
+from rag.flow.build.loop import build_loop
+from rag.flow.build.parallel import build_map, build_parallel
+from rag.flow.build.route import build_route
+from rag.flow.build.sequence import build_sequence, build_step, build_subflow
+from rag.flow.constructs import Loop, Map, Parallel, Route, Sequence, SubFlow
+from rag.flow.node import Node
+from rag.flow.operator import Operator
+
+BUILDS: dict[type[Node], Build] = {
+    Loop: build_loop,
+    Map: build_map,
+    Operator: build_step,
+    Parallel: build_parallel,
+    Route: build_route,
+    Sequence: build_sequence,
+    SubFlow: build_subflow,
+}
+
+__all__ = ["BUILDS", "Builder", "Built", "Positions"]

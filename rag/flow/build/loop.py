@@ -1,0 +1,67 @@
+"""Building loops: what a turn starts from, and when it is the last."""
+
+from __future__ import annotations
+
+from rag.flow.build.builder import Builder, Built
+from rag.flow.build.step import evaluate
+from rag.flow.constructs import Loop
+from rag.flow.events import LoopTurn
+from rag.flow.run import Run, State
+from rag.flow.scope import Channel, Scope
+from rag.flow.types import fits, merge
+
+
+def build_loop(builder: Builder, node: Loop, scope: Scope, path: str) -> Built:
+    here = f"{path}.{node.name or 'loop'}"
+    entry = _entry(builder, node, scope, here)
+    body = builder.build(node.body, entry, f"{here}.body")
+    wrote = body.scope.written_since(entry)
+    for name in set(node.carry or ()) - set(wrote):
+        fix = f"the body writes: {', '.join(wrote) or 'nothing'}"
+        builder.report(node, here, f"the body does not write {name!r}", "carry", fix)
+    until = None
+    if node.until is not None:
+        until = builder.expression(node, node.until, body.scope, here, "until", frozenset({"turn"}))
+    resets = [n for n in wrote if node.carry is not None and n not in node.carry]
+    runner, turns = body.run, node.max_turns
+
+    async def run_loop(state: State, run: Run) -> None:
+        before = {name: state[name] for name in resets if name in state}
+        for turn in range(1, turns + 1):
+            if run.emit is not None:
+                run.emit(LoopTurn(here, turn))
+            await runner(state, run)
+            if turn == turns or (
+                until is not None and evaluate(until, {**state, "turn": turn}, here)
+            ):
+                return
+            for name in resets:
+                state.pop(name, None)
+            state.update(before)
+
+    settled = {n: Channel(c.type, c.writer) for n, c in wrote.items()}
+    leftover = {n for n, c in body.scope.channels.items() if c.maybe and n not in scope.channels}
+    channels = {n: c for n, c in body.scope.channels.items() if n not in leftover - set(wrote)}
+    return Built(run_loop, Scope({**channels, **settled}, body.scope.gone), body.suspends)
+
+
+def _entry(builder: Builder, node: Loop, scope: Scope, here: str) -> Scope:
+    """The scope that every turn starts from: what was there before, and what is carried."""
+    entry = scope
+    # A turn may widen what the next one starts with; the types settle after a few rounds.
+    for _ in range(4):
+        body = builder.quiet(node.body, entry, f"{here}.body")
+        wrote = body.scope.written_since(entry)
+        carried = wrote if node.carry is None else {n: wrote[n] for n in node.carry if n in wrote}
+        channels = {}
+        for name, channel in carried.items():
+            old = scope.channels.get(name)
+            kind = channel.type if old is None else merge([old.type, channel.type])
+            maybe = old is None or old.maybe
+            known = entry.channels.get(name)
+            if known is None or not fits(kind, known.type):
+                channels[name] = Channel(kind, channel.writer, maybe)
+        if not channels:
+            break
+        entry = entry.with_channels(channels)
+    return entry

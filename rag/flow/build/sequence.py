@@ -1,0 +1,80 @@
+"""Building steps, sequences and inner flows."""
+
+from __future__ import annotations
+
+from rag.errors import ConfigError
+from rag.flow.build.builder import Builder, Built
+from rag.flow.build.step import compile_step
+from rag.flow.constructs import Sequence, SubFlow
+from rag.flow.operator import Operator
+from rag.flow.run import Run, Runner, State
+from rag.flow.scope import Channel, Scope
+from rag.flow.types import fits, show
+
+
+def build_step(builder: Builder, node: Operator, scope: Scope, path: str) -> Built:
+    here = f"{path}.{node.label}" if path else node.label
+    return Built(
+        *compile_step(node, scope, here, lambda *problem: builder.report(node, here, *problem)),
+        suspends=suspends(node),
+    )
+
+
+def build_sequence(builder: Builder, node: Sequence, scope: Scope, path: str) -> Built:
+    runners: list[Runner] = []
+    waits = False
+    for position, child in enumerate(node.nodes):
+        built = builder.build(child, scope, f"{path}[{position}]")
+        runners.append(built.run)
+        waits = waits or built.suspends
+        scope = built.scope
+
+    async def run_sequence(state: State, run: Run) -> None:
+        for runner in runners:
+            await runner(state, run)
+
+    return Built(run_sequence, scope, waits)
+
+
+def build_subflow(builder: Builder, node: SubFlow, scope: Scope, path: str) -> Built:
+    here = f"{path}.{node.name or node.flow.name or 'flow'}"
+    feeds: dict[str, str] = {}
+    for name, kind in node.flow.inputs.items():
+        outer = node.inputs.get(name, name)
+        channel = scope.channels.get(outer)
+        if channel is None:
+            if not fits(type(None), kind):
+                near = scope.nearest(outer)
+                fix = f"did you mean {near!r}?" if near else f"rename with inputs: {{{name}: ...}}"
+                builder.report(node, here, f"nothing upstream writes {outer!r}", name, fix)
+            continue
+        if not fits(channel.type, kind):
+            what = f"{outer!r} is {show(channel.type)}, {show(kind)} is wanted"
+            builder.report(node, here, what, name, "convert it in a step between")
+        feeds[name] = outer
+    for kind_of, given, known in (
+        ("input", node.inputs, node.flow.inputs),
+        ("output", node.outputs, node.flow.output_types),
+    ):
+        for wrong in given.keys() - known.keys():
+            fix = f"it has: {', '.join(known)}"
+            builder.report(node, here, f"the inner flow has no {kind_of} {wrong!r}", None, fix)
+    leaves = {name: node.outputs.get(name, name) for name in node.flow.output_types}
+    channels = {leaves[n]: Channel(kind, here) for n, kind in node.flow.output_types.items()}
+    inner = node.flow
+
+    async def run_subflow(state: State, run: Run) -> None:
+        result = await inner.run_within(run, {n: state[outer] for n, outer in feeds.items()})
+        for name, outer in leaves.items():
+            state[outer] = result[name]
+
+    return Built(run_subflow, scope.with_channels(channels), inner.suspends)
+
+
+def suspends(operator: Operator) -> bool:
+    """Whether the step may wait: for a coroutine, a thread, or a resource being opened."""
+    try:
+        signature = operator.signature()
+    except ConfigError:
+        return True
+    return signature.is_async or operator.blocking or bool(signature.resources)
