@@ -12,6 +12,7 @@ from rag.flow.types import fits, merge
 
 
 def build_loop(builder: Builder, node: Loop, scope: Scope, path: str) -> Built:
+    """A loop: the body, then the condition, at most `max_turns` times."""
     here = f"{path}.{node.name or 'loop'}"
     entry = _entry(builder, node, scope, here)
     body = builder.build(node.body, entry, f"{here}.body")

@@ -16,6 +16,7 @@ from rag.flow.types import fits, merge, show
 
 
 def build_parallel(builder: Builder, node: Parallel, scope: Scope, path: str) -> Built:
+    """Branches on views of their own, and the join that makes one of many."""
     here = f"{path}.{node.name or 'parallel'}"
     branches = {
         name: builder.build(branch, scope, f"{here}.{name}")
@@ -77,6 +78,7 @@ def _union(
 
 
 def build_map(builder: Builder, node: Map, scope: Scope, path: str) -> Built:
+    """One branch per item, and the join, or lists of what the body writes."""
     here = f"{path}.{node.name or 'map'}"
     over = scope.channels.get(node.over)
     item: Any = Any

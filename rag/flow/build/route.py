@@ -15,6 +15,7 @@ from rag.flow.scope import Scope, common
 
 
 def build_route(builder: Builder, node: Route, scope: Scope, path: str) -> Built:
+    """The choice, and the one branch that it names."""
     here = f"{path}.{node.name or 'route'}"
     choose, before, waits = _chooser(builder, node, scope, here)
     branches = {

@@ -13,6 +13,7 @@ from rag.flow.types import fits, show
 
 
 def build_step(builder: Builder, node: Operator, scope: Scope, path: str) -> Built:
+    """An operator at its place."""
     here = f"{path}.{node.label}" if path else node.label
     return Built(
         *compile_step(node, scope, here, lambda *problem: builder.report(node, here, *problem)),
@@ -21,6 +22,7 @@ def build_step(builder: Builder, node: Operator, scope: Scope, path: str) -> Bui
 
 
 def build_sequence(builder: Builder, node: Sequence, scope: Scope, path: str) -> Built:
+    """Nodes in order, each over the scope that the one before left."""
     runners: list[Runner] = []
     waits = False
     for position, child in enumerate(node.nodes):
@@ -37,6 +39,7 @@ def build_sequence(builder: Builder, node: Sequence, scope: Scope, path: str) ->
 
 
 def build_subflow(builder: Builder, node: SubFlow, scope: Scope, path: str) -> Built:
+    """A flow with a state of its own, fed from and read into the outer one."""
     here = f"{path}.{node.name or node.flow.name or 'flow'}"
     feeds: dict[str, str] = {}
     for name, kind in node.flow.inputs.items():
