@@ -44,6 +44,7 @@ types: $(READY)
 
 # make bench DATA=FOLDER: the folder of a data set in BEIR's format, for what needs one.
 bench: $(READY)
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/ingest_rate.py
 	$(BIN)/python benchmarks/index_query.py
 	$(if $(DATA),$(BIN)/python benchmarks/bm25_engines.py --data $(DATA))
