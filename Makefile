@@ -22,7 +22,7 @@ $(READY): pyproject.toml
 demo: $(READY)
 	@$(BIN)/rag init demo
 	@cd demo && ../$(BIN)/rag ingest ../examples/handbook
-	@cd demo && ../$(BIN)/rag ask "Who may open the north lock?"
+	@cd demo && ../$(BIN)/rag ask "How long does a full passage of the north lock take?"
 
 test: $(READY)
 	$(BIN)/python -m pytest $(TESTS)

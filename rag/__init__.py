@@ -7,6 +7,7 @@ if TYPE_CHECKING:
 
     from rag.errors import RagError
     from rag.flow import (
+        Budget,
         Context,
         Flow,
         Loop,
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         Parallel,
         Resource,
         Resources,
+        Retry,
         Route,
         Sequence,
         load_flow,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Budget",
     "Context",
     "Document",
     "Flow",
@@ -34,6 +37,7 @@ __all__ = [
     "RagError",
     "Resource",
     "Resources",
+    "Retry",
     "Route",
     "Sequence",
     "load_flow",

@@ -71,6 +71,12 @@ class ModelError(RagError):
     exit_code = 5
 
 
+class BudgetError(RagError):
+    """A run used up what it may use: seconds, calls of a language model, or tokens."""
+
+    exit_code = 6
+
+
 class StepError(RagError):
     """A step failed while a flow ran; `__cause__` is what the operator raised."""
 

@@ -46,9 +46,11 @@ class Generate(Operator):
             max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed, stop=self.stop
         )
         answer = ""
+        context.spend(llm_calls=1)
         async for piece in llm.stream(prompt, sampling):
             if isinstance(piece, Generation):
                 answer = piece.text
+                context.spend(tokens=piece.prompt_tokens + piece.completion_tokens)
             else:
                 context.token(piece)
         return answer.strip()

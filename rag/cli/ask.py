@@ -78,26 +78,27 @@ def _stream(flow: Any, question: str, *, live: bool) -> tuple[dict[str, Any], fl
 
 
 def _print(answer: str, citations: list[dict[str, Any]], documents: list[Document]) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    from rag.cli.output import console
     from rag.operators.generation.cite import place
 
-    console = Console(soft_wrap=not sys.stdout.isatty())
-    console.print(answer, markup=False, highlight=False)
-    console.print()
+    out = console()
+    out.print(answer, markup=False, highlight=False)
+    out.print()
     cited = {citation["number"] for citation in citations}
     table = Table("source", "place", "score", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, document in enumerate(documents, start=1):
         score = document.metadata.get("score")
-        mark = f"\\[{number}]" if number in cited else f" {number} "
+        mark = f"[{number}]" if number in cited else f" {number} "
         table.add_row(
-            mark,
-            place(document).replace("[", "\\["),
+            Text(mark),
+            Text(place(document)),
             "" if score is None else f"{score:.3f}",
             style=None if number in cited else "dim",
         )
     if documents:
-        console.print(table)
+        out.print(table)
     if documents and not cited:
-        console.print("None of the sources supports the answer; read them before you rely on it.")
+        out.print("None of the sources supports the answer; read them before you rely on it.")

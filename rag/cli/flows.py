@@ -136,22 +136,23 @@ def operators(
     if as_json:
         print_json(described[0] if name else described)
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from rag.cli.output import console
+
+    out = console()
     if not name:
         table = Table("operator", "reads", "writes", "what it does", box=None, pad_edge=False)
         for one in described:
             reads = ", ".join(_optional(port) for port in one["reads"])
             writes = ", ".join(port["name"] for port in one["writes"])
             table.add_row(one["name"], reads, writes, Text(one["summary"]))
-        console.print(table)
+        out.print(table)
         return
     one = described[0]
-    console.print(f"[bold]{one['name']}[/bold]  {one['where']}", highlight=False)
-    console.print(one["description"], markup=False, highlight=False)
+    out.print(f"[bold]{one['name']}[/bold]  {one['where']}", highlight=False)
+    out.print(one["description"], markup=False, highlight=False)
     for title in ("reads", "writes", "resources", "fields"):
         if one[title]:
             table = Table(title, "type", "", box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -159,8 +160,8 @@ def operators(
                 table.add_row(
                     _optional(port), Text(port["type"]), Text(port.get("description", ""))
                 )
-            console.print()
-            console.print(table)
+            out.print()
+            out.print(table)
 
 
 def _optional(port: dict[str, Any]) -> str:

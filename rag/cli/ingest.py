@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,10 +145,12 @@ def _print(report: Any, path: Path) -> None:
             f"{rate:.0f} chunks/s; index: {path}"
         )
     if report.skipped:
-        from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
+
+        from rag.cli.output import console
 
         table = Table("skipped", "reason", box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for one in report.skipped:
-            table.add_row(str(one.path), one.reason)
-        Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty()).print(table)
+            table.add_row(Text(str(one.path)), Text(one.reason))
+        console().print(table)

@@ -6,9 +6,12 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rag.errors import BuildError, RagError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def print_json(value: Any) -> None:
@@ -31,6 +34,16 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else repr(value)
 
 
+def console(*, stderr: bool = False) -> Console:
+    """Where to print tables; into a file or a pipe they are not cut to a screen's width."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        file=stream, width=None if stream.isatty() else 200, soft_wrap=not stream.isatty()
+    )
+
+
 def fail(error: RagError, *, as_json: bool) -> int:
     """Print the error and return the exit code."""
     if as_json:
@@ -38,9 +51,7 @@ def fail(error: RagError, *, as_json: bool) -> int:
         found = [{"what": e.what, "where": e.where, "fix": e.fix} for e in problems]
         print_json({"error": {"kind": type(error).__name__, "problems": found}})
         return error.exit_code
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=True, soft_wrap=True)
-    console.print(Text("error: ", style="bold red") + Text(str(error)))
+    console(stderr=True).print(Text("error: ", style="bold red") + Text(str(error)), soft_wrap=True)
     return error.exit_code

@@ -5,10 +5,12 @@ from rag.flow.context import Context
 from rag.flow.flow import Flow
 from rag.flow.node import Node
 from rag.flow.operator import Operator, operator
+from rag.flow.policy import Budget, Retry
 from rag.flow.resources import Resource, Resources
 from rag.flow.yaml import load_flow
 
 __all__ = [
+    "Budget",
     "Context",
     "Flow",
     "Loop",
@@ -18,6 +20,7 @@ __all__ = [
     "Parallel",
     "Resource",
     "Resources",
+    "Retry",
     "Route",
     "Sequence",
     "SubFlow",

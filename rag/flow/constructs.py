@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rag.errors import ConfigError
 from rag.flow.node import Node
 
 if TYPE_CHECKING:
     from rag.flow.operator import Operator
+
+
+OnError = Literal["fail", "skip"]
+"""What a branch that fails does to its siblings and its join."""
 
 
 @dataclass(frozen=True, init=False, eq=True)
@@ -40,6 +44,12 @@ def as_node(node: Node) -> Node:
     return node
 
 
+def _known(on_error: str) -> str:
+    if on_error not in get_args(OnError):
+        raise ConfigError(f"on_error is {on_error!r}", fix="write fail or skip")
+    return on_error
+
+
 @dataclass(frozen=True, init=False, eq=True)
 class Parallel(Node):
     """Branches that run at once, each with its own view of the channels.
@@ -51,12 +61,15 @@ class Parallel(Node):
 
     Args:
         join: The operator that makes one of many.
+        on_error: `fail`: a branch that fails ends the run and its siblings; `skip`: the join
+            goes on without it, unless all fail.
         name: The node's own name in paths.
         branches: Branch name to node; `**named` is the short way.
     """
 
     branches: dict[str, Node]
     join: Operator | None
+    on_error: OnError
     name: str | None
 
     def __init__(
@@ -64,6 +77,7 @@ class Parallel(Node):
         branches: Mapping[str, Node] | None = None,
         *,
         join: Operator | None = None,
+        on_error: OnError = "fail",
         name: str | None = None,
         **named: Node,
     ) -> None:
@@ -74,6 +88,7 @@ class Parallel(Node):
             )
         object.__setattr__(self, "branches", {k: as_node(v) for k, v in all_branches.items()})
         object.__setattr__(self, "join", join)
+        object.__setattr__(self, "on_error", _known(on_error))
         object.__setattr__(self, "name", name)
 
 
@@ -90,6 +105,7 @@ class Map(Node):
         body: What runs for each item.
         join: The operator that makes one of many.
         concurrency: At most so many items at a time; None: all.
+        on_error: As for `Parallel`.
         name: The node's own name in paths.
     """
 
@@ -98,10 +114,12 @@ class Map(Node):
     body: Node
     join: Operator | None = None
     concurrency: int | None = None
+    on_error: OnError = "fail"
     name: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "body", as_node(self.body))
+        _known(self.on_error)
         if self.concurrency is not None and self.concurrency < 1:
             raise ConfigError(f"concurrency is {self.concurrency}", fix="give 1 or more")
 
@@ -149,13 +167,16 @@ class Loop(Node):
         until: An expression over channels and `turn` (from 1), asked after each turn.
         carry: The channels that the body writes and the next turn starts with; the others start
             each turn as they stood before the loop. None: all are carried.
+        history: A channel that gets what each turn so far wrote, as a list of mappings; the body
+            and the condition may read it.
         name: The node's own name in paths.
     """
 
     body: Node
     max_turns: int
     until: str | None = None
-    carry: tuple[str, ...] | None = field(default=None)
+    carry: tuple[str, ...] | None = None
+    history: str | None = None
     name: str | None = None
 
     def __post_init__(self) -> None:

@@ -30,6 +30,14 @@ class Context:
         if self._run.emit is not None:
             self._run.emit(Token(self.node, text))
 
+    def spend(self, *, llm_calls: int = 0, tokens: int = 0) -> None:
+        """Count what a step uses; safe from any thread.
+
+        Raises:
+            BudgetError: The run has used more than it may.
+        """
+        self._run.spent.add(llm_calls, tokens)
+
     def warn(self, message: str) -> None:
         """Say that something was cut or guessed; the run goes on. Safe from any thread."""
         if self._run.emit is not None:

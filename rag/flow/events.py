@@ -33,6 +33,32 @@ class NodeFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Retried:
+    """Attempt number `attempt` of a step failed, another follows."""
+
+    node: str
+    attempt: int
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class FellBack:
+    """A step failed for good, and its fallback runs instead."""
+
+    node: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class BranchFailed:
+    """A branch failed, and its join goes on without it (`on_error: skip`)."""
+
+    node: str
+    branch: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class BranchSkipped:
     """A route did not take this branch."""
 
@@ -70,6 +96,20 @@ class Done:
 
     result: dict[str, Any]
     seconds: float
+    llm_calls: int = 0
+    tokens: int = 0
 
 
-Event = NodeStarted | NodeFinished | NodeFailed | BranchSkipped | LoopTurn | Token | Warned | Done
+Event = (
+    NodeStarted
+    | NodeFinished
+    | NodeFailed
+    | Retried
+    | FellBack
+    | BranchFailed
+    | BranchSkipped
+    | LoopTurn
+    | Token
+    | Warned
+    | Done
+)

@@ -11,13 +11,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from rag.errors import InputError
+from rag.errors import BudgetError, InputError
 from rag.flow.build import BUILDS, Builder, Positions
 from rag.flow.constructs import SubFlow, as_node
 from rag.flow.events import Done, Event
 from rag.flow.node import Node
+from rag.flow.policy import Budget
 from rag.flow.resources import Resources
-from rag.flow.run import Run, Threads
+from rag.flow.run import Run, Spent, State, Threads
 from rag.flow.scope import Channel, Scope
 from rag.flow.types import fits, matcher, show
 
@@ -38,6 +39,7 @@ class Flow(Node):
             be left out. Default: `query`, a string.
         outputs: The channels that a caller gets; None: all there are in the end.
         resources: Name to specification or open resource; a `Resources` to share open ones.
+        budget: What one run may use.
         positions: Where the nodes stand in a file, for messages.
 
     Raises:
@@ -53,6 +55,7 @@ class Flow(Node):
         inputs: Mapping[str, Any] | None = None,
         outputs: Iterable[str] | None = None,
         resources: Mapping[str, Any] | Resources | None = None,
+        budget: Budget | None = None,
         positions: Positions | None = None,
     ) -> None:
         self.node = as_node(node)
@@ -61,6 +64,7 @@ class Flow(Node):
         self.inputs: dict[str, Any] = dict(inputs) if inputs is not None else {"query": str}
         self.outputs = tuple(outputs) if outputs is not None else None
         self.resources = resources if isinstance(resources, Resources) else Resources(resources)
+        self.budget = budget
         builder = Builder(BUILDS, positions)
         scope = Scope({n: Channel(kind, "inputs") for n, kind in self.inputs.items()})
         built = builder.build(self.node, scope, "steps")
@@ -74,7 +78,7 @@ class Flow(Node):
         ends = {n: c.type for n, c in built.scope.channels.items() if not c.maybe}
         self.output_types: dict[str, Any] = {n: ends[n] for n in self.outputs or ends if n in ends}
         """Channel to type, of what `invoke` returns."""
-        self.suspends = built.suspends
+        self.suspends = built.suspends or (budget is not None and budget.seconds is not None)
         self._run = built.run
         self._matchers = {n: matcher(kind) for n, kind in self.inputs.items()}
 
@@ -91,9 +95,8 @@ class Flow(Node):
     __hash__ = None  # type: ignore[assignment]
 
     def _identity(self) -> tuple[Any, ...]:
-        return (
-            self.node, self.name, self.description, self.inputs, self.outputs, self.resources
-        )  # fmt: skip
+        shown = (self.name, self.description, self.inputs, self.outputs)
+        return (self.node, shown, self.resources, self.budget)
 
     def __rshift__(self, other: Node) -> Any:
         return self.at() >> other
@@ -118,6 +121,7 @@ class Flow(Node):
             inputs=self.inputs,
             outputs=self.outputs,
             resources=merged,
+            budget=self.budget,
         )
 
     def _flow(self, inputs: Mapping[str, Any]) -> Flow:
@@ -153,15 +157,30 @@ class Flow(Node):
     ) -> dict[str, Any]:
         started = perf_counter()
         state = self._state(inputs)
-        threads = Threads()
+        threads, spent = Threads(), Spent(self.budget)
+        run = Run(self.resources, threads, spent, emit)
         try:
-            await self._run(state, Run(self.resources, threads, emit))
+            if self.budget is None or self.budget.seconds is None:
+                await self._run(state, run)
+            else:
+                await self._in_time(state, run, self.budget.seconds)
         finally:
             threads.close()
         result = {name: state[name] for name in self.output_types}
         if emit is not None:
-            emit(Done(result, perf_counter() - started))
+            emit(Done(result, perf_counter() - started, spent.llm_calls, spent.tokens))
         return result
+
+    async def _in_time(self, state: State, run: Run, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._run(state, run)
+        except TimeoutError as error:
+            raise BudgetError(
+                f"the run took longer than its budget of {seconds:g} s",
+                where="budget",
+                fix="raise budget: {seconds: ...}, or make the flow do less",
+            ) from error
 
     def invoke(self, **inputs: Any) -> dict[str, Any]:
         """See `Node.invoke`. Works inside a running event loop too, and holds it up."""

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, create_model
 
 from rag.errors import ConfigError
 from rag.flow.context import Context
 from rag.flow.node import Node
+from rag.flow.policy import Retry
 from rag.flow.resources import Resource
 from rag.flow.types import show
 
@@ -67,6 +68,12 @@ class Operator(Node, BaseModel):
     )
     outputs: dict[str, str] = Field(
         default_factory=dict, description="written channel: the name it gets instead"
+    )
+
+    timeout: PositiveFloat | None = Field(default=None, description="seconds for each attempt")
+    retry: Retry | None = Field(default=None, description="further attempts after a failure")
+    fallback: Operator | None = Field(
+        default=None, description="the operator that runs in its place when it failed for good"
     )
 
     run: ClassVar[Callable[..., Any]]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rag.errors import BudgetError
 from rag.flow.events import Event
 from rag.flow.resources import Resource, Resources
+
+if TYPE_CHECKING:
+    from rag.flow.policy import Budget
 
 State = dict[str, Any]
 """Channel to value, as one branch sees them."""
@@ -41,25 +46,61 @@ class Threads:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
 
+class Spent:
+    """What a run has used of its budget; safe from any thread."""
+
+    def __init__(self, budget: Budget | None = None) -> None:
+        self._budget = budget
+        self._lock = threading.Lock()
+        self.llm_calls = 0
+        self.tokens = 0
+
+    def add(self, llm_calls: int, tokens: int) -> None:
+        """Count.
+
+        Raises:
+            BudgetError: The run has used more than it may.
+        """
+        with self._lock:
+            self.llm_calls += llm_calls
+            self.tokens += tokens
+        budget = self._budget
+        if budget is None:
+            return
+        for name, used, limit in (
+            ("llm_calls", self.llm_calls, budget.llm_calls),
+            ("tokens", self.tokens, budget.tokens),
+        ):
+            if limit is not None and used > limit:
+                raise BudgetError(
+                    f"the run used {used} {name}, its budget is {limit}",
+                    where="budget",
+                    fix=f"raise budget: {{{name}: ...}}, or make the flow do less",
+                )
+
+
 class Run:
     """What the nodes of one run share. Nothing of it outlives the run.
 
     Args:
         resources: The flow's resources.
         threads: The run's worker threads.
+        spent: Counts what the run uses.
         emit: Takes each event, from any thread; None: nobody listens, no event is made.
     """
 
-    __slots__ = ("emit", "resources", "threads")
+    __slots__ = ("emit", "resources", "spent", "threads")
 
     def __init__(
         self,
         resources: Resources,
         threads: Threads,
+        spent: Spent,
         emit: Callable[[Event], None] | None = None,
     ) -> None:
         self.resources = resources
         self.threads = threads
+        self.spent = spent
         self.emit = emit
 
     async def resource(self, name: str, kind: type[Resource]) -> Resource:
@@ -71,4 +112,4 @@ class Run:
 
     def under(self, resources: Resources) -> Run:
         """The same run for an inner flow that has resources of its own."""
-        return Run(resources, self.threads, self.emit)
+        return Run(resources, self.threads, self.spent, self.emit)

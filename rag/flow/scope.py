@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,9 +34,9 @@ class Scope:
         gone = {name: why for name, why in self.gone.items() if name not in channels}
         return Scope({**self.channels, **channels}, gone)
 
-    def losing(self, names: Iterable[str], why: str) -> Scope:
-        """This scope, remembering why `names` are not in it."""
-        lost = {name: why for name in names if name not in self.channels}
+    def losing(self, lost: Mapping[str, str]) -> Scope:
+        """This scope, remembering of channels that are not in it why they are not."""
+        lost = {name: why for name, why in lost.items() if name not in self.channels}
         return Scope(self.channels, {**self.gone, **lost})
 
     def written_since(self, before: Scope) -> dict[str, Channel]:

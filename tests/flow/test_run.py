@@ -131,6 +131,11 @@ def test_a_loop_resets_what_is_not_carried() -> None:
     assert flow.invoke(x=0) == {"x": 1, "seen": [1, 1, 1]}
 
 
+def test_a_loop_keeps_its_turns_for_who_asks() -> None:
+    flow = Loop(body=inc(), until="len(turns) == 3", history="turns", max_turns=9)
+    assert flow.invoke(x=0) == {"x": 3, "turns": [{"x": 1}, {"x": 2}, {"x": 3}]}
+
+
 def test_a_loop_inside_a_branch_inside_a_loop() -> None:
     inner = Parallel(a=Loop(body=inc(), max_turns=3), b=inc(), join=total(outputs={"total": "x"}))
     assert Loop(body=inner, max_turns=2).invoke(x=0)["x"] == (3 + 1) + 3 + (3 + 1) + 1

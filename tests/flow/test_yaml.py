@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from rag.pipelines import names, path
 
 from rag.errors import BuildError, ConfigError, RagError
-from rag.flow import Flow, Loop, Map, Node, Parallel, Route, Sequence, load_flow
+from rag.flow import Budget, Flow, Loop, Map, Node, Parallel, Retry, Route, Sequence, load_flow
 from rag.flow.yaml import dump
 from tests.flow.bricks import REGISTRY, Scale, expand, find, fuse, inc, nap, top, total
 
 steps = st.one_of(
     st.builds(inc, by=st.integers(-5, 5)),
-    st.builds(inc, name=st.sampled_from(["a", "b"])),
+    st.builds(inc, name=st.sampled_from(["a", "b"]), fallback=st.just(inc(by=7))),
+    st.builds(inc, timeout=st.just(9.0), retry=st.just(Retry(times=1, on=("OSError",)))),
     st.builds(nap, seconds=st.just(0.0)),
     st.builds(Scale, factor=st.integers(1, 3)),
 )
@@ -36,9 +37,15 @@ def composed(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
     )  # fmt: skip
     return st.one_of(
         st.builds(lambda nodes: Sequence(*nodes), st.lists(inner, min_size=1, max_size=3)),
-        st.builds(Parallel, branches, join=join),
+        st.builds(Parallel, branches, join=join, on_error=st.sampled_from(["fail", "skip"])),
         st.builds(Route, by=st.just("x"), cases=cases, default=inner),
-        st.builds(Loop, body=body, max_turns=st.integers(1, 3), until=st.none() | st.just("x > 2")),
+        st.builds(
+            Loop,
+            body=body,
+            max_turns=st.integers(1, 3),
+            until=st.none() | st.just("x > 2"),
+            history=st.none() | st.just("turns"),
+        ),
         mapped,
     )
 
@@ -49,7 +56,7 @@ nodes = st.recursive(steps, composed, max_leaves=8)
 @given(nodes)
 @settings(max_examples=150, deadline=None)
 def test_yaml_and_back_is_the_same_flow(node: Node) -> None:
-    flow = Flow(node, inputs={"x": int, "xs": list[int]}, name="random")
+    flow = Flow(node, inputs={"x": int, "xs": list[int]}, name="random", budget=Budget(tokens=9))
     text = dump(flow, REGISTRY)
     again = load_flow(text, registry=REGISTRY)
     assert again == flow

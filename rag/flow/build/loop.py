@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rag.flow.build.builder import Builder, Built
 from rag.flow.build.step import evaluate
 from rag.flow.constructs import Loop
@@ -14,6 +16,8 @@ from rag.flow.types import fits, merge
 def build_loop(builder: Builder, node: Loop, scope: Scope, path: str) -> Built:
     """A loop: the body, then the condition, at most `max_turns` times."""
     here = f"{path}.{node.name or 'loop'}"
+    if node.history is not None:
+        scope = scope.with_channels({node.history: Channel(list[dict[str, Any]], here)})
     entry = _entry(builder, node, scope, here)
     body = builder.build(node.body, entry, f"{here}.body")
     wrote = body.scope.written_since(entry)
@@ -24,14 +28,20 @@ def build_loop(builder: Builder, node: Loop, scope: Scope, path: str) -> Built:
     if node.until is not None:
         until = builder.expression(node, node.until, body.scope, here, "until", frozenset({"turn"}))
     resets = [n for n in wrote if node.carry is not None and n not in node.carry]
-    runner, turns = body.run, node.max_turns
+    runner, turns, history = body.run, node.max_turns, node.history
 
     async def run_loop(state: State, run: Run) -> None:
         before = {name: state[name] for name in resets if name in state}
+        turns_so_far: list[dict[str, Any]] = []
+        if history is not None:
+            state[history] = []
         for turn in range(1, turns + 1):
             if run.emit is not None:
                 run.emit(LoopTurn(here, turn))
             await runner(state, run)
+            if history is not None:
+                turns_so_far.append({name: state[name] for name in wrote})
+                state[history] = list(turns_so_far)
             if turn == turns or (
                 until is not None and evaluate(until, {**state, "turn": turn}, here)
             ):

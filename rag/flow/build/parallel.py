@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
+from rag.errors import StepError
 from rag.flow.build.builder import Builder, Built
 from rag.flow.constructs import Map, Parallel
+from rag.flow.events import BranchFailed
 from rag.flow.operator import Operator
 from rag.flow.run import Run, Runner, State
 from rag.flow.scope import Channel, Scope
@@ -25,7 +28,7 @@ def build_parallel(builder: Builder, node: Parallel, scope: Scope, path: str) ->
     wrote = {name: built.scope.written_since(scope) for name, built in branches.items()}
     runners = [built.run for built in branches.values()]
     waits = any(built.suspends for built in branches.values())
-    names = list(branches)
+    names, skip = list(branches), node.on_error == "skip"
     if node.join is None:
         return _union(builder, node, scope, here, runners, wrote, waits)
     shared = set.intersection(*(set(w) for w in wrote.values()))
@@ -38,8 +41,9 @@ def build_parallel(builder: Builder, node: Parallel, scope: Scope, path: str) ->
     join = _join(builder, node.join, scope, here, types, partly)
 
     async def run_parallel(state: State, run: Run) -> None:
-        ends = await at_once([(runner, dict(state)) for runner in runners], run, waits)
-        await join(state, run, ends, names)
+        views = [(name, runner, dict(state)) for name, runner in zip(names, runners, strict=True)]
+        ends = await at_once(here, views, run, waits, skip=skip)
+        await join(state, run, ends)
 
     return Built(run_parallel, join.scope, waits or join.suspends)
 
@@ -55,6 +59,9 @@ def _union(
 ) -> Built:
     """Without a join, everything that was written leaves, so nothing may clash."""
     channels: dict[str, Channel] = {}
+    if node.on_error == "skip":
+        what = "without a join a branch that is skipped would leave its channels unwritten"
+        builder.report(node, here, what, "on_error", "add a join")
     for branch, written in wrote.items():
         for name in channels.keys() & written.keys():
             builder.report(
@@ -68,8 +75,9 @@ def _union(
     leaving = [list(written) for written in wrote.values()]
 
     async def run_union(state: State, run: Run) -> None:
-        ends = await at_once([(runner, dict(state)) for runner in runners], run, waits)
-        for end, names in zip(ends, leaving, strict=True):
+        views = [(name, runner, dict(state)) for name, runner in zip(wrote, runners, strict=True)]
+        ends = await at_once(here, views, run, waits)
+        for (_, end), names in zip(ends, leaving, strict=True):
             for name in names:
                 if name in end:
                     state[name] = end[name]
@@ -104,18 +112,26 @@ def build_map(builder: Builder, node: Map, scope: Scope, path: str) -> Built:
         body.suspends,
     )
 
+    skip = node.on_error == "skip"
+
     async def run_map(state: State, run: Run) -> None:
         items = state[source]
-        views = [(runner, {**state, target: value}) for value in items]
-        ends = await at_once(views, run, waits, limit)
+        views = [
+            (str(number), runner, {**state, target: value}) for number, value in enumerate(items)
+        ]
+        ends = await at_once(here, views, run, waits, limit, skip=skip)
         if join is not None:
-            await join(state, run, ends, [str(i) for i in range(len(ends))])
+            await join(state, run, ends)
             return
         for name in types:
-            state[name] = [end[name] for end in ends]
+            state[name] = [end[name] for _, end in ends]
 
     after = join.scope if join else scope.with_channels(channels)
     return Built(run_map, after, waits or (join is not None and join.suspends))
+
+
+Ends = list[tuple[str, State]]
+"""Branch name to the state at its end, of those that ended well."""
 
 
 @dataclass(frozen=True)
@@ -129,14 +145,12 @@ class Join:
     scope: Scope
     suspends: bool
 
-    async def __call__(self, state: State, run: Run, ends: list[State], names: list[str]) -> None:
-        """Join the branches' ends, in the order of `names`, into `state`."""
+    async def __call__(self, state: State, run: Run, ends: Ends) -> None:
+        """Join the branches' ends, in their order, into `state`."""
         joined = dict(state)
         for channel in self.collects:
-            values = [end[channel] for end in ends]
-            joined[channel] = (
-                dict(zip(names, values, strict=True)) if channel in self.as_dict else values
-            )
+            named = {name: end[channel] for name, end in ends}
+            joined[channel] = named if channel in self.as_dict else list(named.values())
         await self.runner(joined, run)
         for channel in self.leaves:
             state[channel] = joined[channel]
@@ -160,50 +174,69 @@ def _join(
         name: Channel(dict[str, kind] if name in as_dict else list[kind], here)  # type: ignore[valid-type]
         for name, kind in types.items()
     }
-    inner = scope.with_channels(collected).losing(partly, "")
-    inner = Scope(
-        inner.channels,
-        {**inner.gone, **{n: w for n, w in partly.items() if n not in scope.channels}},
-    )
+    inner = scope.with_channels(collected).losing(partly)
     built = builder.build(operator, inner, f"{here}.join")
     wrote = built.scope.written_since(inner)
     private = {
         name: f"what branches of {here} write stays inside; its join writes {', '.join(wrote)}"
         for name in types
     }
-    after = scope.with_channels(wrote)
-    lost = {n: w for n, w in {**partly, **private}.items() if n not in after.channels}
     return Join(
         built.run,
         tuple(types),
         frozenset(as_dict),
         tuple(wrote),
-        Scope(after.channels, {**after.gone, **lost}),
+        scope.with_channels(wrote).losing({**partly, **private}),
         built.suspends,
     )
 
 
 async def at_once(
-    views: list[tuple[Runner, State]], run: Run, waits: bool, limit: int | None = None
-) -> list[State]:
-    """Run branches concurrently, each on its own state; the first failure cancels the others."""
-    if not waits:  # nothing in them can overlap: tasks would only cost
-        for runner, state in views:
-            await runner(state, run)
-        return [state for _, state in views]
-    gate = asyncio.Semaphore(limit) if limit else None
+    here: str,
+    views: list[tuple[str, Runner, State]],
+    run: Run,
+    waits: bool,
+    limit: int | None = None,
+    *,
+    skip: bool = False,
+) -> Ends:
+    """Run branches concurrently, each on its own state.
 
-    async def one(runner: Runner, state: State) -> None:
-        if gate is None:
-            await runner(state, run)
-        else:
+    Args:
+        here: The path of the node.
+        views: Each branch's name, runner and state.
+        run: The run.
+        waits: Whether any may wait; if none does, tasks would only cost.
+        limit: At most so many at a time.
+        skip: Leave out those that fail, unless all do; else the first failure cancels the rest.
+
+    Returns:
+        Names and states of the branches that ended well, in their order.
+    """
+    failures: dict[str, StepError] = {}
+    gate = asyncio.Semaphore(limit) if limit and waits else contextlib.nullcontext()
+
+    async def one(name: str, runner: Runner, state: State) -> None:
+        try:
             async with gate:
                 await runner(state, run)
+        except StepError as error:
+            if not skip:
+                raise
+            failures[name] = error
+            if run.emit is not None:
+                run.emit(BranchFailed(here, name, error))
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for runner, state in views:
-                group.create_task(one(runner, state))
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from failures.exceptions[0].__cause__
-    return [state for _, state in views]
+    if not waits:
+        for view in views:
+            await one(*view)
+    else:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for view in views:
+                    group.create_task(one(*view))
+        except BaseExceptionGroup as found:
+            raise found.exceptions[0] from found.exceptions[0].__cause__
+    if views and len(failures) == len(views):
+        raise next(iter(failures.values()))
+    return [(name, state) for name, _, state in views if name not in failures]

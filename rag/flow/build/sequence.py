@@ -7,18 +7,47 @@ from rag.flow.build.builder import Builder, Built
 from rag.flow.build.step import compile_step
 from rag.flow.constructs import Sequence, SubFlow
 from rag.flow.operator import Operator
+from rag.flow.policy import guarded
 from rag.flow.run import Run, Runner, State
 from rag.flow.scope import Channel, Scope
 from rag.flow.types import fits, show
 
 
 def build_step(builder: Builder, node: Operator, scope: Scope, path: str) -> Built:
-    """An operator at its place."""
+    """An operator at its place, under its policies."""
     here = f"{path}.{node.label}" if path else node.label
-    return Built(
-        *compile_step(node, scope, here, lambda *problem: builder.report(node, here, *problem)),
-        suspends=suspends(node),
+    runner, after = compile_step(
+        node, scope, here, lambda *problem: builder.report(node, here, *problem)
     )
+    waits = suspends(node)
+    if node.timeout or node.retry or node.fallback:
+        fallback = _fallback(builder, node, node.fallback, scope, after, here)
+        runner = guarded(runner, here, node.timeout, node.retry, fallback)
+        waits = True
+    return Built(runner, after, waits)
+
+
+def _fallback(
+    builder: Builder,
+    node: Operator,
+    instead: Operator | None,
+    scope: Scope,
+    after: Scope,
+    here: str,
+) -> Runner | None:
+    """The operator in the place of one that failed; it must write the same channels."""
+    if instead is None:
+        return None
+    built = builder.build(instead, scope, f"{here}.fallback")
+    found = built.scope.written_since(scope)
+    for name, channel in after.written_since(scope).items():
+        if name not in found:
+            what = f"the fallback does not write {name!r}"
+            builder.report(node, here, what, "fallback", "rename with outputs: in the fallback")
+        elif not fits(found[name].type, channel.type):
+            what = f"the fallback writes {name!r} as {show(found[name].type)}"
+            builder.report(node, here, what, "fallback", f"{show(channel.type)} is wanted")
+    return built.run
 
 
 def build_sequence(builder: Builder, node: Sequence, scope: Scope, path: str) -> Built:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
 
-from rag.errors import ConfigError, RagError, StepError
+from rag.errors import BudgetError, ConfigError, RagError, StepError
 from rag.flow.context import Context
 from rag.flow.events import NodeFailed, NodeFinished, NodeStarted
 from rag.flow.expressions import Expression
@@ -166,6 +166,8 @@ def _runner(  # noqa: C901 - one closure: this is the engine's hot path
             else:
                 value = function(**arguments)
             wrote = store(state, value)
+        except BudgetError:
+            raise
         except Exception as error:
             if emit is not None:
                 emit(NodeFailed(path, error, perf_counter() - started))

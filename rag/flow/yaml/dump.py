@@ -44,6 +44,7 @@ def _document(flow: Flow, registry: Registry) -> dict[str, Any]:
         "inputs": None if flow.inputs == {"query": str} else _types(flow.inputs),
         "outputs": None if flow.outputs is None else list(flow.outputs),
         "resources": _specs(flow.resources) or None,
+        "budget": flow.budget and flow.budget.model_dump(exclude_defaults=True),
         "steps": [_value(node, registry) for node in nodes],
     }
     return _given(document)
@@ -77,19 +78,20 @@ def _specs(resources: Resources) -> dict[str, Any]:
 def _value(node: Node, registry: Registry) -> Any:
     match node:
         case Operator():
-            fields = node.model_dump(mode="json", exclude_defaults=True)
-            return _leaf({"use": registry.name_of(type(node)), **fields})
+            fields = node.model_dump(mode="json", exclude_defaults=True, exclude={"fallback"})
+            fallback = _given({"fallback": _maybe(node.fallback, registry)})
+            return _leaf({"use": registry.name_of(type(node)), **fields, **fallback})
         case Sequence(nodes=nodes):
             return [_value(child, registry) for child in nodes]
         case Parallel():
             value = {"parallel": {k: _value(v, registry) for k, v in node.branches.items()}}
-            return _given({**value, "join": _maybe(node.join, registry), "name": node.name})
+            return _given({**value, **_joined(node, registry)})
         case Map():
             settings = _leaf(
                 _given({"over": node.over, "as": node.as_, "concurrency": node.concurrency})
             )
             value = {"map": settings, "body": _value(node.body, registry)}
-            return _given({**value, "join": _maybe(node.join, registry), "name": node.name})
+            return _given({**value, **_joined(node, registry)})
         case Route():
             settings = {
                 "by": node.by if isinstance(node.by, str) else _value(node.by, registry),
@@ -99,7 +101,14 @@ def _value(node: Node, registry: Registry) -> Any:
             return _given({"route": _given(settings), "name": node.name})
         case Loop():
             carry = None if node.carry is None else list(node.carry)
-            settings = _given({"max_turns": node.max_turns, "until": node.until, "carry": carry})
+            settings = _given(
+                {
+                    "max_turns": node.max_turns,
+                    "until": node.until,
+                    "carry": carry,
+                    "history": node.history,
+                }
+            )
             return _given(
                 {"loop": _leaf(settings), "body": _value(node.body, registry), "name": node.name}
             )
@@ -107,6 +116,11 @@ def _value(node: Node, registry: Registry) -> Any:
             renames = {"inputs": dict(node.inputs) or None, "outputs": dict(node.outputs) or None}
             return _given({"flow": _document(node.flow, registry), **renames, "name": node.name})
     raise TypeError(f"{type(node).__name__} is no construct")
+
+
+def _joined(node: Parallel | Map, registry: Registry) -> dict[str, Any]:
+    on_error = None if node.on_error == "fail" else node.on_error
+    return {"join": _maybe(node.join, registry), "on_error": on_error, "name": node.name}
 
 
 def _maybe(node: Node | None, registry: Registry) -> Any:

@@ -16,11 +16,12 @@ from rag.flow.constructs import Loop, Map, Parallel, Route, Sequence
 from rag.flow.flow import Flow
 from rag.flow.node import Node
 from rag.flow.operator import PLACEMENT, Operator
+from rag.flow.policy import Budget
 from rag.flow.registry import Registry
 from rag.flow.resources import Resources
 from rag.flow.types import parse
 
-TOP_KEYS = ("name", "description", "inputs", "outputs", "resources", "steps")
+TOP_KEYS = ("name", "description", "inputs", "outputs", "resources", "budget", "steps")
 _PARAMETER = re.compile(r"\$\{(\w+)(?::([^}]*))?\}")
 
 
@@ -87,6 +88,7 @@ class _Reader:
                 document, "`resources` is not a mapping", "write {name: what}", "resources"
             )
             resources = {}
+        budget = self._budget(document)
         if self.problems:
             raise BuildError(self.problems)
         outputs = document.get("outputs")
@@ -97,8 +99,21 @@ class _Reader:
             inputs=inputs,
             outputs=[outputs] if isinstance(outputs, str) else outputs,
             resources=Resources(_plain(resources), base=self.base),
+            budget=budget,
             positions=self.positions,
         )
+
+    def _budget(self, document: Any) -> Budget | None:
+        given = document.get("budget")
+        if given is None:
+            return None
+        try:
+            return Budget.model_validate(_plain(given))
+        except ValidationError as error:
+            for detail in error.errors():
+                port = ".".join(map(str, detail["loc"]))
+                self._problem(document, f"budget.{port}: {detail['msg']}", None, "budget")
+            return None
 
     def _parse(self, text: str) -> Any:
         from ruamel.yaml import YAML
@@ -207,7 +222,7 @@ class _Reader:
             node = node.nodes[0]
         if not isinstance(node, Operator):
             if not isinstance(node, Sequence) or node.nodes:
-                self._problem(parent, "a join is one operator", "write join: {use: rrf}", key)
+                self._problem(parent, f"`{key}` is one operator", f"write {key}: {{use: ...}}", key)
             return None
         return node
 
@@ -217,7 +232,9 @@ class _Reader:
         except ConfigError as error:
             self._problem(value, error.what, error.fix, "use")
             return Sequence()
-        fields = {k: _plain(v) for k, v in value.items() if k != "use"}
+        fields = {k: _plain(v) for k, v in value.items() if k not in ("use", "fallback")}
+        if value.get("fallback") is not None:
+            fields["fallback"] = self._operator(value["fallback"], value, "fallback")
         try:
             return kind(**fields)
         except ValidationError as error:
@@ -241,14 +258,17 @@ class _Reader:
             return Sequence()
 
     def _parallel(self, value: Any) -> Node:
-        self._known(value, ("parallel", "join", "name"))
+        self._known(value, ("parallel", "join", "on_error", "name"))
         branches = self._branches(value, "parallel")
         return Parallel(
-            branches, join=self._operator(value.get("join"), value, "join"), name=value.get("name")
+            branches,
+            join=self._operator(value.get("join"), value, "join"),
+            on_error=value.get("on_error", "fail"),
+            name=value.get("name"),
         )
 
     def _map(self, value: Any) -> Node:
-        self._known(value, ("map", "body", "join", "name"))
+        self._known(value, ("map", "body", "join", "on_error", "name"))
         settings = self._settings(value, "map", ("over", "as", "concurrency"), ("over", "as"))
         self._required(value, "body")
         return Map(
@@ -256,6 +276,7 @@ class _Reader:
             as_=str(settings.get("as")),
             body=self._node(value.get("body", []), value, "body"),
             join=self._operator(value.get("join"), value, "join"),
+            on_error=value.get("on_error", "fail"),
             concurrency=settings.get("concurrency"),
             name=value.get("name"),
         )
@@ -274,7 +295,9 @@ class _Reader:
 
     def _loop(self, value: Any) -> Node:
         self._known(value, ("loop", "body", "name"))
-        settings = self._settings(value, "loop", ("max_turns", "until", "carry"), ("max_turns",))
+        settings = self._settings(
+            value, "loop", ("max_turns", "until", "carry", "history"), ("max_turns",)
+        )
         self._required(value, "body")
         carry = settings.get("carry")
         until = settings.get("until")
@@ -283,6 +306,7 @@ class _Reader:
             max_turns=settings.get("max_turns", 1),
             until=None if until is None else str(until),
             carry=None if carry is None else tuple(carry),
+            history=settings.get("history"),
             name=value.get("name"),
         )
 
