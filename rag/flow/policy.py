@@ -52,7 +52,6 @@ def guarded(
         retry: Which errors are worth further attempts.
         fallback: Runs in the step's place when the last attempt failed.
     """
-    attempts = 1 + (retry.times if retry else 0)
 
     async def attempt(state: State, run: Run) -> StepError | None:
         try:
@@ -69,16 +68,17 @@ def guarded(
         return None
 
     async def run_guarded(state: State, run: Run) -> None:
-        for number in range(1, attempts + 1):
-            failed = await attempt(state, run)
-            if failed is None:
-                return
+        number = 1
+        while (failed := await attempt(state, run)) is not None:
             again = retry is not None and retry.covers(failed.__cause__ or failed)
-            if retry is None or not again or number == attempts:
+            if retry is None or not again or number > retry.times:
                 break
             if run.emit is not None:
                 run.emit(Retried(path, number, failed))
             await asyncio.sleep(retry.wait * 2 ** (number - 1))
+            number += 1
+        if failed is None:
+            return
         if fallback is None:
             raise failed
         if run.emit is not None:
