@@ -8,8 +8,6 @@ over). Prints microseconds per node, the median of several runs, for a line of 1
 nodes, for 10 branches that join, and for a loop of 10 turns.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json
