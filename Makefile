@@ -46,7 +46,9 @@ types: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/ingest_rate.py
+	$(BIN)/python benchmarks/ingest_memory.py
 	$(BIN)/python benchmarks/index_query.py
+	$(BIN)/python benchmarks/flow_overhead.py
 	$(if $(DATA),$(BIN)/python benchmarks/bm25_engines.py --data $(DATA))
 
 clean:
