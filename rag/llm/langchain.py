@@ -102,14 +102,8 @@ class LangChainLLM(LLM):
                 if text:
                     said += text
                     yield text
-        except ModelError:
-            raise
         except Exception as error:  # each provider's client has its own
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ModelError(
-                f"the model {self.id!r} gave no answer: {reason}", where="resources.llm",
-                fix="check its address, key and network",
-            ) from error  # fmt: skip
+            raise _unreachable(f"the model {self.id!r} gave no answer", "llm", error) from error
         yield Generation(
             said,
             int(used.get("input_tokens", 0)) or sum(self.count(t) for _, t in messages(prompt)),
@@ -149,11 +143,8 @@ class LangChainEmbedder(Embedder):
         try:
             return getattr(self._model, method)(given)
         except Exception as error:  # each provider's client has its own
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ModelError(
-                f"the embedder {self.id!r} gave no vectors: {reason}", where="resources.embedder",
-                fix="check its address, key and network",
-            ) from error  # fmt: skip
+            what = f"the embedder {self.id!r} gave no vectors"
+            raise _unreachable(what, "embedder", error) from error
 
     def token_vectors(self, texts: Sequence[str], *, query: bool = False) -> list[np.ndarray]:
         """See `Embedder.token_vectors`; LangChain's interface has none."""
@@ -173,3 +164,13 @@ def _unit(vectors: Any) -> np.ndarray:
     array = np.asarray(vectors, dtype=np.float32)
     unit: np.ndarray = array / np.maximum(np.linalg.norm(array, axis=-1, keepdims=True), 1e-12)
     return unit
+
+
+def _unreachable(what: str, resource: str, error: Exception) -> ModelError:
+    """The error for a service that did not do what it was asked."""
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return ModelError(
+        f"{what}: {reason}",
+        where=f"resources.{resource}",
+        fix="check its address, key and network",
+    )
