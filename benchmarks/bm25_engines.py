@@ -181,7 +181,7 @@ def dcg(grades: Iterable[int]) -> float:
 def costs(engine: type[Engine], data: Path, count: int) -> dict[str, float]:
     """Seconds of filling, adding, reopening; milliseconds of queries."""
     words = " ".join(texts_of(data)[1]).split()
-    draw = random.Random(7)  # noqa: S311 - to be repeated
+    draw = random.Random(7)
     documents = [" ".join(draw.choices(words, k=draw.randint(40, 160))) for _ in range(count)]
     queries = [query["text"] for query in lines(data / "queries.jsonl")][:TIMED]
     with tempfile.TemporaryDirectory() as folder:

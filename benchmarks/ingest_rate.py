@@ -40,7 +40,7 @@ class _Writer:
     """Writes files of Zipf-distributed words, the same for the same seed."""
 
     def __init__(self, vocabulary: list[str], seed: int = 1) -> None:
-        self._draw = random.Random(seed)  # noqa: S311 - to be repeated
+        self._draw = random.Random(seed)
         self._words = vocabulary
         self._draw.shuffle(self._words)
         self._weights = [1 / (rank + 3) for rank in range(len(self._words))]
