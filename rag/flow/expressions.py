@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ class Expression:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._threads = threading.local()
         try:
             self._tree = ast.parse(text.strip(), mode="eval").body
         except SyntaxError as error:
@@ -50,13 +52,23 @@ class Expression:
 
     def __call__(self, names: Mapping[str, Any]) -> Any:
         """The value over `names`; what evaluation raises is a ConfigError."""
-        from simpleeval import EvalWithCompoundTypes
-
-        evaluator = EvalWithCompoundTypes(functions=FUNCTIONS, names=names)
+        evaluator = self._evaluator()
+        evaluator.names = names
         try:
             return evaluator.eval(self.text, previously_parsed=self._tree)
         except Exception as error:  # simpleeval passes on what operands raise
             raise ConfigError(f"{self.text!r} failed: {error}") from error
+        finally:
+            evaluator.names = {}  # the run's values are not kept alive
+
+    def _evaluator(self) -> Any:
+        """This thread's evaluator: making one costs more than evaluating."""
+        found = getattr(self._threads, "evaluator", None)
+        if found is None:
+            from simpleeval import EvalWithCompoundTypes
+
+            found = self._threads.evaluator = EvalWithCompoundTypes(functions=FUNCTIONS)
+        return found
 
 
 def _may_call(function: ast.expr) -> bool:
