@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class RagError(Exception):
@@ -81,3 +82,37 @@ class StepError(RagError):
     """A step failed while a flow ran; `__cause__` is what the operator raised."""
 
     exit_code = 6
+
+
+class CheckpointError(RagError):
+    """A checkpointed run is unknown, is running elsewhere, or belongs to another pipeline."""
+
+    exit_code = 4
+
+
+class Interrupted(RagError):  # noqa: N818 - no error: the run waits
+    """A run stopped for a person's word; it goes on when it is resumed.
+
+    Args:
+        what: The question put to the person.
+        where: The path of the node.
+        place: The occurrence of the node in its run.
+        channels: What the person is shown: channel to value.
+        kinds: The types of these channels.
+    """
+
+    exit_code = 7
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str,
+        place: str,
+        channels: Mapping[str, Any],
+        kinds: Mapping[str, Any],
+    ) -> None:
+        super().__init__(what, where=where)
+        self.place = place
+        self.channels = channels
+        self.kinds = kinds

@@ -25,6 +25,7 @@ class Generate(Operator):
     """
 
     writes = "answer"
+    span_kind = "LLM"
 
     system: str = Field(default=SYSTEM, description="what the model is told to do")
     max_tokens: PositiveInt = Field(default=128, description="the answer's length at most")

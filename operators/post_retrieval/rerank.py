@@ -39,6 +39,7 @@ class Rerank(Operator):
 
     writes = "documents"
     blocking = True
+    span_kind = "RERANKER"
 
     k: PositiveInt = Field(default=5, description="how many to keep")
     depth: PositiveInt = Field(default=30, description="how many of the documents to look at")
@@ -65,6 +66,7 @@ class CrossRerank(Operator):
     use: ClassVar[str] = "cross_rerank"
     writes = "documents"
     blocking = True
+    span_kind = "RERANKER"
 
     k: PositiveInt = Field(default=5, description="how many to keep")
     depth: PositiveInt = Field(default=30, description="how many of the documents to look at")

@@ -21,6 +21,7 @@ class BM25(Operator):
     use: ClassVar[str] = "bm25"
     writes = "documents"
     blocking = True
+    span_kind = "RETRIEVER"
 
     k: PositiveInt = Field(default=10, description="how many documents at most")
     where: dict[str, Any] | None = Field(

@@ -42,11 +42,15 @@ def load(
 
     values = pairs(params or [], "--param")
     registry = Registry(allow_import=tuple(allow or ()))
-    if config is None:
-        config = FILE if Path(FILE).exists() else "hybrid"
+    config = default(config)
     if config in names() and not Path(config).exists():
         return load_flow(path(config), params=values, registry=registry, base=Path())
     return load_flow(Path(config), params=values, registry=registry)
+
+
+def default(config: str | None) -> str:
+    """The pipeline that is meant where none is named."""
+    return config or (FILE if Path(FILE).exists() else "hybrid")
 
 
 def pairs(items: list[str], option: str) -> dict[str, str]:

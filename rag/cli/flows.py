@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from rag.cli.config import AllowImport, Json, Param, load, pairs
+from rag.cli.output import shown
+from rag.cli.runs import RUNS, Runs, drawn, start, telling
 
 File = Annotated[
     str | None,
@@ -24,34 +27,40 @@ def run(
     inputs: Annotated[
         list[str] | None, typer.Option("--input", "-i", help="NAME=VALUE, for each input.")
     ] = None,
+    checkpoint: Annotated[
+        bool, typer.Option("--checkpoint", help="Remember each step, so that it can be resumed.")
+    ] = False,
+    runs: Runs = RUNS,
     params: Param = None,
     allow: AllowImport = None,
     as_json: Json = False,
 ) -> None:
     """Run a pipeline over inputs and print its outputs."""
-    from rag.cli.output import print_json
-
     with load(file, params, allow) as flow:
         given = pairs(inputs or [], "--input")
-        result = flow.invoke(
-            **{name: _value(name, text, flow.inputs) for name, text in given.items()}
-        )
+        values = {name: value_of(name, text, flow.inputs) for name, text in given.items()}
+        if checkpoint:
+            started = start(runs, flow, file, params, allow, values)
+            with telling(started):
+                result = started.invoke()
+        else:
+            result = flow.invoke(**values)
+    print_result(result, as_json=as_json)
+
+
+def print_result(result: dict[str, Any], *, as_json: bool) -> None:
+    """The outputs of a run."""
+    from rag.cli.output import print_json
+
     if as_json:
         print_json(result)
         return
     for name, value in result.items():
-        if isinstance(value, str | int | float | bool | None):
-            typer.echo(f"{name}: {value}")
-        else:
-            typer.echo(
-                f"{name}: ({len(value)} items)"
-                if hasattr(value, "__len__")
-                else f"{name}: {value!r}"
-            )
+        typer.echo(f"{name}: {shown(value)}")
 
 
-def _value(name: str, text: str, inputs: dict[str, Any]) -> Any:
-    """The text of an input in the type that the flow declares."""
+def value_of(name: str, text: str, inputs: Mapping[str, Any]) -> Any:
+    """The text of a channel in the type that the flow declares."""
     from pydantic import TypeAdapter, ValidationError
 
     from rag.errors import InputError
@@ -69,7 +78,7 @@ def _value(name: str, text: str, inputs: dict[str, Any]) -> Any:
         except ValidationError as error:
             what = f"{name}={text!r} is not {show(kind)}"
             raise InputError(
-                what, where="--input", fix="write lists and mappings as JSON"
+                what, where="NAME=VALUE", fix="write lists and mappings as JSON"
             ) from error
 
 
@@ -97,28 +106,44 @@ def show(
     svg: Annotated[
         Path | None, typer.Option("--svg", help="Write an SVG picture to this file instead.")
     ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="Draw this run: what took how long.", show_default=False),
+    ] = None,
+    runs: Runs = RUNS,
     params: Param = None,
     allow: AllowImport = None,
     as_json: Json = False,
 ) -> None:
-    """Draw a pipeline, as Mermaid text or as an SVG picture."""
-    flow = load(file, params, allow)
+    """Draw a pipeline or a run of it, as Mermaid text or as an SVG picture."""
+    if run is None:
+        flow, notes = load(file, params, allow), {}
+    else:
+        flow, notes = drawn(runs, run, allow)
     if svg is not None:
         from rag.files import write_atomically
         from rag.flow.svg import svg as draw
 
-        write_atomically(svg, draw(flow))
-        shown = {"svg": str(svg)}
+        write_atomically(svg, draw(flow, notes))
+        made = {"svg": str(svg)}
     else:
         from rag.flow.mermaid import mermaid
 
-        shown = {"mermaid": mermaid(flow)}
+        made = {"mermaid": mermaid(flow, notes)}
     if as_json:
         from rag.cli.output import print_json
 
-        print_json(shown)
+        print_json(made)
     else:
-        typer.echo(shown.get("mermaid") or f"wrote {svg}", nl=svg is not None)
+        typer.echo(made.get("mermaid") or f"wrote {svg}", nl=svg is not None)
+
+
+def schema() -> None:
+    """Print the JSON Schema of pipeline files, for editors."""
+    from rag.cli.output import print_json
+    from rag.flow.yaml.schema import schema as made
+
+    print_json(made())
 
 
 def operators(

@@ -1,7 +1,8 @@
 """The command's entry: its commands, and how errors leave.
 
 Exit codes: 0 done; 1 an error of ours (please report it); 2 wrong usage, configuration, flow or
-input; 3 done, but some files were skipped; 4 the index; 5 a model; 6 a step failed; 130 stopped.
+input; 3 done, but some files were skipped; 4 the index; 5 a model; 6 a step failed;
+7 the run waits for a person; 130 stopped.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from typing import Annotated
 
 import typer
 
-from rag.cli import ask, evaluate, flows, index, ingest, init
+from rag.cli import ask, evaluate, flows, index, ingest, init, runs
 
 EPILOG = (
     "Exit codes: 0 done, 1 internal error, 2 wrong usage or configuration, 3 done but files were "
-    "skipped, 4 the index, 5 a model, 6 a step failed, 130 stopped."
+    "skipped, 4 the index or a kept run, 5 a model, 6 a step failed, 7 the run waits for a person, "
+    "130 stopped."
 )
 
 app = typer.Typer(
@@ -42,9 +44,12 @@ app.command("init")(init.init)
 app.command("ingest")(ingest.ingest)
 app.command("ask")(ask.ask)
 app.command("run")(flows.run)
+app.command("resume")(runs.resume)
+app.command("runs")(runs.runs)
 app.command("check")(flows.check)
 app.command("show")(flows.show)
 app.command("operators")(flows.operators)
+app.command("schema")(flows.schema)
 app.add_typer(index.app, name="index")
 app.add_typer(evaluate.app, name="eval")
 

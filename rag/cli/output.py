@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag.errors import BuildError, RagError
+from rag.errors import BuildError, Interrupted, RagError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +34,13 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else repr(value)
 
 
+def shown(value: Any) -> str:
+    """A value on one line: text and numbers as they are, of the rest how much there is."""
+    if isinstance(value, str | int | float | bool | None):
+        return str(value)
+    return f"({len(value)} items)" if hasattr(value, "__len__") else repr(value)
+
+
 def console(*, stderr: bool = False) -> Console:
     """Where to print tables; into a file or a pipe they are not cut to a screen's width."""
     from rich.console import Console
@@ -53,5 +60,7 @@ def fail(error: RagError, *, as_json: bool) -> int:
         return error.exit_code
     from rich.text import Text
 
-    console(stderr=True).print(Text("error: ", style="bold red") + Text(str(error)), soft_wrap=True)
+    waits = isinstance(error, Interrupted)
+    head = Text("waiting: ", style="bold yellow") if waits else Text("error: ", style="bold red")
+    console(stderr=True).print(head + Text(str(error)), soft_wrap=True)
     return error.exit_code

@@ -1,29 +1,45 @@
 """The flow engine: build, check, run and draw flows. It knows nothing of RAG beyond its types."""
 
-from rag.flow.constructs import Loop, Map, Parallel, Route, Sequence, SubFlow
+from rag.flow.checkpoint import Checkpoints
+from rag.flow.constructs import (
+    Interrupt,
+    Loop,
+    Map,
+    Parallel,
+    Recurse,
+    Route,
+    Sequence,
+    SubFlow,
+)
 from rag.flow.context import Context
 from rag.flow.flow import Flow
+from rag.flow.langchain import as_step
 from rag.flow.node import Node
 from rag.flow.operator import Operator, operator
-from rag.flow.policy import Budget, Retry
+from rag.flow.policy import Budget, Cache, Retry
 from rag.flow.resources import Resource, Resources
 from rag.flow.yaml import load_flow
 
 __all__ = [
     "Budget",
+    "Cache",
+    "Checkpoints",
     "Context",
     "Flow",
+    "Interrupt",
     "Loop",
     "Map",
     "Node",
     "Operator",
     "Parallel",
+    "Recurse",
     "Resource",
     "Resources",
     "Retry",
     "Route",
     "Sequence",
     "SubFlow",
+    "as_step",
     "load_flow",
     "operator",
 ]

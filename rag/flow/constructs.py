@@ -164,7 +164,8 @@ class Loop(Node):
     Args:
         body: What a turn runs.
         max_turns: At most so many turns; at least 1.
-        until: An expression over channels and `turn` (from 1), asked after each turn.
+        until: An expression over channels, `turn` (from 1) and `events` (what the turn told, as
+            mappings: `any(e["event"] == "warned" for e in events)`), asked after each turn.
         carry: The channels that the body writes and the next turn starts with; the others start
             each turn as they stood before the loop. None: all are carried.
         history: A channel that gets what each turn so far wrote, as a list of mappings; the body
@@ -202,3 +203,52 @@ class SubFlow(Node):
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     name: str | None = None
+
+
+@dataclass(frozen=True)
+class Recurse(Node):
+    """The flow that this node is a part of, once more, as in Tree of Clarifications.
+
+    The inner run has a state of its own: it sees the flow's inputs only, and gives the flow's
+    outputs, which the flow must name.
+
+    Args:
+        base: What runs instead where the flow is nested in itself `max_depth` times; it writes
+            the flow's outputs.
+        max_depth: At most so often is the flow nested in itself; at least 1.
+        inputs: The flow's input to the channel that feeds it.
+        outputs: The flow's output to the channel that gets it.
+        name: The node's own name in paths.
+    """
+
+    base: Node
+    max_depth: int
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base", as_node(self.base))
+        if not isinstance(self.max_depth, int) or self.max_depth < 1:
+            raise ConfigError(f"max_depth is {self.max_depth!r}", fix="give a whole number from 1")
+
+
+@dataclass(frozen=True)
+class Interrupt(Node):
+    """Stops the run for a person; resuming it is the approval.
+
+    Args:
+        message: The question.
+        show: The channels that the person sees.
+        edit: The channels that the person may change, and sees as well.
+        name: The node's own name in paths.
+    """
+
+    message: str
+    show: tuple[str, ...] = ()
+    edit: tuple[str, ...] = ()
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "show", tuple(self.show))
+        object.__setattr__(self, "edit", tuple(self.edit))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rag.flow.events import Token, Warned
+from rag.flow.tracing import count_tokens
 
 if TYPE_CHECKING:
     from rag.flow.run import Run
@@ -36,6 +37,8 @@ class Context:
         Raises:
             BudgetError: The run has used more than it may.
         """
+        if self._run.tracer is not None and tokens:
+            count_tokens(tokens)
         self._run.spent.add(llm_calls, tokens)
 
     def warn(self, message: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,15 @@ class NodeFinished:
     node: str
     writes: Mapping[str, Any]
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """A step did not run: its writes were taken from a `checkpoint` or the `cache`."""
+
+    node: str
+    writes: Mapping[str, Any]
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +101,17 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The run stopped for a person's word; the last event of such a run."""
+
+    node: str
+    message: str
+    channels: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
-    """The run ended well; always the last event."""
+    """The run ended well; the last event."""
 
     result: dict[str, Any]
     seconds: float
@@ -103,6 +122,7 @@ class Done:
 Event = (
     NodeStarted
     | NodeFinished
+    | Reused
     | NodeFailed
     | Retried
     | FellBack
@@ -111,5 +131,15 @@ Event = (
     | LoopTurn
     | Token
     | Warned
+    | Waiting
     | Done
 )
+
+
+def as_dict(event: Event) -> dict[str, Any]:
+    """The event as a mapping: its fields, and its name under `event` (`node_started`)."""
+    fields = {name: getattr(event, name) for name in event.__dataclass_fields__}
+    return {"event": _NAMES[type(event)], **fields}
+
+
+_NAMES = {kind: re.sub(r"(?<=.)(?=[A-Z])", "_", kind.__name__).lower() for kind in get_args(Event)}

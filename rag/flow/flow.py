@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import queue
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+import copy
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
-from rag.errors import BudgetError, InputError
 from rag.flow.build import BUILDS, Builder, Positions
 from rag.flow.constructs import SubFlow, as_node
-from rag.flow.events import Done, Event
+from rag.flow.events import Event
+from rag.flow.execution import Execution, blocking, initial_state
 from rag.flow.node import Node
 from rag.flow.policy import Budget
 from rag.flow.resources import Resources
-from rag.flow.run import Run, Spent, State, Threads
+from rag.flow.run import Run
 from rag.flow.scope import Channel, Scope
-from rag.flow.types import fits, matcher, show
+from rag.flow.types import matcher
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
-
-T = TypeVar("T")
 
 
 class Flow(Node):
@@ -65,22 +60,20 @@ class Flow(Node):
         self.outputs = tuple(outputs) if outputs is not None else None
         self.resources = resources if isinstance(resources, Resources) else Resources(resources)
         self.budget = budget
-        builder = Builder(BUILDS, positions)
+        builder = Builder(BUILDS, positions, self.inputs, self.outputs)
         scope = Scope({n: Channel(kind, "inputs") for n, kind in self.inputs.items()})
         built = builder.build(self.node, scope, "steps")
-        for wrong in [n for n in self.outputs or () if n not in built.scope.channels]:
-            near = built.scope.nearest(wrong)
-            there = ", ".join(sorted(built.scope.channels))
-            fix = f"did you mean {near!r}? there are: {there}" if near else f"there are: {there}"
-            gone = built.scope.gone.get(wrong)
-            builder.report(self, "outputs", gone or f"nothing writes {wrong!r}", wrong, fix)
-        builder.check()
+        builder.finish(self, built)
         ends = {n: c.type for n, c in built.scope.channels.items() if not c.maybe}
         self.output_types: dict[str, Any] = {n: ends[n] for n in self.outputs or ends if n in ends}
         """Channel to type, of what `invoke` returns."""
+        self.interrupts = builder.interrupts
+        """The paths of the nodes that stop a run for a person, each with the channels that may
+        be edited there and their types."""
         self.suspends = built.suspends or (budget is not None and budget.seconds is not None)
-        self._run = built.run
-        self._matchers = {n: matcher(kind) for n, kind in self.inputs.items()}
+        self.runner = built.run
+        self.matchers = {n: matcher(kind) for n, kind in self.inputs.items()}
+        self.tracer: Any = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Node):
@@ -113,141 +106,43 @@ class Flow(Node):
 
     def with_resources(self, **resources: Any) -> Flow:
         """The same flow with other resources in place of those named."""
-        merged = Resources({**self.resources.specs, **resources}, base=self.resources.base)
-        return Flow(
-            self.node,
-            name=self.name,
-            description=self.description,
-            inputs=self.inputs,
-            outputs=self.outputs,
-            resources=merged,
-            budget=self.budget,
-        )
+        other = copy.copy(self)
+        other.resources = Resources({**self.resources.specs, **resources}, base=self.resources.base)
+        return other
+
+    def traced(self, tracer: Any) -> Flow:
+        """The same flow, each run and step of it a span of this OpenTelemetry tracer."""
+        other = copy.copy(self)
+        other.tracer = tracer
+        return other
+
+    def __repr__(self) -> str:
+        return f"Flow({self.node!r}, name={self.name!r}, inputs={self.inputs!r})"
 
     def _flow(self, inputs: Mapping[str, Any]) -> Flow:
         return self
 
-    # Running
-
-    def _state(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        for wrong in inputs.keys() - self.inputs.keys():
-            raise InputError(
-                f"the flow has no input {wrong!r}", fix=f"its inputs: {_signature(self.inputs)}"
-            )
-        state = dict(inputs)
-        for name, kind in self.inputs.items():
-            if name not in state:
-                if not fits(type(None), kind) or kind is Any:
-                    what = f"the input {name!r} ({show(kind)}) is missing"
-                    raise InputError(what, fix=f"the inputs are: {_signature(self.inputs)}")
-                state[name] = None
-            elif not self._matchers[name](state[name]):
-                given = type(state[name]).__name__
-                raise InputError(f"the input {name!r} is {given}, {show(kind)} is wanted")
-        return state
-
     async def run_within(self, run: Run, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Run as a part of another flow's run; returns the outputs."""
-        state = self._state(inputs)
-        await self._run(state, run.under(self.resources) if self.resources.specs else run)
+        """Run as a part of another run, which it sees through `run`; returns the outputs."""
+        state = initial_state(self, inputs)
+        await self.runner(state, run)
         return {name: state[name] for name in self.output_types}
-
-    async def _once(
-        self, inputs: Mapping[str, Any], emit: Callable[[Event], None] | None = None
-    ) -> dict[str, Any]:
-        started = perf_counter()
-        state = self._state(inputs)
-        threads, spent = Threads(), Spent(self.budget)
-        run = Run(self.resources, threads, spent, emit)
-        try:
-            if self.budget is None or self.budget.seconds is None:
-                await self._run(state, run)
-            else:
-                await self._in_time(state, run, self.budget.seconds)
-        finally:
-            threads.close()
-        result = {name: state[name] for name in self.output_types}
-        if emit is not None:
-            emit(Done(result, perf_counter() - started, spent.llm_calls, spent.tokens))
-        return result
-
-    async def _in_time(self, state: State, run: Run, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._run(state, run)
-        except TimeoutError as error:
-            raise BudgetError(
-                f"the run took longer than its budget of {seconds:g} s",
-                where="budget",
-                fix="raise budget: {seconds: ...}, or make the flow do less",
-            ) from error
 
     def invoke(self, **inputs: Any) -> dict[str, Any]:
         """See `Node.invoke`. Works inside a running event loop too, and holds it up."""
-        work = self._once(inputs)
-        return blocking(work) if self.suspends else straight(work)
+        return Execution(self, inputs).invoke()
 
     async def ainvoke(self, **inputs: Any) -> dict[str, Any]:
         """See `Node.ainvoke`."""
-        return await self._once(inputs)
+        return await Execution(self, inputs).ainvoke()
 
-    async def astream(self, **inputs: Any) -> AsyncIterator[Event]:
+    def astream(self, **inputs: Any) -> AsyncIterator[Event]:
         """See `Node.astream`."""
-        events: asyncio.Queue[Event | None] = asyncio.Queue()
-        loop, here = asyncio.get_running_loop(), threading.get_ident()
-
-        def emit(event: Event) -> None:
-            if threading.get_ident() == here:
-                events.put_nowait(event)
-            else:
-                loop.call_soon_threadsafe(events.put_nowait, event)
-
-        task = asyncio.create_task(self._once(inputs, emit))
-        task.add_done_callback(lambda _: events.put_nowait(None))
-        try:
-            while (event := await events.get()) is not None:
-                yield event
-            await task
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        return Execution(self, inputs).astream()
 
     def stream(self, **inputs: Any) -> Iterator[Event]:
         """See `Node.stream`."""
-        # The loop lives in a thread of its own, so that a slow reader holds no step up.
-        events: queue.Queue[Event | None] = queue.Queue()
-        failure: list[BaseException] = []
-        cancel: queue.Queue[Callable[[], object]] = queue.Queue()
-
-        async def work() -> None:
-            task, loop = asyncio.current_task(), asyncio.get_running_loop()
-            assert task is not None  # noqa: S101 - asyncio.run makes one
-            cancel.put(lambda: loop.call_soon_threadsafe(task.cancel))
-            await self._once(inputs, events.put)
-
-        def host() -> None:
-            try:
-                asyncio.run(work())
-            except BaseException as error:  # noqa: BLE001 - raised again in the reader's thread
-                failure.append(error)
-            finally:
-                events.put(None)
-
-        thread = threading.Thread(target=host, name="rag-stream")
-        thread.start()
-        ended = False
-        try:
-            while (event := events.get()) is not None:
-                yield event
-            ended = True
-        finally:
-            if not ended:
-                with contextlib.suppress(RuntimeError):  # the run ended meanwhile
-                    cancel.get()()
-            thread.join()
-        if failure:
-            raise failure[0]
+        return Execution(self, inputs).stream()
 
     def batch(
         self, many: Iterable[Mapping[str, Any]], *, concurrency: int = 8
@@ -263,7 +158,7 @@ class Flow(Node):
 
         async def one(inputs: Mapping[str, Any]) -> dict[str, Any]:
             async with gate:
-                return await self._once(inputs)
+                return await Execution(self, inputs).ainvoke()
 
         return list(await asyncio.gather(*(one(inputs) for inputs in many)))
 
@@ -300,40 +195,3 @@ class Flow(Node):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def straight(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that never waits, without the price of an event loop."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    raise RuntimeError("a step that was not to wait did")
-
-
-def blocking(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine; inside a running loop it gets a loop in another thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    result: list[T] = []
-    failure: list[BaseException] = []
-
-    def host() -> None:
-        try:
-            result.append(asyncio.run(work))
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            failure.append(error)
-
-    thread = threading.Thread(target=host, name="rag-invoke")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]
-
-
-def _signature(inputs: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} ({show(kind)})" for name, kind in inputs.items()) or "none"

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, create_model
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, create_model, field_validator
 
 from rag.errors import ConfigError
 from rag.flow.context import Context
 from rag.flow.node import Node
-from rag.flow.policy import Retry
+from rag.flow.policy import Cache, Retry
 from rag.flow.resources import Resource
 from rag.flow.types import show
 
@@ -59,6 +59,8 @@ class Operator(Node, BaseModel):
 
     writes: ClassVar[str | tuple[str, ...]] = ()
     blocking: ClassVar[bool] = False
+    span_kind: ClassVar[str] = "CHAIN"
+    """OpenInference's kind of span: RETRIEVER, RERANKER, LLM, ..."""
     use: ClassVar[str] = ""
     """The name in pipeline files; made from the class's name where it is not given."""
 
@@ -76,6 +78,10 @@ class Operator(Node, BaseModel):
         default=None, description="the operator that runs in its place when it failed for good"
     )
 
+    cache: Cache | None = Field(
+        default=None, description="take the result of equal inputs from the flow's step cache"
+    )
+
     run: ClassVar[Callable[..., Any]]
 
     @classmethod
@@ -83,6 +89,11 @@ class Operator(Node, BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         if "use" not in cls.__dict__:
             cls.use = snake_case(cls.__name__)
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _cache(cls, given: Any) -> Any:
+        return {} if given is True else given or None if isinstance(given, bool) else given
 
     @property
     def label(self) -> str:

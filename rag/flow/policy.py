@@ -30,6 +30,16 @@ class Retry(BaseModel):
         return not self.on or any(kind.__name__ in self.on for kind in type(error).__mro__)
 
 
+class Cache(BaseModel):
+    """The step's result may be taken from an earlier run with the same inputs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ttl: PositiveFloat | None = Field(
+        default=None, description="seconds that a result stays good; until evicted if not given"
+    )
+
+
 class Budget(BaseModel):
     """What one run may use; a run that would use more ends with a BudgetError."""
 

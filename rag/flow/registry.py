@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -60,11 +61,24 @@ class Registry(Mapping[str, type[Operator]]):
         return len({*self._extra, *installed()})
 
     def name_of(self, kind: type[Operator]) -> str:
-        """The name that a pipeline file uses for `kind`."""
+        """The name that a pipeline file uses for `kind`.
+
+        Raises:
+            ConfigError: It has none: it was made inside a function, say.
+        """
         known = self._extra.get(kind.use)
         if known is None and kind.use in installed():
             known = self[kind.use]
-        return kind.use if known is kind else f"{kind.__module__}:{kind.__qualname__}"
+        if known is kind:
+            return kind.use
+        where = f"{kind.__module__}:{kind.__qualname__}"
+        module = sys.modules.get(kind.__module__)
+        if getattr(module, kind.__qualname__, None) is not kind:
+            raise ConfigError(
+                f"the operator {kind.use!r} has no name that a pipeline file could use",
+                fix="define it in a module, at the top level",
+            )
+        return where
 
     def _dotted(self, name: str) -> type[Operator]:
         package = name.split(":", maxsplit=1)[0].split(".", maxsplit=1)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
@@ -32,6 +33,10 @@ class Resource:
         """
         raise NotImplementedError(f"{cls.__name__} cannot be opened from {spec!r}")
 
+    def version(self) -> str:
+        """What a kept result depends on besides the specification: an index's state, say."""
+        return ""
+
     def close(self) -> None:
         """Give back what is held; called once, by whoever opened it."""
 
@@ -50,6 +55,7 @@ class Resources:
         self.base = base or Path()
         self._open: dict[tuple[str, type[Resource]], Resource] = {}
         self._lock = threading.RLock()
+        self._token = uuid.uuid4().hex
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Resources) and self.specs == other.specs
@@ -87,6 +93,13 @@ class Resources:
         if isinstance(spec, kind):
             return spec
         return kind.load(spec, base=self.base)
+
+    def identity(self, name: str) -> str:
+        """The resource for kept results: its specification, or for an open one this process."""
+        spec = self.specs.get(name)
+        if isinstance(spec, Resource):
+            return f"{self._token}.{id(spec)}"
+        return f"{self.base.resolve()} {spec!r}"
 
     def close(self) -> None:
         """Close what was opened here; what was given open is left alone."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rag.errors import BudgetError
 from rag.flow.events import Event
-from rag.flow.resources import Resource, Resources
+from rag.flow.resources import R, Resources
 
 if TYPE_CHECKING:
     from rag.flow.policy import Budget
@@ -79,6 +80,19 @@ class Spent:
                 )
 
 
+class Journal(Protocol):
+    """Remembers what the steps of a run wrote, so that the run can go on after a crash."""
+
+    def recall(self, place: str, kinds: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What was written at `place`, if it was: channel to value."""
+
+    def record(
+        self, place: str, kinds: Mapping[str, Any], wrote: Mapping[str, Any], seconds: float
+    ) -> None:
+        """Remember what was written at `place`, durably, before anything builds on it."""
+
+
+@dataclass(slots=True)
 class Run:
     """What the nodes of one run share. Nothing of it outlives the run.
 
@@ -87,29 +101,36 @@ class Run:
         threads: The run's worker threads.
         spent: Counts what the run uses.
         emit: Takes each event, from any thread; None: nobody listens, no event is made.
+        journal: Remembers what steps wrote.
+        tracer: An OpenTelemetry tracer.
+        place: Which item of a map, turn of a loop or inner flow this is a view of; with a
+            step's path it names one occurrence of the step.
+        depth: How often the flow is nested in itself here.
     """
 
-    __slots__ = ("emit", "resources", "spent", "threads")
+    resources: Resources
+    threads: Threads
+    spent: Spent
+    emit: Callable[[Event], None] | None = None
+    journal: Journal | None = None
+    tracer: Any = None
+    place: str = ""
+    depth: int = 0
 
-    def __init__(
-        self,
-        resources: Resources,
-        threads: Threads,
-        spent: Spent,
-        emit: Callable[[Event], None] | None = None,
-    ) -> None:
-        self.resources = resources
-        self.threads = threads
-        self.spent = spent
-        self.emit = emit
-
-    async def resource(self, name: str, kind: type[Resource]) -> Resource:
+    async def resource(self, name: str, kind: type[R]) -> R:
         """The resource; opening it, which may take seconds, does not hold up other branches."""
         if self.resources.is_open(name, kind):
             return self.resources.get(name, kind)
-        opened: Resource = await self.threads.call(self.resources.get, name=name, kind=kind)
+        opened: R = await self.threads.call(self.resources.get, name=name, kind=kind)
         return opened
 
-    def under(self, resources: Resources) -> Run:
-        """The same run for an inner flow that has resources of its own."""
-        return Run(resources, self.threads, self.spent, self.emit)
+    def at(self, place: str) -> Run:
+        """The same run seen from an item, a turn or an inner flow."""
+        return self if self.journal is None else replace(self, place=f"{self.place}{place}/")
+
+    def inside(self, place: str, resources: Resources) -> Run:
+        """The same run for an inner flow, with its own resources where it has any."""
+        if not resources.specs and self.journal is None and not self.depth:
+            return self
+        found = resources if resources.specs else self.resources
+        return replace(self, resources=found, place=f"{self.place}{place}/", depth=0)

@@ -5,17 +5,26 @@ A sequence is a column, parallel and route are rows of columns, map and loop are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 
-from rag.flow.constructs import Loop, Map, Parallel, Route, Sequence, SubFlow
+from rag.flow.constructs import (
+    Interrupt,
+    Loop,
+    Map,
+    Parallel,
+    Recurse,
+    Route,
+    Sequence,
+    SubFlow,
+)
 from rag.flow.flow import Flow
-from rag.flow.mermaid import title
+from rag.flow.mermaid import label, noted, title, turns
 from rag.flow.node import Node
 from rag.flow.operator import Operator
 
-BOX_HEIGHT, GAP, PAD, LETTER = 34, 26, 14, 7.3
+BOX_HEIGHT, LINE, GAP, PAD, LETTER = 34, 15, 26, 14, 7.3
 _STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#1d2733;text-anchor:middle}"
     ".box{fill:#eef4fb;stroke:#4a7ab0}.end{fill:#e8f5ec;stroke:#4f9168}"
@@ -34,21 +43,26 @@ class Block:
     """Takes the left and the top; gives SVG elements."""
 
 
-def svg(flow: Flow) -> str:
-    """The flow as a complete SVG document."""
+def svg(flow: Flow, notes: Mapping[str, str] | None = None) -> str:
+    """The flow as a complete SVG document.
+
+    Args:
+        flow: What is drawn.
+        notes: Path of a step to a line that is added to it: how long it took, say.
+    """
     start = _box(", ".join(flow.inputs) or "start", "end")
     finish = _box(", ".join(flow.outputs) if flow.outputs else "end", "end")
-    whole = _column([start, *_parts(flow.node), finish])
+    whole = _column([start, *_parts(flow.node, "steps", notes or {}), finish])
     width, height = whole.width + 2 * PAD, whole.height + 2 * PAD
     head = (
         '<marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
         'orient="auto"><path d="M0 0L8 4L0 8z" fill="#6b7885"/></marker>'
     )
-    label = escape(flow.name or "flow", quote=True)
+    name = escape(flow.name or "flow", quote=True)
     size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{name}">',
             f"<style>{_STYLE}</style><defs>{head}</defs>",
             f'<rect width="{width:.0f}" height="{height:.0f}" fill="white"/>',
             *whole.draw(PAD, PAD),
@@ -57,34 +71,52 @@ def svg(flow: Flow) -> str:
     )
 
 
-def _parts(node: Node) -> list[Block]:
-    return [_block(child) for child in (node.nodes if isinstance(node, Sequence) else (node,))]
+Notes = Mapping[str, str]
 
 
-def _block(node: Node) -> Block:
+def _parts(node: Node, path: str, notes: Notes) -> list[Block]:
+    if not isinstance(node, Sequence):
+        return [_block(node, path, notes)]
+    return [_block(child, f"{path}[{n}]", notes) for n, child in enumerate(node.nodes)]
+
+
+def _block(node: Node, path: str, notes: Notes) -> Block:
+    here = f"{path}.{label(node)}"
     match node:
-        case Operator():
-            return _box(title(node))
+        case Operator() | Interrupt():
+            return _box(noted(title(node), here, notes))
         case Sequence():
-            return _column(_parts(node)) if node.nodes else _box("go on")
+            return _column(_parts(node, path, notes)) if node.nodes else _box("go on")
         case Parallel():
-            row = _row((name, _block(branch)) for name, branch in node.branches.items())
-            return _column([row, _box(title(node.join))]) if node.join else row
+            branches = node.branches.items()
+            row = _row((name, _block(one, f"{here}.{name}", notes)) for name, one in branches)
+            return _joined(node, row, here, notes)
         case Map():
-            body = _frame(_block(node.body), f"for each {node.as_} in {node.over}")
-            return _column([body, _box(title(node.join))]) if node.join else body
+            body = _block(node.body, f"{here}.body", notes)
+            return _joined(node, _frame(body, f"for each {node.as_} in {node.over}"), here, notes)
         case Route():
             cases = dict(node.cases)
             if node.default is not None:
                 cases["default"] = node.default
-            choice = _box(f"{node.by}?") if isinstance(node.by, str) else _block(node.by)
-            return _column([choice, _row((name, _block(case)) for name, case in cases.items())])
+            by = node.by
+            choice = _box(f"{by}?") if isinstance(by, str) else _block(by, f"{here}.by", notes)
+            row = _row((n, _block(case, f"{here}.{n}", notes)) for n, case in cases.items())
+            return _column([choice, row])
         case Loop():
-            until = f" until {node.until}" if node.until else ""
-            return _frame(_block(node.body), f"at most {node.max_turns} turns{until}")
+            return _frame(_block(node.body, f"{here}.body", notes), turns(node))
+        case Recurse():
+            again = _box(f"the whole flow again, at most {node.max_depth} deep")
+            base = _block(node.base, f"{here}.base", notes)
+            return _row([("", again), ("deepest", base)])
         case SubFlow():
-            return _frame(_block(node.flow.node), node.name or node.flow.name or "flow")
+            return _frame(_block(node.flow.node, f"{here}/steps", notes), label(node))
     raise TypeError(f"{type(node).__name__} is no construct")
+
+
+def _joined(node: Parallel | Map, body: Block, here: str, notes: Notes) -> Block:
+    if node.join is None:
+        return body
+    return _column([body, _block(node.join, f"{here}.join", notes)])
 
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:
@@ -104,13 +136,19 @@ def _rect(kind: str, left: float, top: float, width: float, height: float) -> st
 
 
 def _box(text: str, kind: str = "box") -> Block:
-    width = len(text) * LETTER + 2 * PAD
+    lines = text.split("\n")
+    width = max(map(len, lines)) * LETTER + 2 * PAD
+    height = BOX_HEIGHT + LINE * (len(lines) - 1)
 
     def draw(left: float, top: float) -> list[str]:
-        rect = _rect(kind, left, top, width, BOX_HEIGHT)
-        return [rect, _text(left + width / 2, top + BOX_HEIGHT / 2 + 4.5, text)]
+        middle, first = left + width / 2, top + BOX_HEIGHT / 2 + 4.5
+        texts = [
+            _text(middle, first + LINE * number, line, "small" if number else "")
+            for number, line in enumerate(lines)
+        ]
+        return [_rect(kind, left, top, width, height), *texts]
 
-    return Block(width, BOX_HEIGHT, draw)
+    return Block(width, height, draw)
 
 
 def _column(blocks: list[Block]) -> Block:

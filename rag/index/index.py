@@ -238,6 +238,11 @@ class Index(Resource):
             rows, scores = bm25.search(query, k, lambda found: view.contains(found, chosen), few)
             return fetch(connection, rows, scores)
 
+    def version(self) -> str:
+        """The number of the last commit: what was found before it may not be found after it."""
+        with self._reading.vectors() as (_, view):
+            return str(view.state.seq)
+
     def stats(self) -> IndexStats:
         """Counts and sizes as of the last commit."""
         with self._reading.vectors() as (connection, view):

@@ -4,19 +4,23 @@ One pass does both, so that what was checked is what runs. All problems are coll
 """
 
 from rag.flow.build.builder import Build, Builder, Built, Positions
+from rag.flow.build.interrupt import build_interrupt
 from rag.flow.build.loop import build_loop
 from rag.flow.build.parallel import build_map, build_parallel
 from rag.flow.build.route import build_route
-from rag.flow.build.sequence import build_sequence, build_step, build_subflow
-from rag.flow.constructs import Loop, Map, Parallel, Route, Sequence, SubFlow
+from rag.flow.build.sequence import build_sequence, build_step
+from rag.flow.build.subflow import build_recurse, build_subflow
+from rag.flow.constructs import Interrupt, Loop, Map, Parallel, Recurse, Route, Sequence, SubFlow
 from rag.flow.node import Node
 from rag.flow.operator import Operator
 
 BUILDS: dict[type[Node], Build] = {
+    Interrupt: build_interrupt,
     Loop: build_loop,
     Map: build_map,
     Operator: build_step,
     Parallel: build_parallel,
+    Recurse: build_recurse,
     Route: build_route,
     Sequence: build_sequence,
     SubFlow: build_subflow,

@@ -11,6 +11,7 @@ from rag.flow.expressions import Expression
 from rag.flow.node import Node
 from rag.flow.run import Runner
 from rag.flow.scope import Scope
+from rag.flow.types import fits, show
 
 Positions = Mapping[int, str]
 """`id(node)` to the place in a file that it was read from."""
@@ -36,14 +37,28 @@ class Builder:
     Args:
         builds: Kind of node to its build.
         positions: Where nodes stand in a file, for messages.
+        inputs: The flow's inputs, channel to type.
+        outputs: The flow's outputs; None: it names none.
     """
 
     def __init__(
-        self, builds: Mapping[type[Node], Build], positions: Positions | None = None
+        self,
+        builds: Mapping[type[Node], Build],
+        positions: Positions | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        outputs: tuple[str, ...] | None = None,
     ) -> None:
         self._builds = builds
         self._positions = positions or {}
+        self.inputs = inputs or {}
+        self.outputs = outputs
         self.problems: list[RagError] = []
+        self.interrupts: dict[str, dict[str, Any]] = {}
+        """The paths of the nodes that stop a run for a person, each with what may be edited."""
+        self.promised: list[tuple[Node, str, str, Any]] = []
+        """Of each recursion: node, path, output of the flow, type that is counted on."""
+        self.whole: Runner | None = None
+        """The flow's runner, once it is built: what a recursion runs."""
 
     def build(self, node: Node, scope: Scope, path: str) -> Built:
         """Check and compile `node`; problems are added to `problems`."""
@@ -54,7 +69,8 @@ class Builder:
 
     def quiet(self, node: Node, scope: Scope, path: str) -> Built:
         """Build for knowledge only: the problems are found again by the build that counts."""
-        return Builder(self._builds).build(node, scope, path)
+        other = Builder(self._builds, None, self.inputs, self.outputs)
+        return other.build(node, scope, path)
 
     def report(self, node: Node, path: str, what: str, port: str | None, fix: str | None) -> None:
         """Add a problem."""
@@ -84,7 +100,19 @@ class Builder:
                 self.report(node, here, what, port, fix)
         return expression
 
-    def check(self) -> None:
-        """Raise what was found, all of it."""
+    def finish(self, flow: Node, built: Built) -> None:
+        """Check what could be known in the end only, and raise all that was found."""
+        for wrong in [n for n in self.outputs or () if n not in built.scope.channels]:
+            near = built.scope.nearest(wrong)
+            there = ", ".join(sorted(built.scope.channels))
+            fix = f"did you mean {near!r}? there are: {there}" if near else f"there are: {there}"
+            gone = built.scope.gone.get(wrong)
+            self.report(flow, "outputs", gone or f"nothing writes {wrong!r}", wrong, fix)
+        for node, path, output, kind in self.promised:
+            channel = built.scope.channels.get(output)
+            if channel is not None and not fits(channel.type, kind):
+                what = f"the flow's {output!r} is {show(channel.type)}, base's {show(kind)}"
+                self.report(node, path, what, output, "let base write what the flow writes")
+        self.whole = built.run
         if self.problems:
             raise BuildError(self.problems)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from rag.flow.build.builder import Builder, Built
 from rag.flow.build.step import evaluate
 from rag.flow.constructs import Loop
-from rag.flow.events import LoopTurn
+from rag.flow.events import Event, LoopTurn, as_dict
+from rag.flow.expressions import Expression
 from rag.flow.run import Run, State
 from rag.flow.scope import Channel, Scope
 from rag.flow.types import fits, merge
@@ -26,9 +28,13 @@ def build_loop(builder: Builder, node: Loop, scope: Scope, path: str) -> Built:
         builder.report(node, here, f"the body does not write {name!r}", "carry", fix)
     until = None
     if node.until is not None:
-        until = builder.expression(node, node.until, body.scope, here, "until", frozenset({"turn"}))
+        until = builder.expression(
+            node, node.until, body.scope, here, "until", frozenset({"turn", "events"})
+        )
     resets = [n for n in wrote if node.carry is not None and n not in node.carry]
     runner, turns, history = body.run, node.max_turns, node.history
+
+    listens = until is not None and "events" in until.names
 
     async def run_loop(state: State, run: Run) -> None:
         before = {name: state[name] for name in resets if name in state}
@@ -38,13 +44,13 @@ def build_loop(builder: Builder, node: Loop, scope: Scope, path: str) -> Built:
         for turn in range(1, turns + 1):
             if run.emit is not None:
                 run.emit(LoopTurn(here, turn))
-            await runner(state, run)
+            here_and_now = run.at(f"{here}@{turn}")
+            heard: list[Event] = []
+            await runner(state, _heard(here_and_now, heard) if listens else here_and_now)
             if history is not None:
                 turns_so_far.append({name: state[name] for name in wrote})
                 state[history] = list(turns_so_far)
-            if turn == turns or (
-                until is not None and evaluate(until, {**state, "turn": turn}, here)
-            ):
+            if turn == turns or (until and _holds(until, state, here_and_now, here, turn, heard)):
                 return
             for name in resets:
                 state.pop(name, None)
@@ -54,6 +60,35 @@ def build_loop(builder: Builder, node: Loop, scope: Scope, path: str) -> Built:
     leftover = {n for n, c in body.scope.channels.items() if c.maybe and n not in scope.channels}
     channels = {n: c for n, c in body.scope.channels.items() if n not in leftover - set(wrote)}
     return Built(run_loop, Scope({**channels, **settled}, body.scope.gone), body.suspends)
+
+
+def _holds(
+    until: Expression, state: State, run: Run, here: str, turn: int, heard: list[Event]
+) -> bool:
+    """Whether the condition holds after a turn."""
+    if "events" not in until.names:
+        return bool(evaluate(until, {**state, "turn": turn}, here))
+    # A resumed run does not hear again what the steps told: the verdict is remembered.
+    place, kinds = f"{run.place}{here}.until", {"until": bool}
+    found = None if run.journal is None else run.journal.recall(place, kinds)
+    if found is None:
+        told = [as_dict(event) for event in heard]
+        found = {"until": bool(evaluate(until, {**state, "turn": turn, "events": told}, here))}
+        if run.journal is not None:
+            run.journal.record(place, kinds, found, 0.0)
+    return bool(found["until"])
+
+
+def _heard(run: Run, heard: list[Event]) -> Run:
+    """The run, everything told in it being noted too."""
+    outer = run.emit
+
+    def emit(event: Event) -> None:
+        heard.append(event)
+        if outer is not None:
+            outer(event)
+
+    return replace(run, emit=emit)
 
 
 def _entry(builder: Builder, node: Loop, scope: Scope, here: str) -> Scope:

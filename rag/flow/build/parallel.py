@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
@@ -119,7 +120,7 @@ def build_map(builder: Builder, node: Map, scope: Scope, path: str) -> Built:
         views = [
             (str(number), runner, {**state, target: value}) for number, value in enumerate(items)
         ]
-        ends = await at_once(here, views, run, waits, limit, skip=skip)
+        ends = await at_once(here, views, run, waits, limit, skip=skip, items=True)
         if join is not None:
             await join(state, run, ends)
             return
@@ -129,6 +130,26 @@ def build_map(builder: Builder, node: Map, scope: Scope, path: str) -> Built:
     after = join.scope if join else scope.with_channels(channels)
     return Built(run_map, after, waits or (join is not None and join.suspends))
 
+
+async def _failure(
+    runner: Runner, state: State, run: Run, gate: AbstractAsyncContextManager[Any], place: str
+) -> StepError | None:
+    """Run a branch that may fail; a resumed run leaves out what it left out before."""
+    journal, place = run.journal, f"{place}.failed"
+    found = None if journal is None else journal.recall(place, _FAILED)
+    if found is not None:
+        return StepError(found["what"], where=found["where"])
+    try:
+        async with gate:
+            await runner(state, run)
+    except StepError as error:
+        if journal is not None:
+            journal.record(place, _FAILED, {"what": error.what, "where": error.where}, 0.0)
+        return error
+    return None
+
+
+_FAILED: dict[str, Any] = {"what": str, "where": str | None}
 
 Ends = list[tuple[str, State]]
 """Branch name to the state at its end, of those that ended well."""
@@ -199,6 +220,7 @@ async def at_once(
     limit: int | None = None,
     *,
     skip: bool = False,
+    items: bool = False,
 ) -> Ends:
     """Run branches concurrently, each on its own state.
 
@@ -209,6 +231,7 @@ async def at_once(
         waits: Whether any may wait; if none does, tasks would only cost.
         limit: At most so many at a time.
         skip: Leave out those that fail, unless all do; else the first failure cancels the rest.
+        items: The branches run the same nodes, and differ by their item only.
 
     Returns:
         Names and states of the branches that ended well, in their order.
@@ -217,15 +240,14 @@ async def at_once(
     gate = asyncio.Semaphore(limit) if limit and waits else contextlib.nullcontext()
 
     async def one(name: str, runner: Runner, state: State) -> None:
-        try:
+        view = run.at(f"{here}#{name}") if items else run
+        if not skip:
             async with gate:
-                await runner(state, run)
-        except StepError as error:
-            if not skip:
-                raise
-            failures[name] = error
+                await runner(state, view)
+        elif failed := await _failure(runner, state, view, gate, f"{run.place}{here}#{name}"):
+            failures[name] = failed
             if run.emit is not None:
-                run.emit(BranchFailed(here, name, error))
+                run.emit(BranchFailed(here, name, failed))
 
     if not waits:
         for view in views:

@@ -98,8 +98,12 @@ def written(
 
 def compile_step(
     operator: Operator, scope: Scope, path: str, report: Report
-) -> tuple[Runner, Scope]:
-    """Check the operator against the channels before it, and make it a runner."""
+) -> tuple[Runner, list[tuple[str, str]], dict[str, Channel]]:
+    """Check the operator against the channels before it, and make it a runner.
+
+    Returns:
+        The runner, pairs (parameter, channel) that it reads, and the channels that it writes.
+    """
     try:
         signature = operator.signature()
     except ConfigError as error:
@@ -108,7 +112,7 @@ def compile_step(
     always, maybe = bind(operator, signature, scope, report)
     channels = written(operator, signature, path, report)
     runner = _runner(operator, signature, always, maybe, list(channels), path)
-    return runner, scope.with_channels(channels)
+    return runner, always + maybe, channels
 
 
 def _runner(  # noqa: C901 - one closure: this is the engine's hot path

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from rag.errors import ConfigError
-from rag.flow.constructs import Loop, Map, Parallel, Route, Sequence, SubFlow
+from rag.flow.constructs import (
+    Interrupt,
+    Loop,
+    Map,
+    Parallel,
+    Recurse,
+    Route,
+    Sequence,
+    SubFlow,
+)
 from rag.flow.flow import Flow
 from rag.flow.node import Node
 from rag.flow.operator import Operator
@@ -78,9 +87,11 @@ def _specs(resources: Resources) -> dict[str, Any]:
 def _value(node: Node, registry: Registry) -> Any:
     match node:
         case Operator():
-            fields = node.model_dump(mode="json", exclude_defaults=True, exclude={"fallback"})
-            fallback = _given({"fallback": _maybe(node.fallback, registry)})
-            return _leaf({"use": registry.name_of(type(node)), **fields, **fallback})
+            apart = {"fallback", "cache"}
+            fields = node.model_dump(mode="json", exclude_defaults=True, exclude=apart)
+            cache = node.cache and (node.cache.model_dump(exclude_defaults=True) or True)
+            more = _given({"cache": cache, "fallback": _maybe(node.fallback, registry)})
+            return _leaf({"use": registry.name_of(type(node)), **fields, **more})
         case Sequence(nodes=nodes):
             return [_value(child, registry) for child in nodes]
         case Parallel():
@@ -115,6 +126,15 @@ def _value(node: Node, registry: Registry) -> Any:
         case SubFlow():
             renames = {"inputs": dict(node.inputs) or None, "outputs": dict(node.outputs) or None}
             return _given({"flow": _document(node.flow, registry), **renames, "name": node.name})
+        case Recurse():
+            renames = {"inputs": dict(node.inputs) or None, "outputs": dict(node.outputs) or None}
+            value = {"recurse": _leaf({"max_depth": node.max_depth})}
+            base = {"base": _value(node.base, registry)}
+            return _given({**value, **base, **renames, "name": node.name})
+        case Interrupt():
+            shown = {"show": list(node.show) or None, "edit": list(node.edit) or None}
+            settings = _leaf(_given({"message": node.message, **shown}))
+            return _given({"interrupt": settings, "name": node.name})
     raise TypeError(f"{type(node).__name__} is no construct")
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from rag.errors import BuildError, ConfigError, RagError
-from rag.flow.constructs import Loop, Map, Parallel, Route, Sequence
+from rag.errors import BuildError, ConfigError
+from rag.flow.constructs import Interrupt, Loop, Map, Parallel, Recurse, Route, Sequence
 from rag.flow.flow import Flow
 from rag.flow.node import Node
 from rag.flow.operator import PLACEMENT, Operator
@@ -20,9 +17,9 @@ from rag.flow.policy import Budget
 from rag.flow.registry import Registry
 from rag.flow.resources import Resources
 from rag.flow.types import parse
+from rag.flow.yaml.source import Source, nearest
 
 TOP_KEYS = ("name", "description", "inputs", "outputs", "resources", "budget", "steps")
-_PARAMETER = re.compile(r"\$\{(\w+)(?::([^}]*))?\}")
 
 
 def load_flow(
@@ -45,11 +42,12 @@ def load_flow(
         BuildError: The flow does not fit together; all problems, each with its line.
     """
     if isinstance(source, str) and "\n" in source:
-        text, name, folder = source, "pipeline", Path()
+        text, path = source, None
     else:
         path = Path(source)
-        text, name, folder = _read(path), path.name, path.parent
-    return _Reader(name, base or folder, registry or Registry(), params or {}).flow(text)
+        text = _read(path)
+    folder = path.parent if path else Path()
+    return _Reader(path, base or folder, registry or Registry(), params or {}).flow(text)
 
 
 def _read(path: Path) -> str:
@@ -61,30 +59,49 @@ def _read(path: Path) -> str:
         raise ConfigError(f"cannot be read: {reason}", where=str(path), fix=fix) from error
 
 
-class _Reader:
+class _Reader(Source):
+    """Reads one file, or one text.
+
+    Args:
+        path: The file; None: text.
+        base: The folder that resources' relative paths start from.
+        registry: The operators that may be used.
+        params: Values of parameters.
+        including: The files that include this one.
+    """
+
     def __init__(
-        self, file: str, base: Path, registry: Registry, params: Mapping[str, Any]
+        self,
+        path: Path | None,
+        base: Path,
+        registry: Registry,
+        params: Mapping[str, Any],
+        including: tuple[Path, ...] = (),
     ) -> None:
-        self.file, self.base, self.registry, self.params = file, base, registry, params
-        self.problems: list[RagError] = []
+        super().__init__(path.name if path else "pipeline", params)
+        self.path, self.base, self.registry = path, base, registry
+        self.including = including
         self.positions: dict[int, str] = {}
 
     def flow(self, text: str) -> Flow:
         """The flow that the whole text describes."""
-        document = self._parse(text)
+        document = self.parse(text)
         if not isinstance(document, Mapping):
             raise ConfigError(
                 "a pipeline file is a mapping", where=self.file, fix="start with `steps:`"
             )
-        document = self._substitute(document)
-        self._known(document, TOP_KEYS)
+        return self._flow(self.substitute(document))
+
+    def _flow(self, document: Any) -> Flow:
+        """The flow that a mapping describes; raises all problems found so far."""
+        self.known(document, TOP_KEYS)
         if "steps" not in document:
-            self._problem(document, "there are no steps", "add `steps:` with a list")
+            self.problem(document, "there are no steps", "add `steps:` with a list")
         node = self._node(document.get("steps", []))
         inputs = self._inputs(document)
         resources = document.get("resources") or {}
         if not isinstance(resources, Mapping):
-            self._problem(
+            self.problem(
                 document, "`resources` is not a mapping", "write {name: what}", "resources"
             )
             resources = {}
@@ -112,70 +129,8 @@ class _Reader:
         except ValidationError as error:
             for detail in error.errors():
                 port = ".".join(map(str, detail["loc"]))
-                self._problem(document, f"budget.{port}: {detail['msg']}", None, "budget")
+                self.problem(document, f"budget.{port}: {detail['msg']}", None, "budget")
             return None
-
-    def _parse(self, text: str) -> Any:
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
-
-        try:
-            return YAML(typ="rt", pure=True).load(text)
-        except YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f"{self.file}:{mark.line + 1}" if mark else self.file
-            problem = str(getattr(error, "problem", None) or error).split("\n")[0]
-            raise ConfigError(f"not YAML: {problem}", where=where) from error
-
-    # Where things stand
-
-    def _where(self, value: Any, key: Any = None) -> str:
-        """The file and line of a mapping, a list, or a key or item in one."""
-        position = getattr(value, "lc", None)
-        if position is None:
-            return self.file
-        line = position.line
-        if key is not None and position.data and key in position.data:
-            line = position.data[key][0]
-        return f"{self.file}:{line + 1}"
-
-    def _problem(self, value: Any, what: str, fix: str | None = None, key: Any = None) -> None:
-        self.problems.append(ConfigError(what, where=self._where(value, key), fix=fix))
-
-    def _known(self, value: Mapping[str, Any], keys: tuple[str, ...]) -> None:
-        for wrong in [key for key in value if key not in keys]:
-            self._problem(value, f"unknown key {wrong!r}", nearest(str(wrong), keys), wrong)
-
-    # Parameters
-
-    def _substitute(self, value: Any, parent: Any = None, key: Any = None) -> Any:
-        if isinstance(value, str):
-            return self._scalar(value, parent, key)
-        if isinstance(value, Mapping):
-            for name in value:
-                value[name] = self._substitute(value[name], value, name)  # type: ignore[index]
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                value[index] = self._substitute(item, value, index)
-        return value
-
-    def _scalar(self, text: str, parent: Any, key: Any) -> Any:
-        whole = _PARAMETER.fullmatch(text)
-        if whole:
-            found = self._parameter(whole, parent, key)
-            return self._parse(found) if isinstance(found, str) and found else found
-        return _PARAMETER.sub(lambda match: str(self._parameter(match, parent, key)), text)
-
-    def _parameter(self, match: re.Match[str], parent: Any, key: Any) -> Any:
-        name, default = match.groups()
-        if name in self.params:
-            return self.params[name]
-        if name in os.environ:
-            return os.environ[name]
-        if default is None:
-            fix = f"give it: --param {name}=..., or a default: ${{{name}:...}}"
-            self._problem(parent, f"the parameter {name!r} has no value", fix, key)
-        return default
 
     # Nodes
 
@@ -190,6 +145,8 @@ class _Reader:
             "route": self._route,
             "loop": self._loop,
             "flow": self._subflow,
+            "recurse": self._recurse,
+            "interrupt": self._interrupt,
         }
         found = [k for k in kinds if isinstance(value, Mapping) and k in value]
         if len(found) != 1:
@@ -202,16 +159,16 @@ class _Reader:
             fix = next(
                 (n for n in near if n.startswith("did")), "a step looks like {use: bm25, k: 20}"
             )
-            self._problem(value if isinstance(value, Mapping) else parent, what, fix, key)
+            self.problem(value if isinstance(value, Mapping) else parent, what, fix, key)
             return Sequence()
         before = len(self.problems)
         try:
             node = kinds[found[0]](value)
         except ConfigError as error:
             if len(self.problems) == before:
-                self._problem(value, error.what, error.fix)
+                self.problem(value, error.what, error.fix)
             return Sequence()
-        self.positions[id(node)] = self._where(value)
+        self.positions[id(node)] = self.where(value)
         return node
 
     def _operator(self, value: Any, parent: Any, key: str) -> Operator | None:
@@ -222,7 +179,7 @@ class _Reader:
             node = node.nodes[0]
         if not isinstance(node, Operator):
             if not isinstance(node, Sequence) or node.nodes:
-                self._problem(parent, f"`{key}` is one operator", f"write {key}: {{use: ...}}", key)
+                self.problem(parent, f"`{key}` is one operator", f"write {key}: {{use: ...}}", key)
             return None
         return node
 
@@ -230,7 +187,7 @@ class _Reader:
         try:
             kind = self.registry[str(value["use"])]
         except ConfigError as error:
-            self._problem(value, error.what, error.fix, "use")
+            self.problem(value, error.what, error.fix, "use")
             return Sequence()
         fields = {k: _plain(v) for k, v in value.items() if k not in ("use", "fallback")}
         if value.get("fallback") is not None:
@@ -254,11 +211,11 @@ class _Reader:
                     port = ".".join(map(str, detail["loc"]))
                     what = f"{kind.use}.{port} is {detail.get('input')!r}: {detail['msg']}"
                     fix = f"`rag operators {kind.use}` tells what it takes"
-                self._problem(value, what, fix, name)
+                self.problem(value, what, fix, name)
             return Sequence()
 
     def _parallel(self, value: Any) -> Node:
-        self._known(value, ("parallel", "join", "on_error", "name"))
+        self.known(value, ("parallel", "join", "on_error", "name"))
         branches = self._branches(value, "parallel")
         return Parallel(
             branches,
@@ -268,7 +225,7 @@ class _Reader:
         )
 
     def _map(self, value: Any) -> Node:
-        self._known(value, ("map", "body", "join", "on_error", "name"))
+        self.known(value, ("map", "body", "join", "on_error", "name"))
         settings = self._settings(value, "map", ("over", "as", "concurrency"), ("over", "as"))
         self._required(value, "body")
         return Map(
@@ -282,7 +239,7 @@ class _Reader:
         )
 
     def _route(self, value: Any) -> Node:
-        self._known(value, ("route", "name"))
+        self.known(value, ("route", "name"))
         settings = self._settings(value, "route", ("by", "cases", "default"), ("by", "cases"))
         by = settings.get("by", "")
         default = settings.get("default")
@@ -294,7 +251,7 @@ class _Reader:
         )
 
     def _loop(self, value: Any) -> Node:
-        self._known(value, ("loop", "body", "name"))
+        self.known(value, ("loop", "body", "name"))
         settings = self._settings(
             value, "loop", ("max_turns", "until", "carry", "history"), ("max_turns",)
         )
@@ -311,26 +268,67 @@ class _Reader:
         )
 
     def _subflow(self, value: Any) -> Node:
-        self._known(value, ("flow", "inputs", "outputs", "name"))
+        self.known(value, ("flow", "inputs", "outputs", "name"))
         inner = value["flow"]
-        if not isinstance(inner, Mapping):
-            self._problem(
-                value, "`flow` is not a mapping", "write the inner flow: {steps: [...]}", "flow"
-            )
+        flow = None
+        if isinstance(inner, str):
+            flow = self._included(value, inner)
+        elif isinstance(inner, Mapping):
+            try:
+                flow = self._flow(inner)
+            except BuildError as error:
+                self.problems += [p for p in error.problems if p not in self.problems]
+        else:
+            fix = "write the inner flow: {steps: [...]}, or the name of its file"
+            self.problem(value, "`flow` is neither a mapping nor a file", fix, "flow")
+        if flow is None:
             return Sequence()
-        self._known(inner, TOP_KEYS)
-        flow = Flow(
-            self._node(inner.get("steps", []), inner, "steps"),
-            name=inner.get("name"),
-            description=inner.get("description"),
-            inputs=self._inputs(inner),
-            outputs=inner.get("outputs"),
-            resources=Resources(_plain(inner.get("resources") or {}), base=self.base),
-            positions=self.positions,
-        )
         return flow.at(
             inputs=value.get("inputs"), outputs=value.get("outputs"), name=value.get("name")
         )
+
+    def _included(self, value: Any, name: str) -> Flow | None:
+        """The flow of another file, which lies in the folder of this one or below."""
+        folder = (self.base if self.path is None else self.path.parent).resolve()
+        path = (folder / name).resolve()
+        fix = f"name a pipeline file in {folder} or below"
+        if not path.is_relative_to(folder):
+            self.problem(value, f"{name!r} lies outside the pipeline's folder", fix, "flow")
+        elif path in (*self.including, self.path and self.path.resolve()):
+            what = f"{name!r} includes itself"
+            self.problem(value, what, "a flow calls itself with `recurse:`", "flow")
+        else:
+            including = (*self.including, *([self.path.resolve()] if self.path else []))
+            reader = _Reader(path, path.parent, self.registry, self.params, including)
+            try:
+                return reader.flow(_read(path))
+            except BuildError as error:
+                self.problems += error.problems
+            except ConfigError as error:
+                self.problem(value, f"{name!r}: {error.what}", fix, "flow")
+        return None
+
+    def _recurse(self, value: Any) -> Node:
+        self.known(value, ("recurse", "base", "inputs", "outputs", "name"))
+        settings = self._settings(value, "recurse", ("max_depth",), ("max_depth",))
+        self._required(value, "base")
+        return Recurse(
+            base=self._node(value.get("base", []), value, "base"),
+            max_depth=settings.get("max_depth", 1),
+            inputs=_plain(value.get("inputs") or {}),
+            outputs=_plain(value.get("outputs") or {}),
+            name=value.get("name"),
+        )
+
+    def _interrupt(self, value: Any) -> Node:
+        self.known(value, ("interrupt", "name"))
+        known = ("message", "show", "edit")
+        settings = self._settings(value, "interrupt", known, ("message",))
+        lists = {}
+        for port in ("show", "edit"):
+            given = settings.get(port) or []
+            lists[port] = tuple([given] if isinstance(given, str) else given)
+        return Interrupt(str(settings.get("message")), **lists, name=value.get("name"))
 
     def _settings(
         self, value: Any, key: str, known: tuple[str, ...], required: tuple[str, ...]
@@ -338,21 +336,21 @@ class _Reader:
         settings = value[key]
         if not isinstance(settings, Mapping):
             fix = f"write {key}: {{{', '.join(f'{name}: ...' for name in required)}}}"
-            self._problem(value, f"`{key}` is not a mapping", fix, key)
+            self.problem(value, f"`{key}` is not a mapping", fix, key)
             return {}
-        self._known(settings, known)
+        self.known(settings, known)
         for name in required:
             self._required(settings, name)
         return settings
 
     def _required(self, value: Any, key: str) -> None:
         if key not in value:
-            self._problem(value, f"`{key}` is missing", f"add {key}: ...")
+            self.problem(value, f"`{key}` is missing", f"add {key}: ...")
 
     def _branches(self, value: Any, key: str) -> dict[Any, Node]:
         branches = value.get(key)
         if not isinstance(branches, Mapping) or not branches:
-            self._problem(value, f"`{key}` is not a mapping of branches", "write {name: step}", key)
+            self.problem(value, f"`{key}` is not a mapping of branches", "write {name: step}", key)
             return {"": Sequence()}
         return {name: self._node(branch, branches, name) for name, branch in branches.items()}
 
@@ -361,22 +359,15 @@ class _Reader:
         if given is None:
             return None
         if not isinstance(given, Mapping):
-            self._problem(document, "`inputs` is not a mapping", "write {query: str}", "inputs")
+            self.problem(document, "`inputs` is not a mapping", "write {query: str}", "inputs")
             return None
         inputs = {}
         for name, text in given.items():
             try:
                 inputs[str(name)] = parse(str(text))
             except ValueError as error:
-                self._problem(given, str(error), "write types such as list[str]", name)
+                self.problem(given, str(error), "write types such as list[str]", name)
         return inputs
-
-
-def nearest(name: str, known: tuple[str, ...]) -> str:
-    """A hint for a name that is not known."""
-    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    listed = f"known: {', '.join(known)}"
-    return f"did you mean {found[0]!r}? {listed}" if found else listed
 
 
 def _plain(value: Any) -> Any:

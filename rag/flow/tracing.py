@@ -1,0 +1,106 @@
+"""OpenTelemetry spans with OpenInference's attributes, one per run and one per step.
+
+`flow.traced(tracer)` turns them on; the OpenTelemetry API is imported only then. The variables
+OPENINFERENCE_HIDE_INPUTS and OPENINFERENCE_HIDE_OUTPUTS keep contents out of the spans.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rag.flow.operator import Operator
+
+KIND, TOKENS = "openinference.span.kind", "llm.token_count.total"
+
+
+class SpanOf:
+    """A span, told what its step reads and writes.
+
+    Args:
+        span: OpenTelemetry's.
+        kind: OpenInference's kind of span: CHAIN, RETRIEVER, RERANKER, LLM, ...
+    """
+
+    def __init__(self, span: Any, kind: str) -> None:
+        self._span, self._kind = span, kind
+        span.set_attribute(KIND, kind)
+
+    def reads(self, values: Mapping[str, Any]) -> None:
+        """Set the input; a reranker's documents apart."""
+        self._values("input", values)
+        if self._kind == "RERANKER":
+            self._documents("reranker.input_documents", values)
+
+    def wrote(self, values: Mapping[str, Any]) -> None:
+        """Set the output; documents found apart."""
+        self._values("output", values)
+        if self._kind == "RETRIEVER":
+            self._documents("retrieval.documents", values)
+        elif self._kind == "RERANKER":
+            self._documents("reranker.output_documents", values)
+
+    def _values(self, side: str, values: Mapping[str, Any]) -> None:
+        if _hidden(side):
+            self._span.set_attribute(f"{side}.value", "__REDACTED__")
+            return
+        single = len(values) == 1 and isinstance(next(iter(values.values())), str)
+        text = next(iter(values.values())) if single else json.dumps(values, default=_plain)
+        self._span.set_attribute(f"{side}.value", text)
+        self._span.set_attribute(
+            f"{side}.mime_type", "text/plain" if single else "application/json"
+        )
+
+    def _documents(self, prefix: str, values: Mapping[str, Any]) -> None:
+        if _hidden("input" if "input" in prefix else "output"):
+            return
+        for documents in values.values():
+            if not isinstance(documents, list):
+                continue
+            for number, document in enumerate(documents):
+                if not hasattr(document, "page_content"):
+                    continue
+                name = f"{prefix}.{number}.document"
+                self._span.set_attribute(f"{name}.content", document.page_content)
+                if document.id is not None:
+                    self._span.set_attribute(f"{name}.id", document.id)
+                if isinstance(document.metadata.get("score"), int | float):
+                    self._span.set_attribute(f"{name}.score", float(document.metadata["score"]))
+
+
+@contextmanager
+def step_span(tracer: Any, operator: Operator, path: str) -> Iterator[SpanOf]:
+    """The span of one step; an error ends it as failed."""
+    with tracer.start_as_current_span(path) as span:
+        span.set_attribute("rag.operator", operator.use)
+        yield SpanOf(span, operator.span_kind)
+
+
+@contextmanager
+def run_span(tracer: Any, name: str) -> Iterator[SpanOf]:
+    """The span of a whole run, above those of its steps."""
+    with tracer.start_as_current_span(name) as span:
+        yield SpanOf(span, "CHAIN")
+
+
+def count_tokens(tokens: int) -> None:
+    """Add to the tokens of the step whose span is current."""
+    from opentelemetry import trace
+
+    span = trace.get_current_span()
+    known = getattr(span, "attributes", None) or {}
+    span.set_attribute(TOKENS, int(known.get(TOKENS, 0)) + tokens)
+
+
+def _hidden(side: str) -> bool:
+    return os.environ.get(f"OPENINFERENCE_HIDE_{side.upper()}S", "").lower() in ("1", "true")
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "page_content"):
+        return {"id": value.id, "text": value.page_content, "metadata": value.metadata}
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else repr(value)
