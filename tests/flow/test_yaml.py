@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from rag.pipelines import names, path
+from ruamel.yaml import YAML
 
 from rag.errors import BuildError, ConfigError, RagError
-from rag.flow import Budget, Flow, Loop, Map, Node, Parallel, Retry, Route, Sequence, load_flow
+from rag.flow import (
+    Budget,
+    Flow,
+    Interrupt,
+    Loop,
+    Map,
+    Node,
+    Parallel,
+    Recurse,
+    Retry,
+    Route,
+    Sequence,
+    load_flow,
+)
 from rag.flow.yaml import dump
+from rag.flow.yaml.schema import schema
 from tests.flow.bricks import REGISTRY, Scale, expand, find, fuse, inc, nap, top, total
 
 steps = st.one_of(
@@ -62,6 +79,92 @@ def test_yaml_and_back_is_the_same_flow(node: Node) -> None:
     assert again == flow
     assert dump(again, REGISTRY) == text
     assert again.invoke(x=1, xs=[1, 2]) == flow.invoke(x=1, xs=[1, 2])
+
+
+SCHEMA = Draft202012Validator(schema(REGISTRY))
+
+
+@given(nodes)
+@settings(max_examples=100, deadline=None)
+def test_what_is_written_fits_the_schema(node: Node) -> None:
+    inner = Flow(node >> Interrupt("ok?", show=("x",)), inputs={"x": int, "xs": list[int]})
+    flow = Flow(
+        inner.at(name="inner") >> Recurse(base=inc(cache=True), max_depth=2),
+        inputs={"x": int, "xs": list[int]},
+        outputs=["x"],
+    )
+    text = dump(flow, REGISTRY)
+    assert load_flow(text, registry=REGISTRY) == flow
+    SCHEMA.validate(YAML(typ="safe").load(text))
+
+
+@pytest.mark.parametrize("name", names())
+def test_ready_made_flows_fit_the_schema(name: str) -> None:
+    Draft202012Validator(schema()).validate(YAML(typ="safe").load(path(name)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "steps: [{use: nothing}]",
+        "steps: [{use: inc, bye: 2}]",
+        "steps: [{use: inc, by: many}]",
+        "steps: [{loop: {until: x > 1}, body: {use: inc}}]",
+        "steps: [{parallel: {}}]",
+        "step: []",
+    ],
+)
+def test_the_schema_refuses_what_loading_refuses(text: str) -> None:
+    assert not SCHEMA.is_valid(YAML(typ="safe").load(text))
+    with pytest.raises(RagError):
+        load_flow(f"inputs: {{x: int}}\n{text}\n", registry=REGISTRY)
+
+
+def test_a_parameter_fits_where_a_number_is_wanted() -> None:
+    SCHEMA.validate({"steps": [{"use": "inc", "by": "${STEP:3}"}]})
+
+
+def test_a_file_includes_another_from_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    inner = "inputs: {x: int}\noutputs: [x]\nsteps:\n  - {use: inc, by: '${STEP:1}'}\n"
+    (tmp_path / "parts" / "inc.yaml").write_text(inner)
+    outer = "inputs: {x: int}\nsteps:\n  - {flow: parts/inc.yaml, outputs: {x: y}, name: more}\n"
+    (tmp_path / "outer.yaml").write_text(outer)
+    flow = load_flow(tmp_path / "outer.yaml", registry=REGISTRY, params={"STEP": 4})
+    assert flow.invoke(x=1) == {"x": 1, "y": 5}
+    assert load_flow(dump(flow, REGISTRY), registry=REGISTRY) == flow
+
+
+INCLUDES = [
+    ("../secret.yaml", "outside the pipeline's folder"),
+    ("/etc/passwd", "outside the pipeline's folder"),
+    ("none.yaml", "cannot be read"),
+    ("outer.yaml", "includes itself"),
+    ("cycle.yaml", "includes itself"),
+    ("bad.yaml", "bad.yaml:2"),
+]
+
+
+@pytest.mark.parametrize(("name", "what"), INCLUDES)
+def test_what_may_not_be_included_is_said(tmp_path: Path, name: str, what: str) -> None:
+    folder = tmp_path / "pipelines"
+    folder.mkdir()
+    (tmp_path / "secret.yaml").write_text("steps: []\n")
+    (folder / "cycle.yaml").write_text("steps:\n  - {flow: outer.yaml}\n")
+    (folder / "bad.yaml").write_text("steps:\n  - {use: incc}\n")
+    (folder / "outer.yaml").write_text(f"steps:\n  - {{flow: {name}}}\n")
+    with pytest.raises(RagError, match=re.escape(what)):
+        load_flow(folder / "outer.yaml", registry=REGISTRY)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "pipelines"
+    folder.mkdir()
+    (tmp_path / "secret.yaml").write_text("steps: []\n")
+    (folder / "link.yaml").symlink_to(tmp_path / "secret.yaml")
+    (folder / "outer.yaml").write_text("steps:\n  - {flow: link.yaml}\n")
+    with pytest.raises(BuildError, match="outside the pipeline's folder"):
+        load_flow(folder / "outer.yaml", registry=REGISTRY)
 
 
 @pytest.mark.parametrize("name", names())

@@ -90,10 +90,13 @@ def written(
     names = [port.name for port in signature.writes]
     for wrong in operator.outputs.keys() - set(names):
         report(f"{operator.use} writes no channel {wrong!r}", "outputs", _nearest(wrong, names))
-    return {
-        operator.outputs.get(port.name, port.name): Channel(port.type, path)
-        for port in signature.writes
-    }
+    channels: dict[str, Channel] = {}
+    for port in signature.writes:
+        name = operator.outputs.get(port.name, port.name)
+        if name in channels:
+            report(f"two of its results would go to {name!r}", port.name, "rename one: outputs:")
+        channels[name] = Channel(port.type, path)
+    return channels
 
 
 def compile_step(
@@ -111,7 +114,7 @@ def compile_step(
         signature = Signature((), (), (), (), None, is_async=False)
     always, maybe = bind(operator, signature, scope, report)
     channels = written(operator, signature, path, report)
-    runner = _runner(operator, signature, always, maybe, list(channels), path)
+    runner = _runner(operator, signature, always, maybe, path)
     return runner, always + maybe, channels
 
 
@@ -120,7 +123,6 @@ def _runner(  # noqa: C901 - one closure: this is the engine's hot path
     signature: Signature,
     always: list[tuple[str, str]],
     maybe: list[tuple[str, str]],
-    writes: list[str],
     path: str,
 ) -> Runner:
     function = operator.run
@@ -128,7 +130,7 @@ def _runner(  # noqa: C901 - one closure: this is the engine's hot path
     resources = [(port.name, port.type) for port in signature.resources]
     context, blocking, is_async = signature.context, operator.blocking, signature.is_async
     checks = [
-        (name, matcher(p.type), p.type) for name, p in zip(writes, signature.writes, strict=True)
+        (operator.outputs.get(p.name, p.name), matcher(p.type), p.type) for p in signature.writes
     ]
     single = isinstance(operator.writes, str)
 

@@ -1,0 +1,110 @@
+"""Spans, as the OpenTelemetry SDK's exporter in memory gets them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from rag.errors import StepError
+from rag.flow import Context, Flow, Map, Operator, operator
+from tests.flow.bricks import expand, explode, fuse
+
+
+class Search(Operator):
+    """Finds something."""
+
+    writes = "documents"
+    span_kind = "RETRIEVER"
+
+    def run(self, query: str) -> list[Document]:
+        return [Document(page_content=f"about {query}", id="7", metadata={"score": 0.5})]
+
+
+class Write(Operator):
+    """Answers in a thread."""
+
+    writes = "answer"
+    span_kind = "LLM"
+    blocking = True
+
+    def run(self, query: str, *, context: Context) -> str:
+        context.spend(llm_calls=1, tokens=5)
+        context.spend(tokens=2)
+        return f"re: {query}"
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def tracer(exporter: InMemorySpanExporter) -> Iterator[Any]:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    yield provider.get_tracer("tests")
+    provider.shutdown()
+
+
+def named(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
+    return {span.name: span for span in exporter.get_finished_spans()}
+
+
+def test_each_step_is_a_span_below_the_run(tracer: Any, exporter: InMemorySpanExporter) -> None:
+    flow = Flow(Search() >> Write(), name="asked").traced(tracer)
+    flow.invoke(query="locks")
+    spans = named(exporter)
+    whole, search, write = spans["asked"], spans["steps[0].search"], spans["steps[1].write"]
+    assert search.parent.span_id == write.parent.span_id == whole.context.span_id
+    kinds = [span.attributes["openinference.span.kind"] for span in (whole, search, write)]
+    assert kinds == ["CHAIN", "RETRIEVER", "LLM"]
+    assert search.attributes["input.value"] == "locks"
+    assert search.attributes["retrieval.documents.0.document.content"] == "about locks"
+    assert search.attributes["retrieval.documents.0.document.id"] == "7"
+    assert search.attributes["retrieval.documents.0.document.score"] == 0.5
+    assert write.attributes["output.value"] == "re: locks"
+    assert write.attributes["llm.token_count.total"] == 7
+    assert json.loads(whole.attributes["output.value"])["answer"] == "re: locks"
+
+
+def test_spans_of_branches_do_not_mix(tracer: Any, exporter: InMemorySpanExporter) -> None:
+    flow = Flow(expand(n=3) >> Map(over="queries", as_="query", body=Search(), join=fuse()))
+    flow.traced(tracer).invoke(query="q")
+    searches = [s for s in exporter.get_finished_spans() if s.name.endswith("search")]
+    assert sorted(span.attributes["input.value"] for span in searches) == ["q0", "q1", "q2"]
+    assert len({span.parent.span_id for span in searches}) == 1
+
+
+def test_a_failure_marks_the_step_and_the_run(tracer: Any, exporter: InMemorySpanExporter) -> None:
+    flow = Flow(explode(), inputs={"x": int}, name="bad").traced(tracer)
+    with pytest.raises(StepError):
+        flow.invoke(x=1)
+    for span in exporter.get_finished_spans():
+        assert not span.status.is_ok
+        assert any(event.name == "exception" for event in span.events)
+
+
+def test_contents_stay_out_where_they_are_to_be_hidden(
+    tracer: Any, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENINFERENCE_HIDE_INPUTS", "true")
+    monkeypatch.setenv("OPENINFERENCE_HIDE_OUTPUTS", "true")
+    Flow(Search()).traced(tracer).invoke(query="secret")
+    for span in exporter.get_finished_spans():
+        assert not any("secret" in str(value) for value in span.attributes.values())
+
+
+def test_without_a_tracer_there_are_no_spans(exporter: InMemorySpanExporter) -> None:
+    @operator(writes="answer")
+    def plain(query: str) -> str:
+        return query
+
+    Flow(plain()).invoke(query="q")
+    assert not exporter.get_finished_spans()
