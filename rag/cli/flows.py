@@ -116,8 +116,9 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Draw a pipeline or a run of it, as Mermaid text or as an SVG picture."""
+    notes: dict[str, str] = {}
     if run is None:
-        flow, notes = load(file, params, allow), {}
+        flow = load(file, params, allow)
     else:
         flow, notes = drawn(runs, run, allow)
     if svg is not None:

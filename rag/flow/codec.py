@@ -175,5 +175,6 @@ def _mentioned(kind: Any) -> Iterator[type]:
     if isinstance(kind, type) and kind is not object and kind.__module__ != "builtins":
         yield kind
         if issubclass(kind, BaseModel) or kind.__subclasses__():
-            for derived in kind.__subclasses__():
+            below: list[type] = kind.__subclasses__()
+            for derived in below:
                 yield from _mentioned(derived)

@@ -43,6 +43,8 @@ class Expression:
                 fix="write one such as: len(documents) < 3 and confidence < 0.5",
             ) from error
         self.names = _free_names(self._tree)
+        self.measured = _measured(self._tree)
+        """The names whose `len` is asked for."""
         for node in ast.walk(self._tree):
             if isinstance(node, ast.Call) and not _may_call(node.func):
                 raise ConfigError(
@@ -84,3 +86,13 @@ def _free_names(tree: ast.expr) -> frozenset[str]:
         if isinstance(node, ast.Name):
             (bound if isinstance(node.ctx, ast.Store) else used).add(node.id)
     return frozenset(used - bound - set(FUNCTIONS))
+
+
+def _measured(tree: ast.expr) -> frozenset[str]:
+    return frozenset(
+        argument.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len"
+        for argument in node.args
+        if isinstance(argument, ast.Name)
+    )

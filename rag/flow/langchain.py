@@ -46,7 +46,7 @@ def as_step(
         parameters = _parameters({"query": str})
         writes, gives = writes or "documents", gives or list[Document]
     elif isinstance(runnable, BaseTool) and reads is None:
-        fields = runnable.get_input_schema().model_fields
+        fields: dict[str, Any] = getattr(runnable.get_input_schema(), "model_fields", {})
         parameters = [
             _parameter(n, f.annotation, inspect.Parameter.empty if f.is_required() else f.default)
             for n, f in fields.items()

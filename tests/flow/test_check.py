@@ -90,3 +90,13 @@ def test_map_needs_a_list() -> None:
 def test_outputs_must_exist() -> None:
     with pytest.raises(BuildError, match="did you mean 'documents'"):
         Flow(find(), outputs=["document"])
+
+
+def test_two_results_of_a_step_may_not_go_to_one_channel() -> None:
+    (found,) = problems(Scale(outputs={"note": "x"}), x=int)
+    assert "two of its results would go to 'x'" in found
+
+
+def test_a_condition_may_not_measure_a_number() -> None:
+    (found,) = problems(Loop(body=inc(), until="len(x) > 2", max_turns=3), x=int)
+    assert "asks for the length of 'x', which is int" in found

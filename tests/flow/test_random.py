@@ -74,7 +74,7 @@ def composed(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
     branches = st.dictionaries(st.sampled_from(["p", "q"]), inner, min_size=1, max_size=2)
     joins = st.none() | step((first, keys, two))
     carry = st.none() | st.lists(names, unique=True, max_size=2).map(tuple)
-    by = st.sampled_from(["a", "b", "len(c) > 1", "d"])
+    by = st.sampled_from(["a", "b", "c == 1", "d"])
     return st.one_of(
         st.builds(lambda nodes: Sequence(*nodes), st.lists(inner, min_size=1, max_size=4)),
         st.builds(Parallel, branches, join=joins),
@@ -84,7 +84,7 @@ def composed(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
             Loop,
             body=inner,
             max_turns=st.integers(1, 3),
-            until=st.none() | st.sampled_from(["turn > 1", "len(c) > 1", "d"]),
+            until=st.none() | st.sampled_from(["turn > 1", "c == 1", "d"]),
             carry=carry,
             history=st.none() | names,
         ),

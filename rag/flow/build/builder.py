@@ -98,6 +98,9 @@ class Builder:
                 why = scope.gone.get(name)
                 what = f"{text!r} asks for {name!r}: {why or 'nothing upstream writes it'}"
                 self.report(node, here, what, port, fix)
+            elif name in expression.measured and fits(channel.type, int | float | bool | None):
+                what = f"{text!r} asks for the length of {name!r}, which is {show(channel.type)}"
+                self.report(node, here, what, port, "compare the value itself")
         return expression
 
     def finish(self, flow: Node, built: Built) -> None:

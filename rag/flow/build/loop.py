@@ -26,6 +26,9 @@ def build_loop(builder: Builder, node: Loop, scope: Scope, path: str) -> Built:
     for name in set(node.carry or ()) - set(wrote):
         fix = f"the body writes: {', '.join(wrote) or 'nothing'}"
         builder.report(node, here, f"the body does not write {name!r}", "carry", fix)
+    if node.history in wrote:
+        what = f"the body writes {node.history!r}, which is to hold the turns"
+        builder.report(node, here, what, "history", "name another channel")
     until = None
     if node.until is not None:
         until = builder.expression(
