@@ -57,14 +57,20 @@ def composed(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
         st.builds(Parallel, branches, join=join, on_error=st.sampled_from(["fail", "skip"])),
         st.builds(Route, by=st.just("x"), cases=cases, default=inner),
         st.builds(
-            Loop,
-            body=body,
-            max_turns=st.integers(1, 3),
-            until=st.none() | st.just("x > 2"),
-            history=st.none() | st.just("turns"),
+            _loop,
+            body,
+            st.integers(1, 3),
+            st.none() | st.just("x > 2"),
+            st.none() | st.just("turns"),
         ),
         mapped,
     )
+
+
+def _loop(body: Node, max_turns: int, until: str | None, history: str | None) -> Loop:
+    # A body that keeps turns of its own takes the name.
+    taken = "history='turns'" in repr(body)
+    return Loop(body=body, max_turns=max_turns, until=until, history=None if taken else history)
 
 
 nodes = st.recursive(steps, composed, max_leaves=8)
