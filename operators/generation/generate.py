@@ -8,6 +8,7 @@ from rag.operators.post_retrieval.pack import pack
 
 from rag.flow import Context, Operator
 from rag.index.splitting import embedding_text
+from rag.kvcache.settings import ContextSettings
 from rag.llm import LLM, Generation, Prompt, Sampling
 
 SYSTEM = "Answer the question from the sources, in one short sentence."
@@ -21,10 +22,12 @@ class Generate(Operator):
 
     Tokens are passed on as they come. Without documents it says so and asks no model. Documents
     that do not fit the model's window are left out, with a warning.
-    Reads `query` and `documents`; writes `answer`.
+    With `context` the local engine reuses what it computed for a document before: the documents
+    are not numbered then, so that their order does not matter (Cache-Craft, APE).
+    Reads `query` and `documents`; writes `answer`, and as `generation` how it came about.
     """
 
-    writes = "answer"
+    writes = ("answer", "generation")
     span_kind = "LLM"
 
     system: str = Field(default=SYSTEM, description="what the model is told to do")
@@ -33,38 +36,45 @@ class Generate(Operator):
     seed: int | None = Field(default=None, description="makes sampling repeatable")
     stop: tuple[str, ...] = Field(default=(), description="texts that end the answer")
 
+    context: ContextSettings | None = Field(
+        default=None, description="how the documents' states are composed; none: not reused"
+    )
+
     async def run(
-        self, query: str, documents: list[Document], *, llm: LLM, context: Context
-    ) -> str:
+        self, query: str, documents: list[Document], *, llm: LLM, run: Context
+    ) -> tuple[str, Generation]:
         """Write the answer."""
         if not documents:
-            context.token(NOTHING_FOUND)
-            return NOTHING_FOUND
+            run.token(NOTHING_FOUND)
+            return NOTHING_FOUND, Generation(NOTHING_FOUND, 0, 0, "stop")
         prompt = Prompt(
-            question=query, system=self.system, chunks=self._chunks(query, documents, llm, context)
+            question=query,
+            system=self.system,
+            chunks=self._chunks(query, documents, llm, run),
+            numbered=self.context is None,
         )
         sampling = Sampling(
             max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed, stop=self.stop
         )
-        answer = ""
-        context.spend(llm_calls=1)
-        async for piece in llm.stream(prompt, sampling):
+        done = Generation("", 0, 0, "stop")
+        run.spend(llm_calls=1)
+        async for piece in llm.stream(prompt, sampling, self.context):
             if isinstance(piece, Generation):
-                answer = piece.text
-                context.spend(tokens=piece.prompt_tokens + piece.completion_tokens)
+                done = piece
+                run.spend(tokens=piece.prompt_tokens + piece.completion_tokens)
             else:
-                context.token(piece)
-        return answer.strip()
+                run.token(piece)
+        return done.text.strip(), done
 
     def _chunks(
-        self, query: str, documents: list[Document], llm: LLM, context: Context
+        self, query: str, documents: list[Document], llm: LLM, run: Context
     ) -> tuple[str, ...]:
         overhead = llm.count(self.system) + llm.count(query) + self.max_tokens + MARGIN
         room = llm.window - overhead - 8 * len(documents)
         texts = [d.model_copy(update={"page_content": embedding_text(d)}) for d in documents]
         kept = pack(texts, max(room, 1), llm.count, llm.clip)
         if len(kept) < len(documents):
-            context.warn(
+            run.warn(
                 f"{len(documents) - len(kept)} of {len(documents)} documents do not fit the "
                 f"model's window of {llm.window} tokens"
             )

@@ -14,6 +14,8 @@ from rag.flow.resources import Resource
 if TYPE_CHECKING:
     import numpy as np
 
+    from rag.kvcache.settings import ContextSettings
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -28,6 +30,8 @@ class Prompt:
     chunks: tuple[str, ...] = ()
     history: tuple[tuple[Literal["user", "assistant"], str], ...] = ()
     """Earlier turns, older first."""
+    numbered: bool = True
+    """Whether the chunks are numbered from 1; a prompt whose chunks are reused has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class Generation:
     prompt_tokens: int
     completion_tokens: int
     finish: Literal["stop", "length"]
+    context: dict[str, Any] | None = None
+    """What of the prompt was reused and computed (`rag.kvcache.report.Report`)."""
 
 
 DEFAULT_LLM = "smollm2-135m-instruct"
@@ -73,17 +79,30 @@ class LLM(Resource):
         """The longest beginning of the text of at most `tokens` tokens."""
 
     @abstractmethod
-    def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+    def stream(
+        self, prompt: Prompt, sampling: Sampling, context: ContextSettings | None = None
+    ) -> AsyncIterator[str | Generation]:
         """The answer, piece by piece, and last the `Generation`. Closing it stops the model.
 
+        Args:
+            prompt: In parts.
+            sampling: How tokens are chosen.
+            context: How the states of the chunks are composed; None: all are computed.
+
         Raises:
-            ModelError: The prompt does not fit the window, or the model cannot be reached.
+            ModelError: The prompt does not fit the window, the model cannot be reached, or it
+                cannot reuse chunks.
         """
 
-    async def generate(self, prompt: Prompt, sampling: Sampling | None = None) -> Generation:
+    async def generate(
+        self,
+        prompt: Prompt,
+        sampling: Sampling | None = None,
+        context: ContextSettings | None = None,
+    ) -> Generation:
         """The whole answer at once; raises as `stream` does."""
         found: Generation | None = None
-        async for piece in self.stream(prompt, sampling or Sampling()):
+        async for piece in self.stream(prompt, sampling or Sampling(), context):
             if isinstance(piece, Generation):
                 found = piece
         if found is None:
@@ -113,7 +132,7 @@ class LLM(Resource):
             return LangChainLLM(make(spec, "BaseChatModel"))
         if isinstance(spec, Mapping):
             return LocalLLM.open(
-                **settings(spec, ("model", "dtype", "window", "threads")), base=base
+                **settings(spec, ("model", "dtype", "window", "threads", "kv")), base=base
             )
         if hasattr(spec, "astream"):
             return LangChainLLM(spec)

@@ -13,6 +13,8 @@ from rag.llm.prompting import messages
 if TYPE_CHECKING:
     import numpy as np
 
+    from rag.kvcache.settings import ContextSettings
+
 TRUSTED = "langchain_"
 """Pipeline files may import classes from LangChain's own packages, and from no others."""
 CHARACTERS_PER_TOKEN = 4
@@ -79,8 +81,20 @@ class LangChainLLM(LLM):
         """See `LLM.clip`; as rough as `count`."""
         return text[: tokens * CHARACTERS_PER_TOKEN]
 
-    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
-        """See `LLM.stream`; settings that a model does not know are left out."""
+    async def stream(
+        self, prompt: Prompt, sampling: Sampling, context: ContextSettings | None = None
+    ) -> AsyncIterator[str | Generation]:
+        """See `LLM.stream`; settings that a model does not know are left out.
+
+        Raises:
+            ConfigError: `context` is asked for: a remote model's states cannot be reached.
+        """
+        if context is not None and context.mode != "full":
+            raise ConfigError(
+                f"{self.id} runs elsewhere: its states cannot be reused",
+                where="context",
+                fix="take context: out of the step, or use a local model",
+            )
         said = ""
         used: Mapping[str, Any] = {}
         options: dict[str, Any] = {

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rag.errors import ConfigError, ModelError
 from rag.llm.base import LLM, Generation, Prompt, Sampling
 from rag.llm.embed import unreadable
 from rag.llm.gguf import converted
 from rag.llm.models import find_model
-from rag.llm.prompting import messages
+from rag.llm.prompting import pieces_of
 
 if TYPE_CHECKING:
     import torch
 
+    from rag.kvcache.engine import KVEngine
+    from rag.kvcache.settings import ContextSettings
+
 _CUT = "\x00"
+DRAFT = 8
+"""Tokens proposed at a time where an answer quotes its sources."""
 
 
 class LocalLLM(LLM):
@@ -31,14 +37,25 @@ class LocalLLM(LLM):
         model: A causal language model of transformers.
         tokenizer: Its tokenizer, with a chat template.
         window: Tokens that prompt and answer may have together.
+        kv: Where states are kept (see `rag.kvcache.store.open_store`), and the folder that its
+            relative paths start from.
     """
 
-    def __init__(self, id: str, model: Any, tokenizer: Any, window: int) -> None:  # noqa: A002
+    def __init__(
+        self,
+        id: str,  # noqa: A002
+        model: Any,
+        tokenizer: Any,
+        window: int,
+        kv: tuple[Any, Path] = (None, Path()),
+    ) -> None:
         self.id = id
         self.window = window
         self._model = model
         self._tokenizer = tokenizer
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._kv = kv
+        self._engine: KVEngine | None = None
         ends = model.generation_config.eos_token_id
         self._ends = set(ends) if isinstance(ends, list) else {ends}
         self._ends.add(tokenizer.eos_token_id)
@@ -51,6 +68,7 @@ class LocalLLM(LLM):
         dtype: str = "auto",
         window: int | None = None,
         threads: int | None = None,
+        kv: Any = None,
     ) -> Self:
         """Load a model.
 
@@ -61,6 +79,7 @@ class LocalLLM(LLM):
                 computes in it.
             window: Tokens for prompt and answer; default: what the model was made for.
             threads: Processor threads for torch; default: torch's choice.
+            kv: Where the states of chunks are kept: a folder, or tiers and their sizes.
 
         Raises:
             ModelError: There is no such model, or it cannot be read.
@@ -85,9 +104,8 @@ class LocalLLM(LLM):
                 fix="name an instruction-tuned model",
             )
         made_for = int(getattr(loaded.config, "max_position_embeddings", 4096))
-        return cls(
-            files.name, loaded.to(device).eval(), tokenizer, min(window or made_for, made_for)
-        )
+        length = min(window or made_for, made_for)
+        return cls(files.name, loaded.to(device).eval(), tokenizer, length, (kv, base))
 
     def count(self, text: str) -> int:
         """See `LLM.count`."""
@@ -107,29 +125,80 @@ class LocalLLM(LLM):
 
     def tokens(self, prompt: Prompt) -> list[int]:
         """The prompt's token ids in the model's chat template."""
-        parts = messages(prompt)
-        # Each text's place is marked, so that the template's own special tokens are read as such
+        prefix, chunks, suffix = self.parts(prompt)
+        return [*prefix, *(one for chunk in chunks for one in chunk), *suffix]
+
+    def parts(self, prompt: Prompt) -> tuple[list[int], list[list[int]], list[int]]:
+        """The prompt's token ids before the chunks, of each chunk, and behind them.
+
+        Each piece of text is tokenised by itself, so that its tokens depend on no neighbour.
+        """
+        roles = pieces_of(prompt)
+        pieces = [piece for _, texts in roles for piece in texts]
+        # Each piece's place is marked, so that the template's own special tokens are read as such
         # and those that a text only spells out are not.
-        marked = [
-            {"role": role, "content": f"{_CUT}{n}{_CUT}"} for n, (role, _) in enumerate(parts)
-        ]
+        marked, number = [], 0
+        for role, texts in roles:
+            marks = [f"{_CUT}{number + n}{_CUT}" for n in range(len(texts))]
+            marked.append({"role": role, "content": "".join(marks)})
+            number += len(texts)
         rendered = self._tokenizer.apply_chat_template(
             marked, tokenize=False, add_generation_prompt=True
         )
-        ids: list[int] = []
-        for number, piece in enumerate(rendered.split(_CUT)):
-            if number % 2:
-                ids += self._encode(parts[int(piece)][1])
-            elif piece:
-                ids += self._tokenizer(piece, add_special_tokens=False)["input_ids"]
-        return ids
+        first = len(pieces) - 1 - len(prompt.chunks)
+        prefix: list[int] = []
+        chunks: list[list[int]] = []
+        suffix: list[int] = []
+        place = prefix
+        for at, piece in enumerate(rendered.split(_CUT)):
+            if at % 2 == 0:
+                if piece:
+                    place += self._tokenizer(piece, add_special_tokens=False)["input_ids"]
+            elif prompt.chunks and first <= int(piece) < len(pieces) - 1:
+                chunks.append(self._encode(pieces[int(piece)]))
+                place = suffix
+            else:
+                place += self._encode(pieces[int(piece)])
+        return prefix, chunks, suffix
 
-    async def stream(self, prompt: Prompt, sampling: Sampling) -> AsyncIterator[str | Generation]:
+    @property
+    def engine(self) -> KVEngine:
+        """What composes prompts from stored states; made when it is first asked for.
+
+        Raises:
+            ModelError: Not even plain prefill of this model is understood.
+        """
+        with self._lock:
+            if self._engine is None:
+                from rag.kvcache.engine import KVEngine
+                from rag.kvcache.keys import Keys
+                from rag.kvcache.model import ModelView
+                from rag.kvcache.store import open_store
+
+                view = ModelView(self._model, self.id)
+                keys = Keys(view.fingerprint(), self._tokenizer_digest())
+                self._engine = KVEngine(view, open_store(*self._kv), keys)
+            return self._engine
+
+    def _tokenizer_digest(self) -> str:
+        backend = self._tokenizer.backend_tokenizer.to_str()
+        return hashlib.sha256(f"{backend}{self._tokenizer.chat_template}".encode()).hexdigest()
+
+    def close(self) -> None:
+        """Let the store finish writing."""
+        if self._engine is not None:
+            self._engine.store.close()
+            self._engine = None
+
+    async def stream(
+        self, prompt: Prompt, sampling: Sampling, context: ContextSettings | None = None
+    ) -> AsyncIterator[str | Generation]:
         """See `LLM.stream`. The model works in a thread; closing the stream stops it."""
-        ids = self.tokens(prompt)
-        if len(ids) + 1 > self.window:
+        parts = self.parts(prompt)
+        length = len(parts[0]) + sum(map(len, parts[1])) + len(parts[2])
+        if length + 1 > self.window:
             raise ModelError(
-                f"the prompt has {len(ids)} tokens, the window of {self.id!r} is {self.window}",
+                f"the prompt has {length} tokens, the window of {self.id!r} is {self.window}",
                 fix="pack fewer documents, or use a model with a larger window",
             )
         loop = asyncio.get_running_loop()
@@ -143,7 +212,7 @@ class LocalLLM(LLM):
         def work() -> None:
             try:
                 with self._lock:
-                    for piece in self._generate(ids, sampling, stop.is_set):
+                    for piece in self._generate(parts, sampling, context, stop.is_set):
                         put(piece)
             except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
                 put(error)
@@ -162,15 +231,22 @@ class LocalLLM(LLM):
             stop.set()
 
     def _generate(
-        self, ids: list[int], sampling: Sampling, stopped: Callable[[], bool]
+        self,
+        parts: tuple[list[int], list[list[int]], list[int]],
+        sampling: Sampling,
+        context: ContextSettings | None,
+        stopped: Callable[[], bool],
     ) -> Iterator[str | Generation]:
         import torch
 
-        limit = min(sampling.max_tokens, self.window - len(ids))
+        prefix, chunks, suffix = parts
+        length = len(prefix) + sum(map(len, chunks)) + len(suffix)
+        limit = min(sampling.max_tokens, self.window - length)
         text = _Text(self._tokenizer, sampling.stop)
         finish = "length"
         with torch.inference_mode():
-            for token in self._next_tokens(ids, sampling, limit):
+            tokens, report = self._answer(parts, sampling, context, limit)
+            for token in tokens:
                 if stopped():
                     return
                 if token in self._ends:
@@ -185,25 +261,69 @@ class LocalLLM(LLM):
         rest = text.rest()
         if rest:
             yield rest
-        yield Generation(text.said, len(ids), text.tokens, "stop" if finish == "stop" else "length")
+        ended_by: Literal["stop", "length"] = "stop" if finish == "stop" else "length"
+        yield Generation(text.said, length, text.tokens, ended_by, report)
 
-    def _next_tokens(self, ids: list[int], sampling: Sampling, limit: int) -> Iterator[int]:
+    def _answer(
+        self,
+        parts: tuple[list[int], list[list[int]], list[int]],
+        sampling: Sampling,
+        context: ContextSettings | None,
+        limit: int,
+    ) -> tuple[Iterator[int], dict[str, Any] | None]:
+        """The answer's tokens, and what is told of the prompt where its chunks are composed."""
         import torch
-        from transformers import DynamicCache
 
-        device = self._model.device
-        chooser = torch.Generator(device=device)
+        from rag.kvcache.decode import decode
+        from rag.kvcache.settings import ContextSettings
+
+        chooser = torch.Generator(device=self._model.device)
         if sampling.seed is not None:
             chooser.manual_seed(sampling.seed)
         else:
             chooser.seed()
+
+        def next_token(logits: torch.Tensor) -> int:
+            return choose(logits, sampling, chooser)
+
+        engine = self._engine_or_none(context)
+        if engine is None:
+            ids = [*parts[0], *(one for chunk in parts[1] for one in chunk), *parts[2]]
+            return self._by_transformers(ids, next_token, limit), None
+        plain = context or ContextSettings(mode="full")
+        done = engine.prefill(*parts, plain, room=limit)
+        # By chance, a proposed token would have to be drawn again in the same way.
+        draft = DRAFT if sampling.temperature <= 0 else 0
+        quoted = [one for chunk in parts[1] for one in chunk]
+        tokens = decode(engine.view, done, next_token, limit, quoted, draft)
+        return tokens, done.report.as_dict() if context is not None else None
+
+    def _engine_or_none(self, context: ContextSettings | None) -> KVEngine | None:
+        """The engine; None for a model that it does not understand, where nothing is composed."""
+        try:
+            engine = self.engine
+        except ModelError:
+            if context is not None and context.mode != "full":
+                raise
+            return None
+        if engine.view.attends or (context is not None and context.mode != "full"):
+            return engine
+        return None
+
+    def _by_transformers(
+        self, ids: list[int], next_token: Callable[[torch.Tensor], int], limit: int
+    ) -> Iterator[int]:
+        import torch
+        from transformers import DynamicCache
+
+        device = self._model.device
         cache = DynamicCache(config=self._model.config)
         given = torch.tensor([ids], device=device)
         for _ in range(limit):
             logits = self._model(
                 given, past_key_values=cache, use_cache=True, logits_to_keep=1
             ).logits
-            token = choose(logits[0, -1], sampling, chooser)
+            token = next_token(logits[0, -1])
             yield token
             given = torch.tensor([[token]], device=device)
 

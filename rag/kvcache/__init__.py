@@ -1,0 +1,1 @@
+"""Stored KV states of chunks, and how prompts are composed of them."""

@@ -1,0 +1,348 @@
+"""Attention over composed states: masks from true positions, parts merged by log-sum-exp.
+
+Installed under a name of its own through transformers' `AttentionInterface`. A model that runs
+without a `Plan` attends as it always did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+NAME = "rag_composed"
+_BLOCK = 1024
+"""Keys looked at together where there is no fused kernel that gives log-sum-exps."""
+
+
+@dataclass
+class Plan:
+    """What one pass may see.
+
+    Attributes:
+        queries: Positions of the pass's tokens: [queries].
+        keys: Positions of all slots: [keys].
+        windows: Each layer's sliding window, or None.
+        groups: Query heads per key head.
+        causal: Queries and keys are the same tokens in their order, from the first.
+        context: Slots of the chunks, where they are to be weighed apart (APE).
+        temperature: T of APE, which the scores over the context are divided by.
+        scale: S of APE, which the context's log-sum-exp is multiplied by.
+        segments: Of a packed pass: slots (first, end) of each segment and of what all of them
+            may see before (the prefix, from 0).
+        shared: How many slots, from 0, every segment sees.
+        watch: Layers whose attention weights are summed into `seen`.
+        seen: Weight that each slot got, summed over watched queries and layers, averaged over
+            heads: [keys].
+        bounds: Of chunks (first, end), in a causal pass that measures their attention.
+        pairs: Chunk and earlier chunk to the weight that each of the chunk's tokens gave:
+            [tokens], summed over the watched layers, averaged over heads.
+    """
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+    windows: list[int | None]
+    groups: int
+    causal: bool = False
+    context: tuple[int, int] | None = None
+    temperature: float = 1.0
+    scale: float = 1.0
+    segments: list[tuple[int, int]] = field(default_factory=list)
+    shared: int = 0
+    watch: frozenset[int] = frozenset()
+    seen: torch.Tensor | None = None
+    bounds: list[tuple[int, int]] = field(default_factory=list)
+    pairs: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+    _masks: dict[Any, torch.Tensor] = field(default_factory=dict)
+
+    def mask(self, window: int | None, start: int, stop: int, like: torch.Tensor) -> torch.Tensor:
+        """What queries may see of the slots from start to stop: 0 or -inf, [groups * queries, n].
+
+        A key is seen from its own position on, and within the window.
+        """
+        import torch
+
+        place = (window, start, stop, like.dtype)
+        if place not in self._masks:
+            allowed = self.allowed(window, start, stop)
+            made = torch.zeros(allowed.shape, dtype=like.dtype, device=like.device)
+            made.masked_fill_(~allowed, float("-inf"))
+            self._masks[place] = made.repeat(self.groups, 1)
+        return self._masks[place]
+
+    def allowed(self, window: int | None, start: int, stop: int) -> torch.Tensor:
+        """Truth values [queries, stop - start]."""
+        distance = self.queries[:, None] - self.keys[None, start:stop]
+        allowed = distance >= 0
+        return allowed if window is None else allowed & (distance < window)
+
+    def sees_all(self, window: int | None, start: int, stop: int) -> bool:
+        """Whether every query sees every one of these slots."""
+        place = ("all", window, start, stop)
+        if place not in self._masks:
+            keys, queries = self.keys[start:stop], self.queries
+            everything = bool(stop == start or keys.max() <= queries.min()) and (
+                window is None or bool(queries.max() - keys.min() < window)
+            )
+            import torch
+
+            self._masks[place] = torch.tensor(everything)
+        return bool(self._masks[place])
+
+
+# Not an argument of the model: some do not hand on what they do not know.
+_PLAN: ContextVar[Plan | None] = ContextVar("plan", default=None)
+
+
+@contextmanager
+def following(plan: Plan) -> Iterator[None]:
+    """Let every attention in this context follow the plan."""
+    before = _PLAN.set(plan)
+    try:
+        yield
+    finally:
+        _PLAN.reset(before)
+
+
+def install(model: Any) -> None:
+    """Let the model attend by plans."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, attend)
+    model.set_attn_implementation(NAME)
+
+
+def attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of transformers' interface.
+
+    Args:
+        module: The layer's attention module.
+        query: [1, heads, queries, head_dim].
+        key: [1, kv_heads, keys, head_dim].
+        value: As `key`.
+        attention_mask: Not used under a plan.
+        scaling: What scores are multiplied by.
+        kwargs: Other things that models pass on.
+
+    Returns:
+        [1, queries, heads, head_dim] and no weights.
+    """
+    plan = _PLAN.get()
+    if plan is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        found: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+        return found
+    layer = int(module.layer_idx)
+    window = plan.windows[layer]
+    scale = float(scaling if scaling is not None else query.shape[-1] ** -0.5)
+    if plan.bounds and layer in plan.watch:
+        _measure(plan, query, key, window, scale)
+    if plan.segments:
+        out = _packed(plan, query, key, value, window, scale)
+    elif layer in plan.watch and not plan.bounds:
+        out = _watched(plan, query, key, value, window, scale)
+    elif plan.context is not None:
+        out = _weighed(plan, query, key, value, window, scale)
+    elif plan.causal and (window is None or key.shape[2] <= window):
+        out = _causal(plan, query, key, value, scale)
+    else:
+        folded = _fold(query, plan.groups)
+        everything = plan.sees_all(window, 0, key.shape[2])
+        mask = None if everything else plan.mask(window, 0, key.shape[2], query)
+        out = _unfold(_fused(folded, key, value, mask, scale), plan.groups)
+    return out.transpose(1, 2), None
+
+
+def _fold(query: torch.Tensor, groups: int) -> torch.Tensor:
+    """Queries of the heads that share a key head, one after another: keys are not repeated."""
+    batch, heads, count, width = query.shape
+    return query.reshape(batch, heads // groups, groups * count, width)
+
+
+def _unfold(out: torch.Tensor, groups: int) -> torch.Tensor:
+    batch, kv_heads, count, width = out.shape
+    return out.reshape(batch, kv_heads * groups, count // groups, width)
+
+
+def _fused(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scale: float,
+) -> torch.Tensor:
+    from torch.nn.functional import scaled_dot_product_attention
+
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+
+
+def _causal(
+    plan: Plan, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+) -> torch.Tensor:
+    from torch.nn.functional import scaled_dot_product_attention
+
+    key, value = (one.repeat_interleave(plan.groups, dim=1) for one in (key, value))
+    return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+
+
+def _packed(
+    plan: Plan,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    window: int | None,
+    scale: float,
+) -> torch.Tensor:
+    """Each segment sees what is shared and itself (Prepacking, arXiv 2404.09529, section 3)."""
+    import torch
+
+    out = torch.empty_like(query)
+    base = key.shape[2] - query.shape[2]
+    shared = slice(0, plan.shared)
+    for first, end in plan.segments:
+        own = slice(base + first, base + end)
+        keys = torch.cat([key[:, :, shared], key[:, :, own]], dim=2)
+        values = torch.cat([value[:, :, shared], value[:, :, own]], dim=2)
+        place = ("segment", window, end - first, plan.shared, query.dtype)
+        if place not in plan._masks:
+            positions = torch.cat([plan.keys[shared], plan.keys[own]])
+            distance = plan.queries[first:end, None] - positions[None]
+            allowed = distance >= 0
+            if window is not None:
+                allowed &= distance < window
+            made = torch.zeros(allowed.shape, dtype=query.dtype, device=query.device)
+            plan._masks[place] = made.masked_fill_(~allowed, float("-inf")).repeat(plan.groups, 1)
+        folded = _fold(query[:, :, first:end], plan.groups)
+        part = _fused(folded, keys, values, plan._masks[place], scale)
+        out[:, :, first:end] = _unfold(part, plan.groups)
+    return out
+
+
+def _watched(
+    plan: Plan,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    window: int | None,
+    scale: float,
+) -> torch.Tensor:
+    """Attention whose weights are needed: few queries, so that the matrix is small."""
+    import torch
+
+    folded = _fold(query, plan.groups)
+    scores = (folded @ key.transpose(-1, -2)).float() * scale
+    weights = torch.softmax(scores + plan.mask(window, 0, key.shape[2], scores), dim=-1)
+    count = query.shape[2]
+    shaped = weights.reshape(-1, plan.groups, count, key.shape[2])
+    got = shaped.sum(2).mean((0, 1))
+    plan.seen = got if plan.seen is None else plan.seen + got
+    return _unfold(weights.to(value.dtype) @ value, plan.groups)
+
+
+def _measure(
+    plan: Plan, query: torch.Tensor, key: torch.Tensor, window: int | None, scale: float
+) -> None:
+    """Add what each chunk's tokens look at, a chunk at a time: never the whole matrix."""
+    import torch
+
+    for index, (first, end) in enumerate(plan.bounds):
+        folded = _fold(query[:, :, first:end], plan.groups)
+        scores = (folded @ key[:, :, :end].transpose(-1, -2)).float() * scale
+        allowed = plan.allowed(window, 0, end)[first:end].repeat(plan.groups, 1)
+        weights = torch.softmax(scores.masked_fill_(~allowed, float("-inf")), dim=-1)
+        shaped = weights.reshape(-1, plan.groups, end - first, end).mean((0, 1))
+        for other, (start, stop) in enumerate(plan.bounds[: index + 1]):
+            got = shaped[:, start:stop].sum(-1).cpu()
+            plan.pairs[index, other] = plan.pairs.get((index, other), 0) + got
+
+
+def _weighed(
+    plan: Plan,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    window: int | None,
+    scale: float,
+) -> torch.Tensor:
+    """Adaptive parallel encoding (arXiv 2502.05431, section 4).
+
+    The scores over the context are divided by T, its log-sum-exp is multiplied by S; the two
+    partial results merge by their log-sum-exps, in float32.
+    """
+    import torch
+
+    assert plan.context is not None  # noqa: S101 - the caller looked
+    first, end = plan.context
+    folded = _fold(query, plan.groups)
+    parts = [(first, end, scale / plan.temperature)]
+    # The context stands at the beginning or the end of the slots: the rest is one piece or two.
+    parts += [(a, b, scale) for a, b in ((0, first), (end, key.shape[2])) if b > a]
+    outs, sums = [], []
+    for number, (a, b, by) in enumerate(parts):
+        mask = None if plan.sees_all(window, a, b) else plan.mask(window, a, b, query)
+        out, log = partial_attention(folded, key[:, :, a:b], value[:, :, a:b], mask, by)
+        outs.append(out)
+        sums.append(log * plan.scale if number == 0 else log)
+    weights = torch.softmax(torch.stack(sums), dim=0)[..., None]
+    merged = sum(weight * out.float() for weight, out in zip(weights, outs, strict=True))
+    return _unfold(merged.to(query.dtype), plan.groups)
+
+
+def partial_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention over some of the keys, to be merged with others.
+
+    Args:
+        query: [batch, heads, queries, head_dim].
+        key: [batch, heads, keys, head_dim].
+        value: As `key`.
+        mask: Added to the scores: [queries, keys].
+        scale: What scores are multiplied by.
+
+    Returns:
+        The result [batch, heads, queries, head_dim], and the log-sum-exps of the scores in
+        float32 [batch, heads, queries]; -inf where a query sees nothing.
+    """
+    import torch
+
+    if query.device.type == "cpu" and mask is None:
+        out, log = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, scale=scale
+        )
+        return out, log.float()
+    outs, logs = [], []
+    for start in range(0, key.shape[2], _BLOCK):
+        block = slice(start, start + _BLOCK)
+        scores = (query @ key[:, :, block].transpose(-1, -2)).float() * scale
+        if mask is not None:
+            scores = scores + mask[:, block]
+        log = scores.logsumexp(-1)
+        # A query that sees nothing in this block has no weight in the merge either.
+        weights = torch.exp(scores - log.nan_to_num(neginf=0.0)[..., None])
+        outs.append(weights.to(value.dtype) @ value[:, :, block])
+        logs.append(log)
+    total = torch.stack(logs).logsumexp(0)
+    shares = torch.exp(torch.stack(logs) - total.nan_to_num(neginf=0.0))[..., None]
+    merged = sum(share * out.float() for share, out in zip(shares, outs, strict=True))
+    return merged.to(query.dtype), total

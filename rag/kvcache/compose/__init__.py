@@ -1,0 +1,1 @@
+"""Composers: how the stored states of chunks become the states of a prompt."""

@@ -1,0 +1,45 @@
+"""What a stored state is found by: a digest of all that it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+FORMAT = b"rag-kv-1"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Makes keys for one model, one tokenizer and one tenant.
+
+    Args:
+        model: The model's fingerprint (configuration, weights, number format).
+        tokenizer: The tokenizer's digest.
+        salt: The tenant's; chosen by the server, never by a request.
+    """
+
+    model: str
+    tokenizer: str
+    salt: str = ""
+
+    def of(self, kind: str, before: Iterable[Sequence[int]], ids: Sequence[int]) -> str:
+        """The key of the states of `ids` behind `before`: SHA-256, hexadecimal.
+
+        Every field goes in with its length, so that no two lists of fields read the same.
+
+        Args:
+            kind: What is stored: `chunk`, `chain`, `craft`.
+            before: The token ids of the segments that the states were computed behind.
+            ids: The tokens themselves.
+        """
+        digest = hashlib.sha256()
+        fields = [FORMAT, self.model.encode(), self.tokenizer.encode(), self.salt.encode()]
+        fields += [kind.encode(), *(_bytes(one) for one in before), b"|", _bytes(ids)]
+        for one in fields:
+            digest.update(len(one).to_bytes(8, "little") + one)
+        return digest.hexdigest()
+
+
+def _bytes(ids: Sequence[int]) -> bytes:
+    return b"".join(int(one).to_bytes(4, "little") for one in ids)

@@ -1,0 +1,419 @@
+"""What the cache must know of a model: its layers, how it rotates keys, where it looks."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rag.errors import ModelError
+from rag.kvcache import attention
+
+if TYPE_CHECKING:
+    import torch
+
+_CHANGING = {"dynamic", "longrope"}
+"""Kinds of RoPE whose frequencies depend on the prompt's length."""
+
+
+class ModelView:
+    """A causal language model of transformers, prepared for composed KV states.
+
+    Attention is installed through transformers' `AttentionInterface`. Which keys a layer rotates
+    and how is measured on a probe, not assumed from the model's name: a model that does anything
+    else is refused for composing, and says why in `refusal`.
+
+    Args:
+        model: A causal language model.
+        id: Its name, for messages.
+
+    Raises:
+        ModelError: The model's layers cannot be found, so not even `full` works.
+    """
+
+    def __init__(self, model: Any, id: str) -> None:  # noqa: A002 - the word for it
+        self.model, self.id = model, id
+        self.lock = threading.RLock()
+        """One forward pass at a time: hooks and buffers belong to it."""
+        config = model.config.get_text_config()
+        self.config = config
+        self.decoder = _decoder(model)
+        self.attentions = [layer.self_attn for layer in self.decoder.layers]
+        self.layers = len(self.attentions)
+        self.heads = config.num_attention_heads
+        self.kv_heads = getattr(config, "num_key_value_heads", None) or self.heads
+        head_dim = getattr(config, "head_dim", None)
+        self.head_dim = int(head_dim or config.hidden_size // config.num_attention_heads)
+        types = getattr(config, "layer_types", None) or [None] * self.layers
+        self.layer_types: list[str | None] = list(types)
+        self.windows = [self._window(kind) for kind in self.layer_types]
+        self._taps = [self._tap(module) for module in self.attentions]
+        self._heads_first = False
+        """Whether the tapped module gives [1, kv_heads, tokens, head_dim]."""
+        self._original = config._attn_implementation
+        self.rotated = [True] * self.layers
+        self.refusal = self._refusal()
+        """Why prompts of this model cannot be composed; None: they can."""
+        attention.install(model)
+        self.attends = not getattr(config, "attn_logit_softcapping", None) and self._attends()
+        """Whether plain prefill under our attention is what the model gives by itself."""
+        if not self.attends:
+            model.set_attn_implementation(self._original)
+            self.refusal = self.refusal or "its attention does more than attend (sinks, biases)"
+        elif self.refusal is None:
+            self.refusal = self._rotates()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        found: torch.device = self.decoder.embed_tokens.weight.device
+        return found
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of its states."""
+        found: torch.dtype = self.decoder.embed_tokens.weight.dtype
+        return found
+
+    def fingerprint(self) -> str:
+        """A digest of configuration, weights and number format: other states, another digest."""
+        digest = hashlib.sha256(self.config.to_json_string(use_diff=False).encode())
+        digest.update(str(self.dtype).encode())
+        for name, weight in sorted(self.model.named_parameters()):
+            # A sample of every tensor: hashing all of a large model would take minutes.
+            flat = weight.detach().reshape(-1)
+            sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().numpy()
+            digest.update(f"{name}{tuple(weight.shape)}".encode() + sample.tobytes())
+        return digest.hexdigest()
+
+    def _window(self, kind: str | None) -> int | None:
+        window = getattr(self.config, "sliding_window", None)
+        if not window or getattr(self.config, "use_sliding_window", True) is False:
+            return None
+        return int(window) if kind in (None, "sliding_attention") else None
+
+    def _refusal(self) -> str | None:
+        """What the configuration says that cannot be composed."""
+        strange = {t for t in self.layer_types if t} - {"full_attention", "sliding_attention"}
+        if strange:
+            return f"layers of the type {', '.join(sorted(strange))} keep no keys per token"
+        if getattr(self.config, "attn_logit_softcapping", None):
+            return "its attention scores are capped (attn_logit_softcapping)"
+        if any(tap is None for tap in self._taps):
+            return "its keys cannot be had before they are rotated"
+        if not hasattr(self.decoder, "rotary_emb"):
+            return "it has no rotary position embedding (RoPE)"
+        return None
+
+    def _tap(self, module: Any) -> tuple[Any, int | None] | None:
+        """The module whose output is the un-rotated keys, and where they begin in it."""
+        for name in ("k_norm", "k_proj"):
+            if hasattr(module, name):
+                return getattr(module, name), None
+        if hasattr(module, "qkv_proj"):
+            return module.qkv_proj, self.heads * self.head_dim
+        return None
+
+    @contextmanager
+    def capturing(self) -> Iterator[dict[int, torch.Tensor]]:
+        """Collect every layer's keys before rotation: layer to [kv_heads, tokens, head_dim]."""
+        captured: dict[int, torch.Tensor] = {}
+
+        def hook(layer: int, start: int | None) -> Any:
+            def keep(module: Any, given: Any, output: torch.Tensor) -> None:
+                keys = output
+                if start is not None:
+                    keys = keys[..., start : start + self.kv_heads * self.head_dim]
+                if self._heads_first and keys.ndim == 4:
+                    captured[layer] = keys[0]
+                else:
+                    captured[layer] = keys.reshape(-1, self.kv_heads, self.head_dim).transpose(0, 1)
+
+            return keep
+
+        hooks = [
+            tap[0].register_forward_hook(hook(layer, tap[1]))
+            for layer, tap in enumerate(self._taps)
+            if tap is not None
+        ]
+        try:
+            yield captured
+        finally:
+            for one in hooks:
+                one.remove()
+
+    # Rotation
+
+    def _frequencies(self, kind: str | None) -> tuple[torch.Tensor, float]:
+        rotary = self.decoder.rotary_emb
+        if kind is not None and hasattr(rotary, f"{kind}_inv_freq"):
+            scaling = getattr(rotary, f"{kind}_attention_scaling", 1.0)
+            return getattr(rotary, f"{kind}_inv_freq"), float(scaling)
+        return rotary.inv_freq, float(getattr(rotary, "attention_scaling", 1.0))
+
+    def _angles(self, positions: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines [tokens, rotary_dim / 2] in float32, of angles in float64."""
+        import torch
+
+        frequencies, scaling = self._frequencies(self.layer_types[layer])
+        angles = positions.to("cpu", torch.float64)[:, None] * frequencies.to("cpu", torch.float64)
+        return (
+            (angles.cos() * scaling).float().to(self.device),
+            (angles.sin() * scaling).float().to(self.device),
+        )
+
+    def rotate(self, keys: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Keys of all layers at their places.
+
+        Args:
+            keys: Before rotation: [layers, kv_heads, tokens, head_dim], any number format.
+            positions: [tokens].
+
+        Returns:
+            As `keys`, rotated in float32 and cast once to the model's format.
+        """
+        import torch
+
+        found = torch.empty(keys.shape, dtype=self.dtype, device=self.device)
+        turns: dict[str | None, tuple[torch.Tensor, torch.Tensor]] = {}
+        for layer in range(self.layers):
+            kind = self.layer_types[layer]
+            if kind not in turns:
+                turns[kind] = self._angles(positions, layer)
+            if self.rotated[layer]:
+                found[layer] = turn(keys[layer].to(self.device), *turns[kind])
+            else:
+                found[layer] = keys[layer].to(self.device, self.dtype)
+        return found
+
+    def room(self) -> int | None:
+        """The longest prompt whose states may be composed; None: as long as the window."""
+        parameters = getattr(self.config, "rope_parameters", None) or {}
+        kinds = [parameters, *(v for v in parameters.values() if isinstance(v, dict))]
+        limits = [
+            int(one.get("original_max_position_embeddings") or self.config.max_position_embeddings)
+            for one in kinds
+            if one.get("rope_type") in _CHANGING
+        ]
+        return min(limits) if limits else None
+
+    def _probe(self) -> torch.Tensor:
+        import torch
+
+        count = 12 if self.kv_heads != 12 else 13
+        return (torch.arange(count) * 7919 + 11) % int(self.config.vocab_size)
+
+    def _attends(self) -> bool:
+        """Compare a probe's logits with the model's own."""
+        import torch
+
+        from rag.kvcache.buffer import KVBuffer
+
+        ids = self._probe()
+        try:
+            with torch.inference_mode():
+                ours = self.forward(ids, torch.arange(len(ids)), KVBuffer(self, len(ids))).float()
+        except (RuntimeError, TypeError, ValueError, AttributeError):
+            return False  # it keeps other states than keys and values per head
+        theirs = self._by_itself(ids).float()
+        far = (ours - theirs).abs().max() / theirs.abs().max().clamp(1e-6)
+        return bool(far <= (5e-2 if self.dtype != torch.float32 else 1e-3))
+
+    def _rotates(self) -> str | None:
+        """Compare a probe's rotated keys with what the model itself makes of them."""
+        import torch
+
+        from rag.kvcache.buffer import KVBuffer
+
+        ids = self._probe()
+        places = torch.arange(len(ids))
+        shapes: list[torch.Size] = []
+        tap = self._taps[0]
+        assert tap is not None  # noqa: S101 - `_refusal` looked
+        hook = tap[0].register_forward_hook(lambda module, given, out: shapes.append(out.shape))
+        with torch.inference_mode():
+            self.forward(ids, places, KVBuffer(self, len(ids)))
+        hook.remove()
+        self._heads_first = bool(shapes) and len(shapes[0]) == 4 and shapes[0][1] == self.kv_heads
+        buffer = KVBuffer(self, len(ids))
+        with torch.inference_mode(), self.capturing() as captured:
+            self.forward(ids, places, buffer)
+        close = 2e-2 if self.dtype != torch.float32 else 1e-4
+        for layer in range(self.layers):
+            if layer not in captured:
+                return "its keys cannot be had before they are rotated"
+            made = buffer.keys[layer].float()
+            plain = captured[layer].float()
+            turned = turn(plain, *self._angles(places, layer))
+            scale = made.abs().max().clamp(min=1e-6)
+            if (turned - made).abs().max() / scale > close:
+                if (plain - made).abs().max() / scale > close:
+                    return f"layer {layer} rotates its keys in a way that is not known"
+                self.rotated[layer] = False
+        return None
+
+    def _by_itself(self, ids: torch.Tensor) -> torch.Tensor:
+        """The last token's logits [vocabulary] as transformers computes them."""
+        import torch
+
+        self.model.set_attn_implementation(self._original)
+        try:
+            with torch.inference_mode():
+                given = ids[None].to(self.device)
+                found: torch.Tensor = self.model(given, use_cache=False).logits[0, -1]
+                return found
+        finally:
+            if self._original != attention.NAME:
+                attention.install(self.model)
+
+    def forward(
+        self, ids: torch.Tensor, positions: torch.Tensor, buffer: Any, **plan: Any
+    ) -> torch.Tensor:
+        """One pass over tokens; their states go into the buffer.
+
+        Args:
+            ids: [tokens].
+            positions: [tokens], which may be in any order.
+            buffer: A `KVBuffer`.
+            plan: Fields of `attention.Plan` besides the positions.
+
+        Returns:
+            The logits of the last token: [vocabulary].
+        """
+        return self._run(ids, positions, buffer, buffer.plan(positions.to(self.device), **plan))
+
+    def seen(
+        self, ids: torch.Tensor, positions: torch.Tensor, buffer: Any, watch: frozenset[int]
+    ) -> torch.Tensor:
+        """How much attention every slot gets from a pass over tokens.
+
+        Args:
+            ids: [tokens].
+            positions: [tokens].
+            buffer: A `KVBuffer`; the tokens' states are appended.
+            watch: The layers whose weights are summed.
+
+        Returns:
+            Weights summed over tokens and layers, averaged over heads: [slots].
+        """
+        plan = buffer.plan(positions.to(self.device), watch=watch)
+        self._run(ids, positions, buffer, plan)
+        assert plan.seen is not None  # noqa: S101 - at least one layer is watched
+        return plan.seen
+
+    def measured(
+        self,
+        ids: torch.Tensor,
+        buffer: Any,
+        watch: frozenset[int],
+        bounds: list[tuple[int, int]],
+    ) -> tuple[torch.Tensor, dict[tuple[int, int], torch.Tensor]]:
+        """Full prefill that measures how much the chunks attend to each other.
+
+        Args:
+            ids: All tokens of the prompt: [tokens].
+            buffer: An empty `KVBuffer`.
+            watch: The layers whose weights are summed.
+            bounds: First and end of each chunk in the prompt.
+
+        Returns:
+            The logits behind the last token, and for each chunk and each one up to itself the
+            attention that each of the chunk's tokens pays to it: [tokens], summed over the
+            layers, averaged over heads.
+        """
+        import torch
+
+        positions = torch.arange(len(ids))
+        plan = buffer.plan(positions.to(self.device), watch=watch, bounds=bounds)
+        logits = self._run(ids, positions, buffer, plan)
+        return logits, plan.pairs
+
+    def _run(
+        self, ids: torch.Tensor, positions: torch.Tensor, buffer: Any, plan: Any
+    ) -> torch.Tensor:
+        with attention.following(plan):
+            found: torch.Tensor = self.model(
+                ids[None].to(self.device),
+                position_ids=positions[None].to(self.device),
+                past_key_values=buffer,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[0, -1]
+        return found
+
+    def step(self, ids: torch.Tensor, position: int, buffer: Any, **plan: Any) -> torch.Tensor:
+        """One pass over tokens in a row, whose logits are all wanted.
+
+        Args:
+            ids: [tokens].
+            position: Of the first.
+            buffer: A `KVBuffer`.
+            plan: Fields of `attention.Plan` besides the positions.
+
+        Returns:
+            Logits [tokens, vocabulary].
+        """
+        import torch
+
+        places = torch.arange(position, position + len(ids), device=self.device)
+        made = buffer.plan(places, **plan)
+        with attention.following(made):
+            found: torch.Tensor = self.model(
+                ids[None].to(self.device),
+                position_ids=places[None],
+                past_key_values=buffer,
+                use_cache=True,
+            ).logits[0]
+        return found
+
+    def compose_or_refuse(self, tokens: int) -> None:
+        """Check that a prompt's states may be composed.
+
+        Raises:
+            ModelError: The model does something that composing does not reproduce.
+        """
+        room = self.room()
+        if self.refusal is not None or (room is not None and tokens > room):
+            why = self.refusal or f"its RoPE changes beyond {room} tokens"
+            raise ModelError(
+                f"{self.id!r} ({type(self.model).__name__}) cannot reuse chunks: {why}",
+                where="context.mode",
+                fix="use mode: full, or prefix",
+            )
+
+
+def turn(keys: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
+    """Rotary position embedding in float32, the first `2 * cosines.shape[-1]` dimensions turned.
+
+    Args:
+        keys: [..., tokens, head_dim].
+        cosines: [tokens, half].
+        sines: [tokens, half].
+
+    Returns:
+        As `keys`, in their format.
+    """
+    import torch
+
+    half = cosines.shape[-1]
+    found = torch.empty_like(keys)
+    first, second = keys[..., :half].float(), keys[..., half : 2 * half].float()
+    found[..., :half] = first * cosines - second * sines
+    found[..., half : 2 * half] = second * cosines + first * sines
+    if 2 * half < keys.shape[-1]:
+        found[..., 2 * half :] = keys[..., 2 * half :]
+    return found
+
+
+def _decoder(model: Any) -> Any:
+    for found in (getattr(model, "model", None), getattr(model, "transformer", None)):
+        inner = getattr(found, "language_model", found)
+        layers = getattr(inner, "layers", None)
+        if layers is not None and len(layers) and hasattr(layers[0], "self_attn"):
+            return inner
+    raise ModelError(
+        f"the layers of {type(model).__name__} cannot be found",
+        fix="use a decoder-only model with self-attention layers",
+    )

@@ -1,0 +1,34 @@
+"""How a prompt's states are composed: the settings of `context:` in a pipeline."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+
+Mode = Literal[
+    "full", "prefix", "parallel", "ape", "concat", "epic", "random", "blend", "focus", "craft"
+]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class ContextSettings(BaseModel):
+    """Which composer, and its numbers. None: what was calibrated for the model, or the default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Mode = Field(default="focus", description="the composer")
+    fraction: Fraction = Field(
+        default=0.3, description="blend, focus, random: share of the context computed again"
+    )
+    first: NonNegativeInt = Field(
+        default=16, description="epic: tokens of each chunk that are computed again"
+    )
+    starts: Fraction = Field(
+        default=0.33, description="focus: share of the fraction spent on the chunks' beginnings"
+    )
+    temperature: PositiveFloat | None = Field(default=None, description="ape: T")
+    scale: PositiveFloat | None = Field(default=None, description="ape: S")
+    alpha: NonNegativeFloat = Field(default=1.0, description="craft: how much is computed again")
+    variants: int = Field(default=3, ge=1, description="craft: kept per chunk")
+    seed: int = Field(default=0, description="random: of the choice")
