@@ -33,6 +33,7 @@ def ask(
         result, seconds = _stream(flow, question, live=not as_json and sys.stdout.isatty())
     documents = result.get("documents", [])
     citations = [c.model_dump(mode="json") for c in result.get("citations", [])]
+    context = getattr(result.get("generation"), "context", None)
     if as_json:
         from rag.cli.output import print_json
 
@@ -43,10 +44,18 @@ def ask(
                 "citations": citations,
                 "documents": documents,
                 "seconds": round(seconds, 3),
+                **({"context": context} if context else {}),
             }
         )
         return
     _print(str(result.get("answer", "")), citations, documents)
+    if context:
+        took = context["milliseconds"]
+        typer.echo(
+            f"\n{context['mode']} ({context['kind']}): {context['reused']} of "
+            f"{sum(chunk['tokens'] for chunk in context['chunks'])} context tokens reused, "
+            f"first token after {took['first_token']:.0f} ms"
+        )
 
 
 def _stream(flow: Any, question: str, *, live: bool) -> tuple[dict[str, Any], float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -252,3 +252,30 @@ class Interrupt(Node):
     def __post_init__(self) -> None:
         object.__setattr__(self, "show", tuple(self.show))
         object.__setattr__(self, "edit", tuple(self.edit))
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and all below it, in the order in which they are written."""
+    yield node
+    below: list[Node | None] = []
+    match node:
+        case Sequence():
+            below += node.nodes
+        case Parallel():
+            below += [*node.branches.values(), node.join]
+        case Map():
+            below += [node.body, node.join]
+        case Route():
+            below += [None if isinstance(node.by, str) else node.by, *node.cases.values()]
+            below.append(node.default)
+        case Loop():
+            below.append(node.body)
+        case Recurse():
+            below.append(node.base)
+        case SubFlow():
+            below.append(node.flow.node)
+        case _:
+            below.append(getattr(node, "fallback", None))
+    for one in below:
+        if one is not None:
+            yield from walk(one)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rag.flow.build import BUILDS, Builder, Positions
-from rag.flow.constructs import SubFlow, as_node
+from rag.flow.constructs import SubFlow, as_node, walk
 from rag.flow.events import Event
 from rag.flow.execution import Execution, blocking, initial_state
 from rag.flow.node import Node
@@ -118,6 +118,10 @@ class Flow(Node):
 
     def __repr__(self) -> str:
         return f"Flow({self.node!r}, name={self.name!r}, inputs={self.inputs!r})"
+
+    def walk(self) -> Iterator[Node]:
+        """All nodes, those of inner flows included."""
+        return walk(self.node)
 
     def _flow(self, inputs: Mapping[str, Any]) -> Flow:
         return self

@@ -238,6 +238,15 @@ class Index(Resource):
             rows, scores = bm25.search(query, k, lambda found: view.contains(found, chosen), few)
             return fetch(connection, rows, scores)
 
+    def batches(self, count: int) -> Iterator[list[Document]]:
+        """All chunks, in the order in which they were added, so many at a time."""
+        with self._reading.vectors() as (connection, view):
+            rows = np.sort(view.rows[view.live])
+            zeros = np.zeros(count, dtype=np.float32)
+            for start in range(0, len(rows), count):
+                part = rows[start : start + count]
+                yield fetch(connection, part, zeros[: len(part)])
+
     def version(self) -> str:
         """The number of the last commit: what was found before it may not be found after it."""
         with self._reading.vectors() as (_, view):

@@ -37,11 +37,6 @@ def decode(
     """
     import torch
 
-    fields = (
-        {"context": done.context, "temperature": done.temperature, "scale": done.scale}
-        if done.context is not None
-        else {}
-    )
     buffer, position, logits = done.buffer, done.position, done.logits
     said: list[int] = []
     while True:
@@ -52,7 +47,7 @@ def decode(
             return
         room = min(draft, limit - len(said) - 1, buffer.capacity - buffer.length - 1)
         guess = _continuation(quoted, said, room) if room > 0 else []
-        found = view.step(torch.tensor([token, *guess]), position, buffer, **fields)
+        found = view.step(torch.tensor([token, *guess]), position, buffer, **done.plan)
         kept = 0
         for number, expected in enumerate(guess):
             token = choose(found[number])

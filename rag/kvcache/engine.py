@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag.kvcache.buffer import KVBuffer
 from rag.kvcache.compose import choose, craft
@@ -55,6 +55,17 @@ class Prefilled:
     temperature: float = 1.0
     scale: float = 1.0
 
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What every further pass is told."""
+        if self.context is None:
+            return {}
+        return {
+            "context": self.context,
+            "temperature": self.temperature,
+            "scale": self.scale,
+        }
+
 
 class KVEngine:
     """Composes prompts' states from stored ones.
@@ -63,13 +74,20 @@ class KVEngine:
         view: The model.
         store: Where states are kept.
         keys: Makes the store's keys.
-        ape: T and S calibrated for the model.
+        ape: T and S where settings name none: calibrated for the model.
+        fraction: The share recomputed where settings name none.
     """
 
     def __init__(
-        self, view: ModelView, store: KVStore, keys: Keys, ape: tuple[float, float] = (0.9, 0.9)
+        self,
+        view: ModelView,
+        store: KVStore,
+        keys: Keys,
+        ape: tuple[float, float] = (0.9, 0.9),
+        fraction: float = 0.2,
     ) -> None:
-        self.view, self.store, self.keys, self.ape = view, store, keys, ape
+        self.view, self.store, self.keys = view, store, keys
+        self.ape, self.fraction = ape, fraction
 
     def prefill(
         self,
@@ -250,17 +268,16 @@ class KVEngine:
     def _chosen(self, prompt: Prompt, buffer: KVBuffer, settings: ContextSettings) -> torch.Tensor:
         import torch
 
+        fraction = self.fraction if settings.fraction is None else settings.fraction
         match settings.mode:
             case "epic":
                 return choose.starts(prompt, settings.first)
             case "random":
-                return choose.at_random(prompt, settings.fraction, settings.seed)
+                return choose.at_random(prompt, fraction, settings.seed)
             case "blend":
-                return choose.deviating(self.view, prompt, buffer, settings.fraction)
+                return choose.deviating(self.view, prompt, buffer, fraction)
             case "focus":
-                return choose.asked_for(
-                    self.view, prompt, buffer, settings.fraction, settings.starts
-                )
+                return choose.asked_for(self.view, prompt, buffer, fraction, settings.starts)
         return torch.zeros(0, dtype=torch.long)
 
     # The store

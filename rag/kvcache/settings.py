@@ -18,8 +18,10 @@ class ContextSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Mode = Field(default="focus", description="the composer")
-    fraction: Fraction = Field(
-        default=0.3, description="blend, focus, random: share of the context computed again"
+    fraction: Fraction | None = Field(
+        default=None,
+        description="blend, focus, random: share of the context computed again; "
+        "what was calibrated for the model, else 0.2",
     )
     first: NonNegativeInt = Field(
         default=16, description="epic: tokens of each chunk that are computed again"

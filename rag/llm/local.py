@@ -39,6 +39,7 @@ class LocalLLM(LLM):
         window: Tokens that prompt and answer may have together.
         kv: Where states are kept (see `rag.kvcache.store.open_store`), and the folder that its
             relative paths start from.
+        salt: The tenant's: states are never shared between salts.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class LocalLLM(LLM):
         tokenizer: Any,
         window: int,
         kv: tuple[Any, Path] = (None, Path()),
+        salt: str = "",
     ) -> None:
         self.id = id
         self.window = window
@@ -55,6 +57,7 @@ class LocalLLM(LLM):
         self._tokenizer = tokenizer
         self._lock = threading.RLock()
         self._kv = kv
+        self._salt = salt
         self._engine: KVEngine | None = None
         ends = model.generation_config.eos_token_id
         self._ends = set(ends) if isinstance(ends, list) else {ends}
@@ -69,6 +72,7 @@ class LocalLLM(LLM):
         window: int | None = None,
         threads: int | None = None,
         kv: Any = None,
+        salt: str = "",
     ) -> Self:
         """Load a model.
 
@@ -80,6 +84,7 @@ class LocalLLM(LLM):
             window: Tokens for prompt and answer; default: what the model was made for.
             threads: Processor threads for torch; default: torch's choice.
             kv: Where the states of chunks are kept: a folder, or tiers and their sizes.
+            salt: The tenant's: states are never shared between salts.
 
         Raises:
             ModelError: There is no such model, or it cannot be read.
@@ -105,7 +110,7 @@ class LocalLLM(LLM):
             )
         made_for = int(getattr(loaded.config, "max_position_embeddings", 4096))
         length = min(window or made_for, made_for)
-        return cls(files.name, loaded.to(device).eval(), tokenizer, length, (kv, base))
+        return cls(files.name, loaded.to(device).eval(), tokenizer, length, (kv, base), salt)
 
     def count(self, text: str) -> int:
         """See `LLM.count`."""
@@ -170,15 +175,29 @@ class LocalLLM(LLM):
         """
         with self._lock:
             if self._engine is None:
+                from rag.kvcache import calibrate
                 from rag.kvcache.engine import KVEngine
                 from rag.kvcache.keys import Keys
                 from rag.kvcache.model import ModelView
                 from rag.kvcache.store import open_store
 
                 view = ModelView(self._model, self.id)
-                keys = Keys(view.fingerprint(), self._tokenizer_digest())
-                self._engine = KVEngine(view, open_store(*self._kv), keys)
+                fingerprint = view.fingerprint()
+                keys = Keys(fingerprint, self._tokenizer_digest(), self._salt)
+                found = calibrate.load(fingerprint)
+                known = {}
+                if found is not None:
+                    known = {
+                        "ape": (found.temperature, found.scale),
+                        "fraction": found.fraction,
+                    }
+                self._engine = KVEngine(view, open_store(*self._kv), keys, **known)
             return self._engine
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """The tokens that end an answer."""
+        return frozenset(self._ends)
 
     def _tokenizer_digest(self) -> str:
         backend = self._tokenizer.backend_tokenizer.to_str()

@@ -1,0 +1,76 @@
+"""Questions with their gold passage among others: the task that reuse of contexts is judged on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rag.eval.beir import Dataset
+    from rag.llm.local import LocalLLM
+
+SYSTEM = "Answer the question from the sources, in one short sentence."
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question over its passages."""
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    chunks: tuple[str, ...]
+    elsewhere: tuple[tuple[str, ...], ...]
+    """Other contexts that hold the same chunks, among other ones and in another order."""
+
+
+def samples(data: Dataset, count: int, others: int = 4, seed: int = 0) -> list[Sample]:
+    """Questions with answers, each over a gold passage and others drawn by chance, shuffled.
+
+    Args:
+        data: A data set whose queries have answers.
+        count: Questions at most.
+        others: Passages besides the gold one.
+        seed: Of all chance.
+    """
+    chance = random.Random(seed)  # noqa: S311 - a sample, no secret
+    texts = {
+        str(d.id): f"{d.metadata.get('title') or ''}\n{d.page_content}".strip()
+        for d in data.documents
+    }
+    ids = sorted(texts)
+    queries = [q for q in data.queries if q.answers and q.relevant]
+    found = []
+    for query in chance.sample(queries, min(count, len(queries))):
+        gold = max(query.relevant, key=lambda one: query.relevant[one])
+        rest = [one for one in chance.sample(ids, 3 * others + 2) if one != gold]
+        chosen = [gold, *rest[:others]]
+        chance.shuffle(chosen)
+        spare = rest[others:]
+        half = (len(chosen) + 1) // 2
+        elsewhere = []
+        for part in (chosen[:half], chosen[half:]):
+            context = [*part, *(spare.pop() for _ in range(len(chosen) - len(part)))]
+            chance.shuffle(context)
+            elsewhere.append(tuple(texts[one] for one in context))
+        found.append(
+            Sample(
+                query.id,
+                query.text,
+                tuple(query.answers),
+                tuple(texts[one] for one in chosen),
+                tuple(elsewhere),
+            )
+        )
+    return found
+
+
+def parts(llm: LocalLLM, question: str, chunks: Sequence[str]) -> tuple[
+    list[int], list[list[int]], list[int]
+]:  # fmt: skip
+    """The token ids of a prompt over these chunks: prefix, chunks, suffix."""
+    from rag.llm.base import Prompt
+
+    return llm.parts(Prompt(question, SYSTEM, tuple(chunks), numbered=False))
