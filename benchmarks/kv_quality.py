@@ -199,26 +199,29 @@ def main() -> None:
     }
     rows: dict[str, list[Row]] = {"full": []}
     questions = samples(load(options.data), options.questions, seed=options.seed)
-    for number, sample in enumerate(questions, start=1):
-        full, row = judges[False].full(sample)
-        rows["full"].append(row)
-        prefix, chunks, _ = parts(llm, sample.question, sample.chunks)
-        judges[True].engine.warm(prefix, chunks)
-        judges[True].engine.store.flush()
-        mean = sum(map(len, chunks)) / len(chunks)
-        wanted = {**decoded, **(curves if number <= options.curves else {})}
-        for name, spec in wanted.items():
-            numbers = dict(spec)
-            if numbers["mode"] == "epic":
-                numbers = {"mode": "epic", "first": round(numbers.pop("fraction") * mean)}
-            judge = judges[name.endswith("int8")]
-            settings = ContextSettings(**numbers)
-            found = judge.row(sample, settings, full, decoded=name in decoded)
-            rows.setdefault(name, []).append(found)
-        for judge in judges.values():
-            judge.engine.store.clear()
-        if number % 10 == 0:
-            print(f"{number} of {len(questions)}", file=sys.stderr, flush=True)
+    try:
+        for number, sample in enumerate(questions, start=1):
+            measured = {}
+            full, row = judges[False].full(sample)
+            prefix, chunks, _ = parts(llm, sample.question, sample.chunks)
+            judges[True].engine.warm(prefix, chunks)
+            judges[True].engine.store.flush()
+            mean = sum(map(len, chunks)) / len(chunks)
+            for name, spec in {**decoded, **(curves if number <= options.curves else {})}.items():
+                numbers = dict(spec)
+                if numbers["mode"] == "epic":
+                    numbers = {"mode": "epic", "first": round(numbers.pop("fraction") * mean)}
+                judge = judges[name.endswith("int8")]
+                settings = ContextSettings(**numbers)
+                measured[name] = judge.row(sample, settings, full, decoded=name in decoded)
+            for name, one in {"full": row, **measured}.items():
+                rows.setdefault(name, []).append(one)
+            for judge in judges.values():
+                judge.engine.store.clear()
+            if number % 10 == 0:
+                print(f"{number} of {len(questions)}", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print(f"stopped after {len(rows['full'])} questions", file=sys.stderr)
     found = {name: summary(each, rows["full"]) for name, each in rows.items()}
     table(found)
     if options.json:

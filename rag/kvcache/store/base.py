@@ -55,12 +55,21 @@ class Corrupt(Exception):  # noqa: N818 - a finding, handled where it is made
 
 
 class Unreachable(Exception):  # noqa: N818 - as above
-    """A tier cannot be asked now."""
+    """A tier cannot be asked now.
+
+    Args:
+        what: Why.
+        known: It failed a moment ago and was not asked again: nothing to count or to log.
+    """
+
+    def __init__(self, what: str, *, known: bool = False) -> None:
+        super().__init__(what)
+        self.known = known
 
 
 @dataclass
 class Counts:
-    """What a tier has seen since it was opened."""
+    """What a tier has seen since it was opened; every look-up is a hit or a miss."""
 
     hits: int = 0
     misses: int = 0
@@ -88,7 +97,7 @@ class Tier(ABC):
         """The entry; None if there is none.
 
         Raises:
-            Corrupt: It is not what was put there; it was put aside.
+            Corrupt: It is not what was put there; it was put aside or removed.
             Unreachable: The tier cannot be asked now.
         """
 
@@ -98,6 +107,7 @@ class Tier(ABC):
 
         Raises:
             OSError: It could not be written; nothing half written is left.
+            ValueError: No file can hold it: see `codec.pack`.
             Unreachable: The tier cannot be asked now.
         """
 

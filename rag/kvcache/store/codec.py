@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +14,34 @@ from rag.kvcache.store.base import Corrupt, Entry
 if TYPE_CHECKING:
     import torch
 
-_HEADER = 100_000
-"""Bytes that a header may have at most."""
+SCALE = ".scale"
+"""Ends the names of the scales of quantized states."""
 
 
 def pack(key: str, entry: Entry) -> bytes:
-    """The entry's file. Its header holds the key, the tokens and a digest of the tensors."""
+    """The entry's file. Its header holds the key, the cost, the texts, and a digest of it all.
+
+    Raises:
+        ValueError: Reading would refuse it: keys, values and tokens do not fit each other, a
+            state is not finite, the cost is no number of seconds, or an extra tensor is `ids`.
+    """
     import torch
     from safetensors.torch import save
 
-    tensors = {name: one.detach().cpu().contiguous() for name, one in entry.tensors.items()}
-    tensors["ids"] = torch.tensor(entry.ids, dtype=torch.int32)
-    meta = {"key": key, "cost": repr(entry.cost), "meta": json.dumps(entry.meta)}
-    meta["sha256"] = _digest(key, meta["meta"], tensors)
+    if "ids" in entry.tensors:
+        raise ValueError("the name ids is taken by the tokens")
+    if problem := _problem(entry, finite=True):
+        raise ValueError(problem)
+    tensors, storages = {}, set()
+    for name, one in entry.tensors.items():
+        tensor = one.detach().cpu().contiguous()
+        # The library refuses tensors that overlap, as two views of one buffer may.
+        place = tensor.untyped_storage().data_ptr()
+        tensors[name] = tensor.clone() if place in storages else tensor
+        storages.add(place)
+    tensors["ids"] = torch.tensor(entry.ids, dtype=torch.int64)
+    meta = {"key": key, "cost": repr(float(entry.cost)), "meta": json.dumps(entry.meta)}
+    meta["sha256"] = _digest(meta, tensors)
     return bytes(save(tensors, metadata=meta))
 
 
@@ -61,11 +76,14 @@ def read(key: str, path: Path, *, check: bool = True) -> Entry:
     """
     from safetensors import safe_open
 
-    path.stat()
+    with path.open("rb"):  # an OSError here is the disk's, and none of the file's making
+        pass
     try:
         with safe_open(path, framework="pt") as file:
             meta = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except FileNotFoundError:  # another process evicted it since
+        raise
     except Exception as error:  # the library raises of every kind
         raise Corrupt(str(error)) from error
     return _entry(key, meta, tensors, check=check)
@@ -77,27 +95,57 @@ def _entry(
     try:
         if meta["key"] != key:
             raise Corrupt(f"it is the file of {meta['key'][:12]}")
-        if check and meta["sha256"] != _digest(key, meta["meta"], tensors):
+        if check and meta["sha256"] != _digest(meta, tensors):
             raise Corrupt("its digest is another")
         ids = tuple(tensors.pop("ids").tolist())
-        keys, values = tensors["keys"], tensors["values"]
-        if keys.ndim != 4 or keys.shape != values.shape or keys.shape[2] != len(ids):
-            raise Corrupt(f"its shapes are {tuple(keys.shape)} and {tuple(values.shape)}")
-        return Entry(ids, tensors, json.loads(meta["meta"]), float(meta["cost"]))
+        texts = {str(name): str(text) for name, text in dict(json.loads(meta["meta"])).items()}
+        entry = Entry(ids, tensors, texts, float(meta["cost"]))
+        problem = _problem(entry, finite=check)
     except (KeyError, ValueError, TypeError) as error:
         raise Corrupt(f"its header lacks {error}") from error
+    if problem:
+        raise Corrupt(problem)
+    return entry
 
 
-def _digest(key: str, meta: str, tensors: dict[str, torch.Tensor]) -> str:
+def _problem(entry: Entry, *, finite: bool) -> str | None:
+    """What makes an entry unusable, if anything; `finite`: look at every number."""
+    if not {"keys", "values"} <= entry.tensors.keys():
+        return "it has no keys or no values"
+    keys, values = entry.tensors["keys"], entry.tensors["values"]
+    if keys.ndim != 4 or keys.shape != values.shape or keys.shape[2] != len(entry.ids):
+        shapes = f"{tuple(keys.shape)} and {tuple(values.shape)}"
+        return f"its shapes are {shapes} for {len(entry.ids)} tokens"
+    if not (math.isfinite(entry.cost) and entry.cost >= 0):
+        return f"its cost is {entry.cost} s"
+    for name in ("keys", "values", f"keys{SCALE}", f"values{SCALE}") if finite else ():
+        one = entry.tensors.get(name)
+        if one is not None and not _finite(one):
+            return f"its {name} are not finite"
+    return None
+
+
+def _finite(tensor: torch.Tensor) -> bool:
     import torch
 
-    digest = hashlib.sha256(f"{key}{meta}".encode())
+    if not tensor.is_floating_point():
+        return True
+    # Eight-bit floats know no isfinite.
+    wide = tensor.float() if tensor.element_size() == 1 else tensor
+    return bool(torch.isfinite(wide).all())
+
+
+def _digest(meta: dict[str, str], tensors: dict[str, torch.Tensor]) -> str:
+    import torch
+
+    head = [meta["key"], meta["cost"], meta["meta"]]
+    digest = hashlib.sha256(json.dumps(head).encode())
     for name in sorted(tensors):
         one = tensors[name]
-        digest.update(f"{name}{one.dtype}{tuple(one.shape)}".encode())
-        if prod(one.shape):
+        digest.update(json.dumps([name, str(one.dtype), list(one.shape)]).encode())
+        if one.numel():
             flat = one.contiguous().reshape(-1).view(torch.uint8)
-            digest.update(memoryview(flat.numpy()))
+            digest.update(flat.numpy().data)
     return digest.hexdigest()
 
 

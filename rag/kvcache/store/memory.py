@@ -101,7 +101,8 @@ class MemoryTier(Tier):
 
     def size(self) -> tuple[int, int, int | None]:
         """See `Tier.size`."""
-        return len(self._held), self._bytes, self._max
+        with self._lock:
+            return len(self._held), self._bytes, self._max
 
     def pin(self, key: str, pinned: bool) -> None:
         """See `Tier.pin`."""

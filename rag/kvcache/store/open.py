@@ -26,8 +26,9 @@ def open_store(spec: Any, base: Path) -> KVStore:
 
     Args:
         spec: None: memory only. A text: a folder below memory. A mapping: `memory` (bytes),
-            `disk` (a folder, or `{path, max_bytes}`), `shared` (a folder), `redis` (a URL, or
-            `{url, ttl_seconds}`), `policy` (lru, lfu, cost), `storage` (`int8`: halves the files).
+            `disk` (a folder, or `{path, max_bytes, storage}`), `shared` (a folder, or `{path,
+            storage}`), `redis` (a URL, or `{url, ttl_seconds, storage}`), `policy` (lru, lfu,
+            cost), `storage` (`int8` halves the files; `as is`), which a tier's own goes before.
         base: Where relative folders start from.
 
     Raises:
@@ -40,23 +41,36 @@ def open_store(spec: Any, base: Path) -> KVStore:
     if not isinstance(spec, Mapping):
         raise _wrong(f"{spec!r} is no store", "name a folder, or {memory: 512MB, disk: ./kv}")
     _check(spec, _KNOWN, "kv")
-    by = str(spec.get("policy", "cost"))
-    storage = spec.get("storage")
-    if storage not in (None, "int8"):
-        raise _wrong(f"storage is {storage!r}", "write storage: int8, or leave it out", "storage")
-    int8 = storage == "int8"
+    _int8(spec, {}, "kv")
+    by = spec.get("policy", "cost")
+    if not isinstance(by, str):
+        raise _wrong(f"policy is {by!r}", "write policy: cost, lru or lfu", "policy")
     tiers: list[Tier] = [MemoryTier(size_of(spec.get("memory", MEMORY), "memory"), by)]
     if "disk" in spec:
-        disk = _mapping(spec["disk"], "path", ("path", "max_bytes"), "disk")
+        disk = _mapping(spec["disk"], "path", ("path", "max_bytes", "storage"), "disk")
         most = size_of(disk["max_bytes"], "disk.max_bytes") if "max_bytes" in disk else None
-        tiers.append(DiskTier(base / Path(disk["path"]).expanduser(), most, by, int8=int8))
+        folder, int8 = base / Path(disk["path"]).expanduser(), _int8(spec, disk, "disk")
+        tiers.append(DiskTier(folder, most, by, int8=int8))
     if "shared" in spec:
-        shared = _mapping(spec["shared"], "path", ("path",), "shared")
-        tiers.append(SharedTier(base / Path(shared["path"]).expanduser(), int8=int8))
+        shared = _mapping(spec["shared"], "path", ("path", "storage"), "shared")
+        folder, int8 = base / Path(shared["path"]).expanduser(), _int8(spec, shared, "shared")
+        tiers.append(SharedTier(folder, int8=int8))
     if "redis" in spec:
-        redis = _mapping(spec["redis"], "url", ("url", "ttl_seconds"), "redis")
-        tiers.append(RedisTier(redis["url"], redis.get("ttl_seconds"), int8=int8))
+        redis = _mapping(spec["redis"], "url", ("url", "ttl_seconds", "storage"), "redis")
+        ttl = redis.get("ttl_seconds")
+        if ttl is not None and (not isinstance(ttl, int) or isinstance(ttl, bool) or ttl < 1):
+            raise _wrong(f"{ttl!r} is no time", "write whole seconds", "redis.ttl_seconds")
+        tiers.append(RedisTier(redis["url"], ttl, int8=_int8(spec, redis, "redis")))
     return KVStore(tiers)
+
+
+def _int8(spec: Mapping[str, Any], tier: Mapping[str, Any], where: str) -> bool:
+    own = "storage" in tier
+    storage = (tier if own else spec).get("storage", "as is")
+    if storage not in ("as is", "int8"):
+        place = f"{where}.storage" if own else "storage"
+        raise _wrong(f"storage is {storage!r}", "write storage: int8, or leave it out", place)
+    return bool(storage == "int8")
 
 
 def size_of(value: Any, where: str) -> int:
@@ -73,15 +87,17 @@ def size_of(value: Any, where: str) -> int:
 
 def _mapping(value: Any, main: str, known: tuple[str, ...], where: str) -> Mapping[str, Any]:
     if isinstance(value, str | Path):
-        return {main: str(value)}
-    if not isinstance(value, Mapping) or main not in value:
+        value = {main: value}
+    if not isinstance(value, Mapping):
         raise _wrong(f"{value!r} names no {main}", f"write {where}: {{{main}: ...}}", where)
     _check(value, known, where)
-    return value
+    if not isinstance(value.get(main), str | Path) or not str(value[main]):
+        raise _wrong(f"{dict(value)!r} names no {main}", f"write {where}: {{{main}: ...}}", where)
+    return {**value, main: str(value[main])}
 
 
 def _check(value: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    for wrong in value.keys() - set(known):
+    for wrong in sorted(value.keys() - set(known), key=str):
         near = difflib.get_close_matches(str(wrong), known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise _wrong(f"unknown key {wrong!r}", f"{hint}known: {', '.join(known)}", where)

@@ -1,49 +1,89 @@
 """States in eight bits: half the bytes of bfloat16, and little lost.
 
 Keys differ most between dimensions, values between tokens: keys get a scale per dimension, values
-one per token (KIVI, arXiv 2402.02750, section 3).
+one per token (KIVI, arXiv 2402.02750, section 3). A number is at most half a step, which is a
+254th of the largest of its group, from what it was.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rag.kvcache.store.base import Entry
+from rag.kvcache.store.base import Corrupt, Entry
+from rag.kvcache.store.codec import SCALE
 
 if TYPE_CHECKING:
     import torch
 
+_RESERVED = ("storage", "dtype")
+"""What `meta` says of a quantized entry: `int8`, and the number format that it had."""
+
 
 def quantize(entry: Entry) -> Entry:
-    """The entry with keys and values as int8 and their scales as float16."""
+    """The entry with keys and values as int8, and their scales; other tensors stay.
+
+    An entry whose keys are no floats of two bytes or more stays as it is: nothing is to be won.
+
+    Raises:
+        ValueError: `meta` or `tensors` has a name that quantized entries use.
+    """
+    keys, values = entry.tensors["keys"], entry.tensors["values"]
+    if not keys.is_floating_point() or keys.element_size() < 2 or keys.dtype != values.dtype:
+        return entry
+    taken = entry.meta.keys() & set(_RESERVED) or entry.tensors.keys() & set(_scales())
+    if taken:
+        raise ValueError(f"quantized entries use the name {min(taken)!r} themselves")
     tensors = dict(entry.tensors)
-    kind = str(tensors["keys"].dtype).removeprefix("torch.")
     for name, axis in (("keys", 2), ("values", 3)):
-        tensors[name], tensors[f"{name}.scale"] = _quantized(tensors[name], axis)
-    return Entry(entry.ids, tensors, {**entry.meta, "int8": kind}, entry.cost)
+        tensors[name], tensors[name + SCALE] = _quantized(tensors[name], axis)
+    meta = {**entry.meta, "storage": "int8", "dtype": str(keys.dtype).removeprefix("torch.")}
+    return Entry(entry.ids, tensors, meta, entry.cost)
+
+
+def _scales() -> tuple[str, str]:
+    return f"keys{SCALE}", f"values{SCALE}"
 
 
 def _quantized(states: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
 
-    full = states.float()
-    scale = full.abs().amax(axis, keepdim=True).clamp(min=1e-6) / 127
-    # float16 keeps a scale to one part in two thousand, far finer than the 127 steps.
-    scale = scale.clamp(max=65000.0).half()
+    full = states.detach().float()
+    if not states.numel():
+        shape = [1 if at == axis else size for at, size in enumerate(states.shape)]
+        return full.to(torch.int8), torch.ones(shape, dtype=torch.float16, device=states.device)
+    scale = full.abs().amax(axis, keepdim=True) / 127
+    scale = torch.where(scale > 0, scale, 1.0)  # nothing but zeros: any scale does
+    limits = torch.finfo(torch.float16)
+    # float16 keeps a scale to one part in two thousand, far finer than the 127 steps, where it
+    # is normal. What is not finite stays so, and is found when it is written.
+    if float(scale.min()) >= limits.smallest_normal and float(scale.max()) <= limits.max:
+        scale = scale.half()
     return (full / scale.float()).round().clamp(-127, 127).to(torch.int8), scale
 
 
-def dequantize(entry: Entry) -> Entry:
-    """The entry in its own number format; one that is not quantized stays as it is."""
+def dequantize(entry: Entry, dtype: torch.dtype | None = None) -> Entry:
+    """The entry in floats; one that is not quantized stays as it is.
+
+    Args:
+        entry: What `quantize` made.
+        dtype: Of keys and values; None: what they had before.
+
+    Raises:
+        Corrupt: It says that it is quantized, and is not.
+    """
     import torch
 
-    kind = entry.meta.get("int8")
-    if kind is None:
+    if entry.meta.get("storage") != "int8" or not entry.tensors.keys() >= set(_scales()):
         return entry
-    dtype = getattr(torch, kind)
-    tensors = {n: t for n, t in entry.tensors.items() if not n.endswith(".scale")}
-    for name in ("keys", "values"):
-        scale = entry.tensors[f"{name}.scale"].float()
-        tensors[name] = (tensors[name].float() * scale).to(dtype)
-    meta = {name: text for name, text in entry.meta.items() if name != "int8"}
+    kind = dtype or getattr(torch, entry.meta.get("dtype", ""), None)
+    if not isinstance(kind, torch.dtype):
+        raise Corrupt(f"its number format is {entry.meta.get('dtype')!r}")
+    tensors = {name: one for name, one in entry.tensors.items() if name not in _scales()}
+    for name, axis in (("keys", 2), ("values", 3)):
+        scale, states = entry.tensors[name + SCALE], tensors[name]
+        wanted = [1 if at == axis else size for at, size in enumerate(states.shape)]
+        if list(scale.shape) != wanted:
+            raise Corrupt(f"its scales of {name} have the shape {tuple(scale.shape)}")
+        tensors[name] = (states.float() * scale.float()).to(kind)
+    meta = {name: text for name, text in entry.meta.items() if name not in _RESERVED}
     return Entry(entry.ids, tensors, meta, entry.cost)

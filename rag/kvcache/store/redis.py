@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
 from typing import Any
 
@@ -25,7 +27,7 @@ class RedisTier(Tier):
         client: In place of one made from `url`.
 
     Raises:
-        ConfigError: The package `redis` is missing.
+        ConfigError: The package `redis` is missing, or the URL is none.
     """
 
     name = "redis"
@@ -47,15 +49,22 @@ class RedisTier(Tier):
                 "the package redis is not installed", where="kv.redis", fix="pip install redis"
             ) from error
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
-        self._client = client or redis.Redis.from_url(
-            url, socket_timeout=2.0, socket_connect_timeout=1.0
-        )
+        try:
+            self._client = client or redis.Redis.from_url(
+                url, socket_timeout=2.0, socket_connect_timeout=1.0
+            )
+        except ValueError as error:
+            raise ConfigError(
+                f"{url!r} is no URL of a Redis server: {error}",
+                where="kv.redis.url",
+                fix="write redis://host:6379/0",
+            ) from error
         self._ttl, self._prefix, self._int8 = ttl_seconds, prefix, int8
         self._silent_until = 0.0
 
     def _ask(self, command: str, *arguments: Any, **options: Any) -> Any:
         if time.monotonic() < self._silent_until:
-            raise Unreachable("it did not answer a moment ago")
+            raise Unreachable("it did not answer a moment ago", known=True)
         try:
             return getattr(self._client, command)(*arguments, **options)
         except self._errors as error:
@@ -71,7 +80,8 @@ class RedisTier(Tier):
             return dequantize(unpack(key, data))
         except Corrupt:
             self.counts.quarantined += 1
-            self.delete(key)
+            with contextlib.suppress(Unreachable):
+                self.delete(key)
             raise
 
     def put(self, key: str, entry: Entry) -> None:
@@ -81,10 +91,7 @@ class RedisTier(Tier):
 
     def contains(self, key: str) -> bool:
         """See `Tier.contains`."""
-        try:
-            return bool(self._ask("exists", self._prefix + key))
-        except Unreachable:
-            return False
+        return bool(self._ask("exists", self._prefix + key))
 
     def delete(self, key: str) -> None:
         """See `Tier.delete`."""
@@ -92,15 +99,29 @@ class RedisTier(Tier):
 
     def keys(self) -> list[str]:
         """See `Tier.keys`."""
-        found = self._ask("keys", f"{self._prefix}*")
-        return sorted(name.decode().removeprefix(self._prefix) for name in found)
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"
+        found: set[str] = set()
+        at = 0
+        while True:  # SCAN, since KEYS lets all other clients wait
+            at, names = self._ask("scan", at, match=pattern, count=1000)
+            found.update(name.decode().removeprefix(self._prefix) for name in names)
+            if not int(at):
+                return sorted(found)
 
     def size(self) -> tuple[int, int, int | None]:
-        """See `Tier.size`; the server does not tell the bytes of some keys cheaply."""
-        try:
-            return len(self.keys()), 0, None
-        except Unreachable:
-            return 0, 0, None
+        """See `Tier.size`; one question to the server for each entry."""
+        sizes = [int(self._ask("strlen", self._prefix + key)) for key in self.keys()]
+        return len(sizes), sum(sizes), None
+
+    def verify(self) -> list[str]:
+        """See `Tier.verify`; wrong entries are removed."""
+        wrong = []
+        for key in self.keys():
+            try:
+                self.get(key)
+            except Corrupt as error:
+                wrong.append(f"redis: {key[:12]}: {error}")
+        return wrong
 
     def close(self) -> None:
         """See `Tier.close`."""

@@ -1,0 +1,66 @@
+"""`rag cache` and a pipeline that reuses states, as a person runs them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_commands import EXAMPLES, rag
+
+PIPELINE = """
+resources:
+  llm: {model: smollm2-135m-instruct, kv: {disk: ./kv}}
+steps:
+  - {use: bm25, k: 3}
+  - {use: generate, max_tokens: 12, context: {mode: "${mode:focus}"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cached")
+    (folder / "rag.yaml").write_text(PIPELINE)
+    rag("ingest", str(EXAMPLES / "handbook" / "operations"), cwd=folder)
+    return folder
+
+
+def ask(place: Path, mode: str) -> dict[str, object]:
+    question = "How long does a full passage of the north lock take?"
+    said = json.loads(rag("ask", question, "-p", f"mode={mode}", "--json", cwd=place))
+    context = said["context"]
+    assert isinstance(context, dict)
+    return context
+
+
+def test_the_second_time_a_question_is_asked_its_chunks_are_there(place: Path) -> None:
+    first, second = ask(place, "craft"), ask(place, "craft")
+    assert [chunk["hit"] for chunk in first["chunks"]] == [False] * 3  # type: ignore[union-attr, attr-defined]
+    assert [chunk["tier"] for chunk in second["chunks"]] == ["disk"] * 3  # type: ignore[union-attr, attr-defined]
+    assert second["kind"] == "repaired"
+
+
+def test_warming_makes_the_first_question_a_hit_and_resumes(place: Path) -> None:
+    warmed = json.loads(rag("cache", "warm", "--json", cwd=place))
+    assert warmed["computed"] == warmed["chunks"] > 10
+    assert json.loads(rag("cache", "warm", "--json", cwd=place))["computed"] == 0
+    context = ask(place, "focus")
+    assert all(chunk["hit"] for chunk in context["chunks"])  # type: ignore[union-attr, attr-defined]
+    stats = json.loads(rag("cache", "stats", "--json", cwd=place))
+    assert stats["disk"]["entries"] >= warmed["computed"]
+    keys = json.loads(rag("cache", "keys", "--json", cwd=place))["keys"]
+    assert json.loads(rag("cache", "pin", keys[0], "--json", cwd=place)) == {"pinned": 1}
+    file = next((place / "kv").glob(f"*/{keys[1]}.safetensors"))
+    file.write_bytes(file.read_bytes()[:-9])
+    verified = json.loads(rag("cache", "verify", "--json", cwd=place))
+    assert len(verified["damaged"]) == 1
+    assert verified["good"] == len(keys) - 1
+    assert json.loads(rag("cache", "clear", "--json", cwd=place))["forgotten"] == len(keys) - 1
+    assert "disk" in rag("cache", "stats", cwd=place)
+
+
+def test_a_pipeline_without_a_folder_of_states_says_how_to_have_one(tmp_path: Path) -> None:
+    (tmp_path / "rag.yaml").write_text("steps:\n  - {use: bm25}\n")
+    assert "kv: ./kv" in rag("cache", "stats", cwd=tmp_path, code=2)
+    assert "context: {mode: focus}" in rag("cache", "warm", cwd=tmp_path, code=2)
