@@ -240,6 +240,8 @@ class Index(Resource):
 
     def batches(self, count: int) -> Iterator[list[Document]]:
         """All chunks, in the order in which they were added, so many at a time."""
+        import numpy as np
+
         with self._reading.vectors() as (connection, view):
             rows = np.sort(view.rows[view.live])
             zeros = np.zeros(count, dtype=np.float32)

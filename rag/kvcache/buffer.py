@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rag.kvcache.model import ModelView
 
 
-class KVBuffer(Cache):
+class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
     """The cache that a model's layers write into and read from.
 
     A slot is a place in memory, not a position: `positions` says where a slot's token stands, and

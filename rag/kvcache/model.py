@@ -300,8 +300,9 @@ class ModelView:
         """
         plan = buffer.plan(positions.to(self.device), watch=watch)
         self._run(ids, positions, buffer, plan)
-        assert plan.seen is not None  # noqa: S101 - at least one layer is watched
-        return plan.seen
+        seen: torch.Tensor | None = plan.seen
+        assert seen is not None  # noqa: S101 - at least one layer is watched
+        return seen
 
     def measured(
         self,

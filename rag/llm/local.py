@@ -185,13 +185,11 @@ class LocalLLM(LLM):
                 fingerprint = view.fingerprint()
                 keys = Keys(fingerprint, self._tokenizer_digest(), self._salt)
                 found = calibrate.load(fingerprint)
-                known = {}
+                engine = KVEngine(view, open_store(*self._kv), keys)
                 if found is not None:
-                    known = {
-                        "ape": (found.temperature, found.scale),
-                        "fraction": found.fraction,
-                    }
-                self._engine = KVEngine(view, open_store(*self._kv), keys, **known)
+                    engine.ape = (found.temperature, found.scale)
+                    engine.fraction = found.fraction
+                self._engine = engine
             return self._engine
 
     @property

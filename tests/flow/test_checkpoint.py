@@ -503,3 +503,17 @@ def test_a_failing_step_is_not_remembered(tmp_path: Path) -> None:
             with pytest.raises(StepError, match="cannot do 1"):
                 run.invoke()
         assert checkpoints.steps(run.id) == []
+
+
+def test_a_verdict_over_events_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "any(e['event'] == 'node_finished' and e['writes']['x'] > 1 for e in events)"
+    flow = Flow(Loop(body=inc(), until=told, max_turns=9) >> inc() >> inc(), inputs=INT)
+    with Checkpoints(tmp_path / "runs") as checkpoints:
+        run = checkpoints.start(flow, x=0)
+        with monkeypatch.context() as patch:
+            stop_after(patch, 5)
+            with pytest.raises(Killed):
+                run.invoke()
+        assert checkpoints.resume(flow, run.id).invoke() == {"x": 4}

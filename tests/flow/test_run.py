@@ -9,7 +9,7 @@ import time
 import pytest
 
 from rag.errors import InputError, StepError
-from rag.flow import Flow, Loop, Map, Parallel, Route, Sequence
+from rag.flow import Context, Flow, Loop, Map, Parallel, Route, Sequence, operator
 from rag.flow.events import (
     BranchSkipped,
     Done,
@@ -302,3 +302,27 @@ def test_a_flow_is_a_langchain_runnable() -> None:
     runnable = Flow(inc(), inputs=INT).as_runnable()
     assert runnable.invoke({"x": 1}) == {"x": 2}
     assert asyncio.run(runnable.ainvoke({"x": 1})) == {"x": 2}
+
+
+@operator(writes="x")
+def doubt(x: int, *, context: Context) -> int:
+    """Warn as long as the number is small."""
+    if x < 3:
+        context.warn(f"{x} is small")
+    return x + 1
+
+
+def test_a_loop_may_end_by_what_its_turn_told() -> None:
+    quiet = "not any(e['event'] == 'warned' for e in events)"
+    flow = Flow(Loop(body=doubt(), until=quiet, max_turns=9), inputs=INT)
+    assert flow.invoke(x=0) == {"x": 4}
+    turns = [event for event in flow.stream(x=0) if isinstance(event, LoopTurn)]
+    assert len(turns) == 4
+
+
+def test_every_event_is_a_mapping_for_who_wants_one() -> None:
+    from rag.flow.events import as_dict
+
+    told = [as_dict(event) for event in Flow(inc(), inputs=INT).stream(x=1)]
+    assert [one["event"] for one in told] == ["node_started", "node_finished", "done"]
+    assert told[1]["writes"] == {"x": 2}

@@ -1,0 +1,279 @@
+"""Files in a folder: what is wrong is put aside, what is lost is missed, what fits is found."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rag.errors import ConfigError
+from rag.kvcache.store import DiskTier, Found, KVStore, Miss, SharedTier, Tier
+from rag.kvcache.store.codec import pack
+from tests.kvcache.store.helpers import entry_of, key_of, same
+
+A, B = key_of("a"), key_of("b")
+
+
+@pytest.fixture(params=[DiskTier, SharedTier])
+def kind(request: pytest.FixtureRequest) -> Callable[[Path], Tier]:
+    return request.param  # type: ignore[no-any-return]
+
+
+def path_of(folder: Path, key: str) -> Path:
+    return folder / key[:2] / f"{key}.safetensors"
+
+
+def written(kind: Callable[[Path], Tier], folder: Path) -> None:
+    store = KVStore([kind(folder)])
+    store.put(A, entry_of(1))
+    store.put(B, entry_of(2))
+    store.close()
+
+
+def cut(folder: Path) -> None:
+    path = path_of(folder, A)
+    os.truncate(path, path.stat().st_size - 10)
+
+
+def empty(folder: Path) -> None:
+    path_of(folder, A).write_bytes(b"")
+
+
+def flip(folder: Path) -> None:
+    path = path_of(folder, A)
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 4
+    path.write_bytes(data)
+
+
+def swap(folder: Path) -> None:
+    path_of(folder, A).write_bytes(path_of(folder, B).read_bytes())
+
+
+def foreign(folder: Path) -> None:
+    torch.save({"keys": torch.zeros(3)}, path_of(folder, A))
+
+
+def bare(folder: Path) -> None:
+    save_file({"keys": torch.zeros(3)}, path_of(folder, A))
+
+
+@pytest.mark.parametrize("damage", [cut, empty, flip, swap, foreign, bare])
+def test_a_wrong_file_is_put_aside(
+    damage: Callable[[Path], None], kind: Callable[[Path], Tier], tmp_path: Path
+) -> None:
+    written(kind, tmp_path)
+    damage(tmp_path)
+    store = KVStore([kind(tmp_path)])
+    assert store.get(A, entry_of(1).ids) == Miss("corrupt")
+    assert store.get(A, entry_of(1).ids) == Miss("absent")
+    assert isinstance(store.get(B, entry_of(2).ids), Found)
+    assert [path.name[:64] for path in (tmp_path / "quarantine").iterdir()] == [A]
+    (numbers,) = store.stats().values()
+    assert (numbers["quarantined"], numbers["entries"], numbers["misses"]) == (1, 1, 2)
+    store.put(A, entry_of(1))
+    assert isinstance(store.get(A, entry_of(1).ids), Found)
+    store.close()
+
+
+@pytest.mark.parametrize("damage", [cut, flip, swap, foreign])
+def test_verify_finds_it_too(
+    damage: Callable[[Path], None], kind: Callable[[Path], Tier], tmp_path: Path
+) -> None:
+    store = KVStore([kind(tmp_path)])
+    store.put(A, entry_of(1))
+    store.put(B, entry_of(2))
+    assert store.verify() == []
+    damage(tmp_path)
+    (problem,) = store.verify()
+    assert A[:12] in problem
+    assert store.verify() == []
+    assert store.keys() == [B]
+    store.close()
+
+
+def test_a_rewritten_file_is_checked_again(kind: Callable[[Path], Tier], tmp_path: Path) -> None:
+    written(kind, tmp_path)
+    store = KVStore([kind(tmp_path)])
+    assert isinstance(store.get(A, entry_of(1).ids), Found)
+    data = bytearray(path_of(tmp_path, A).read_bytes())
+    data[-20] ^= 4
+    (tmp_path / "new").write_bytes(data)
+    (tmp_path / "new").replace(path_of(tmp_path, A))
+    assert store.get(A, entry_of(1).ids) == Miss("corrupt")
+    store.close()
+
+
+def test_other_tokens(kind: Callable[[Path], Tier], tmp_path: Path) -> None:
+    written(kind, tmp_path)
+    store = KVStore([kind(tmp_path)])
+    assert store.get(A, [1, 2]) == Miss("other tokens")
+    assert not path_of(tmp_path, A).exists()
+    assert store.keys() == [B]
+    store.close()
+
+
+def test_only_the_owner_may_read(kind: Callable[[Path], Tier], tmp_path: Path) -> None:
+    written(kind, tmp_path / "kv")
+    assert stat.S_IMODE((tmp_path / "kv").stat().st_mode) == 0o700
+    files = [path for path in (tmp_path / "kv").rglob("*") if path.is_file()]
+    assert len(files) >= 2
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_full_disk(
+    after: int, kind: Callable[[Path], Tier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk has room for `after` pieces of 100 bytes of a file."""
+    store = KVStore([kind(tmp_path)])
+    store.put(A, entry_of(1))
+    real, left = os.write, [after]
+
+    def write(file: int, data: Any) -> int:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left[0] -= 1
+        return real(file, data[:100])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        store.put(B, entry_of(2))
+    (numbers,) = store.stats().values()
+    assert (numbers["errors"], numbers["entries"]) == (1, 1)
+    assert store.get(B, entry_of(2).ids) == Miss("absent")
+    assert not list(tmp_path.rglob("*.part"))
+    assert isinstance(store.get(A, entry_of(1).ids), Found)
+    store.put(B, entry_of(2))
+    assert isinstance(store.get(B, entry_of(2).ids), Found)
+    store.close()
+
+
+def test_pieces_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: real(file, data[:1000]))
+    tier = DiskTier(tmp_path)
+    tier.put(A, entry_of(1))
+    assert path_of(tmp_path, A).read_bytes() == pack(A, entry_of(1))
+
+
+def test_int8_on_disk(tmp_path: Path) -> None:
+    entry = entry_of(tokens=64, dim=64, dtype=torch.bfloat16)
+    plain, small = DiskTier(tmp_path / "plain"), DiskTier(tmp_path / "small", int8=True)
+    for tier in (plain, small):
+        tier.put(A, entry)
+    assert small.size()[1] < 0.6 * plain.size()[1]
+    found = small.get(A)
+    assert found is not None
+    assert found.meta == entry.meta
+    assert found.tensors["keys"].dtype == torch.bfloat16
+    assert (found.tensors["keys"] - entry.tensors["keys"]).abs().max() < 0.05
+
+
+def test_a_file_without_a_row_is_checked_and_taken_in(tmp_path: Path) -> None:
+    written(DiskTier, tmp_path)
+    flip(tmp_path)
+    for path in tmp_path.glob("index.sqlite*"):
+        path.unlink()
+    (tmp_path / "ab").mkdir(exist_ok=True)
+    (tmp_path / "ab" / "notes.safetensors").write_bytes(b"a stranger's")
+    tier = DiskTier(tmp_path)
+    assert tier.keys() == [B]
+    assert tier.counts.quarantined == 1
+    assert tier._db.execute("SELECT cost FROM entries").fetchall() == [(1.0,)]
+    assert (tmp_path / "ab" / "notes.safetensors").exists()
+    tier.close()
+
+
+def test_a_row_without_a_file_is_dropped(tmp_path: Path) -> None:
+    written(DiskTier, tmp_path)
+    path_of(tmp_path, A).unlink()
+    tier = DiskTier(tmp_path)
+    assert tier.keys() == [B]
+    path_of(tmp_path, B).unlink()
+    assert tier.get(B) is None
+    assert tier.size()[:2] == (0, 0)
+    tier.put(A, entry_of(1))
+    path_of(tmp_path, A).unlink()
+    assert tier.verify() == [f"disk: {A[:12]}: its file is gone"]
+    assert tier.verify() == []
+    tier.close()
+
+
+def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
+    written(DiskTier, tmp_path)
+    (tmp_path / "index.sqlite").write_bytes(b"no database" * 1000)
+    tier = DiskTier(tmp_path)
+    assert tier.keys() == sorted([A, B])
+    tier.close()
+
+
+def test_what_a_dead_process_left_is_removed(tmp_path: Path) -> None:
+    written(DiskTier, tmp_path)
+    old, new = tmp_path / A[:2] / ".0.part", tmp_path / A[:2] / ".1.part"
+    for part in (old, new):
+        part.write_bytes(b"half")
+    os.utime(old, (0, time.time() - 7200))
+    DiskTier(tmp_path).close()
+    assert not old.exists()
+    assert new.exists()  # somebody may be writing it
+
+
+def test_an_index_that_fails_costs_no_hit(tmp_path: Path) -> None:
+    store = KVStore([DiskTier(tmp_path)])
+    store.put(A, entry_of(1))
+    other = sqlite3.connect(tmp_path / "index.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    store.tiers[0]._db.execute("PRAGMA busy_timeout=1")  # type: ignore[attr-defined]
+    found = store.get(A, entry_of(1).ids)
+    assert isinstance(found, Found)
+    assert same(found.entry, entry_of(1))
+    store.put(B, entry_of(2))
+    assert store.stats()["disk"]["errors"] == 2
+    assert not list(tmp_path.rglob("*.part"))
+    other.execute("ROLLBACK")
+    other.close()
+    assert store.keys() == [A]
+    store.close()
+
+
+def test_mapped_tensors_outlive_their_file(tmp_path: Path) -> None:
+    tier = DiskTier(tmp_path)
+    tier.put(A, entry_of(1))
+    found = tier.get(A)
+    tier.put(A, entry_of(2))
+    tier.delete(A)
+    assert found is not None
+    assert same(found, entry_of(1))
+    tier.close()
+
+
+def test_a_folder_that_cannot_be(kind: Callable[[Path], Tier], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be used") as raised:
+        kind(tmp_path / "file" / "kv")
+    assert raised.value.fix
+
+
+def test_prune_by_age_then_by_bytes(tmp_path: Path) -> None:
+    tier = SharedTier(tmp_path)
+    names = [key_of(number) for number in range(4)]
+    for number, name in enumerate(names):
+        tier.put(name, entry_of(number))
+        written_at = time.time() - 1000 + number * 100
+        os.utime(path_of(tmp_path, name), (written_at, written_at))
+    size = len(pack(names[0], entry_of(0)))
+    assert tier.prune() == 0
+    assert tier.prune(max_age_seconds=950) == 1
+    assert tier.keys() == sorted(names[1:])
+    assert tier.prune(max_bytes=int(size * 1.5)) == 2
+    assert tier.keys() == [names[3]]

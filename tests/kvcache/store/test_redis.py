@@ -1,0 +1,238 @@
+"""Redis: a real server where there is one, else the few commands of its protocol that are used."""
+
+from __future__ import annotations
+
+import builtins
+import shutil
+import socket
+import socketserver
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from rag.errors import ConfigError
+from rag.kvcache.store import Found, KVStore, MemoryTier, Miss, RedisTier
+from tests.kvcache.store.helpers import entry_of, key_of, same
+
+A, B = key_of("a"), key_of("b")
+
+
+class Stand(socketserver.ThreadingTCPServer):
+    """What a Redis server says to GET, SET, EXISTS, DEL, STRLEN and SCAN."""
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        self.kept: dict[bytes, bytes] = {}
+        self.asked: list[list[bytes]] = []
+        self.open: list[socket.socket] = []
+        super().__init__(("127.0.0.1", port), Talk)
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def gone(self) -> None:
+        self.shutdown()
+        self.server_close()
+        for one in self.open:
+            one.close()
+
+    def answer(self, name: bytes, rest: list[bytes]) -> bytes:
+        kept = self.kept
+        match name.upper():
+            case b"GET":
+                data = kept.get(rest[0])
+                return b"$-1\r\n" if data is None else b"$%d\r\n%b\r\n" % (len(data), data)
+            case b"SET":
+                kept[rest[0]] = rest[1]
+                return b"+OK\r\n"
+            case b"EXISTS":
+                return b":%d\r\n" % (rest[0] in kept)
+            case b"DEL":
+                return b":%d\r\n" % (kept.pop(rest[0], None) is not None)
+            case b"STRLEN":
+                return b":%d\r\n" % len(kept.get(rest[0], b""))
+            case b"SCAN":
+                start = rest[2].removesuffix(b"*").replace(b"\\", b"")
+                names = [one for one in kept if one.startswith(start)]
+                parts = b"".join(b"$%d\r\n%b\r\n" % (len(one), one) for one in names)
+                return b"*2\r\n$1\r\n0\r\n*%d\r\n%b" % (len(names), parts)
+            case b"CLIENT" | b"PING":
+                return b"+OK\r\n"
+        return b"-ERR unknown command\r\n"
+
+
+class Talk(socketserver.StreamRequestHandler):
+    server: Stand
+
+    def handle(self) -> None:
+        self.server.open.append(self.connection)
+        try:
+            while head := self.rfile.readline():
+                said = []
+                for _ in range(int(head[1:])):
+                    size = int(self.rfile.readline()[1:])
+                    said.append(self.rfile.read(size + 2)[:-2])
+                self.server.asked.append(said)
+                self.wfile.write(self.server.answer(said[0], said[1:]))
+        except (OSError, ValueError):
+            return
+
+
+class Server:
+    """A server that can be stopped and started again, on one port."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0?protocol=2"
+        self.folder = folder
+        self.real = shutil.which("redis-server")
+        self.start()
+
+    def start(self) -> None:
+        if not self.real:
+            self.stand = Stand(self.port)
+            return
+        options = ["--port", str(self.port), "--save", "", "--dir", str(self.folder)]
+        self.process = subprocess.Popen([self.real, *options], stdout=subprocess.DEVNULL)
+        for _ in range(200):
+            try:
+                self.client().ping()
+            except redis.RedisError:
+                time.sleep(0.05)
+            else:
+                return
+
+    def client(self) -> Any:
+        return redis.Redis.from_url(self.url)
+
+    def stop(self) -> None:
+        if self.real:
+            self.process.kill()
+            self.process.wait()
+        else:
+            self.stand.gone()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    yield server
+    server.stop()
+
+
+def test_round_trip_and_all_questions(server: Server) -> None:
+    tier = RedisTier(server.url, ttl_seconds=100)
+    assert tier.get(A) is None
+    tier.put(A, entry_of(1))
+    tier.put(B, entry_of(2))
+    found = tier.get(A)
+    assert found is not None
+    assert same(found, entry_of(1))
+    assert tier.contains(A)
+    assert tier.keys() == sorted([A, B])
+    assert tier.size()[0] == 2
+    assert tier.size()[1] > entry_of(1).nbytes * 2
+    tier.delete(A)
+    assert not tier.contains(A)
+    assert tier.keys() == [B]
+    tier.close()
+
+
+def test_prefixes_keep_stores_apart(server: Server) -> None:
+    one, other = RedisTier(server.url, prefix="a*:"), RedisTier(server.url, prefix="ab:")
+    one.put(A, entry_of(1))
+    other.put(B, entry_of(2))
+    assert (one.keys(), other.keys()) == ([A], [B])
+
+
+def test_int8(server: Server) -> None:
+    tier = RedisTier(server.url, int8=True)
+    tier.put(A, entry_of(tokens=64, dim=64))
+    assert tier.size()[1] < 0.4 * entry_of(tokens=64, dim=64).nbytes  # of float32
+    found = tier.get(A)
+    assert found is not None
+    assert found.meta == entry_of().meta
+
+
+def test_ttl_is_sent(server: Server) -> None:
+    RedisTier(server.url, ttl_seconds=100).put(A, entry_of(1))
+    if server.real:
+        assert 0 < server.client().ttl(f"rag:kv:{A}") <= 100
+    else:
+        (asked,) = [one for one in server.stand.asked if one[0] == b"SET"]
+        assert asked[-2:] == [b"EX", b"100"]
+
+
+def test_wrong_bytes_are_removed(server: Server) -> None:
+    store = KVStore([RedisTier(server.url)])
+    server.client().set(f"rag:kv:{A}", b"nonsense")
+    assert store.get(A, [1]) == Miss("corrupt")
+    assert store.get(A, [1]) == Miss("absent")
+    store.put(B, entry_of(2))
+    data = server.client().get(f"rag:kv:{B}")
+    server.client().set(f"rag:kv:{A}", data)
+    (problem,) = store.verify()
+    assert problem.startswith(f"redis: {A[:12]}: it is the file of {B[:12]}")
+    assert store.keys() == [B]
+    assert store.stats()["redis"]["quarantined"] == 2
+    store.close()
+
+
+def test_gone_and_back(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("rag.kvcache.store.redis.time.monotonic", lambda: now[0])
+    store = KVStore([MemoryTier(1 << 20), RedisTier(server.url)])
+    store.put(A, entry_of(1))
+    store.flush()
+    server.stop()
+    assert store.get(B, [1]) == Miss("unreachable")
+    before = time.perf_counter()
+    for _ in range(50):  # not asked again for a while
+        assert store.get(B, [1]) == Miss("unreachable")
+    assert time.perf_counter() - before < 0.5
+    store.put(B, entry_of(2))
+    assert isinstance(store.get(A, entry_of(1).ids), Found)
+    assert isinstance(store.get(B, entry_of(2).ids), Found)
+    numbers = store.stats()["redis"]
+    assert (numbers["errors"], numbers["misses"]) == (1, 51)
+    assert store.contains(A)
+    assert not store.contains(key_of("c"))
+    now[0] += 6
+    assert store.get(key_of("c"), [1]) == Miss("unreachable")
+    assert store.stats()["redis"]["errors"] == 2
+    server.start()
+    assert store.get(key_of("c"), [1]) == Miss("unreachable")
+    now[0] += 6
+    assert store.get(key_of("c"), [1]) == Miss("absent")
+    store.put(key_of("c"), entry_of(3))
+    store.flush()
+    assert store.tiers[1].contains(key_of("c"))
+    assert store.stats()["redis"]["errors"] == 2
+    store.close()
+
+
+def test_an_own_client(server: Server) -> None:
+    tier = RedisTier("", client=server.client())
+    tier.put(A, entry_of(1))
+    assert RedisTier(server.url).contains(A)
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def missing(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "redis":
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ConfigError, match="not installed") as raised:
+        RedisTier("redis://localhost")
+    assert raised.value.fix == "pip install redis"
