@@ -89,7 +89,7 @@ def _object(properties: dict[str, Any], required: list[str], closed: bool = True
 def _operator(name: str, kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     made = _with_parameters(kind.model_json_schema(ref_template="#/$defs/{model}"))
     for model, inner in made.pop("$defs", {}).items():
-        definitions.setdefault(model, inner)
+        definitions.setdefault(model, _with_parameters(inner) if "properties" in inner else inner)
     # pydantic describes the fallback as an operator of the base class; here it is any step.
     properties = {**made["properties"], "fallback": _STEP, "cache": _CACHE}
     return {
