@@ -30,6 +30,11 @@ def entry_of(
     return Entry(ids, tensors, {"seed": str(seed)}, cost)
 
 
+def bytes_of(tensor: torch.Tensor) -> torch.Tensor:
+    """What a tensor holds, so that numbers which equal nothing compare too."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
+
+
 def same(one: Entry, other: Entry) -> bool:
     return (
         (one.ids, one.meta, one.cost) == (other.ids, other.meta, other.cost)
@@ -37,7 +42,7 @@ def same(one: Entry, other: Entry) -> bool:
         and all(
             tensor.dtype == other.tensors[name].dtype
             and tensor.shape == other.tensors[name].shape
-            and torch.equal(tensor.view(torch.uint8), other.tensors[name].view(torch.uint8))
+            and torch.equal(bytes_of(tensor), bytes_of(other.tensors[name]))
             for name, tensor in one.tensors.items()
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import shutil
 import socket
 import socketserver
@@ -39,6 +40,8 @@ class Stand(socketserver.ThreadingTCPServer):
         self.shutdown()
         self.server_close()
         for one in self.open:
+            with contextlib.suppress(OSError):  # its client went before
+                one.shutdown(socket.SHUT_RDWR)
             one.close()
 
     def answer(self, name: bytes, rest: list[bytes]) -> bytes:
