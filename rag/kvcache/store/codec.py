@@ -61,7 +61,7 @@ def unpack(key: str, data: bytes, *, check: bool = True) -> Entry:
     try:
         tensors = load(data)
         (length,) = struct.unpack("<Q", data[:8])
-        meta = json.loads(data[8 : 8 + length])["__metadata__"]
+        meta = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     except Exception as error:  # the library raises of every kind
         raise Corrupt(str(error)) from error
     return _entry(key, meta, tensors, check=check)

@@ -70,6 +70,9 @@ def test_the_file_of_another_key() -> None:
         unpack(key_of("b"), pack(KEY, entry_of()))
 
 
+INFINITE = torch.full((2, 2, 8, 8), torch.inf)
+
+
 def test_safetensors_of_others() -> None:
     with pytest.raises(Corrupt, match="header"):
         unpack(KEY, save(load(pack(KEY, entry_of()))))
@@ -84,9 +87,9 @@ def test_safetensors_of_others() -> None:
         ({"cost": float("nan")}, "cost"),
         ({"cost": -1.0}, "cost"),
         ({"tensors": {**entry_of().tensors, "ids": torch.zeros(1)}}, "taken"),
-        ({"tensors": {**entry_of().tensors, "keys": torch.full((2, 2, 8, 8), torch.inf)}}, "finite"),
+        ({"tensors": {**entry_of().tensors, "keys": INFINITE}}, "finite"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_is_not_written(change: dict[str, object], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         pack(KEY, replace(entry_of(), **change))  # type: ignore[arg-type]
