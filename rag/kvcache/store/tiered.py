@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -64,7 +65,7 @@ class KVStore:
                 tier.counts.misses += 1
                 if entry is not None:
                     reason = "other tokens"
-                    self._try(tier, "delete", lambda tier=tier: tier.delete(key), None)
+                    self._try(tier, "delete", partial(_ask, tier, "delete", key), None)
                 continue
             seconds = perf_counter() - started
             tier.counts.hits += 1
@@ -85,7 +86,7 @@ class KVStore:
 
     def _keep(self, key: str, entry: Entry, tiers: Sequence[Tier]) -> None:
         first, *rest = tiers
-        self._try(first, "put", lambda: first.put(key, entry), None)
+        self._try(first, "put", partial(_ask, first, "put", key, entry), None)
         if not rest:
             return
         with self._lock:
@@ -104,14 +105,11 @@ class KVStore:
         while (todo := self._queue.get()) is not None:
             key, entry, tiers = todo
             for tier in tiers:
-                self._write_to(tier, key, entry)
+                self._try(tier, "put", partial(_ask, tier, "put", key, entry), None)
             # An idle writer must not hold the last entry.
             del todo, key, entry
             self._queue.task_done()
         self._queue.task_done()
-
-    def _write_to(self, tier: Tier, key: str, entry: Entry) -> None:
-        self._try(tier, "put", lambda: tier.put(key, entry), None)
 
     def _try(self, tier: Tier, what: str, ask: Callable[[], T], otherwise: T) -> T:
         try:
@@ -134,7 +132,7 @@ class KVStore:
         """Whether any tier has the entry; it is not read, so it may yet prove corrupt."""
         _check(key)
         return any(
-            self._try(tier, "contains", lambda tier=tier: tier.contains(key), False)
+            self._try(tier, "contains", partial(_ask, tier, "contains", key), False)
             for tier in self.tiers
         )
 
@@ -143,14 +141,14 @@ class KVStore:
         _check(key)
         self.flush()
         for tier in self.tiers:
-            self._try(tier, "delete", lambda tier=tier: tier.delete(key), None)
+            self._try(tier, "delete", partial(_ask, tier, "delete", key), None)
 
     def pin(self, key: str, pinned: bool = True) -> None:
         """Keep an entry from being evicted, or no longer, in the tiers that have it now."""
         _check(key)
         self.flush()
         for tier in self.tiers:
-            self._try(tier, "pin", lambda tier=tier: tier.pin(key, pinned), None)
+            self._try(tier, "pin", partial(_ask, tier, "pin", key, pinned), None)
 
     def keys(self) -> list[str]:
         """All keys, in order."""
@@ -200,6 +198,10 @@ class KVStore:
             writer.join()
         for tier in self.tiers:
             self._try(tier, "close", tier.close, None)
+
+
+def _ask(tier: Tier, what: str, *arguments: Any) -> Any:
+    return getattr(tier, what)(*arguments)
 
 
 def _check(key: str) -> None:
