@@ -111,10 +111,21 @@ def following(plan: Plan) -> Iterator[None]:
 
 def install(model: Any) -> None:
     """Let the model attend by plans."""
-    from transformers import AttentionInterface
+    from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, _mask)
     model.set_attn_implementation(NAME)
+
+
+def _mask(*args: Any, **kwargs: Any) -> torch.Tensor | None:
+    """Transformers' own mask where no plan makes one (padding, sliding windows)."""
+    if _PLAN.get() is not None:
+        return None
+    from transformers.masking_utils import sdpa_mask
+
+    found: torch.Tensor | None = sdpa_mask(*args, **kwargs)
+    return found
 
 
 def attend(

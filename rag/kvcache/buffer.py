@@ -116,3 +116,7 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Slots in use."""
         return self.length
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """Slots that a mask would be made for, and the first of them; plans make their own."""
+        return self.length, 0

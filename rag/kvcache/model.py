@@ -52,7 +52,9 @@ class ModelView:
         self._taps = [self._tap(module) for module in self.attentions]
         self._heads_first = False
         """Whether the tapped module gives [1, kv_heads, tokens, head_dim]."""
-        self._original = config._attn_implementation
+        own = config._attn_implementation
+        # A configuration shared with a model that was prepared before says our name already.
+        self._original = "sdpa" if own == attention.NAME else own
         self.rotated = [True] * self.layers
         self.refusal = self._refusal()
         """Why prompts of this model cannot be composed; None: they can."""
@@ -265,8 +267,7 @@ class ModelView:
                 found: torch.Tensor = self.model(given, use_cache=False).logits[0, -1]
                 return found
         finally:
-            if self._original != attention.NAME:
-                attention.install(self.model)
+            attention.install(self.model)
 
     def forward(
         self, ids: torch.Tensor, positions: torch.Tensor, buffer: Any, **plan: Any

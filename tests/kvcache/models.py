@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -82,7 +83,8 @@ REFUSED: dict[str, PretrainedConfig] = {
 
 def make(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> Any:
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    # A copy: what is installed in one model would show in the next one's configuration.
+    model = AutoModelForCausalLM.from_config(deepcopy(config), dtype=dtype).eval()
     # Weights as they come are so small that no token differs from another by much.
     with torch.no_grad():
         for weight in model.parameters():

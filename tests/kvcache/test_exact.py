@@ -193,6 +193,20 @@ def test_any_order_of_chunks_is_a_hit(engine: KVEngine) -> None:
     assert done.report.recomputed == 0
 
 
+@pytest.mark.parametrize("name", ["llama", "mistral-sliding", "gemma3"])
+def test_a_prepared_model_attends_as_before_where_nothing_is_composed(name: str) -> None:
+    ids = torch.tensor([[0, 0, 0, *ALL], [*ALL, *PREFIX[:3]]])
+    padding = torch.tensor([[0] * 3 + [1] * len(ALL), [1] * ids.shape[1]])
+    model = make(CONFIGS[name])
+    with torch.inference_mode():
+        before = model(ids, attention_mask=padding).logits
+        again = ModelView(model, name)
+        second = ModelView(model, name)
+        assert again.refusal is second.refusal is None
+        after = model(ids, attention_mask=padding).logits
+    assert differ(before[:, -1], after[:, -1]) < 1e-5
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_composed_is_refused_by_name(name: str) -> None:
     view = ModelView(make(REFUSED[name]), name)
