@@ -193,24 +193,45 @@ def attend(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
         return found
-    layer = int(module.layer_idx)
-    window = plan.windows[layer]
     scale = float(scaling if scaling is not None else query.shape[-1] ** -0.5)
+    return attended(plan, int(module.layer_idx), query, key, value, scale).transpose(1, 2), None
+
+
+def attended(
+    plan: Plan,
+    layer: int,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+) -> torch.Tensor:
+    """Attention of one layer under a plan.
+
+    Args:
+        plan: What may be seen.
+        layer: Its number.
+        query: [1, heads, queries, head_dim].
+        key: [1, kv_heads, keys, head_dim].
+        value: As `key`.
+        scale: What scores are multiplied by.
+
+    Returns:
+        As `query`.
+    """
+    window = plan.windows[layer]
     if plan.bounds and layer in plan.watch:
         _measure(plan, query, key, window, scale)
     if plan.segments:
-        out = _packed(plan, query, key, value, window, scale)
-    elif layer in plan.watch and not plan.bounds:
-        out = _watched(plan, query, key, value, window, scale)
-    elif plan.context is not None:
-        out = _weighed(plan, query, key, value, window, scale)
-    elif plan.causal and (window is None or key.shape[2] <= window):
-        out = _causal(plan, query, key, value, scale)
-    elif plan.sees_all(window, 0, key.shape[2]):
-        out = _unfold(_fused(_fold(query, plan.groups), key, value, None, scale), plan.groups)
-    else:
-        out = _masked(plan, query, key, value, window, scale)
-    return out.transpose(1, 2), None
+        return _packed(plan, query, key, value, window, scale)
+    if layer in plan.watch and not plan.bounds:
+        return _watched(plan, query, key, value, window, scale)
+    if plan.context is not None:
+        return _weighed(plan, query, key, value, window, scale)
+    if plan.causal and (window is None or key.shape[2] <= window):
+        return _causal(plan, query, key, value, scale)
+    if plan.sees_all(window, 0, key.shape[2]):
+        return _unfold(_fused(_fold(query, plan.groups), key, value, None, scale), plan.groups)
+    return _masked(plan, query, key, value, window, scale)
 
 
 def _masked(

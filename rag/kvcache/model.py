@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag.errors import ModelError
 from rag.kvcache import attention
+from rag.kvcache.step import FEW, FusedStep, fused
 
 if TYPE_CHECKING:
     import torch
@@ -28,12 +29,14 @@ class ModelView:
     Args:
         model: A causal language model.
         id: Its name, for messages.
+        int8: Decode with weights in eight bits, where the model is of a family that `step` knows.
 
     Raises:
-        ModelError: The model's layers cannot be found, so not even `full` works.
+        ModelError: The model's layers cannot be found, so not even `full` works; or `int8` is
+            not to be had for it.
     """
 
-    def __init__(self, model: Any, id: str) -> None:  # noqa: A002 - the word for it
+    def __init__(self, model: Any, id: str, int8: bool = False) -> None:  # noqa: A002
         self.model, self.id = model, id
         self.lock = threading.RLock()
         """One forward pass at a time: hooks and buffers belong to it."""
@@ -66,6 +69,16 @@ class ModelView:
             self.refusal = self.refusal or "its attention does more than attend (sinks, biases)"
         elif self.refusal is None:
             self.refusal = self._rotates()
+        self.fused: FusedStep | None = None
+        """Passes of few tokens, where the model is of a family that is known."""
+        if self.refusal is None:
+            self.fused = fused(self, int8)
+        if int8 and (self.fused is None or self.device.type != "cpu"):
+            raise ModelError(
+                f"{id!r} ({type(model).__name__}) cannot decode with weights in eight bits",
+                where="resources.llm.int8",
+                fix="leave it out: it is for models of the Llama family, on a processor",
+            )
 
     @property
     def device(self) -> torch.device:
@@ -361,6 +374,8 @@ class ModelView:
 
         places = torch.arange(position, position + len(ids), device=self.device)
         made = buffer.plan(places, **plan)
+        if self.fused is not None and len(ids) <= FEW:
+            return self.fused(ids.to(self.device), made, buffer)
         with attention.following(made):
             found: torch.Tensor = self.model(
                 ids[None].to(self.device),
