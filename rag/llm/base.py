@@ -6,7 +6,9 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel
 
 from rag.errors import ConfigError, ModelError
 from rag.flow.resources import Resource
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     from rag.kvcache.settings import ContextSettings
     from rag.llm.signals import Choice, Scored
+
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,26 @@ class LLM(Resource):
         from rag.llm.signals import choose
 
         return await choose(self, prompt, options, default=default, prior=prior)
+
+    async def structured(
+        self, prompt: Prompt, schema: type[M], sampling: Sampling | None = None
+    ) -> M | None:
+        """The answer as an object of a pydantic model.
+
+        The local engine constrains the tokens by the schema where the extra `structured` is
+        installed. Otherwise the first object in the answer is read, small mistakes are mended,
+        and the model is told once what was wrong.
+
+        Returns:
+            None where there was no such object in the end: the answer was cut off by
+            `max_tokens`, empty, or something else.
+
+        Raises:
+            ModelError: As `stream`.
+        """
+        from rag.llm.structured import ask
+
+        return await ask(self, prompt, schema, sampling or Sampling())
 
     @classmethod
     def load(cls, spec: Any, *, base: Path) -> LLM:

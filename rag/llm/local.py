@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from rag.errors import ConfigError, ModelError
-from rag.llm.base import LLM, Generation, Prompt, Sampling
+from rag.llm.base import LLM, Generation, M, Prompt, Sampling
 from rag.llm.embed import unreadable
 from rag.llm.gguf import converted
 from rag.llm.models import find_model
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from rag.kvcache.engine import KVEngine
     from rag.kvcache.settings import ContextSettings
+    from rag.llm.structured import Grammar
 
 Parts = tuple[list[int], list[list[int]], list[int]]
 """A prompt's token ids: before the chunks, of each chunk, behind them."""
@@ -247,13 +249,14 @@ class LocalLLM(LLM):
         sampling: Sampling,
         context: ContextSettings | None,
         stopped: Callable[[], bool],
+        grammar: Grammar | None = None,
     ) -> Iterator[str | Generation]:
         import torch
 
         limit = min(sampling.max_tokens, self.window - length(parts))
-        chosen = Chosen(sampling, self._model.device)
+        chosen = Chosen(sampling, self._model.device, grammar)
         with torch.inference_mode():
-            tokens, report = self._answer(parts, sampling, chosen, context, limit)
+            tokens, report = self._answer(parts, chosen, context, limit)
             yield from self._said(tokens, chosen, length(parts), report, stopped)
 
     def _said(
@@ -297,8 +300,7 @@ class LocalLLM(LLM):
     def _answer(
         self,
         parts: Parts,
-        sampling: Sampling,
-        next_token: Callable[[torch.Tensor], int],
+        chosen: Chosen,
         context: ContextSettings | None,
         limit: int,
     ) -> tuple[Iterator[int], dict[str, Any] | None]:
@@ -309,14 +311,12 @@ class LocalLLM(LLM):
         engine = self._engine_or_none(context)
         if engine is None:
             ids = [*parts[0], *(one for chunk in parts[1] for one in chunk), *parts[2]]
-            return self._by_transformers(ids, next_token, limit), None
+            return self._by_transformers(ids, chosen, limit), None
         plain = context or ContextSettings(mode="full")
         done = engine.prefill(*parts, plain, room=limit)
-        # By chance, a proposed token would have to be drawn again in the same way; and what is
-        # noted of each token must be of those that are said.
-        draft = DRAFT if sampling.temperature <= 0 and not sampling.logprobs else 0
+        draft = 0 if chosen.once else DRAFT
         quoted = [one for chunk in parts[1] for one in chunk]
-        tokens = decode(engine.view, done, next_token, limit, quoted, draft)
+        tokens = decode(engine.view, done, chosen, limit, quoted, draft)
         return tokens, done.report.as_dict() if context is not None else None
 
     def _engine_or_none(self, context: ContextSettings | None) -> KVEngine | None:
@@ -371,6 +371,27 @@ class LocalLLM(LLM):
             async for piece in pieces:
                 yield piece
 
+    async def structured(
+        self, prompt: Prompt, schema: type[M], sampling: Sampling | None = None
+    ) -> M | None:
+        """See `LLM.structured`."""
+        from rag.llm.structured import Grammar, described, read, tokens_of
+
+        sampling = sampling or Sampling()
+        tokenizer = await asyncio.to_thread(
+            tokens_of, self._tokenizer, int(self._model.config.vocab_size), min(self._ends)
+        )
+        if tokenizer is None:
+            return await super().structured(prompt, schema, sampling)
+        parts = self.fitting(described(prompt, schema))
+        grammar = Grammar(tokenizer, schema.model_json_schema())
+
+        def work(stopped: Callable[[], bool]) -> Iterator[str | Generation]:
+            return self._generate(parts, sampling, None, stopped, grammar)
+
+        done = [piece async for piece in streamed(work, self._lock)][-1]
+        return read(done, schema)[0] if isinstance(done, Generation) else None
+
     def spans(self, text: str) -> tuple[list[tuple[int, int]], list[int]]:
         """First and end of each token in characters, and the tokens."""
         found = self._tokenizer(
@@ -412,12 +433,17 @@ class Chosen:
     Args:
         sampling: How.
         device: Of the logits.
+        grammar: What may be said at all.
     """
 
-    def __init__(self, sampling: Sampling, device: Any) -> None:
+    def __init__(self, sampling: Sampling, device: Any, grammar: Grammar | None = None) -> None:
         import torch
 
         self.sampling = sampling
+        self.once = sampling.temperature > 0 or sampling.logprobs or grammar is not None
+        """Whether every token must be chosen once: by chance a proposed one would have to be
+        drawn again in the same way, and notes and grammar follow what is said."""
+        self._grammar = grammar
         self.logprobs: list[float] = []
         self._chance = torch.Generator(device=device)
         if sampling.seed is not None:
@@ -427,7 +453,11 @@ class Chosen:
 
     def __call__(self, logits: torch.Tensor) -> int:
         """The next token: logits [vocabulary]."""
+        if self._grammar is not None:
+            logits = self._grammar.allow(logits)
         token = choose(logits, self.sampling, self._chance)
+        if self._grammar is not None:
+            self._grammar.take(token)
         if self.sampling.logprobs:
             self.logprobs.append(float(logits.float().log_softmax(-1)[token]))
         return token
