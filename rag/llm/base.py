@@ -173,7 +173,6 @@ class LLM(Resource):
         options: Sequence[str],
         *,
         default: str | None = None,
-        prior: Prompt | None = None,
     ) -> Choice:
         """One of the options, as the answer to the prompt.
 
@@ -185,9 +184,6 @@ class LLM(Resource):
             prompt: The question.
             options: The allowed answers; different ones.
             default: What is chosen where nothing tells the options apart; the first if not given.
-            prior: The same question about nothing ("N/A"): how much the model likes each option
-                anyhow is taken off (contextual calibration, Zhao et al. 2021, arXiv 2102.09690).
-                Used where there are likelihoods.
 
         Raises:
             InputError: The options are none, empty or alike.
@@ -195,7 +191,7 @@ class LLM(Resource):
         """
         from rag.llm.signals import choose
 
-        return await choose(self, prompt, options, default=default, prior=prior)
+        return await choose(self, prompt, options, default=default)
 
     async def structured(
         self, prompt: Prompt, schema: type[M], sampling: Sampling | None = None

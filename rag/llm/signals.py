@@ -51,7 +51,6 @@ async def choose(
     options: Sequence[str],
     *,
     default: str | None = None,
-    prior: Prompt | None = None,
 ) -> Choice:
     """See `LLM.choose`."""
     if not options or len(set(options)) < len(options) or not all(o.strip() for o in options):
@@ -64,17 +63,14 @@ async def choose(
     if len(options) == 1:
         return Choice(options[0], {options[0]: 1.0}, certain=True)
     if llm.scores:
-        return await _by_likelihood(llm, prompt, options, default, prior)
+        return await _by_likelihood(llm, prompt, options, default)
     return await _by_asking(llm, prompt, options, default)
 
 
 async def _by_likelihood(
-    llm: LLM, prompt: Prompt, options: Sequence[str], default: str | None, prior: Prompt | None
+    llm: LLM, prompt: Prompt, options: Sequence[str], default: str | None
 ) -> Choice:
     means = [scored.mean for scored in await llm.score(prompt, options)]
-    if prior is not None:
-        before = await llm.score(prior, options)
-        means = [mean - scored.mean for mean, scored in zip(means, before, strict=True)]
     shares = softmax(means)
     best = max(range(len(options)), key=lambda at: shares[at])
     tied = max(shares) - min(shares) < 1e-9

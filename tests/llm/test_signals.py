@@ -180,12 +180,6 @@ def test_the_local_choice_is_among_the_options(llm: LLM) -> None:
     assert max(choice.probabilities, key=lambda o: choice.probabilities[o]) == "Paris"
 
 
-def test_a_prior_takes_off_what_is_liked_anyhow(llm: LLM) -> None:
-    same = asyncio.run(llm.choose(CAPITAL, ["yes", "no"], prior=CAPITAL, default="no"))
-    assert same.probabilities == {"yes": 0.5, "no": 0.5}
-    assert (same.option, same.certain) == ("no", False)
-
-
 @pytest.mark.parametrize(
     ("said", "option", "certain"),
     [
