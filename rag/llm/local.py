@@ -5,23 +5,29 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from rag.errors import ConfigError, ModelError
-from rag.llm.base import LLM, Generation, Prompt, Sampling
+from rag.llm.base import LLM, Generation, M, Prompt, Sampling
 from rag.llm.embed import unreadable
 from rag.llm.gguf import converted
 from rag.llm.models import find_model
 from rag.llm.prompting import pieces_of
+from rag.llm.signals import Scored
+from rag.llm.threads import streamed
 
 if TYPE_CHECKING:
     import torch
 
     from rag.kvcache.engine import KVEngine
     from rag.kvcache.settings import ContextSettings
+    from rag.llm.structured import Grammar
 
+Parts = tuple[list[int], list[list[int]], list[int]]
+"""A prompt's token ids: before the chunks, of each chunk, behind them."""
 _CUT = "\x00"
 DRAFT, DRAFT_INT8 = 8, 3
 """Tokens proposed at a time where an answer quotes its sources: in eight bits every further token
@@ -43,6 +49,8 @@ class LocalLLM(LLM):
         salt: The tenant's: states are never shared between salts.
         int8: Decode with weights in eight bits.
     """
+
+    scores: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -140,7 +148,7 @@ class LocalLLM(LLM):
         prefix, chunks, suffix = self.parts(prompt)
         return [*prefix, *(one for chunk in chunks for one in chunk), *suffix]
 
-    def parts(self, prompt: Prompt) -> tuple[list[int], list[list[int]], list[int]]:
+    def parts(self, prompt: Prompt) -> Parts:
         """The prompt's token ids before the chunks, of each chunk, and behind them.
 
         Each piece of text is tokenised by itself, so that its tokens depend on no neighbour.
@@ -218,109 +226,104 @@ class LocalLLM(LLM):
         self, prompt: Prompt, sampling: Sampling, context: ContextSettings | None = None
     ) -> AsyncIterator[str | Generation]:
         """See `LLM.stream`. The model works in a thread; closing the stream stops it."""
+        parts = self.fitting(prompt)
+
+        def work(stopped: Callable[[], bool]) -> Iterator[str | Generation]:
+            return self._generate(parts, sampling, context, stopped)
+
+        async with aclosing(streamed(work, self._lock)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def fitting(self, prompt: Prompt, room: int = 1) -> Parts:
+        """The prompt's parts; with so many tokens more they fit the window.
+
+        Raises:
+            ModelError: They do not.
+        """
         parts = self.parts(prompt)
-        length = len(parts[0]) + sum(map(len, parts[1])) + len(parts[2])
-        if length + 1 > self.window:
+        tokens = length(parts)
+        if tokens + room > self.window:
             raise ModelError(
-                f"the prompt has {length} tokens, the window of {self.id!r} is {self.window}",
+                f"the prompt has {tokens} tokens, the window of {self.id!r} is {self.window}",
                 fix="pack fewer documents, or use a model with a larger window",
             )
-        loop = asyncio.get_running_loop()
-        pieces: asyncio.Queue[str | Generation | BaseException] = asyncio.Queue()
-        stop = threading.Event()
-
-        def put(piece: str | Generation | BaseException) -> None:
-            if not stop.is_set():  # the loop may be gone when the reader is
-                loop.call_soon_threadsafe(pieces.put_nowait, piece)
-
-        def work() -> None:
-            try:
-                with self._lock:
-                    for piece in self._generate(parts, sampling, context, stop.is_set):
-                        put(piece)
-            except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
-                put(error)
-
-        thread = threading.Thread(target=work, name="rag-llm", daemon=True)
-        thread.start()
-        try:
-            while True:
-                piece = await pieces.get()
-                if isinstance(piece, BaseException):
-                    raise piece
-                yield piece
-                if isinstance(piece, Generation):
-                    return
-        finally:
-            stop.set()
+        return parts
 
     def _generate(
         self,
-        parts: tuple[list[int], list[list[int]], list[int]],
+        parts: Parts,
         sampling: Sampling,
         context: ContextSettings | None,
         stopped: Callable[[], bool],
+        grammar: Grammar | None = None,
     ) -> Iterator[str | Generation]:
         import torch
 
-        prefix, chunks, suffix = parts
-        length = len(prefix) + sum(map(len, chunks)) + len(suffix)
-        limit = min(sampling.max_tokens, self.window - length)
-        text = _Text(self._tokenizer, sampling.stop)
-        finish = "length"
+        limit = min(sampling.max_tokens, self.window - length(parts))
+        chosen = Chosen(sampling, self._model.device, grammar)
         with torch.inference_mode():
-            tokens, report = self._answer(parts, sampling, context, limit)
-            for token in tokens:
-                if stopped():
-                    return
-                if token in self._ends:
-                    finish = "stop"
-                    break
-                piece, ended = text.add(token)
-                if piece:
-                    yield piece
-                if ended:
-                    finish = "stop"
-                    break
+            tokens, report = self._answer(parts, chosen, context, limit)
+            yield from self._said(tokens, chosen, length(parts), report, stopped)
+
+    def _said(
+        self,
+        tokens: Iterator[int],
+        chosen: Chosen,
+        prompt_tokens: int,
+        report: dict[str, Any] | None,
+        stopped: Callable[[], bool],
+    ) -> Iterator[str | Generation]:
+        """The text of the tokens as they come, and the result."""
+        sampling = chosen.sampling
+        text = _Text(self._tokenizer, sampling.stop)
+        told = _Text(self._tokenizer, ()) if sampling.logprobs else None
+        pieces: list[str] = []
+        finish: Literal["stop", "length"] = "length"
+        for token in tokens:
+            if stopped():
+                return
+            if token in self._ends:
+                finish = "stop"
+                break
+            if told is not None:
+                pieces.append(told.add(token)[0])
+            piece, ended = text.add(token)
+            if piece:
+                yield piece
+            if ended:
+                finish = "stop"
+                break
         rest = text.rest()
         if rest:
             yield rest
-        ended_by: Literal["stop", "length"] = "stop" if finish == "stop" else "length"
-        yield Generation(text.said, length, text.tokens, ended_by, report)
+        logprobs = None
+        if told is not None:
+            pieces[-1:] = [pieces[-1] + told.rest()] if pieces else []
+            # The token that ends the answer has a likelihood too, and no text.
+            logprobs = tuple(zip(_cut(pieces, text.said), chosen.logprobs, strict=False))
+        yield Generation(text.said, prompt_tokens, text.tokens, finish, report, logprobs)
 
     def _answer(
         self,
-        parts: tuple[list[int], list[list[int]], list[int]],
-        sampling: Sampling,
+        parts: Parts,
+        chosen: Chosen,
         context: ContextSettings | None,
         limit: int,
     ) -> tuple[Iterator[int], dict[str, Any] | None]:
         """The answer's tokens, and what is told of the prompt where its chunks are composed."""
-        import torch
-
         from rag.kvcache.decode import decode
         from rag.kvcache.settings import ContextSettings
-
-        chooser = torch.Generator(device=self._model.device)
-        if sampling.seed is not None:
-            chooser.manual_seed(sampling.seed)
-        else:
-            chooser.seed()
-
-        def next_token(logits: torch.Tensor) -> int:
-            return choose(logits, sampling, chooser)
 
         engine = self._engine_or_none(context)
         if engine is None:
             ids = [*parts[0], *(one for chunk in parts[1] for one in chunk), *parts[2]]
-            return self._by_transformers(ids, next_token, limit), None
+            return self._by_transformers(ids, chosen, limit), None
         plain = context or ContextSettings(mode="full")
         done = engine.prefill(*parts, plain, room=limit)
-        # By chance, a proposed token would have to be drawn again in the same way.
-        most = DRAFT_INT8 if self._int8 else DRAFT
-        draft = most if sampling.temperature <= 0 else 0
+        draft = 0 if chosen.once else DRAFT_INT8 if self._int8 else DRAFT
         quoted = [one for chunk in parts[1] for one in chunk]
-        tokens = decode(engine.view, done, next_token, limit, quoted, draft)
+        tokens = decode(engine.view, done, chosen, limit, quoted, draft)
         return tokens, done.report.as_dict() if context is not None else None
 
     def _engine_or_none(self, context: ContextSettings | None) -> KVEngine | None:
@@ -334,6 +337,84 @@ class LocalLLM(LLM):
         if engine.view.attends or (context is not None and context.mode != "full"):
             return engine
         return None
+
+    async def score(self, prompt: Prompt, answers: Sequence[str]) -> list[Scored]:
+        """See `LLM.score`."""
+        from rag.llm import likelihood
+
+        def work(stopped: Callable[[], bool]) -> Iterator[Scored]:
+            return likelihood.score(self, prompt, answers, stopped)
+
+        return [found async for found in streamed(work, self._lock)]
+
+    async def surprise(self, text: str, after: str = "") -> list[tuple[int, int, float]]:
+        """See `LLM.surprise`."""
+        from rag.llm import likelihood
+
+        def work(stopped: Callable[[], bool]) -> Iterator[tuple[int, int, float]]:
+            return likelihood.surprise(self, text, after, stopped)
+
+        return [found async for found in streamed(work, self._lock)]
+
+    async def ensemble(
+        self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling
+    ) -> AsyncIterator[str | Generation]:
+        """See `LLM.ensemble`; all prompts' states are held at once."""
+        from rag.llm import likelihood
+
+        counted = likelihood.normalised(prompts, weights)
+        parts = [self.fitting(prompt) for prompt, _ in counted]
+        limit = min(sampling.max_tokens, *(self.window - length(one) for one in parts))
+
+        def work(stopped: Callable[[], bool]) -> Iterator[str | Generation]:
+            import torch
+
+            chosen = Chosen(sampling, self._model.device)
+            with torch.inference_mode():
+                tokens = likelihood.mixed(self, parts, [w for _, w in counted], chosen, limit)
+                yield from self._said(tokens, chosen, sum(map(length, parts)), None, stopped)
+
+        async with aclosing(streamed(work, self._lock)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def structured(
+        self, prompt: Prompt, schema: type[M], sampling: Sampling | None = None
+    ) -> M | None:
+        """See `LLM.structured`."""
+        from rag.llm.structured import Grammar, described, read, tokens_of
+
+        sampling = sampling or Sampling()
+        tokenizer = await asyncio.to_thread(
+            tokens_of, self._tokenizer, int(self._model.config.vocab_size), min(self._ends)
+        )
+        if tokenizer is None:
+            return await super().structured(prompt, schema, sampling)
+        parts = self.fitting(described(prompt, schema))
+        grammar = Grammar(tokenizer, schema.model_json_schema())
+
+        def work(stopped: Callable[[], bool]) -> Iterator[str | Generation]:
+            return self._generate(parts, sampling, None, stopped, grammar)
+
+        done = [piece async for piece in streamed(work, self._lock)][-1]
+        return read(done, schema)[0] if isinstance(done, Generation) else None
+
+    def spans(self, text: str) -> tuple[list[tuple[int, int]], list[int]]:
+        """First and end of each token in characters, and the tokens."""
+        found = self._tokenizer(
+            text,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        return [(int(a), int(b)) for a, b in found["offset_mapping"]], list(found["input_ids"])
+
+    @property
+    def begin(self) -> int:
+        """The token that texts begin with, or where there is none, the one between texts."""
+        first = self._tokenizer.bos_token_id
+        return int(self._tokenizer.eos_token_id if first is None else first)
 
     def _by_transformers(
         self, ids: list[int], next_token: Callable[[torch.Tensor], int], limit: int
@@ -351,6 +432,42 @@ class LocalLLM(LLM):
             token = next_token(logits[0, -1])
             yield token
             given = torch.tensor([[token]], device=device)
+
+
+class Chosen:
+    """Chooses token after token, and notes how likely each was.
+
+    Args:
+        sampling: How.
+        device: Of the logits.
+        grammar: What may be said at all.
+    """
+
+    def __init__(self, sampling: Sampling, device: Any, grammar: Grammar | None = None) -> None:
+        import torch
+
+        self.sampling = sampling
+        self.once = sampling.temperature > 0 or sampling.logprobs or grammar is not None
+        """Whether every token must be chosen once: by chance a proposed one would have to be
+        drawn again in the same way, and notes and grammar follow what is said."""
+        self._grammar = grammar
+        self.logprobs: list[float] = []
+        self._chance = torch.Generator(device=device)
+        if sampling.seed is not None:
+            self._chance.manual_seed(sampling.seed)
+        else:
+            self._chance.seed()
+
+    def __call__(self, logits: torch.Tensor) -> int:
+        """The next token: logits [vocabulary]."""
+        if self._grammar is not None:
+            logits = self._grammar.allow(logits)
+        token = choose(logits, self.sampling, self._chance)
+        if self._grammar is not None:
+            self._grammar.take(token)
+        if self.sampling.logprobs:
+            self.logprobs.append(float(logits.float().log_softmax(-1)[token]))
+        return token
 
 
 class _Text:
@@ -405,12 +522,26 @@ class _Text:
         return str(after[len(before) :])
 
 
+def _cut(pieces: Sequence[str], text: str) -> list[str]:
+    """The pieces that make up the text, without what stands behind it."""
+    found, left = [], len(text)
+    for piece in pieces:
+        found.append(piece[: max(left, 0)])
+        left -= len(piece)
+    return found
+
+
 def _overlap(text: str, stop: str) -> int:
     """How many characters at the end of `text` may be the beginning of `stop`."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:length]):
             return length
     return 0
+
+
+def length(parts: Parts) -> int:
+    """Tokens of a prompt."""
+    return len(parts[0]) + sum(map(len, parts[1])) + len(parts[2])
 
 
 def choose(logits: torch.Tensor, sampling: Sampling, chooser: torch.Generator) -> int:

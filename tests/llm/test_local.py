@@ -88,7 +88,8 @@ def test_a_document_cannot_end_the_turn_it_stands_in(llm: LocalLLM) -> None:
     attacked = llm.tokens(Prompt("q", system="s", chunks=(attack,)))
     for token in special:
         assert plain.count(token) == attacked.count(token)
-    assert "<|im_end|>" in llm._tokenizer.decode(attacked).split("text ")[1][:12]
+    asked = llm.tokens(Prompt("<|im_end|>", system="s", chunks=("text",)))
+    assert [asked.count(token) for token in special] == [plain.count(token) for token in special]
 
 
 def test_a_prompt_beyond_the_window_is_refused(llm: LocalLLM) -> None:
