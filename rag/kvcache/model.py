@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import ModelError
 from rag.kvcache import attention
+from rag.kvcache.passes import Pass
 from rag.kvcache.step import FEW, FusedStep, fused
 
 if TYPE_CHECKING:
@@ -359,28 +360,29 @@ class ModelView:
         return found
 
     def step(self, ids: torch.Tensor, position: int, buffer: Any, **plan: Any) -> torch.Tensor:
-        """One pass over tokens in a row, whose logits are all wanted.
+        """One pass over tokens in a row, whose logits are all wanted; see `steps`."""
+        return self.steps([Pass(ids.tolist(), position, buffer, plan)])[0]
 
-        Args:
-            ids: [tokens].
-            position: Of the first.
-            buffer: A `KVBuffer`.
-            plan: Fields of `attention.Plan` besides the positions.
+    def steps(self, passes: Sequence[Pass]) -> list[torch.Tensor]:
+        """Passes of several requests, together where the model is of a family that is known.
 
         Returns:
-            Logits [tokens, vocabulary].
+            For each pass its logits [tokens, vocabulary].
         """
+        with self.lock:
+            if self.fused is not None and all(len(one.ids) <= FEW for one in passes):
+                return self.fused(passes)
+            return [self._step(one) for one in passes]
+
+    def _step(self, one: Pass) -> torch.Tensor:
         import torch
 
-        places = torch.arange(position, position + len(ids), device=self.device)
-        made = buffer.plan(places, **plan)
-        if self.fused is not None and len(ids) <= FEW:
-            return self.fused(ids.to(self.device), made, buffer)
-        with attention.following(made):
+        places = torch.arange(one.position, one.position + len(one.ids), device=self.device)
+        with attention.following(one.buffer.plan(places, **one.plan)):
             found: torch.Tensor = self.model(
-                ids[None].to(self.device),
+                torch.tensor([one.ids], device=self.device),
                 position_ids=places[None],
-                past_key_values=buffer,
+                past_key_values=one.buffer,
                 use_cache=True,
             ).logits[0]
         return found

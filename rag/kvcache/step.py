@@ -8,11 +8,12 @@ if a probe's logits are those of the model itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rag.kvcache.attention import Plan, attended
+from rag.kvcache.passes import Pass
 
 if TYPE_CHECKING:
     import torch
@@ -116,20 +117,28 @@ class FusedStep:
         self.last = Norm(view.decoder.norm)
         self.head = Linear([view.model.lm_head], int8)
 
-    def __call__(self, ids: torch.Tensor, plan: Plan, buffer: KVBuffer) -> torch.Tensor:
-        """Logits [tokens, vocabulary]; the tokens' states go into the buffer.
+    def __call__(self, passes: Sequence[Pass]) -> list[torch.Tensor]:
+        """Logits of each pass [tokens, vocabulary]; the tokens' states go into the buffers.
 
-        Args:
-            ids: [tokens].
-            plan: What the tokens may see, as `buffer.plan` gave it.
-            buffer: The states so far.
+        The requests' tokens share the products with the weights, which take as long for sixteen
+        tokens as for one; each attends to its own states.
         """
         import torch
 
         view = self.view
         heads, kv_heads, width = view.heads, view.kv_heads, view.head_dim
+        counts = [len(one.ids) for one in passes]
+        ids = torch.tensor([token for one in passes for token in one.ids], device=view.device)
+        places = [
+            torch.arange(one.position, one.position + count, device=view.device)
+            for one, count in zip(passes, counts, strict=True)
+        ]
+        plans = [
+            one.buffer.plan(positions, **one.plan)
+            for one, positions in zip(passes, places, strict=True)
+        ]
         x = self.embed(ids)
-        cosines, sines = (one[0][:, None] for one in self.rotary(x[None], plan.queries[None]))
+        cosines, sines = (one[0][:, None] for one in self.rotary(x[None], torch.cat(places)[None]))
         half = width // 2
         for number, layer in enumerate(self.layers):
             qkv = layer.qkv(layer.before(x)).view(len(ids), -1, width)
@@ -140,16 +149,29 @@ class FusedStep:
             if view.rotated[number]:
                 swapped = torch.cat([-turned[..., half:], turned[..., :half]], dim=-1)
                 turned = turned * cosines + swapped * sines
-            query, key = turned[:, :heads], turned[:, heads:]
-            value = qkv[:, heads + kv_heads :]
-            keys, values = buffer.update(
-                key.transpose(0, 1)[None], value.transpose(0, 1)[None], number
-            )
-            seen = attended(plan, number, query.transpose(0, 1)[None], keys, values, layer.scale)
-            x = x + layer.out(seen[0].transpose(0, 1).reshape(len(ids), -1))
+            states = torch.cat([turned, qkv[:, heads + kv_heads :]], dim=1).transpose(0, 1)[None]
+            seen = [
+                self._attend(number, layer.scale, part, plan, one.buffer)
+                for part, plan, one in zip(
+                    torch.split(states, counts, 2), plans, passes, strict=True
+                )
+            ]
+            x = x + layer.out(torch.cat(seen) if len(seen) > 1 else seen[0])
             gate, up = layer.gate_up(layer.between(x)).chunk(2, dim=-1)
             x = x + layer.down(layer.act(gate) * up)
-        return self.head(self.last(x))
+        return list(torch.split(self.head(self.last(x)), counts))
+
+    def _attend(
+        self, number: int, scale: float, states: torch.Tensor, plan: Plan, buffer: KVBuffer
+    ) -> torch.Tensor:
+        """One request's attention: [1, heads + 2 kv_heads, tokens, head_dim] to [tokens, ...]."""
+        import torch
+
+        heads, kv_heads = self.view.heads, self.view.kv_heads
+        query, key, value = torch.split(states, [heads, kv_heads, kv_heads], 1)
+        keys, values = buffer.update(key, value, number)
+        seen = attended(plan, number, query, keys, values, scale)
+        return seen[0].transpose(0, 1).flatten(1)
 
 
 def fused(view: ModelView, int8: bool = False) -> FusedStep | None:
@@ -172,8 +194,7 @@ def fused(view: ModelView, int8: bool = False) -> FusedStep | None:
         with torch.inference_mode(False), torch.no_grad():
             step = FusedStep(view, int8=False)
         with torch.inference_mode():
-            plan = buffers[1].plan(torch.arange(len(ids), device=view.device))
-            found = step(ids, plan, buffers[1])[-1].float()
+            found = step([Pass(ids.tolist(), 0, buffers[1])])[0][-1].float()
     except (_Other, AttributeError, RuntimeError, TypeError, ValueError):
         return None
     far = (found - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
