@@ -59,6 +59,7 @@ def decoding(
         draft: Tokens proposed at most; 0: none.
     """
     buffer, position, logits = done.buffer, done.position, done.logits
+    quotes = Quotes(quoted) if draft else None
     said: list[int] = []
     while True:
         token = choose(logits)
@@ -67,7 +68,7 @@ def decoding(
         if len(said) >= limit:
             return
         room = min(draft, limit - len(said) - 1, buffer.capacity - buffer.length - 1)
-        guess = _continuation(quoted, said, room) if room > 0 else []
+        guess = quotes.after(said, room) if quotes is not None and room > 0 else []
         found = yield Pass([token, *guess], position, buffer, done.plan)
         assert found is not None  # noqa: S101 - what is sent for a pass
         kept = 0
@@ -85,13 +86,25 @@ def decoding(
             return
 
 
-def _continuation(quoted: Sequence[int], said: list[int], count: int) -> list[int]:
-    """What follows in `quoted` where the end of `said` stands in it; the last place counts."""
-    for length in LOOK_BACK:
-        ending = said[-length:]
-        if len(ending) < length:
-            continue
-        for start in range(len(quoted) - length - 1, -1, -1):
-            if list(quoted[start : start + length]) == ending:
-                return list(quoted[start + length : start + length + count])
-    return []
+class Quotes:
+    """What follows in a text where the end of an answer stands in it.
+
+    Args:
+        tokens: The text. Where an ending stands in several places, the last counts.
+    """
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = tokens
+        self._behind = {
+            tuple(tokens[start : start + length]): start + length
+            for length in LOOK_BACK
+            for start in range(len(tokens) - length)
+        }
+
+    def after(self, said: list[int], count: int) -> list[int]:
+        """At most `count` tokens that may follow."""
+        for length in LOOK_BACK:
+            place = self._behind.get(tuple(said[-length:]))
+            if place is not None:
+                return list(self._tokens[place : place + count])
+        return []

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rag.kvcache.calibrate import calibrate, divergence, greedy, likelihood
-from rag.kvcache.decode import _continuation, decode
+from rag.kvcache.decode import Quotes, decode
 from rag.kvcache.engine import KVEngine
 from rag.kvcache.keys import Keys
 from rag.kvcache.model import ModelView
@@ -69,10 +69,10 @@ def test_what_is_proposed_changes_no_token(engine: KVEngine, mode: str) -> None:
 
 def test_what_follows_a_quote_is_proposed() -> None:
     quoted = [1, 2, 3, 4, 5, 9, 2, 3, 7]
-    assert _continuation(quoted, [8, 2, 3], 2) == [7]
-    assert _continuation(quoted, [1, 2, 3], 2) == [4, 5]
-    assert _continuation(quoted, [8, 8], 2) == []
-    assert _continuation([], [1, 2], 4) == []
+    assert Quotes(quoted).after([8, 2, 3], 2) == [7]
+    assert Quotes(quoted).after([1, 2, 3], 2) == [4, 5]
+    assert Quotes(quoted).after([8, 8], 2) == []
+    assert Quotes([]).after([1, 2], 4) == []
 
 
 def test_a_quoting_answer_takes_fewer_passes() -> None:

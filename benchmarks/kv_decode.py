@@ -1,0 +1,225 @@
+"""Decoding and whole answers: ours, transformers' `generate`, llama.cpp.
+
+    python benchmarks/kv_decode.py [--model MODEL] [--words FOLDER] [--tokens 32] [--rounds 3]
+                                   [--gguf FILE] [--json FILE]
+
+Contexts are chunks of 256 tokens of the texts in FOLDER (default: the handbook in `examples/`).
+First: milliseconds per token behind 512 to 4,096 tokens of context, greedy, with our weights as
+they are, in eight bits, and with speculation where the answer quotes the context. Then: seconds for
+a whole answer of `--tokens` tokens over 4,096 tokens of context whose chunks were all seen before,
+in another order. llama.cpp takes part where llama-cpp-python is installed and a GGUF file named.
+The programs alternate inside one process; medians.
+"""
+
+import argparse
+import json
+import random
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+CHUNK = 256
+LENGTHS = (512, 1024, 2048, 4096)
+QUESTION = "Repeat the last source word for word."
+SYSTEM = "Answer the question from the sources."
+
+
+class Texts:
+    """Chunks of real text, in any order."""
+
+    def __init__(self, llm: Any, folder: Path) -> None:
+        from rag.llm.base import Prompt
+
+        words = "\n\n".join(p.read_text() for p in sorted(folder.rglob("*.md")))
+        ids = llm._encode(words)
+        self.chunks = [ids[at : at + CHUNK] for at in range(0, len(ids) - CHUNK, CHUNK)]
+        self.prefix, _, self.suffix = llm.parts(Prompt(QUESTION, SYSTEM, ("x",), numbered=False))
+        self._chance = random.Random(0)
+
+    def some(self, length: int) -> list[list[int]]:
+        return self._chance.sample(self.chunks, length // CHUNK)
+
+    def flat(self, chunks: list[list[int]]) -> list[int]:
+        return [*self.prefix, *(one for chunk in chunks for one in chunk), *self.suffix]
+
+
+class Ours:
+    """One of our settings; everything is stored before it is timed."""
+
+    def __init__(self, llm: Any, texts: Texts, mode: str, draft: int = 0) -> None:
+        from rag.kvcache.settings import ContextSettings
+
+        numbers = {"fraction": 0.15} if mode == "focus" else {}
+        self.settings = ContextSettings(mode=mode, **numbers)
+        self.engine, self.texts, self.draft = llm.engine, texts, draft
+
+    def seen(self, chunks: list[list[int]]) -> None:
+        self.engine.prefill(self.texts.prefix, chunks, self.texts.suffix, self.settings)
+        self.engine.store.flush()
+
+    def answer(self, chunks: list[list[int]], tokens: int) -> Iterator[int]:
+        from rag.kvcache.decode import decode
+
+        done = self.engine.prefill(
+            self.texts.prefix, chunks, self.texts.suffix, self.settings, room=tokens + 16
+        )
+        quoted = [one for chunk in chunks for one in chunk] if self.draft else ()
+        yield from decode(
+            self.engine.view, done, lambda logits: int(logits.argmax()), tokens, quoted, self.draft
+        )
+
+
+class Transformers:
+    """`generate` of a model of its own, which nothing was done to."""
+
+    def __init__(self, model: Any, texts: Texts) -> None:
+        self.model, self.texts = model, texts
+
+    def seen(self, chunks: list[list[int]]) -> None:
+        pass  # it keeps nothing between requests
+
+    def answer(self, chunks: list[list[int]], tokens: int) -> Iterator[int]:
+        import torch
+        from transformers.generation.streamers import BaseStreamer
+
+        times: list[float] = []
+
+        class Clock(BaseStreamer):
+            def put(self, value: Any) -> None:
+                times.append(perf_counter())
+
+            def end(self) -> None:
+                pass
+
+        ids = torch.tensor([self.texts.flat(chunks)])
+        self.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=tokens,
+            do_sample=False,
+            pad_token_id=0,
+            eos_token_id=None,
+            streamer=Clock(),
+        )
+        self.per_token = (times[-1] - times[1]) / (len(times) - 2)
+        yield from ()
+
+
+class LlamaCpp:
+    """llama.cpp, with its own prefix cache of the last prompt."""
+
+    def __init__(self, gguf: Path, texts: Texts) -> None:
+        from llama_cpp import Llama
+
+        self.model = Llama(str(gguf), n_ctx=8192, n_threads=2, n_batch=512, verbose=False)
+        self.texts = texts
+
+    def seen(self, chunks: list[list[int]]) -> None:
+        list(self._generate(chunks, 1))
+
+    def answer(self, chunks: list[list[int]], tokens: int) -> Iterator[int]:
+        yield from self._generate(chunks, tokens)
+
+    def _generate(self, chunks: list[list[int]], tokens: int) -> Iterator[int]:
+        for number, token in enumerate(self.model.generate(self.texts.flat(chunks), temp=0), 1):
+            yield token
+            if number == tokens:
+                return
+
+
+def per_token(one: Any, chunks: list[list[int]], tokens: int) -> float:
+    """Milliseconds per token behind the first."""
+    if isinstance(one, Transformers):
+        list(one.answer(chunks, tokens + 1))
+        return one.per_token * 1000
+    answer = one.answer(chunks, tokens + 1)
+    next(answer)
+    started = perf_counter()
+    list(answer)
+    return (perf_counter() - started) / tokens * 1000
+
+
+def whole(one: Any, chunks: list[list[int]], tokens: int) -> float:
+    """Seconds of a whole answer."""
+    started = perf_counter()
+    list(one.answer(chunks, tokens))
+    return perf_counter() - started
+
+
+def alternate(
+    rounds: int,
+    contestants: dict[str, Any],
+    run: Callable[[Any, list[list[int]], int], float],
+    chunks: list[list[int]],
+    tokens: int,
+) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, one in contestants.items():
+            times[name].append(run(one, chunks, tokens))
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--words", type=Path, default=Path(__file__).parents[1] / "examples")
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--gguf", type=Path)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    import torch
+
+    from rag.llm.local import LocalLLM
+
+    opened = {
+        int8: LocalLLM.open(options.model, Path(), kv={"memory": "2GB"}, int8=int8)
+        for int8 in (False, True)
+    }
+    plain = LocalLLM.open(options.model, Path())._model
+    texts = Texts(opened[False], options.words)
+    decoders: dict[str, Any] = {
+        "ours": Ours(opened[False], texts, "parallel"),
+        "ours, int8": Ours(opened[True], texts, "parallel"),
+        "ours, quoting": Ours(opened[False], texts, "parallel", draft=8),
+        "ours, int8, quoting": Ours(opened[True], texts, "parallel", draft=3),
+        "transformers": Transformers(plain, texts),
+    }
+    answers: dict[str, Any] = {
+        "ours, parallel": decoders["ours, quoting"],
+        "ours, parallel, int8": decoders["ours, int8, quoting"],
+        "ours, focus 15 %": Ours(opened[False], texts, "focus", draft=8),
+        "ours, focus 15 %, int8": Ours(opened[True], texts, "focus", draft=3),
+        "transformers": decoders["transformers"],
+    }
+    if options.gguf:
+        decoders["llama.cpp"] = answers["llama.cpp"] = LlamaCpp(options.gguf, texts)
+    found: dict[str, dict[str, float]] = {}
+    with torch.inference_mode():
+        for length in LENGTHS:
+            chunks = texts.some(length)
+            for one in decoders.values():
+                one.seen(chunks)
+            found[str(length)] = alternate(
+                options.rounds, decoders, per_token, chunks, options.tokens
+            )
+        chunks = texts.some(LENGTHS[-1])
+        for one in answers.values():
+            one.seen(chunks)
+        found["answer"] = alternate(options.rounds, answers, whole, chunks[::-1], options.tokens)
+    print("ms per token" + "".join(f"{length:>10}" for length in LENGTHS))
+    for name in decoders:
+        print(f"{name:20}" + "".join(f"{found[str(n)][name]:10.1f}" for n in LENGTHS))
+    print(f"\n{options.tokens} tokens over {LENGTHS[-1]} in another order, s (transformers / this)")
+    for name, took in found["answer"].items():
+        print(f"{name:26}{took:8.2f} ({found['answer']['transformers'] / took:4.1f}x)")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
