@@ -7,7 +7,9 @@ passage and four others, shuffled by a seed. Printed for each mode: share of gre
 contain a gold answer, token F1, KL divergence of the first token's distribution from full's (nats),
 share of equal first tokens, and the mean log-likelihood per token of the gold answer and of full's
 own answer, teacher-forced, as a difference to full's, paired by question, with 95 % intervals by
-bootstrap. Modes with a fraction are repeated over fractions without decoding, for the plot.
+bootstrap. Modes with a fraction are repeated over fractions without decoding, for the plot. T and
+S of `ape` are found on other questions. Chunks of `craft` were seen in other contexts before, each
+with half of this prompt's chunks; "as published" chooses tokens by their attention to that context.
 """
 
 import argparse
@@ -60,9 +62,6 @@ class Judge:
         from rag.eval.metrics import contains, token_f1
         from rag.kvcache.calibrate import divergence, likelihood
 
-        if settings.mode == "craft":
-            for context in sample.elsewhere:
-                self.prefill(sample.question, context, settings)
         done = self.prefill(sample.question, sample.chunks, settings)
         chunks = done.report.chunks
         again = sum(chunk.recomputed if chunk.hit else 0 for chunk in chunks)
@@ -88,6 +87,8 @@ class Judge:
 
         prefix, chunks, _ = parts(self.llm, sample.question, sample.chunks)
         self.engine.warm(prefix, chunks)
+        for context in sample.elsewhere:
+            self.prefill(sample.question, context, ContextSettings(mode="craft"))
         done = self.prefill(sample.question, sample.chunks, ContextSettings(mode="full"))
         own, text = self.said(done)
         gold = self.llm._encode(sample.answers[0])
@@ -158,6 +159,29 @@ def plot(found: dict[str, dict[str, Any]], file: Path) -> None:
     figure.savefig(file)
 
 
+def modes(ape: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Name to settings: modes that also answer, and those for the curves."""
+    decoded: dict[str, Any] = {
+        "parallel": {"mode": "parallel"},
+        "ape": {"mode": "ape", "temperature": ape.temperature, "scale": ape.scale},
+        "concat": {"mode": "concat"},
+        "random 0.3": {"mode": "random", "fraction": 0.3},
+        "epic 0.3": {"mode": "epic", "fraction": 0.3},
+        "blend 0.3": {"mode": "blend", "fraction": 0.3},
+        "craft as published, 1": {"mode": "craft", "alpha": 1.0, "by": "attention"},
+        "craft as published, .45": {"mode": "craft", "alpha": 0.45, "by": "attention"},
+        "craft 0.3": {"mode": "craft", "fraction": 0.3},
+        "focus 0.3": {"mode": "focus", "fraction": 0.3},
+        "focus 0.3 int8": {"mode": "focus", "fraction": 0.3},
+    }
+    curves = {
+        f"{mode} {fraction}": {"mode": mode, "fraction": fraction}
+        for mode in ("random", "blend", "focus", "craft", "epic")
+        for fraction in FRACTIONS
+    }
+    return decoded, curves
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -165,12 +189,14 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--curves", type=int, default=40, help="questions for the curves")
+    parser.add_argument("--calibrate", type=int, default=12, help="questions for T and S of ape")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     from rag.eval.beir import load
     from rag.eval.contexts import parts, samples
+    from rag.kvcache.calibrate import calibrate
     from rag.kvcache.settings import ContextSettings
     from rag.llm.local import LocalLLM
 
@@ -181,24 +207,13 @@ def main() -> None:
         for int8, kv in ((False, {"memory": "512MB"}), (True, small))
     }
     llm = judges[False].llm
-    decoded: dict[str, Any] = {
-        "parallel": {"mode": "parallel"},
-        "ape 0.9 0.9": {"mode": "ape", "temperature": 0.9, "scale": 0.9},
-        "concat": {"mode": "concat"},
-        "random 0.3": {"mode": "random", "fraction": 0.3},
-        "epic 0.3": {"mode": "epic", "fraction": 0.3},
-        "blend 0.3": {"mode": "blend", "fraction": 0.3},
-        "craft 0.3": {"mode": "craft", "alpha": 1.0},
-        "focus 0.3": {"mode": "focus", "fraction": 0.3},
-        "focus 0.3 int8": {"mode": "focus", "fraction": 0.3},
-    }
-    curves = {
-        f"{mode} {fraction}": {"mode": mode, "fraction": fraction}
-        for mode in ("random", "blend", "focus", "epic")
-        for fraction in FRACTIONS
-    }
+    data = load(options.data)
+    others = samples(data, options.calibrate, seed=options.seed + 1)
+    ape = calibrate(llm.engine, [parts(llm, s.question, s.chunks) for s in others], 0.95, llm.ends)
+    print(f"calibrated on {len(others)} other questions: {ape}", file=sys.stderr, flush=True)
+    decoded, curves = modes(ape)
     rows: dict[str, list[Row]] = {"full": []}
-    questions = samples(load(options.data), options.questions, seed=options.seed)
+    questions = samples(data, options.questions, seed=options.seed)
     try:
         for number, sample in enumerate(questions, start=1):
             measured = {}

@@ -41,8 +41,9 @@ class Plan:
         watch: Layers whose attention weights are summed into `seen`.
         seen: Weight that each slot got, summed over watched queries and layers, averaged over
             heads: [keys].
-        bounds: Of chunks (first, end), in a causal pass that measures their attention.
-        pairs: Chunk and earlier chunk to the weight that each of the chunk's tokens gave:
+        bounds: Slots of each chunk (first, end), in a pass that measures chunks' attention.
+        measured: Number of such a chunk to its tokens in the pass (first, end).
+        pairs: Measured chunk and chunk up to it to the weight that each of its tokens gave:
             [tokens], summed over the watched layers, averaged over heads.
     """
 
@@ -59,6 +60,7 @@ class Plan:
     watch: frozenset[int] = frozenset()
     seen: torch.Tensor | None = None
     bounds: list[tuple[int, int]] = field(default_factory=list)
+    measured: dict[int, tuple[int, int]] = field(default_factory=dict)
     pairs: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
     _masks: dict[Any, torch.Tensor] = field(default_factory=dict)
     _groups: dict[Any, list[tuple[slice, slice, torch.Tensor]]] = field(default_factory=dict)
@@ -219,11 +221,11 @@ def attended(
         As `query`.
     """
     window = plan.windows[layer]
-    if plan.bounds and layer in plan.watch:
+    if plan.measured and layer in plan.watch:
         _measure(plan, query, key, window, scale)
     if plan.segments:
         return _packed(plan, query, key, value, window, scale)
-    if layer in plan.watch and not plan.bounds:
+    if layer in plan.watch and not plan.measured:
         return _watched(plan, query, key, value, window, scale)
     if plan.context is not None:
         return _weighed(plan, query, key, value, window, scale)
@@ -353,12 +355,13 @@ def _measure(
     """Add what each chunk's tokens look at, a chunk at a time: never the whole matrix."""
     import torch
 
-    for index, (first, end) in enumerate(plan.bounds):
-        folded = _fold(query[:, :, first:end], plan.groups)
+    for index, (first, last) in plan.measured.items():
+        end = plan.bounds[index][1]
+        folded = _fold(query[:, :, first:last], plan.groups)
         scores = (folded @ key[:, :, :end].transpose(-1, -2)).float() * scale
-        allowed = plan.allowed(window, 0, end)[first:end].repeat(plan.groups, 1)
+        allowed = plan.allowed(window, 0, end)[first:last].repeat(plan.groups, 1)
         weights = torch.softmax(scores.masked_fill_(~allowed, float("-inf")), dim=-1)
-        shaped = weights.reshape(-1, plan.groups, end - first, end).mean((0, 1))
+        shaped = weights.reshape(-1, plan.groups, last - first, end).mean((0, 1))
         for other, (start, stop) in enumerate(plan.bounds[: index + 1]):
             got = shaped[:, start:stop].sum(-1).cpu()
             plan.pairs[index, other] = plan.pairs.get((index, other), 0) + got

@@ -60,6 +60,12 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
         self.length = slots.stop
         return slots
 
+    def reserve(self, positions: torch.Tensor) -> None:
+        """Append slots for tokens [tokens] whose states the next pass writes."""
+        slots = slice(self.length, self.length + len(positions))
+        self.positions[slots] = positions.to(self.positions.device)
+        self.length = slots.stop
+
     def plan(
         self, positions: torch.Tensor, rewrite: torch.Tensor | None = None, **fields: Any
     ) -> Plan:

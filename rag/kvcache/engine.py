@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,10 @@ class KVEngine:
         report.milliseconds["first_token"] = (perf_counter() - started) * 1000
         return done
 
+    def share(self, settings: ContextSettings) -> float:
+        """The share of the context that is computed again."""
+        return self.fraction if settings.fraction is None else settings.fraction
+
     # Exact
 
     def _full(self, prompt: Prompt, report: Report, room: int) -> Prefilled:
@@ -237,23 +242,31 @@ class KVEngine:
         import torch
 
         view = self.view
+        variants = None
+        entries: Sequence[Entry | None]
         if settings.mode == "craft":
-            entries, chosen = craft.entries(self, prompt, report, settings)
-            if entries is None:
-                return craft.compute(self, prompt, report, settings, room)
+            variants = craft.Variants(self, prompt, report, settings)
+            entries = variants.entries
         else:
-            entries, chosen = self._entries(prompt, report), None
+            entries = self._entries(prompt, report)
         keys, values = self._prefix_states(prompt.prefix, report)
         buffer = KVBuffer(view, prompt.length + room)
         with _timed(report, "compose"):
             buffer.place(keys, values, torch.arange(prompt.start))
             for entry, (first, end) in zip(entries, prompt.bounds, strict=True):
                 places = torch.arange(prompt.start + first, prompt.start + end)
-                buffer.place(
-                    view.rotate(entry.tensors["keys"], places), entry.tensors["values"], places
-                )
+                if entry is None:
+                    buffer.reserve(places)
+                else:
+                    plain = entry.tensors["keys"]
+                    buffer.place(view.rotate(plain, places), entry.tensors["values"], places)
+        if variants is not None:
+            with _timed(report, "encode"):
+                variants.compute(buffer)
         with _timed(report, "choose"):
-            if chosen is None:
+            if variants is not None:
+                chosen = variants.chosen(buffer)
+            else:
                 chosen = self._chosen(prompt, buffer, settings)
         with _timed(report, "recompute"):
             slots = chosen + prompt.start
@@ -268,7 +281,7 @@ class KVEngine:
     def _chosen(self, prompt: Prompt, buffer: KVBuffer, settings: ContextSettings) -> torch.Tensor:
         import torch
 
-        fraction = self.fraction if settings.fraction is None else settings.fraction
+        fraction = self.share(settings)
         match settings.mode:
             case "epic":
                 return choose.starts(prompt, settings.first)
@@ -277,7 +290,10 @@ class KVEngine:
             case "blend":
                 return choose.deviating(self.view, prompt, buffer, fraction)
             case "focus":
-                return choose.asked_for(self.view, prompt, buffer, fraction, settings.starts)
+                budget = ceil(fraction * len(prompt.context))
+                # The first chunk stands where it was computed.
+                rest = range(1, len(prompt.chunks))
+                return choose.asked_for(self.view, prompt, buffer, budget, rest, settings.starts)
         return torch.zeros(0, dtype=torch.long)
 
     # The store

@@ -322,29 +322,30 @@ class ModelView:
     def measured(
         self,
         ids: torch.Tensor,
+        slots: torch.Tensor,
         buffer: Any,
         watch: frozenset[int],
         bounds: list[tuple[int, int]],
-    ) -> tuple[torch.Tensor, dict[tuple[int, int], torch.Tensor]]:
-        """Full prefill that measures how much the chunks attend to each other.
+        chunks: dict[int, tuple[int, int]],
+    ) -> dict[tuple[int, int], torch.Tensor]:
+        """Compute chunks where they stand, and measure what they attend to.
 
         Args:
-            ids: All tokens of the prompt: [tokens].
-            buffer: An empty `KVBuffer`.
+            ids: Their tokens, one chunk after another: [tokens].
+            slots: Of these tokens, which are their positions too: [tokens].
+            buffer: A `KVBuffer` that holds all other states before them.
             watch: The layers whose weights are summed.
-            bounds: First and end of each chunk in the prompt.
+            bounds: First and last slot of every chunk of the prompt.
+            chunks: Number of each computed chunk to its first and end in `ids`.
 
         Returns:
-            The logits behind the last token, and for each chunk and each one up to itself the
-            attention that each of the chunk's tokens pays to it: [tokens], summed over the
-            layers, averaged over heads.
+            For each computed chunk and each one up to itself the attention that each of the
+            chunk's tokens pays to it: [tokens], summed over the layers, averaged over heads.
         """
-        import torch
-
-        positions = torch.arange(len(ids))
-        plan = buffer.plan(positions.to(self.device), watch=watch, bounds=bounds)
-        logits = self._run(ids, positions, buffer, plan)
-        return logits, plan.pairs
+        fields = {"watch": watch, "bounds": bounds, "measured": chunks}
+        plan = buffer.plan(slots.to(self.device), rewrite=slots.to(self.device), **fields)
+        self._run(ids, slots, buffer, plan)
+        return dict(plan.pairs)
 
     def _run(
         self, ids: torch.Tensor, positions: torch.Tensor, buffer: Any, plan: Any

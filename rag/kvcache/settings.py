@@ -20,17 +20,25 @@ class ContextSettings(BaseModel):
     mode: Mode = Field(default="focus", description="the composer")
     fraction: Fraction | None = Field(
         default=None,
-        description="blend, focus, random: share of the context computed again; "
+        description="blend, focus, random: share of the context computed again, craft: at most; "
         "what was calibrated for the model, else 0.2",
     )
     first: NonNegativeInt = Field(
         default=16, description="epic: tokens of each chunk that are computed again"
     )
     starts: Fraction = Field(
-        default=0.33, description="focus: share of the fraction spent on the chunks' beginnings"
+        default=0.33,
+        description="focus, craft: share of the fraction spent on the chunks' beginnings",
     )
     temperature: PositiveFloat | None = Field(default=None, description="ape: T")
     scale: PositiveFloat | None = Field(default=None, description="ape: S")
-    alpha: NonNegativeFloat = Field(default=1.0, description="craft: how much is computed again")
+    alpha: NonNegativeFloat = Field(
+        default=1.0, description="craft: weighs how much of a chunk its new context makes wrong"
+    )
+    by: Literal["question", "attention"] = Field(
+        default="question",
+        description="craft: what chooses the tokens to compute again: the question's attention; or "
+        "as published, theirs to the old context, where alpha alone says how many",
+    )
     variants: int = Field(default=3, ge=1, description="craft: kept per chunk")
     seed: int = Field(default=0, description="random: of the choice")

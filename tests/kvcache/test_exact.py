@@ -25,7 +25,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
     "blend": {"fraction": 1.0},
     "focus": {"fraction": 1.0},
     "random": {"fraction": 1.0},
-    "craft": {"alpha": 1e9},
+    "craft": {"alpha": 1e9, "fraction": 1.0},
 }
 
 
@@ -62,6 +62,30 @@ def test_everything_recomputed_is_full(engine: KVEngine, mode: str) -> None:
     full = by_transformers(engine, ALL)
     for _ in ("cold", "warm"):
         assert differ(logits(engine, mode, **EVERYTHING[mode]), full) < 1e-3
+
+
+@pytest.mark.parametrize("by", ["question", "attention"])
+def test_craft_behind_another_context(engine: KVEngine, by: str) -> None:
+    engine.store.clear()
+    engine.prefill(PREFIX, CHUNKS[::-1], SUFFIX, ContextSettings(mode="craft"))
+    full = by_transformers(engine, ALL)
+    far = [
+        differ(logits(engine, "craft", alpha=alpha, fraction=1.0, by=by), full)
+        for alpha in (0.0, 1e9)
+    ]
+    assert far[0] > far[1]
+    assert far[1] < 1e-3
+
+
+def test_craft_computes_what_was_never_seen_where_it_stands(engine: KVEngine) -> None:
+    engine.store.clear()
+    full = by_transformers(engine, ALL)
+    engine.prefill(PREFIX, CHUNKS[:2], SUFFIX, ContextSettings(mode="craft"))
+    for hits in (2, len(CHUNKS)):
+        done = engine.prefill(PREFIX, CHUNKS, SUFFIX, ContextSettings(mode="craft"))
+        assert differ(done.logits.float(), full) < 1e-3
+        assert sum(chunk.hit for chunk in done.report.chunks) == hits
+        assert done.report.recomputed == sum(map(len, CHUNKS[hits:]))
 
 
 def test_prefix_is_full_from_cold_to_warm(engine: KVEngine) -> None:

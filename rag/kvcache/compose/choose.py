@@ -45,14 +45,21 @@ class Prompt:
         self.suffix_positions = torch.arange(self.start + end, self.length)
 
 
-def starts(prompt: Prompt, count: int) -> torch.Tensor:
-    """The first tokens of every chunk but the first, which stands where it was computed.
+def starts(prompt: Prompt, count: int, chunks: Sequence[int] | None = None) -> torch.Tensor:
+    """The first tokens of chunks: EPIC's LegoLink (arXiv 2410.15332).
 
-    EPIC's LegoLink (arXiv 2410.15332). Returns places in the context.
+    Args:
+        prompt: The prompt.
+        count: Tokens of each.
+        chunks: Their numbers; default: all but the first, which stands where it was computed.
+
+    Returns:
+        Places in the context.
     """
     import torch
 
-    found = [torch.arange(first, min(first + count, end)) for first, end in prompt.bounds[1:]]
+    bounds = prompt.bounds[1:] if chunks is None else [prompt.bounds[one] for one in chunks]
+    found = [torch.arange(first, min(first + count, end)) for first, end in bounds]
     return torch.cat(found) if found else torch.zeros(0, dtype=torch.long)
 
 
@@ -113,28 +120,44 @@ def deviating(view: ModelView, prompt: Prompt, buffer: KVBuffer, fraction: float
 
 
 def asked_for(
-    view: ModelView, prompt: Prompt, buffer: KVBuffer, fraction: float, beginnings: float
+    view: ModelView,
+    prompt: Prompt,
+    buffer: KVBuffer,
+    budget: int,
+    chunks: Sequence[int],
+    beginnings: float,
 ) -> torch.Tensor:
     """The tokens that the question looks at most, and the chunks' beginnings.
 
     One pass of the suffix over the unrepaired states tells how much attention each token gets,
     averaged over heads and summed over every second layer. The beginnings act as attention sinks
-    of their own chunks, which they should not be in the middle of a prompt (EPIC). The first
-    chunk is exact as it is. On NQ-open this kept more of full prefill's answers at equal budget
-    than every published rule (`benchmarks/kv_quality.py`).
+    of their own chunks, which they should not be in the middle of a prompt (EPIC). On NQ-open
+    this kept more of full prefill's answers at equal budget than every published rule
+    (`benchmarks/kv_quality.py`).
+
+    Args:
+        view: The model.
+        prompt: The prompt.
+        buffer: Its states up to the suffix.
+        budget: Tokens to be chosen.
+        chunks: Numbers of the chunks whose states are not exact as they are.
+        beginnings: Share of the budget for the beginnings.
+
+    Returns:
+        Places in the context, in their order.
     """
     import torch
 
-    budget = ceil(fraction * len(prompt.context))
-    if not budget:
+    if not budget or not chunks:
         return torch.zeros(0, dtype=torch.long)
     length = buffer.length
     watch = frozenset(range(0, view.layers, 2))
     seen = view.seen(prompt.suffix_ids, prompt.suffix_positions, buffer, watch)
     buffer.cut(length)
     weight = seen[prompt.start : prompt.start + len(prompt.context)].clone()
-    first, end = prompt.bounds[0]
-    weight[first:end] = -1
-    share = int(beginnings * budget / max(1, len(prompt.chunks) - 1))
-    weight[starts(prompt, share).to(weight.device)] = float("inf")
+    for number, (first, end) in enumerate(prompt.bounds):
+        if number not in chunks:
+            weight[first:end] = -1
+    share = int(beginnings * budget / len(chunks))
+    weight[starts(prompt, share, chunks).to(weight.device)] = float("inf")
     return weight.topk(min(budget, len(weight))).indices.sort().values.cpu()
