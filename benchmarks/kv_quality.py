@@ -182,6 +182,31 @@ def modes(ape: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return decoded, curves
 
 
+def question(
+    judges: dict[bool, Judge], sample: Any, wanted: dict[str, Any], decoded: dict[str, Any]
+) -> dict[str, Row]:
+    """One question under all modes; the stores are empty before and after."""
+    from rag.eval.contexts import parts
+    from rag.kvcache.settings import ContextSettings
+
+    full, row = judges[False].full(sample)
+    found = {"full": row}
+    prefix, chunks, _ = parts(judges[True].llm, sample.question, sample.chunks)
+    judges[True].engine.warm(prefix, chunks)
+    judges[True].engine.store.flush()
+    mean = sum(map(len, chunks)) / len(chunks)
+    for name, spec in wanted.items():
+        numbers = dict(spec)
+        if numbers["mode"] == "epic":
+            numbers = {"mode": "epic", "first": round(numbers.pop("fraction") * mean)}
+        judge = judges[name.endswith("int8")]
+        settings = ContextSettings(**numbers)
+        found[name] = judge.row(sample, settings, full, decoded=name in decoded)
+    for judge in judges.values():
+        judge.engine.store.clear()
+    return found
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -197,7 +222,6 @@ def main() -> None:
     from rag.eval.beir import load
     from rag.eval.contexts import parts, samples
     from rag.kvcache.calibrate import calibrate
-    from rag.kvcache.settings import ContextSettings
     from rag.llm.local import LocalLLM
 
     scratch = tempfile.TemporaryDirectory()
@@ -216,23 +240,9 @@ def main() -> None:
     questions = samples(data, options.questions, seed=options.seed)
     try:
         for number, sample in enumerate(questions, start=1):
-            measured = {}
-            full, row = judges[False].full(sample)
-            prefix, chunks, _ = parts(llm, sample.question, sample.chunks)
-            judges[True].engine.warm(prefix, chunks)
-            judges[True].engine.store.flush()
-            mean = sum(map(len, chunks)) / len(chunks)
-            for name, spec in {**decoded, **(curves if number <= options.curves else {})}.items():
-                numbers = dict(spec)
-                if numbers["mode"] == "epic":
-                    numbers = {"mode": "epic", "first": round(numbers.pop("fraction") * mean)}
-                judge = judges[name.endswith("int8")]
-                settings = ContextSettings(**numbers)
-                measured[name] = judge.row(sample, settings, full, decoded=name in decoded)
-            for name, one in {"full": row, **measured}.items():
+            wanted = {**decoded, **(curves if number <= options.curves else {})}
+            for name, one in question(judges, sample, wanted, decoded).items():
                 rows.setdefault(name, []).append(one)
-            for judge in judges.values():
-                judge.engine.store.clear()
             if number % 10 == 0:
                 print(f"{number} of {len(questions)}", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
