@@ -4,10 +4,11 @@
                                  [--plot FILE] [--gguf FILE]
 
 Chunks of 256 random tokens, a question of 32, a prefix of 24. The time runs from the request to the
-first token: hashing, look-up, load, rotation and repair are in it. Modes alternate inside one
-process; medians. Then: states from disk; nothing stored; decoding per token, ours against
-transformers' `generate`; bytes of the store; and, where llama-cpp-python and a GGUF file are given,
-llama.cpp with the same chunks in another order.
+first token: hashing, look-up, load, rotation and repair are in it. `craft` finds its chunks as they
+were computed in the opposite order. Modes alternate inside one process; medians. Then: the share of
+look-up, load and composing; states from disk; nothing stored; transformers' own reuse of a prefix;
+bytes of the store; and, where llama-cpp-python and a GGUF file are given, llama.cpp with the same
+chunks in another order. `kv_decode.py` measures what follows the first token.
 """
 
 import argparse
@@ -29,7 +30,7 @@ MODES: dict[str, dict[str, Any]] = {
     "epic 16": {"mode": "epic", "first": 16},
     "blend 15 %": {"mode": "blend", "fraction": 0.15},
     "focus 15 %": {"mode": "focus", "fraction": 0.15},
-    "craft": {"mode": "craft"},
+    "craft 15 %": {"mode": "craft", "fraction": 0.15},
 }
 
 
@@ -57,19 +58,30 @@ def timed(engine: Any, prompts: Prompts, chunks: Any, spec: dict[str, Any]) -> t
     return perf_counter() - started, done.report
 
 
-def warm(engine: Any, prompts: Prompts, rounds: int, count: int) -> dict[str, float]:
-    """Seconds to the first token of each mode, everything stored."""
+def warm(
+    engine: Any, prompts: Prompts, rounds: int, count: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds to the first token of each mode, everything stored; and the share of reading."""
     chunks = prompts.chunks(count)
     for spec in MODES.values():
         if spec["mode"] != "full":
-            timed(engine, prompts, chunks, spec)
+            timed(engine, prompts, chunks[::-1] if spec["mode"] == "craft" else chunks, spec)
     engine.store.flush()
     times: dict[str, list[float]] = {name: [] for name in MODES}
+    shares: dict[str, list[float]] = {name: [] for name in MODES}
     for number in range(rounds):
         for name, spec in MODES.items():
             if name == "full" and number >= max(2, rounds // 2):
                 continue
-            times[name].append(timed(engine, prompts, chunks, spec)[0])
+            took, report = timed(engine, prompts, chunks, spec)
+            times[name].append(took)
+            parts = report.milliseconds
+            read = sum(parts.get(part, 0.0) for part in ("lookup", "compose"))
+            shares[name].append(read / parts["first_token"])
+    return medians(times), medians(shares)
+
+
+def medians(times: dict[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(each) for name, each in times.items()}
 
 
@@ -80,7 +92,7 @@ def cold(engine: Any, prompts: Prompts, rounds: int, count: int) -> dict[str, fl
         for name, each in found.items():
             chunks = prompts.chunks(count)
             each.append(timed(engine, prompts, chunks, {"mode": name})[0])
-    return {name: statistics.median(each) for name, each in found.items()}
+    return medians(found)
 
 
 def reuse_by_transformers(
@@ -113,36 +125,6 @@ def reuse_by_transformers(
         install(model)
         ours.append(timed(engine, prompts, chunks, {"mode": "prefix"})[0])
     return statistics.median(theirs), statistics.median(ours)
-
-
-def decoding(engine: Any, prompts: Prompts, count: int, tokens: int = 32) -> tuple[float, float]:
-    """Milliseconds per token behind a context: ours, and transformers' `generate`."""
-    import torch
-
-    from rag.kvcache.attention import install
-    from rag.kvcache.decode import decode
-    from rag.kvcache.settings import ContextSettings
-
-    chunks, question = prompts.chunks(count), prompts.tokens(QUESTION)
-    parallel = ContextSettings(mode="concat")
-    done = engine.prefill(prompts.prefix, chunks, question, parallel, room=tokens + 1)
-    with torch.inference_mode():
-        answer = decode(engine.view, done, lambda logits: int(logits.argmax()), tokens + 1)
-        next(answer)
-        started = perf_counter()
-        list(answer)
-        ours = (perf_counter() - started) / tokens
-    model = engine.view.model
-    model.set_attn_implementation("sdpa")
-    ids = torch.tensor([[*prompts.prefix, *(o for c in chunks for o in c), *question]])
-    options = {"do_sample": False, "pad_token_id": 0, "eos_token_id": None}
-    times = []
-    for new in (1, tokens + 1):
-        started = perf_counter()
-        model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, **options)
-        times.append(perf_counter() - started)
-    install(model)
-    return ours * 1000, (times[1] - times[0]) / tokens * 1000
 
 
 def by_llama_cpp(gguf: Path, counts: list[int]) -> dict[int, tuple[float, float]]:
@@ -181,15 +163,16 @@ def main() -> None:
     options = parser.parse_args()
     from rag.llm.local import LocalLLM
 
-    results: dict[str, Any] = {"warm": {}, "disk": {}, "cold": {}, "decode": {}, "prefix": {}}
+    results: dict[str, Any] = {"warm": {}, "reading": {}, "disk": {}, "cold": {}, "prefix": {}}
     llm = LocalLLM.open(options.model, Path(), kv={"memory": "4GB"})
     engine = llm.engine
     prompts = Prompts(int(engine.view.config.vocab_size))
     lengths = [count * CHUNK for count in options.chunks]
     for count in options.chunks:
-        results["warm"][count * CHUNK] = warm(engine, prompts, options.rounds, count)
+        results["warm"][count * CHUNK], results["reading"][count * CHUNK] = warm(
+            engine, prompts, options.rounds, count
+        )
         results["cold"][count * CHUNK] = cold(engine, prompts, options.rounds, count)
-        results["decode"][count * CHUNK] = decoding(engine, prompts, count)
         results["prefix"][count * CHUNK] = reuse_by_transformers(
             engine, prompts, options.rounds, count
         )
@@ -204,7 +187,7 @@ def main() -> None:
             for _ in range(options.rounds):
                 for name, each in times.items():
                     each.append(timed(on_disk, prompts, chunks, MODES[name])[0])
-            results["disk"][count * CHUNK] = {n: statistics.median(t) for n, t in times.items()}
+            results["disk"][count * CHUNK] = medians(times)
         entries, size, _ = on_disk.store.tiers[1].size()
         tokens = sum(options.chunks) * CHUNK + PREFIX
         view = engine.view
@@ -232,6 +215,9 @@ def show(results: dict[str, Any], lengths: list[int]) -> None:
             times = results["warm"][length]
             cells += f"{times[name] * 1000:10.0f} ({times['full'] / times[name]:4.1f}x)"
         print(f"{name:20}{cells}")
+    print("\nlook-up, load and composing, share of the time")
+    for name in ("parallel", "concat", "focus 15 %"):
+        print(f"{name:20}" + "".join(f"{results['reading'][n][name]:18.2f}" for n in lengths))
     print("\nwarm, from disk")
     for name in ("parallel", "concat", "focus 15 %"):
         cells = ""
@@ -250,8 +236,6 @@ def show(results: dict[str, Any], lengths: list[int]) -> None:
         for n in lengths
     )
     print(f"{'prefix hit, ours / transformers ms':36}{cells}")
-    cells = "".join(f"{o:9.0f} /{t:5.0f}  " for o, t in (results["decode"][n] for n in lengths))
-    print(f"{'decode, ours / transformers ms':36}{cells}")
     print(f"bytes per token: {results['bytes per token']}")
 
 
