@@ -183,15 +183,15 @@ def main() -> None:
     plain = LocalLLM.open(options.model, Path())._model
     texts = Texts(opened[False], options.words)
     decoders: dict[str, Any] = {
-        "ours": Ours(opened[False], texts, "parallel"),
-        "ours, int8": Ours(opened[True], texts, "parallel"),
-        "ours, quoting": Ours(opened[False], texts, "parallel", draft=8),
-        "ours, int8, quoting": Ours(opened[True], texts, "parallel", draft=3),
+        "ours": Ours(opened[False], texts, "prefix"),
+        "ours, int8": Ours(opened[True], texts, "prefix"),
+        "ours, quoting": Ours(opened[False], texts, "prefix", draft=8),
+        "ours, int8, quoting": Ours(opened[True], texts, "prefix", draft=3),
         "transformers": Transformers(plain, texts),
     }
     answers: dict[str, Any] = {
-        "ours, parallel": decoders["ours, quoting"],
-        "ours, parallel, int8": decoders["ours, int8, quoting"],
+        "ours, parallel": Ours(opened[False], texts, "parallel", draft=8),
+        "ours, parallel, int8": Ours(opened[True], texts, "parallel", draft=3),
         "ours, focus 15 %": Ours(opened[False], texts, "focus", draft=8),
         "ours, focus 15 %, int8": Ours(opened[True], texts, "focus", draft=3),
         "transformers": decoders["transformers"],
