@@ -122,8 +122,9 @@ def keys(config: Config = None, as_json: Json = False) -> None:
 def warm(config: Config = None, as_json: Json = False) -> None:
     """Compute the states of all chunks of the index that are not stored yet.
 
-    May be stopped and started again: what is stored stays. Pays off where the generation step
-    gets whole chunks, and not sentences taken out of them.
+    For modes that keep chunks by themselves (`focus`, `blend`, `epic`, `concat`, `parallel`,
+    `ape`). May be stopped and started again: what is stored stays. Pays off where the generation
+    step gets whole chunks, and not sentences taken out of them.
     """
     from rich.progress import track
 
@@ -209,6 +210,12 @@ def _system(flow: Flow) -> str:
 
     for node in flow.walk():
         if isinstance(node, Generate) and node.context is not None:
+            if node.context.mode in ("full", "prefix", "craft"):
+                raise ConfigError(
+                    f"{node.context.mode!r} does not keep chunks by themselves: nothing to warm",
+                    where="context.mode",
+                    fix="choose one that does: context: {mode: focus}",
+                )
             return node.system
     raise ConfigError(
         "no step of the pipeline reuses states",

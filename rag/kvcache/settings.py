@@ -17,7 +17,7 @@ class ContextSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mode: Mode = Field(default="focus", description="the composer")
+    mode: Mode = Field(default="craft", description="the composer")
     fraction: Fraction | None = Field(
         default=None,
         description="blend, focus, random: share of the context computed again, craft: at most; "

@@ -64,3 +64,6 @@ def test_a_pipeline_without_a_folder_of_states_says_how_to_have_one(tmp_path: Pa
     (tmp_path / "rag.yaml").write_text("steps:\n  - {use: bm25}\n")
     assert "kv: ./kv" in rag("cache", "stats", cwd=tmp_path, code=2)
     assert "context: {mode: focus}" in rag("cache", "warm", cwd=tmp_path, code=2)
+    (tmp_path / "rag.yaml").write_text(PIPELINE.replace("focus", "craft"))
+    (tmp_path / "index").mkdir()
+    assert "nothing to warm" in rag("cache", "warm", cwd=tmp_path, code=2)
