@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from rag.operators.post_retrieval.pack import pack
+from rag.operators.asking import fitting
 
 from rag.flow import Context, Operator
-from rag.index.splitting import embedding_text
 from rag.kvcache.settings import ContextSettings
-from rag.llm import LLM, Generation, Prompt, Sampling
+from rag.llm import LLM, Generation, Sampling
 
 SYSTEM = "Answer the question from the sources, in one short sentence."
 NOTHING_FOUND = "The sources do not say: nothing was found for this question."
-MARGIN = 64
-"""Tokens kept free for the chat template and the sources' numbers."""
 
 
 class Generate(Operator):
@@ -36,6 +33,9 @@ class Generate(Operator):
     seed: int | None = Field(default=None, description="makes sampling repeatable")
     stop: tuple[str, ...] = Field(default=(), description="texts that end the answer")
 
+    logprobs: bool = Field(
+        default=False, description="tell how likely each token was, for `confidence_judge`"
+    )
     context: ContextSettings | None = Field(
         default=None, description="how the documents' states are composed; none: not reused"
     )
@@ -47,14 +47,15 @@ class Generate(Operator):
         if not documents:
             run.token(NOTHING_FOUND)
             return NOTHING_FOUND, Generation(NOTHING_FOUND, 0, 0, "stop")
-        prompt = Prompt(
-            question=query,
-            system=self.system,
-            chunks=self._chunks(query, documents, llm, run),
-            numbered=self.context is None,
+        prompt = fitting(
+            llm, run, self.system, query, documents, self.max_tokens, numbered=self.context is None
         )
         sampling = Sampling(
-            max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed, stop=self.stop
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            seed=self.seed,
+            stop=self.stop,
+            logprobs=self.logprobs,
         )
         done = Generation("", 0, 0, "stop")
         run.spend(llm_calls=1)
@@ -65,17 +66,3 @@ class Generate(Operator):
             else:
                 run.token(piece)
         return done.text.strip(), done
-
-    def _chunks(
-        self, query: str, documents: list[Document], llm: LLM, run: Context
-    ) -> tuple[str, ...]:
-        overhead = llm.count(self.system) + llm.count(query) + self.max_tokens + MARGIN
-        room = llm.window - overhead - 8 * len(documents)
-        texts = [d.model_copy(update={"page_content": embedding_text(d)}) for d in documents]
-        kept = pack(texts, max(room, 1), llm.count, llm.clip)
-        if len(kept) < len(documents):
-            run.warn(
-                f"{len(documents) - len(kept)} of {len(documents)} documents do not fit the "
-                f"model's window of {llm.window} tokens"
-            )
-        return tuple(document.page_content for document in kept)
