@@ -18,14 +18,14 @@ class Refine(Asking):
     """Answers from the first documents and improves the answer by the next ones.
 
     For more documents than the model's window holds, in one line of thought. LLM calls: documents
-    / `batch`. An empty improvement leaves the answer as it was.
+    / `group`. An empty improvement leaves the answer as it was.
     Reads `query` and `documents`; writes `answer`.
-    Example: `{use: refine, batch: 2}`
+    Example: `{use: refine, group: 2}`
     """
 
     writes = "answer"
 
-    batch: PositiveInt = Field(default=2, description="documents for each call")
+    group: PositiveInt = Field(default=2, description="documents for each call")
     max_tokens: PositiveInt = Field(default=128, description="the answer at most")
     first: str = told("refine_first")
     system: str = told("refine")
@@ -33,8 +33,8 @@ class Refine(Asking):
     async def run(self, query: str, documents: list[Document], *, llm: LLM, run: Context) -> str:
         """Answer, and answer again."""
         answer = ""
-        for start in range(0, len(documents), self.batch):
-            part = documents[start : start + self.batch]
+        for start in range(0, len(documents), self.group):
+            part = documents[start : start + self.group]
             asked = f"{query}\nAnswer so far: {answer}" if answer else query
             system = self.system if answer else self.first
             answer = (await self._ask(llm, run, system, asked, part)).text.strip() or answer

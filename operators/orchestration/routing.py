@@ -34,10 +34,10 @@ class _Routing(Operator):
 
     def _named(self, query: str) -> dict[str, float]:
         """Share of a way's keywords that stand in the query, as whole words."""
-        said = f" {' '.join(re.findall(r'[^\W_]+', query.casefold()))} "
+        said = f" {_plain(query)} "
         found = {}
         for way, keywords in self.routes.items():
-            plain = [" ".join(re.findall(r"[^\W_]+", word.casefold())) for word in keywords]
+            plain = [_plain(word) for word in keywords]
             found[way] = sum(f" {word} " in said for word in plain if word) / len(plain)
         return found
 
@@ -48,6 +48,11 @@ class _Routing(Operator):
             way: float((embedder.embed(utterances) @ vector).max())
             for way, utterances in self.routes.items()
         }
+
+
+def _plain(text: str) -> str:
+    """The words of the text, in small letters."""
+    return " ".join(re.findall(r"[^\W_]+", text.casefold()))
 
 
 class RouteByMetadata(_Routing):

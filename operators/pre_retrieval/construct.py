@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, Literal, Optional
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, PositiveInt, create_model
 from rag.operators.asking import Asking, fitting, told
@@ -65,10 +65,10 @@ class ConstructQuery(Asking):
             values = seen.get(key, set())
             if values and all(isinstance(v, int | float) for v in values):
                 for side in ("from", "to"):
-                    fields[f"{key}_{side}"] = (Optional[float], Field(None, alias=f"{key} {side}"))
+                    fields[f"{key}_{side}"] = (float | None, Field(None, alias=f"{key} {side}"))
             elif 1 < len(values) <= self.values and all(isinstance(v, str) for v in values):
-                choice = Literal[tuple(sorted(values))]  # type: ignore[valid-type]
-                fields[key] = (Optional[choice], None)
+                choice: Any = Literal[tuple(sorted(values))]
+                fields[key] = (choice | None, None)
         return create_model("Limits", **fields)
 
 
