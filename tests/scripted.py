@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from rag.operators.asking import prompts
-from rag.operators.generation.generate import SYSTEM
 
 from rag.llm import LLM, Generation, Prompt, Sampling
 from rag.llm.signals import Scored
@@ -47,8 +46,6 @@ class Scripted(LLM):
 
     def _name(self, prompt: Prompt) -> str:
         text = f"{prompt.system}\n{prompt.question}"
-        if prompt.system == SYSTEM:
-            return "generate"
         return max(
             (name for name, one in prompts().items() if one.text in text),
             key=lambda name: (name in self.says or name in self.yes, len(prompts()[name].text)),

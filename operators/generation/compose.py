@@ -27,7 +27,7 @@ class Refine(Asking):
 
     group: PositiveInt = Field(default=2, description="documents for each call")
     max_tokens: PositiveInt = Field(default=128, description="the answer at most")
-    first: str = told("refine_first")
+    first: str = told("generate")
     system: str = told("refine")
 
     async def run(self, query: str, documents: list[Document], *, llm: LLM, run: Context) -> str:
@@ -122,7 +122,7 @@ class Replug(Asking):
         default=0.1, description="of the softmax over scores: lower trusts the first more"
     )
     max_tokens: PositiveInt = Field(default=64, description="the answer at most")
-    system: str = told("replug")
+    system: str = told("generate")
 
     async def run(
         self, query: str, documents: list[Document], *, llm: LLM, run: Context

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from rag.operators.asking import fitting
+from rag.operators.asking import fitting, told
 
 from rag.flow import Context, Operator
 from rag.kvcache.settings import ContextSettings
 from rag.llm import LLM, Generation, Sampling
 
-SYSTEM = "Answer the question from the sources, in one short sentence."
 NOTHING_FOUND = "The sources do not say: nothing was found for this question."
 
 
@@ -27,7 +26,7 @@ class Generate(Operator):
     writes = ("answer", "generation")
     span_kind = "LLM"
 
-    system: str = Field(default=SYSTEM, description="what the model is told to do")
+    system: str = told("generate")
     max_tokens: PositiveInt = Field(default=128, description="the answer's length at most")
     temperature: NonNegativeFloat = Field(default=0.0, description="0: the likeliest token")
     seed: int | None = Field(default=None, description="makes sampling repeatable")

@@ -1,0 +1,219 @@
+"""Operators that ask a model: what they make of answers, good and bad."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.language_models import FakeListChatModel
+from rag.operators import (
+    CATALOGUE,
+    ConstructQuery,
+    Decompose,
+    Dense,
+    ExtendQuery,
+    HyDE,
+    MultiQuery,
+    Rewrite,
+    StepBack,
+    VerificationQueries,
+)
+from rag.operators.asking import Asking, first_line, lines, prompts
+from rag.operators.documents import both
+from ruamel.yaml import YAML
+
+from rag.flow import Flow, Operator
+from rag.flow.events import Warned
+from rag.flow.registry import Registry
+from rag.index import Index
+from rag.llm import LLM, Embedder
+from tests.scripted import Scripted
+
+QUERY = {"query": str}
+
+
+def result(step: Operator, llm: Any, **inputs: Any) -> dict[str, Any]:
+    kinds = {port.name: port.type for port in step.signature().reads if port.name in inputs}
+    return Flow(step, inputs=kinds, resources={"llm": llm}).invoke(**inputs)
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+def test_the_example_of_the_docstring_is_a_step(name: str) -> None:
+    kind = Registry()[name]
+    assert kind.use == name
+    text = kind.__doc__ or ""
+    assert "Reads" in text or "reads" in text
+    for example in re.findall(r"Example: `(\{.*\})`", text):
+        fields = YAML(typ="safe", pure=True).load(example)
+        assert fields.pop("use") == name
+        assert isinstance(kind(**fields), Operator)
+    if issubclass(kind, Asking):
+        assert "Example:" in text
+
+
+def test_every_prompt_has_a_version_and_one_place() -> None:
+    assert all(one.version >= 1 and one.text for one in prompts().values())
+    for name in CATALOGUE:
+        field = Registry()[name].model_fields.get("system")
+        if field is not None and name in prompts():
+            assert field.default == prompts()[name].text
+            assert f"version {prompts()[name].version}" in (field.description or "")
+
+
+def test_a_pipeline_takes_another_prompt_and_another_key() -> None:
+    llm = Scripted({"rewrite": "x"})
+    step = Rewrite(system="Say it in Latin.")
+    result(step, llm, query="Who?")
+    assert llm.prompts[0].system == "Say it in Latin."
+    assert step.model_dump()["system"] != Rewrite().model_dump()["system"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1. One?\n2) Two?\n- three\n\u2022 four", ["One?", "Two?", "three"]),
+        ("Here you are:\n\nOne\none\n  ONE ", ["One"]),
+        ('"quoted"\n***\n--', ["quoted"]),
+        ("", []),
+        ("\n \n", []),
+        ("\u0428\u043b\u044e\u0437?\n\u4ec0\u4e48", ["\u0428\u043b\u044e\u0437?", "\u4ec0\u4e48"]),
+    ],
+)  # fmt: skip
+def test_lists_are_read_however_they_are_written(text: str, expected: list[str]) -> None:
+    assert lines(text, 3) == expected
+    assert first_line(text) == (expected[0] if expected else "")
+
+
+@pytest.mark.parametrize(
+    ("step", "channel", "answer", "expected"),
+    [
+        (Rewrite(), "query", "north lock keeper\nbecause...", "north lock keeper"),
+        (Rewrite(), "query", " ", "Who?"),
+        (MultiQuery(n=2), "queries", "1. A?\n2. B?\n3. C?", ["Who?", "A?", "B?"]),
+        (MultiQuery(), "queries", "who?\n", ["Who?"]),
+        (StepBack(), "queries", "What are locks?", ["Who?", "What are locks?"]),
+        (StepBack(), "queries", "", ["Who?"]),
+        (Decompose(n=2), "queries", "- A?\n- B?\n- C?", ["A?", "B?"]),
+        (Decompose(), "queries", "...", ["Who?"]),
+        (HyDE(), "passages", " The keeper. ", ["The keeper."]),
+        (HyDE(), "passages", "", []),
+        (HyDE(n=2), "passages", "P", ["P", "P"]),
+    ],
+)
+def test_what_they_make_of_an_answer(
+    step: Operator, channel: str, answer: str, expected: Any
+) -> None:
+    llm = Scripted(dict.fromkeys(prompts(), answer))
+    assert result(step, llm, query="Who?")[channel] == expected
+
+
+@pytest.mark.parametrize("step", [Rewrite(), MultiQuery(), StepBack(), Decompose(), HyDE()])
+@pytest.mark.parametrize("query", ["", "  \n"])
+def test_an_empty_query_asks_nobody(step: Operator, query: str) -> None:
+    llm = Scripted()
+    result(step, llm, query=query)
+    assert llm.asked == []
+
+
+def test_a_query_beyond_the_window_is_cut_with_a_warning() -> None:
+    llm = Scripted({"rewrite": "short"})
+    flow = Flow(Rewrite(), resources={"llm": llm})
+    events = list(flow.stream(query="word " * 10_000))
+    assert any("the question is cut" in e.message for e in events if isinstance(e, Warned))
+    assert llm.count(llm.prompts[0].question) <= llm.window // 2
+
+
+def test_a_langchain_model_is_asked_the_same_way() -> None:
+    llm = LLM.load(FakeListChatModel(responses=["1. A?\n2. B?"]), base=Path())
+    assert result(MultiQuery(), llm, query="Q?")["queries"] == ["Q?", "A?", "B?"]
+
+
+def test_checks_of_a_draft() -> None:
+    llm = Scripted({"verification_queries": "Is he on duty?\nIs there a lock?"})
+    found = result(VerificationQueries(n=1), llm, query="Who?", answer="The keeper.")
+    assert found["queries"] == ["Is he on duty?"]
+    assert result(VerificationQueries(), llm, query="Who?", answer="")["queries"] == ["Who?"]
+
+
+def test_the_answer_so_far_extends_the_query() -> None:
+    assert ExtendQuery().invoke(query="Who?", answer="A keeper.")["search"] == "Who? A keeper."
+    assert ExtendQuery().invoke(query="Who?")["search"] == "Who?"
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Index:
+    path = tmp_path_factory.mktemp("index") / "index"
+    writer = Index.writer(path, embedder=embedder.id, dim=embedder.dim)
+    texts = ["The lock is long.", "The pump is loud.", "The lift is high."]
+    documents = [
+        Document(
+            page_content=text,
+            metadata={"source": f"s{n}", "kind": ["lock", "pump", "lift"][n], "year": 2000 + n},
+        )
+        for n, text in enumerate(texts)
+    ]
+    writer.add(documents, embedder.embed(texts))
+    writer.close()
+    return Index.open(path)
+
+
+@pytest.mark.parametrize(
+    ("said", "where", "found"),
+    [
+        ('{"kind": "pump"}', {"kind": "pump"}, {"s1"}),
+        ('{"year from": 2001}', {"year": {"$gte": 2001.0}}, {"s1", "s2"}),
+        (
+            '{"kind": null, "year from": 2001, "year to": 2001}',
+            {"year": {"$gte": 2001.0, "$lte": 2001.0}},
+            {"s1"},
+        ),
+        ('{"kind": "cathedral"}', {}, {"s0", "s1", "s2"}),
+        ('{"password": {"$ne": null}}', {}, {"s0", "s1", "s2"}),
+        ("no filter is needed", {}, {"s0", "s1", "s2"}),
+        ("", {}, {"s0", "s1", "s2"}),
+    ],
+)
+def test_a_filter_comes_out_of_what_the_index_has(
+    said: str, where: dict[str, Any], found: set[str], index: Index, embedder: Embedder
+) -> None:
+    llm = Scripted({"construct_query": said})
+    flow = Flow(
+        ConstructQuery(keys=("kind", "year")) >> Dense(k=5),
+        resources={"index": index, "embedder": embedder, "llm": llm},
+    )
+    done = flow.invoke(query="loud machines")
+    assert done["where"] == where
+    assert {document.metadata["source"] for document in done["documents"]} == found
+
+
+def test_the_local_engine_can_only_name_what_there_is(index: Index, llm: LLM) -> None:
+    flow = Flow(ConstructQuery(keys=("kind",)), resources={"index": index, "llm": llm})
+    where = flow.invoke(query="Only documents of the kind pump")["where"]
+    assert set(where) <= {"kind"}
+    assert where.get("kind", "pump") in {"lock", "pump", "lift"}
+
+
+def test_the_mean_of_passages_and_query_is_searched_for(index: Index, embedder: Embedder) -> None:
+    import numpy as np
+
+    flow = Flow(
+        Dense(k=3),
+        inputs={"query": str, "passages": list[str]},
+        resources={"index": index, "embedder": embedder},
+    )
+    passages = ["The pump is loud.", "Loud pumps."]
+    (best, *_) = flow.invoke(query="lock", passages=passages)["documents"]
+    vectors = np.vstack([embedder.embed_query("lock"), embedder.embed(passages)])
+    mean = vectors.mean(axis=0)
+    expected = float(mean @ embedder.embed([best.page_content])[0] / np.linalg.norm(mean))
+    assert best.metadata["source"] == "s1"
+    assert best.metadata["score"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_filters_are_put_together() -> None:
+    assert both(None, {}) is None
+    assert both({"a": 1}, None) == {"a": 1}
+    assert both({"a": 1}, {"b": 2}) == {"$and": [{"a": 1}, {"b": 2}]}
