@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rag.operators.pre_retrieval.decompose import Clarify, Decompose, VerificationQueries
     from rag.operators.pre_retrieval.hyde import HyDE
     from rag.operators.pre_retrieval.rewrite import ExtendQuery, MultiQuery, Rewrite, StepBack
+    from rag.operators.pre_retrieval.sql import TextToSQL
     from rag.operators.retrieval.dense import Dense
     from rag.operators.retrieval.sparse import BM25
 
@@ -75,6 +76,7 @@ CATALOGUE = {
     "rule_judge": "rag.operators.orchestration.judges:RuleJudge",
     "step_back": "rag.operators.pre_retrieval.rewrite:StepBack",
     "structured_answer": "rag.operators.generation.compose:StructuredAnswer",
+    "text_to_sql": "rag.operators.pre_retrieval.sql:TextToSQL",
     "verification_queries": "rag.operators.pre_retrieval.decompose:VerificationQueries",
     "verify": "rag.operators.generation.verify:Verify",
     "vote": "rag.operators.orchestration.fusion:Vote",
@@ -121,6 +123,7 @@ __all__ = [
     "RuleJudge",
     "StepBack",
     "StructuredAnswer",
+    "TextToSQL",
     "VerificationQueries",
     "Verify",
     "Vote",

@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
-from rag.operators.asking import Asking, fitting, told
+from rag.operators.asking import Asking, about, fitting, told
 from rag.operators.documents import shares
 from rag.operators.generation.generate import NOTHING_FOUND
 
@@ -17,8 +17,10 @@ from rag.llm import LLM, Generation, Sampling
 class Refine(Asking):
     """Answers from the first documents and improves the answer by the next ones.
 
-    For more documents than the model's window holds, in one line of thought. LLM calls: documents
-    / `group`. An empty improvement leaves the answer as it was.
+    For more documents than the model's window holds, in one line of thought (LangChain's
+    "refine"; Self-Refine, Madaan et al. 2023, arXiv 2303.17651, section 2, with documents in the
+    place of feedback). LLM calls: documents / `group`. An empty improvement leaves the answer as
+    it was.
     Reads `query` and `documents`; writes `answer`.
     Example: `{use: refine, group: 2}`
     """
@@ -35,7 +37,7 @@ class Refine(Asking):
         answer = ""
         for start in range(0, len(documents), self.group):
             part = documents[start : start + self.group]
-            asked = f"{query}\nAnswer so far: {answer}" if answer else query
+            asked = about(query, answer, "Answer so far") if answer else query
             system = self.system if answer else self.first
             answer = (await self._ask(llm, run, system, asked, part)).text.strip() or answer
         return answer if documents else NOTHING_FOUND
@@ -44,7 +46,8 @@ class Refine(Asking):
 class MapReduce(Asking):
     """Answers from each document by itself, then from these answers.
 
-    For questions whose answer is spread over many documents. LLM calls: documents + 1.
+    For questions whose answer is spread over many documents (the pattern of Dean and Ghemawat
+    2004, section 2). LLM calls: documents + 1.
     Reads `query` and `documents`; writes `answer`.
     Example: `{use: map_reduce}`
     """
@@ -80,7 +83,9 @@ class Reply(BaseModel):
 class StructuredAnswer(Asking):
     """Answers as an object: the text, and the numbers of the sources used.
 
-    For callers that are programs. Numbers of sources that there are not are taken out. Where the
+    For callers that are programs. While a local model writes, only tokens of such an object are
+    allowed (guided generation, Willard and Louf 2023, arXiv 2307.09702, section 3). LLM calls: 1,
+    and for a model that is not local one more where the first object was wrong. Numbers of sources that there are not are taken out. Where the
     model gives no such object, the answer is empty, with a warning.
     Reads `query` and `documents`; writes `answer` and `reply`.
     Example: `{use: structured_answer}`
@@ -112,6 +117,7 @@ class Replug(Asking):
 
     Shi et al. 2023, section 3.2: weights are the softmax of the documents' scores. For documents
     that should not compete for one window. One prompt per document; local models only.
+    LLM calls: 1 answer, each token computed once for every document.
     Reads `query` and `documents`; writes `answer` and `generation`.
     Example: `{use: replug, temperature: 0.1}`
     """

@@ -19,8 +19,11 @@ class Generate(Operator):
     Tokens are passed on as they come. Without documents it says so and asks no model. Documents
     that do not fit the model's window are left out, with a warning.
     With `context` the local engine reuses what it computed for a document before: the documents
-    are not numbered then, so that their order does not matter (Cache-Craft, APE).
+    are not numbered then, so that their order does not matter (Cache-Craft, arXiv 2502.15734;
+    APE, arXiv 2502.05431). The last step of nearly every flow (Lewis et al. 2020, arXiv
+    2005.11401, section 2). LLM calls: 1.
     Reads `query` and `documents`; writes `answer`, and as `generation` how it came about.
+    Example: `{use: generate, max_tokens: 64}`
     """
 
     writes = ("answer", "generation")
