@@ -21,6 +21,12 @@ _BYTES = 10_000_000
 """The largest text or blob that a statement may make."""
 
 
+def _authorize(action: int, _: str | None, function: str | None, *__: str | None) -> int:
+    if action not in _ALLOWED or function == "load_extension":
+        return sqlite3.SQLITE_DENY
+    return sqlite3.SQLITE_OK
+
+
 class Database(Resource):
     """A SQLite file. Whatever a statement says, it can only read, and not for long.
 
@@ -84,9 +90,7 @@ class Database(Resource):
         if not sql.strip():
             raise InputError("there is no statement")
         with self._connection() as connection:
-            connection.set_authorizer(
-                lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
-            )
+            connection.set_authorizer(_authorize)
             try:
                 found = connection.execute(sql)
                 names = [column[0] for column in found.description or ()]

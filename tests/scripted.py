@@ -66,6 +66,14 @@ class Scripted(LLM):
             told = tuple((f"{word} ", math.log(chance)) for word in text.split())
         yield Generation(text, 1, 1, "stop", None, told)
 
+    async def ensemble(
+        self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling
+    ) -> AsyncIterator[str | Generation]:
+        if not self.scores:
+            raise self._tells_nothing("ensemble")
+        async for piece in self.stream(prompts[0], sampling):
+            yield piece
+
     async def score(self, prompt: Prompt, answers: Sequence[str]) -> list[Scored]:
         name = self._name(prompt)
         self.asked.append(name)

@@ -84,9 +84,9 @@ class StructuredAnswer(Asking):
     """Answers as an object: the text, and the numbers of the sources used.
 
     For callers that are programs. While a local model writes, only tokens of such an object are
-    allowed (guided generation, Willard and Louf 2023, arXiv 2307.09702, section 3). LLM calls: 1,
-    and for a model that is not local one more where the first object was wrong. Numbers of sources that there are not are taken out. Where the
-    model gives no such object, the answer is empty, with a warning.
+    allowed (guided generation, Willard and Louf 2023, arXiv 2307.09702, section 3). Numbers of
+    sources that there are not are taken out. Where the model gives no such object, the answer is
+    empty, with a warning. LLM calls: 1, for a model that is not local up to 2.
     Reads `query` and `documents`; writes `answer` and `reply`.
     Example: `{use: structured_answer}`
     """

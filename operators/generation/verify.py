@@ -67,7 +67,7 @@ class Abstain(Operator):
     """Puts "The sources do not say." in the place of an answer without enough support.
 
     Behind `verify`, where a wrong answer costs more than none (selective answering, Kamath et
-    al. 2020, arXiv 2006.09462, section 2). Asks no model.
+    al. 2020, arXiv 2006.09462, section 3). Asks no model.
     Reads `answer` and `support`; writes `answer`.
     Example: `{use: abstain, threshold: 0.5}`
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +21,23 @@ from rag.operators import (
     StepBack,
     VerificationQueries,
 )
-from rag.operators.asking import Asking, first_line, lines, prompts
+from rag.operators.asking import first_line, lines, prompts
 from rag.operators.documents import both
-from ruamel.yaml import YAML
 
-from rag.flow import Flow, Operator
+from rag.flow import Flow, Operator, load_flow
 from rag.flow.events import Warned
 from rag.flow.registry import Registry
+from rag.flow.types import show
 from rag.index import Index
 from rag.llm import LLM, Embedder
 from tests.scripted import Scripted
 
-QUERY = {"query": str}
+NEEDED = {"route_llm": "routes: {a: b}", "llm_judge": "aspect: useful"}
 
 
 def result(step: Operator, llm: Any, **inputs: Any) -> dict[str, Any]:
     kinds = {port.name: port.type for port in step.signature().reads if port.name in inputs}
     return Flow(step, inputs=kinds, resources={"llm": llm}).invoke(**inputs)
-
-
-@pytest.mark.parametrize("name", sorted(CATALOGUE))
-def test_the_example_of_the_docstring_is_a_step(name: str) -> None:
-    kind = Registry()[name]
-    assert kind.use == name
-    text = kind.__doc__ or ""
-    assert "Reads" in text or "reads" in text
-    for example in re.findall(r"Example: `(\{.*\})`", text):
-        fields = YAML(typ="safe", pure=True).load(example)
-        assert fields.pop("use") == name
-        assert isinstance(kind(**fields), Operator)
-    if issubclass(kind, Asking):
-        assert "Example:" in text
 
 
 def test_every_prompt_has_a_version_and_one_place() -> None:
@@ -63,12 +49,24 @@ def test_every_prompt_has_a_version_and_one_place() -> None:
             assert f"version {prompts()[name].version}" in (field.description or "")
 
 
-def test_a_pipeline_takes_another_prompt_and_another_key() -> None:
-    llm = Scripted({"rewrite": "x"})
-    step = Rewrite(system="Say it in Latin.")
-    result(step, llm, query="Who?")
-    assert llm.prompts[0].system == "Say it in Latin."
-    assert step.model_dump()["system"] != Rewrite().model_dump()["system"]
+PROMPTED = sorted(n for n in CATALOGUE if "system" in Registry()[n].model_fields)
+
+
+@pytest.mark.parametrize("name", PROMPTED)
+def test_a_pipeline_takes_another_prompt(name: str) -> None:
+    text = f"steps: [{{use: {name}, system: Say it in Latin., {NEEDED.get(name, '')}}}]"
+    reads = {port.name: show(port.type) for port in Registry()[name].signature().reads}
+    flow = load_flow(f"inputs: {json.dumps(reads)}\n{text}")
+    (step,) = [flow.node] if isinstance(flow.node, Operator) else flow.node.steps
+    assert step.system == "Say it in Latin."
+    assert load_flow(flow.to_yaml()) == flow
+
+
+def test_the_other_prompt_is_what_the_model_is_told() -> None:
+    llm = Scripted()
+    flow = load_flow("steps:\n- {use: rewrite, system: Say it in Latin.}\n- {use: hyde}")
+    Flow(flow.node, resources={"llm": llm}).invoke(query="Who?")
+    assert [prompt.system for prompt in llm.prompts] == ["Say it in Latin.", prompts()["hyde"].text]
 
 
 @pytest.mark.parametrize(
