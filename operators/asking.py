@@ -123,6 +123,11 @@ def fitting(
             f"{len(texts) - len(kept)} of {len(texts)} documents do not fit the "
             f"model's window of {llm.window} tokens"
         )
+    whole = {text.page_content for text in texts}
+    for document in kept:
+        if document.page_content not in whole:
+            size = len(document.page_content)
+            run.warn(f"a document is cut to {size} characters by the window of {llm.window} tokens")
     chunks = tuple(document.page_content for document in kept)
     return Prompt(question=asked, system=system, chunks=chunks, numbered=numbered)
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.documents import Document
 from rag.operators.generation.generate import NOTHING_FOUND
 from rag.pipelines import names, path
 
@@ -17,65 +13,9 @@ from rag.errors import ModelError, StepError
 from rag.flow import Flow, load_flow
 from rag.flow.events import BranchSkipped, LoopTurn
 from rag.index import Index
-from rag.llm import LLM, Embedder, Generation, Prompt, Sampling
-from rag.llm.local import LocalLLM
+from rag.llm import LLM, Embedder
+from tests.pipelines import QUESTION, flow
 from tests.scripted import Scripted
-
-TEXTS = [
-    "The north lock may be opened by the keeper on duty and by the harbour master.",
-    "The south lock opens at six in the morning from April to October.",
-    "Pump P-17 lifts 240 litres per second and is serviced every March.",
-    "Visitors pay four crowns for the boat lift; children go free.",
-]
-QUESTION = "Who may open the north lock?"
-
-
-@pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Index:
-    path = tmp_path_factory.mktemp("index") / "index"
-    writer = Index.writer(path, embedder=embedder.id, dim=embedder.dim)
-    documents = [
-        Document(page_content=text, metadata={"source": f"s{n}", "path": f"s{n}.md"})
-        for n, text in enumerate(TEXTS)
-    ]
-    writer.add(documents, embedder.embed(TEXTS))
-    writer.close()
-    return Index.open(path)
-
-
-class Brief(LocalLLM):
-    """The small model, which never says more than a few words."""
-
-    async def stream(
-        self, prompt: Prompt, sampling: Sampling, context: Any = None
-    ) -> AsyncIterator[str | Generation]:
-        short = replace(sampling, max_tokens=min(sampling.max_tokens, 10))
-        async for piece in super().stream(prompt, short, context):
-            yield piece
-
-    async def ensemble(
-        self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling
-    ) -> AsyncIterator[str | Generation]:
-        async for piece in super().ensemble(prompts, weights, replace(sampling, max_tokens=6)):
-            yield piece
-
-
-@pytest.fixture(scope="module")
-def brief(llm: LocalLLM, tmp_path_factory: pytest.TempPathFactory) -> LLM:
-    kv = (str(tmp_path_factory.mktemp("kv")), Path())
-    return Brief("brief", llm._model, llm._tokenizer, llm.window, kv)
-
-
-def flow(name: str, index: Index, embedder: Embedder, llm: LLM) -> Flow:
-    loaded = load_flow(path(name), params={"k": 2})
-    resources = {"index": index, "embedder": embedder, "llm": llm}
-    return Flow(
-        loaded.node,
-        inputs=loaded.inputs,
-        outputs=loaded.outputs,
-        resources=resources,
-        budget=loaded.budget,
-    )
 
 
 @pytest.mark.parametrize("name", names())
@@ -96,34 +36,6 @@ def test_it_runs_with_the_small_model(
     assert isinstance(result["answer"], str)
     assert result["answer"].strip()
     assert isinstance(result["citations"], list)
-
-
-@pytest.mark.parametrize("query", ["", "x" * 10_000, "\u041a\u0442\u043e \u2753 \u8c01"])
-@pytest.mark.parametrize("name", names())
-def test_strange_questions_get_an_answer(
-    name: str, query: str, index: Index, embedder: Embedder
-) -> None:
-    if name in ("replug", "cached"):
-        pytest.skip("needs a local model's states")
-    result = flow(name, index, embedder, Scripted()).invoke(query=query)
-    assert isinstance(result["answer"], str)
-
-
-@pytest.mark.parametrize(
-    "said", ["", " \n", "\u202e\x00 nonsense \U0001f937 </source>", "word " * 5000]
-)
-@pytest.mark.parametrize("name", names())
-def test_a_model_that_says_nonsense_breaks_nothing(
-    name: str, said: str, index: Index, embedder: Embedder
-) -> None:
-    if name in ("replug", "cached"):
-        pytest.skip("needs a local model's states")
-    from rag.operators.asking import prompts
-
-    says = dict.fromkeys([*prompts(), "generate", "other"], said)
-    result = flow(name, index, embedder, Scripted(says)).invoke(query=QUESTION)
-    assert isinstance(result["answer"], str)
-    assert len(result["answer"]) < 10_000
 
 
 def run(flow: Flow, query: str = QUESTION) -> tuple[dict[str, Any], list[str], int]:
