@@ -43,7 +43,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Ind
 
 @pytest.mark.parametrize(
     "query",
-    ["", " \n", "x" * 10_000, "lock " * 2_000, "\u041a\u0442\u043e \u2753 \u8c01", "\x00\ud83d"],
+    ["", " \n", "x" * 10_000, "lock " * 2_000, "\u041a\u0442\u043e \u2753 \u8c01", "\x00\u202e"],
 )
 @pytest.mark.parametrize("name", names())
 def test_a_strange_question_gets_an_answer(

@@ -230,3 +230,36 @@ def test_answers_are_ranked_criticised_and_fused(index: Index, embedder: Embedde
     fused = next(p for p, name in zip(llm.prompts, llm.asked, strict=True) if name == "llm_fusion")
     assert all("Critique:" in chunk for chunk in fused.chunks)
     assert result["citations"]
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [
+        ("archon", 3 + 3 + 2 + 1),
+        ("cached", 1),
+        ("crag", 2 + 2),
+        ("decomposition", 3 + 2),
+        ("flare", 8),
+        ("hybrid", 1),
+        ("hyde", 2),
+        ("iter_retgen", 3),
+        ("multi_query", 2),
+        ("naive", 1),
+        ("replug", 1),
+        ("rewrite_retrieve_rerank_read", 2),
+        ("routed", 1),
+        ("self_rag", 2 + 3 * (2 + 4)),
+        ("tree_of_clarifications", 2 + 2 * 2 + 2 * 2),
+    ],
+)
+def test_it_costs_no_more_than_its_header_says(
+    name: str, calls: int, index: Index, embedder: Embedder
+) -> None:
+    said: dict[str, Any] = {
+        one: [f"{one} {n}.\nAnother {one} {n}.\nA third {one} {n}." for n in range(20)]
+        for one in ("generate", "decompose", "clarify", "next_sentence", "critique", "llm_fusion")
+    }
+    llm = Scripted(said, {"relevant": 0.5, "supported": 0.1}, sure=0.01)
+    events = list(flow(name, index, embedder, llm).stream(query=QUESTION))
+    assert len(llm.asked) == calls
+    assert events[-1].llm_calls == calls
