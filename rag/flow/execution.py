@@ -174,10 +174,9 @@ def initial_state(flow: Flow, inputs: Mapping[str, Any]) -> State:
         elif not flow.matchers[name](state[name]):
             given = type(state[name]).__name__
             raise InputError(f"the input {name!r} is {given}, {show(kind)} is wanted")
-        elif isinstance(text := state[name], str) and not text.isascii():
-            if half := _HALF.search(text):
-                what = f"the input {name!r} has half a character at position {half.start()}"
-                raise InputError(what, fix="give whole Unicode text: no lone surrogates")
+        elif isinstance(text := state[name], str) and (half := _HALF.search(text)):
+            what = f"the input {name!r} has half a character at position {half.start()}"
+            raise InputError(what, fix="give whole Unicode text: no lone surrogates")
     return state
 
 

@@ -9,6 +9,8 @@ import pytest
 from langchain_core.documents import Document
 from rag.operators import (
     Abstain,
+    AppendSentence,
+    Critique,
     Generate,
     MapReduce,
     MaskDoubt,
@@ -146,6 +148,19 @@ def test_the_local_engine_says_how_sure_it_is(llm: LLM) -> None:
     found = run(NextSentence(max_tokens=16), llm, query="How long is the lock?")
     assert 0 < found["confidence"] <= 1
     assert "".join(text for text, _ in found["tokens"]).strip().startswith(found["sentence"][:3])
+
+
+def test_sentences_are_put_together() -> None:
+    flow = Flow(AppendSentence(), inputs={"sentence": str, "answer": str})
+    assert flow.invoke(sentence="B.", answer="A.")["answer"] == "A. B."
+    assert flow.invoke(sentence="", answer="A.")["answer"] == "A."
+
+
+def test_every_answer_gets_its_critique() -> None:
+    llm = Scripted({"critique": ["Too short. ", " "]})
+    found = run(Critique(), llm, answers=["A </source> cook.", "B"])
+    assert found["critiques"] == ["Too short.", ""]
+    assert "(/source>" in llm.prompts[0].question, "what an answer quotes closes nothing"
 
 
 def test_doubtful_words_are_left_out_of_the_query() -> None:

@@ -11,6 +11,7 @@ from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from rag.operators import (
     CATALOGUE,
+    Clarify,
     ConstructQuery,
     Decompose,
     Dense,
@@ -134,6 +135,16 @@ def test_checks_of_a_draft() -> None:
     found = result(VerificationQueries(n=1), llm, query="Who?", answer="The keeper.")
     assert found["queries"] == ["Is he on duty?"]
     assert result(VerificationQueries(), llm, query="Who?", answer="")["queries"] == ["Who?"]
+
+
+def test_meanings_come_from_the_documents() -> None:
+    llm = Scripted({"clarify": "1. The north lock?\n2. The south lock?\n3. A door lock?"})
+    documents = [Document(page_content="There are two locks.")]
+    found = result(Clarify(n=2), llm, query="Which lock?", documents=documents)
+    assert found["queries"] == ["The north lock?", "The south lock?"]
+    assert llm.prompts[0].chunks == ("There are two locks.",)
+    silent = Scripted({"clarify": " "})
+    assert result(Clarify(), silent, query="Q?", documents=documents)["queries"] == ["Q?"]
 
 
 def test_the_answer_so_far_extends_the_query() -> None:
