@@ -8,28 +8,127 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rag.operators.generation.cite import Cite
+    from rag.operators.generation.compose import MapReduce, Refine, Replug, StructuredAnswer
+    from rag.operators.generation.critique import Critique
+    from rag.operators.generation.flare import AppendSentence, MaskDoubt, NextSentence
     from rag.operators.generation.generate import Generate
-    from rag.operators.orchestration.fusion import RRF
+    from rag.operators.generation.verify import Abstain, Verify
+    from rag.operators.orchestration.fusion import RRF, LLMFusion, RankAnswers, Vote, Weighted
+    from rag.operators.orchestration.judges import (
+        ConfidenceJudge,
+        GradeDocuments,
+        KnowledgeJudge,
+        LLMJudge,
+        RuleJudge,
+    )
+    from rag.operators.orchestration.routing import (
+        RouteByMetadata,
+        RouteHybrid,
+        RouteLLM,
+        RouteSemantic,
+    )
     from rag.operators.post_retrieval.extract import Extract
     from rag.operators.post_retrieval.pack import Pack
-    from rag.operators.post_retrieval.rerank import Rerank
+    from rag.operators.post_retrieval.rerank import CrossRerank, Rerank
+    from rag.operators.pre_retrieval.construct import ConstructQuery
+    from rag.operators.pre_retrieval.decompose import Clarify, Decompose, VerificationQueries
+    from rag.operators.pre_retrieval.hyde import HyDE
+    from rag.operators.pre_retrieval.rewrite import ExtendQuery, MultiQuery, Rewrite, StepBack
+    from rag.operators.pre_retrieval.sql import TextToSQL
     from rag.operators.retrieval.dense import Dense
     from rag.operators.retrieval.sparse import BM25
 
 CATALOGUE = {
+    "abstain": "rag.operators.generation.verify:Abstain",
+    "append_sentence": "rag.operators.generation.flare:AppendSentence",
     "bm25": "rag.operators.retrieval.sparse:BM25",
     "cite": "rag.operators.generation.cite:Cite",
+    "clarify": "rag.operators.pre_retrieval.decompose:Clarify",
+    "confidence_judge": "rag.operators.orchestration.judges:ConfidenceJudge",
+    "construct_query": "rag.operators.pre_retrieval.construct:ConstructQuery",
+    "critique": "rag.operators.generation.critique:Critique",
     "cross_rerank": "rag.operators.post_retrieval.rerank:CrossRerank",
+    "decompose": "rag.operators.pre_retrieval.decompose:Decompose",
     "dense": "rag.operators.retrieval.dense:Dense",
+    "extend_query": "rag.operators.pre_retrieval.rewrite:ExtendQuery",
     "extract": "rag.operators.post_retrieval.extract:Extract",
     "generate": "rag.operators.generation.generate:Generate",
+    "grade_documents": "rag.operators.orchestration.judges:GradeDocuments",
+    "hyde": "rag.operators.pre_retrieval.hyde:HyDE",
+    "knowledge_judge": "rag.operators.orchestration.judges:KnowledgeJudge",
+    "llm_fusion": "rag.operators.orchestration.fusion:LLMFusion",
+    "llm_judge": "rag.operators.orchestration.judges:LLMJudge",
+    "map_reduce": "rag.operators.generation.compose:MapReduce",
+    "mask_doubt": "rag.operators.generation.flare:MaskDoubt",
+    "multi_query": "rag.operators.pre_retrieval.rewrite:MultiQuery",
+    "next_sentence": "rag.operators.generation.flare:NextSentence",
     "pack": "rag.operators.post_retrieval.pack:Pack",
+    "rank_answers": "rag.operators.orchestration.fusion:RankAnswers",
+    "refine": "rag.operators.generation.compose:Refine",
+    "replug": "rag.operators.generation.compose:Replug",
     "rerank": "rag.operators.post_retrieval.rerank:Rerank",
+    "rewrite": "rag.operators.pre_retrieval.rewrite:Rewrite",
+    "route_by_metadata": "rag.operators.orchestration.routing:RouteByMetadata",
+    "route_hybrid": "rag.operators.orchestration.routing:RouteHybrid",
+    "route_llm": "rag.operators.orchestration.routing:RouteLLM",
+    "route_semantic": "rag.operators.orchestration.routing:RouteSemantic",
     "rrf": "rag.operators.orchestration.fusion:RRF",
+    "rule_judge": "rag.operators.orchestration.judges:RuleJudge",
+    "step_back": "rag.operators.pre_retrieval.rewrite:StepBack",
+    "structured_answer": "rag.operators.generation.compose:StructuredAnswer",
+    "text_to_sql": "rag.operators.pre_retrieval.sql:TextToSQL",
+    "verification_queries": "rag.operators.pre_retrieval.decompose:VerificationQueries",
+    "verify": "rag.operators.generation.verify:Verify",
+    "vote": "rag.operators.orchestration.fusion:Vote",
+    "weighted": "rag.operators.orchestration.fusion:Weighted",
 }
 """Name in pipeline files to `module:Class`."""
 
-__all__ = ["BM25", "CATALOGUE", "RRF", "Cite", "Dense", "Extract", "Generate", "Pack", "Rerank"]
+__all__ = [
+    "BM25",
+    "CATALOGUE",
+    "RRF",
+    "Abstain",
+    "AppendSentence",
+    "Cite",
+    "Clarify",
+    "ConfidenceJudge",
+    "ConstructQuery",
+    "Critique",
+    "CrossRerank",
+    "Decompose",
+    "Dense",
+    "ExtendQuery",
+    "Extract",
+    "Generate",
+    "GradeDocuments",
+    "HyDE",
+    "KnowledgeJudge",
+    "LLMFusion",
+    "LLMJudge",
+    "MapReduce",
+    "MaskDoubt",
+    "MultiQuery",
+    "NextSentence",
+    "Pack",
+    "RankAnswers",
+    "Refine",
+    "Replug",
+    "Rerank",
+    "Rewrite",
+    "RouteByMetadata",
+    "RouteHybrid",
+    "RouteLLM",
+    "RouteSemantic",
+    "RuleJudge",
+    "StepBack",
+    "StructuredAnswer",
+    "TextToSQL",
+    "VerificationQueries",
+    "Verify",
+    "Vote",
+    "Weighted",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from langchain_core.documents import Document
 
@@ -39,3 +41,17 @@ def unique(documents: Iterable[Document]) -> dict[str, Document]:
         else:
             found[key] = document.model_copy(update={"metadata": dict(document.metadata)})
     return found
+
+
+def both(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The filter that holds where both do; None: no filter."""
+    given = [dict(where) for where in (one, other) if where]
+    return {"$and": given} if len(given) > 1 else next(iter(given), None)
+
+
+def shares(scores: Sequence[float], temperature: float) -> list[float]:
+    """Softmax of scores that are brought to 0 to 1 first, since every ranking has its own scale."""
+    low, high = min(scores), max(scores)
+    reach = (high - low) or 1.0
+    exps = [math.exp(((score - low) / reach - 1) / temperature) for score in scores]
+    return [one / sum(exps) for one in exps]

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from rag.operators.post_retrieval.pack import pack
+from rag.operators.asking import fitting, told
 
 from rag.flow import Context, Operator
-from rag.index.splitting import embedding_text
 from rag.kvcache.settings import ContextSettings
-from rag.llm import LLM, Generation, Prompt, Sampling
+from rag.llm import LLM, Generation, Sampling
 
-SYSTEM = "Answer the question from the sources, in one short sentence."
 NOTHING_FOUND = "The sources do not say: nothing was found for this question."
-MARGIN = 64
-"""Tokens kept free for the chat template and the sources' numbers."""
 
 
 class Generate(Operator):
@@ -23,19 +19,25 @@ class Generate(Operator):
     Tokens are passed on as they come. Without documents it says so and asks no model. Documents
     that do not fit the model's window are left out, with a warning.
     With `context` the local engine reuses what it computed for a document before: the documents
-    are not numbered then, so that their order does not matter (Cache-Craft, APE).
+    are not numbered then, so that their order does not matter (Cache-Craft, arXiv 2502.15734;
+    APE, arXiv 2502.05431). The last step of nearly every flow (Lewis et al. 2020, arXiv
+    2005.11401, section 2). LLM calls: 1.
     Reads `query` and `documents`; writes `answer`, and as `generation` how it came about.
+    Example: `{use: generate, max_tokens: 64}`
     """
 
     writes = ("answer", "generation")
     span_kind = "LLM"
 
-    system: str = Field(default=SYSTEM, description="what the model is told to do")
+    system: str = told("generate")
     max_tokens: PositiveInt = Field(default=128, description="the answer's length at most")
     temperature: NonNegativeFloat = Field(default=0.0, description="0: the likeliest token")
     seed: int | None = Field(default=None, description="makes sampling repeatable")
     stop: tuple[str, ...] = Field(default=(), description="texts that end the answer")
 
+    logprobs: bool = Field(
+        default=False, description="tell how likely each token was, for `confidence_judge`"
+    )
     context: ContextSettings | None = Field(
         default=None, description="how the documents' states are composed; none: not reused"
     )
@@ -47,14 +49,15 @@ class Generate(Operator):
         if not documents:
             run.token(NOTHING_FOUND)
             return NOTHING_FOUND, Generation(NOTHING_FOUND, 0, 0, "stop")
-        prompt = Prompt(
-            question=query,
-            system=self.system,
-            chunks=self._chunks(query, documents, llm, run),
-            numbered=self.context is None,
+        prompt = fitting(
+            llm, run, self.system, query, documents, self.max_tokens, numbered=self.context is None
         )
         sampling = Sampling(
-            max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed, stop=self.stop
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            seed=self.seed,
+            stop=self.stop,
+            logprobs=self.logprobs,
         )
         done = Generation("", 0, 0, "stop")
         run.spend(llm_calls=1)
@@ -65,17 +68,3 @@ class Generate(Operator):
             else:
                 run.token(piece)
         return done.text.strip(), done
-
-    def _chunks(
-        self, query: str, documents: list[Document], llm: LLM, run: Context
-    ) -> tuple[str, ...]:
-        overhead = llm.count(self.system) + llm.count(query) + self.max_tokens + MARGIN
-        room = llm.window - overhead - 8 * len(documents)
-        texts = [d.model_copy(update={"page_content": embedding_text(d)}) for d in documents]
-        kept = pack(texts, max(room, 1), llm.count, llm.clip)
-        if len(kept) < len(documents):
-            run.warn(
-                f"{len(documents) - len(kept)} of {len(documents)} documents do not fit the "
-                f"model's window of {llm.window} tokens"
-            )
-        return tuple(document.page_content for document in kept)

@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.documents import scored
+from rag.operators.documents import both, scored
 
 from rag.flow import Operator
 from rag.index import Index
@@ -16,7 +16,9 @@ from rag.llm import Embedder
 class Dense(Operator):
     """Finds the chunks whose embeddings have the highest cosine with the query's.
 
-    Reads `query`; writes `documents`, best first, `metadata["score"]` the cosine.
+    Reads `query`, and where they are there `passages` (their mean with the query is searched for:
+    HyDE, Gao et al. 2022, arXiv 2212.10496) and `where` (a filter); writes `documents`, best
+    first, `metadata["score"]` the cosine.
     """
 
     writes = "documents"
@@ -28,12 +30,22 @@ class Dense(Operator):
         default=None, description="metadata that they must have, such as {path: {$in: [a.md]}}"
     )
 
-    def run(self, query: str, *, index: Index, embedder: Embedder) -> list[Document]:
+    def run(
+        self,
+        query: str,
+        passages: list[str] | None = None,
+        where: dict[str, Any] | None = None,
+        *,
+        index: Index,
+        embedder: Embedder,
+    ) -> list[Document]:
         """Search.
 
         Raises:
             IndexStateError: The index was made with another embedder.
         """
         vector = embedder.embed_query(query)
-        found = index.dense(vector, self.k, where=self.where, embedder=embedder.id)
+        if passages:
+            vector = (vector + embedder.embed(passages).sum(axis=0)) / (len(passages) + 1)
+        found = index.dense(vector, self.k, where=both(self.where, where), embedder=embedder.id)
         return [scored(document, document.metadata["score"], self.use) for document in found]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.documents import scored
+from rag.operators.documents import both, scored
 
 from rag.flow import Operator
 from rag.index import Index
@@ -15,7 +15,8 @@ from rag.index import Index
 class BM25(Operator):
     """Finds the chunks with the highest BM25 score (Robertson and Zaragoza 2009).
 
-    Reads `query`; writes `documents`, best first, `metadata["score"]` the BM25 score.
+    Reads `query`, and where it is there `where` (a filter); writes `documents`, best first,
+    `metadata["score"]` the BM25 score.
     """
 
     use: ClassVar[str] = "bm25"
@@ -28,7 +29,9 @@ class BM25(Operator):
         default=None, description="metadata that they must have, such as {path: {$in: [a.md]}}"
     )
 
-    def run(self, query: str, *, index: Index) -> list[Document]:
+    def run(
+        self, query: str, where: dict[str, Any] | None = None, *, index: Index
+    ) -> list[Document]:
         """Search; a query without a word that the index knows finds nothing."""
-        found = index.sparse(query, self.k, where=self.where)
+        found = index.sparse(query, self.k, where=both(self.where, where))
         return [scored(document, document.metadata["score"], self.use) for document in found]

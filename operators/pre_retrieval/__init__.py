@@ -1,0 +1,1 @@
+"""Operators that change the query before anything is searched."""
