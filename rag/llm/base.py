@@ -236,7 +236,8 @@ class LLM(Resource):
             return LangChainLLM(make(spec, "BaseChatModel"))
         if isinstance(spec, Mapping):
             return LocalLLM.open(
-                **settings(spec, ("model", "dtype", "window", "threads", "kv", "salt")), base=base
+                **settings(spec, ("model", "dtype", "window", "threads", "int8", "kv", "salt")),
+                base=base,
             )
         if hasattr(spec, "astream"):
             return LangChainLLM(spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import InputError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rag.kvcache.engine import Prefilled
     from rag.kvcache.model import ModelView
-    from rag.llm.local import LocalLLM, Parts
+    from rag.llm.local import LocalLLM, Parts, Tokens
 
 BLOCK = 256
 """Tokens whose logits are held at a time."""
@@ -90,9 +90,7 @@ def opened(llm: LocalLLM, parts: Parts, room: int) -> Composed | Plain:
     return Composed(engine.view, done)
 
 
-def score(
-    llm: LocalLLM, prompt: Prompt, answers: Sequence[str], stopped: Callable[[], bool]
-) -> Iterator[Scored]:
+def score(llm: LocalLLM, prompt: Prompt, answers: Sequence[str]) -> Generator[Scored, Any, None]:
     """The answers' likelihoods, one by one; the prompt is computed once.
 
     Raises:
@@ -106,15 +104,12 @@ def score(
         raise InputError("an answer to score is empty", fix="leave it out")
     room = max(map(len, encoded), default=0)
     parts = llm.fitting(prompt, room)
-    with torch.inference_mode():
-        states = opened(llm, parts, room)
-        for ids in encoded:
-            if stopped():
-                return
-            logits = states.logits[None]
-            if len(ids) > 1:
-                logits = torch.cat([logits, states.peek(ids[:-1])])
-            yield Scored(tuple(logprobs(logits, ids)))
+    states = opened(llm, parts, room)
+    for ids in encoded:
+        logits = states.logits[None]
+        if len(ids) > 1:
+            logits = torch.cat([logits, states.peek(ids[:-1])])
+        yield Scored(tuple(logprobs(logits, ids)))
 
 
 def logprobs(logits: torch.Tensor, ids: Sequence[int]) -> list[float]:
@@ -127,9 +122,7 @@ def logprobs(logits: torch.Tensor, ids: Sequence[int]) -> list[float]:
     return found
 
 
-def surprise(
-    llm: LocalLLM, text: str, after: str, stopped: Callable[[], bool]
-) -> Iterator[tuple[int, int, float]]:
+def surprise(llm: LocalLLM, text: str, after: str) -> Generator[tuple[int, int, float], Any, None]:
     """Spans of the text's tokens in characters, and the surprise of each in nats."""
     import torch
 
@@ -137,20 +130,17 @@ def surprise(
     given = [llm.begin, *llm._encode(after)]
     everything = [*given, *ids]
     half = llm.window // 2
-    with torch.inference_mode():
-        # Whatever stands further back than half the window is out of sight.
-        for start in range(0, len(ids), half):
-            until = min(start + half, len(ids))
-            first = max(0, len(given) + start - half)
-            seen = everything[first : len(given) + start]
-            states = opened(llm, (seen[:-1], [], seen[-1:]), half)
-            for at in range(start, until, BLOCK):
-                if stopped():
-                    return
-                block = ids[at : min(at + BLOCK, until)]
-                logits = torch.cat([states.logits[None], states.step(block)])
-                for place, value in enumerate(logprobs(logits[:-1], block), start=at):
-                    yield (*spans[place], -value)
+    # Whatever stands further back than half the window is out of sight.
+    for start in range(0, len(ids), half):
+        until = min(start + half, len(ids))
+        first = max(0, len(given) + start - half)
+        seen = everything[first : len(given) + start]
+        states = opened(llm, (seen[:-1], [], seen[-1:]), half)
+        for at in range(start, until, BLOCK):
+            block = ids[at : min(at + BLOCK, until)]
+            logits = torch.cat([states.logits[None], states.step(block)])
+            for place, value in enumerate(logprobs(logits[:-1], block), start=at):
+                yield (*spans[place], -value)
 
 
 def mixed(
@@ -159,7 +149,7 @@ def mixed(
     weights: Sequence[float],
     next_token: Callable[[torch.Tensor], int],
     limit: int,
-) -> Iterator[int]:
+) -> Tokens:
     """Tokens of an answer whose every distribution is a weighted mean over prompts (REPLUG).
 
     Args:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from rag.errors import ConfigError, ModelError
+from rag.kvcache.passes import Pass
 from rag.llm.base import LLM, Generation, M, Prompt, Sampling
 from rag.llm.embed import unreadable
 from rag.llm.gguf import converted
 from rag.llm.models import find_model
 from rag.llm.prompting import pieces_of
+from rag.llm.sampling import Chosen
+from rag.llm.scheduler import Scheduler
 from rag.llm.signals import Scored
-from rag.llm.threads import streamed
+from rag.llm.text import Text, cut
 
 if TYPE_CHECKING:
     import torch
@@ -26,17 +29,22 @@ if TYPE_CHECKING:
     from rag.kvcache.settings import ContextSettings
     from rag.llm.structured import Grammar
 
+Tokens = Generator["int | Pass", "torch.Tensor | None", None]
+"""An answer's tokens, and between them passes whose logits are sent."""
+Saying = Generator["str | Generation | Pass", "torch.Tensor | None", None]
+"""The same as text, and last the result."""
 Parts = tuple[list[int], list[list[int]], list[int]]
 """A prompt's token ids: before the chunks, of each chunk, behind them."""
 _CUT = "\x00"
-DRAFT = 8
-"""Tokens proposed at a time where an answer quotes its sources."""
+DRAFT, DRAFT_INT8 = 8, 3
+"""Tokens proposed at a time where an answer quotes its sources: in eight bits every further token
+of a pass costs time, otherwise hardly."""
 
 
 class LocalLLM(LLM):
     """A transformers model on this machine.
 
-    One request at a time goes through the model; others wait their turn.
+    Requests are decoded together (see `rag.llm.scheduler`).
 
     Args:
         id: The model's name.
@@ -46,6 +54,7 @@ class LocalLLM(LLM):
         kv: Where states are kept (see `rag.kvcache.store.open_store`), and the folder that its
             relative paths start from.
         salt: The tenant's: states are never shared between salts.
+        int8: Decode with weights in eight bits.
     """
 
     scores: ClassVar[bool] = True
@@ -58,8 +67,10 @@ class LocalLLM(LLM):
         window: int,
         kv: tuple[Any, Path] = (None, Path()),
         salt: str = "",
+        int8: bool = False,
     ) -> None:
         self.id = id
+        self._int8 = int8
         self.window = window
         self._model = model
         self._tokenizer = tokenizer
@@ -67,6 +78,7 @@ class LocalLLM(LLM):
         self._kv = kv
         self._salt = salt
         self._engine: KVEngine | None = None
+        self._scheduler = Scheduler(self._steps)
         ends = model.generation_config.eos_token_id
         self._ends = set(ends) if isinstance(ends, list) else {ends}
         self._ends.add(tokenizer.eos_token_id)
@@ -79,6 +91,7 @@ class LocalLLM(LLM):
         dtype: str = "auto",
         window: int | None = None,
         threads: int | None = None,
+        int8: bool = False,
         kv: Any = None,
         salt: str = "",
     ) -> Self:
@@ -91,6 +104,8 @@ class LocalLLM(LLM):
                 computes in it.
             window: Tokens for prompt and answer; default: what the model was made for.
             threads: Processor threads for torch; default: torch's choice.
+            int8: Decode with weights in eight bits, a scale for each row: half of the memory
+                traffic, nearly the same answers. Prompts are computed in `dtype`.
             kv: Where the states of chunks are kept: a folder, or tiers and their sizes.
             salt: The tenant's: states are never shared between salts.
 
@@ -118,7 +133,7 @@ class LocalLLM(LLM):
             )
         made_for = int(getattr(loaded.config, "max_position_embeddings", 4096))
         length = min(window or made_for, made_for)
-        return cls(files.name, loaded.to(device).eval(), tokenizer, length, (kv, base), salt)
+        return cls(files.name, loaded.to(device).eval(), tokenizer, length, (kv, base), salt, int8)
 
     def count(self, text: str) -> int:
         """See `LLM.count`."""
@@ -189,7 +204,7 @@ class LocalLLM(LLM):
                 from rag.kvcache.model import ModelView
                 from rag.kvcache.store import open_store
 
-                view = ModelView(self._model, self.id)
+                view = ModelView(self._model, self.id, self._int8)
                 fingerprint = view.fingerprint()
                 keys = Keys(fingerprint, self._tokenizer_digest(), self._salt)
                 found = calibrate.load(fingerprint)
@@ -204,6 +219,9 @@ class LocalLLM(LLM):
     def ends(self) -> frozenset[int]:
         """The tokens that end an answer."""
         return frozenset(self._ends)
+
+    def _steps(self, passes: list[Pass]) -> list[torch.Tensor]:
+        return self.engine.view.steps(passes)
 
     def _tokenizer_digest(self) -> str:
         backend = self._tokenizer.backend_tokenizer.to_str()
@@ -221,10 +239,9 @@ class LocalLLM(LLM):
         """See `LLM.stream`. The model works in a thread; closing the stream stops it."""
         parts = self.fitting(prompt)
 
-        def work(stopped: Callable[[], bool]) -> Iterator[str | Generation]:
-            return self._generate(parts, sampling, context, stopped)
-
-        async with aclosing(streamed(work, self._lock)) as pieces:
+        work = self._generate(parts, sampling, context)
+        said: AsyncGenerator[str | Generation] = self._scheduler.stream(work)
+        async with aclosing(said) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -248,34 +265,32 @@ class LocalLLM(LLM):
         parts: Parts,
         sampling: Sampling,
         context: ContextSettings | None,
-        stopped: Callable[[], bool],
         grammar: Grammar | None = None,
-    ) -> Iterator[str | Generation]:
-        import torch
-
+    ) -> Saying:
         limit = min(sampling.max_tokens, self.window - length(parts))
         chosen = Chosen(sampling, self._model.device, grammar)
-        with torch.inference_mode():
-            tokens, report = self._answer(parts, chosen, context, limit)
-            yield from self._said(tokens, chosen, length(parts), report, stopped)
+        tokens, report = self._answer(parts, chosen, context, limit)
+        yield from self._said(tokens, chosen, length(parts), report)
 
     def _said(
         self,
-        tokens: Iterator[int],
+        tokens: Tokens,
         chosen: Chosen,
         prompt_tokens: int,
         report: dict[str, Any] | None,
-        stopped: Callable[[], bool],
-    ) -> Iterator[str | Generation]:
+    ) -> Saying:
         """The text of the tokens as they come, and the result."""
         sampling = chosen.sampling
-        text = _Text(self._tokenizer, sampling.stop)
-        told = _Text(self._tokenizer, ()) if sampling.logprobs else None
+        text = Text(self._tokenizer, sampling.stop)
+        told = Text(self._tokenizer, ()) if sampling.logprobs else None
         pieces: list[str] = []
         finish: Literal["stop", "length"] = "length"
-        for token in tokens:
-            if stopped():
-                return
+        logits: torch.Tensor | None = None
+        while (token := _next(tokens, logits)) is not None:
+            logits = None
+            if isinstance(token, Pass):
+                logits = yield token
+                continue
             if token in self._ends:
                 finish = "stop"
                 break
@@ -294,7 +309,7 @@ class LocalLLM(LLM):
         if told is not None:
             pieces[-1:] = [pieces[-1] + told.rest()] if pieces else []
             # The token that ends the answer has a likelihood too, and no text.
-            logprobs = tuple(zip(_cut(pieces, text.said), chosen.logprobs, strict=False))
+            logprobs = tuple(zip(cut(pieces, text.said), chosen.logprobs, strict=False))
         yield Generation(text.said, prompt_tokens, text.tokens, finish, report, logprobs)
 
     def _answer(
@@ -303,9 +318,9 @@ class LocalLLM(LLM):
         chosen: Chosen,
         context: ContextSettings | None,
         limit: int,
-    ) -> tuple[Iterator[int], dict[str, Any] | None]:
+    ) -> tuple[Tokens, dict[str, Any] | None]:
         """The answer's tokens, and what is told of the prompt where its chunks are composed."""
-        from rag.kvcache.decode import decode
+        from rag.kvcache.decode import decoding
         from rag.kvcache.settings import ContextSettings
 
         engine = self._engine_or_none(context)
@@ -314,9 +329,9 @@ class LocalLLM(LLM):
             return self._by_transformers(ids, chosen, limit), None
         plain = context or ContextSettings(mode="full")
         done = engine.prefill(*parts, plain, room=limit)
-        draft = 0 if chosen.once else DRAFT
+        draft = 0 if chosen.once else DRAFT_INT8 if self._int8 else DRAFT
         quoted = [one for chunk in parts[1] for one in chunk]
-        tokens = decode(engine.view, done, chosen, limit, quoted, draft)
+        tokens = decoding(done, chosen, limit, quoted, draft)
         return tokens, done.report.as_dict() if context is not None else None
 
     def _engine_or_none(self, context: ContextSettings | None) -> KVEngine | None:
@@ -324,7 +339,7 @@ class LocalLLM(LLM):
         try:
             engine = self.engine
         except ModelError:
-            if context is not None and context.mode != "full":
+            if self._int8 or (context is not None and context.mode != "full"):
                 raise
             return None
         if engine.view.attends or (context is not None and context.mode != "full"):
@@ -335,19 +350,15 @@ class LocalLLM(LLM):
         """See `LLM.score`."""
         from rag.llm import likelihood
 
-        def work(stopped: Callable[[], bool]) -> Iterator[Scored]:
-            return likelihood.score(self, prompt, answers, stopped)
-
-        return [found async for found in streamed(work, self._lock)]
+        work = likelihood.score(self, prompt, answers)
+        return [found async for found in self._scheduler.stream(work)]
 
     async def surprise(self, text: str, after: str = "") -> list[tuple[int, int, float]]:
         """See `LLM.surprise`."""
         from rag.llm import likelihood
 
-        def work(stopped: Callable[[], bool]) -> Iterator[tuple[int, int, float]]:
-            return likelihood.surprise(self, text, after, stopped)
-
-        return [found async for found in streamed(work, self._lock)]
+        work = likelihood.surprise(self, text, after)
+        return [found async for found in self._scheduler.stream(work)]
 
     async def ensemble(
         self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling
@@ -359,15 +370,11 @@ class LocalLLM(LLM):
         parts = [self.fitting(prompt) for prompt, _ in counted]
         limit = min(sampling.max_tokens, *(self.window - length(one) for one in parts))
 
-        def work(stopped: Callable[[], bool]) -> Iterator[str | Generation]:
-            import torch
-
-            chosen = Chosen(sampling, self._model.device)
-            with torch.inference_mode():
-                tokens = likelihood.mixed(self, parts, [w for _, w in counted], chosen, limit)
-                yield from self._said(tokens, chosen, sum(map(length, parts)), None, stopped)
-
-        async with aclosing(streamed(work, self._lock)) as pieces:
+        chosen = Chosen(sampling, self._model.device)
+        tokens = likelihood.mixed(self, parts, [w for _, w in counted], chosen, limit)
+        work = self._said(tokens, chosen, sum(map(length, parts)), None)
+        said: AsyncGenerator[str | Generation] = self._scheduler.stream(work)
+        async with aclosing(said) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -386,10 +393,8 @@ class LocalLLM(LLM):
         parts = self.fitting(described(prompt, schema))
         grammar = Grammar(tokenizer, schema.model_json_schema())
 
-        def work(stopped: Callable[[], bool]) -> Iterator[str | Generation]:
-            return self._generate(parts, sampling, None, stopped, grammar)
-
-        done = [piece async for piece in streamed(work, self._lock)][-1]
+        work = self._generate(parts, sampling, None, grammar)
+        done = [piece async for piece in self._scheduler.stream(work)][-1]
         return read(done, schema)[0] if isinstance(done, Generation) else None
 
     def spans(self, text: str) -> tuple[list[tuple[int, int]], list[int]]:
@@ -411,7 +416,7 @@ class LocalLLM(LLM):
 
     def _by_transformers(
         self, ids: list[int], next_token: Callable[[torch.Tensor], int], limit: int
-    ) -> Iterator[int]:
+    ) -> Tokens:
         import torch
         from transformers import DynamicCache
 
@@ -427,134 +432,16 @@ class LocalLLM(LLM):
             given = torch.tensor([[token]], device=device)
 
 
-class Chosen:
-    """Chooses token after token, and notes how likely each was.
-
-    Args:
-        sampling: How.
-        device: Of the logits.
-        grammar: What may be said at all.
-    """
-
-    def __init__(self, sampling: Sampling, device: Any, grammar: Grammar | None = None) -> None:
-        import torch
-
-        self.sampling = sampling
-        self.once = sampling.temperature > 0 or sampling.logprobs or grammar is not None
-        """Whether every token must be chosen once: by chance a proposed one would have to be
-        drawn again in the same way, and notes and grammar follow what is said."""
-        self._grammar = grammar
-        self.logprobs: list[float] = []
-        self._chance = torch.Generator(device=device)
-        if sampling.seed is not None:
-            self._chance.manual_seed(sampling.seed)
-        else:
-            self._chance.seed()
-
-    def __call__(self, logits: torch.Tensor) -> int:
-        """The next token: logits [vocabulary]."""
-        if self._grammar is not None:
-            logits = self._grammar.allow(logits)
-        token = choose(logits, self.sampling, self._chance)
-        if self._grammar is not None:
-            self._grammar.take(token)
-        if self.sampling.logprobs:
-            self.logprobs.append(float(logits.float().log_softmax(-1)[token]))
-        return token
-
-
-class _Text:
-    """Turns tokens into text as they come; holds back what may yet become a stop string."""
-
-    def __init__(self, tokenizer: Any, stop: tuple[str, ...]) -> None:
-        self._tokenizer = tokenizer
-        self._stop = tuple(s for s in stop if s)
-        self._ids: list[int] = []
-        self._start = 0
-        """Tokens before it are decoded for good."""
-        self._pending = ""
-        self.said = ""
-
-    @property
-    def tokens(self) -> int:
-        return len(self._ids)
-
-    def add(self, token: int) -> tuple[str, bool]:
-        """Take a token; returns the text that is certain now, and whether a stop string came."""
-        self._ids.append(token)
-        new = self._fresh(final=False)
-        self._pending += new
-        for stop in self._stop:
-            at = self._pending.find(stop)
-            if at >= 0:
-                piece, self._pending = self._pending[:at], ""
-                self._start = len(self._ids)
-                self.said += piece
-                return piece, True
-        held = max((_overlap(self._pending, stop) for stop in self._stop), default=0)
-        piece = self._pending[: len(self._pending) - held]
-        self._pending = self._pending[len(piece) :]
-        self.said += piece
-        return piece, False
-
-    def rest(self) -> str:
-        """What was held back, at the end."""
-        piece = self._pending + self._fresh(final=True)
-        self._pending = ""
-        self.said += piece
-        return piece
-
-    def _fresh(self, *, final: bool) -> str:
-        # Decoding with the tokens before gives the right spaces; an unfinished character waits.
-        context = self._ids[max(0, self._start - 8) : self._start]
-        before = self._tokenizer.decode(context)
-        after = self._tokenizer.decode(context + self._ids[self._start :])
-        if after.endswith("\ufffd") and not final:
-            return ""
-        self._start = len(self._ids)
-        return str(after[len(before) :])
-
-
-def _cut(pieces: Sequence[str], text: str) -> list[str]:
-    """The pieces that make up the text, without what stands behind it."""
-    found, left = [], len(text)
-    for piece in pieces:
-        found.append(piece[: max(left, 0)])
-        left -= len(piece)
-    return found
-
-
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` may be the beginning of `stop`."""
-    for length in range(min(len(text), len(stop) - 1), 0, -1):
-        if text.endswith(stop[:length]):
-            return length
-    return 0
+def _next(tokens: Tokens, logits: torch.Tensor | None) -> int | Pass | None:
+    try:
+        return tokens.send(logits)
+    except StopIteration:
+        return None
 
 
 def length(parts: Parts) -> int:
     """Tokens of a prompt."""
     return len(parts[0]) + sum(map(len, parts[1])) + len(parts[2])
-
-
-def choose(logits: torch.Tensor, sampling: Sampling, chooser: torch.Generator) -> int:
-    """The next token: the likeliest at temperature 0, else drawn from the nucleus.
-
-    Args:
-        logits: [vocabulary].
-        sampling: Temperature and `top_p` (Holtzman et al. 2020, arXiv 1904.09751).
-        chooser: Where chance comes from.
-    """
-    import torch
-
-    if sampling.temperature <= 0:
-        return int(logits.argmax())
-    shares = torch.softmax(logits.float() / sampling.temperature, dim=-1)
-    if sampling.top_p < 1:
-        ordered, order = shares.sort(descending=True)
-        beyond = ordered.cumsum(0) - ordered >= sampling.top_p
-        shares = shares.index_fill(0, order[beyond], 0.0)
-    return int(torch.multinomial(shares, 1, generator=chooser))
 
 
 def _device() -> str:

@@ -11,7 +11,8 @@ import pytest
 
 from rag.errors import ConfigError, ModelError
 from rag.llm import LLM, Generation, Prompt, Sampling
-from rag.llm.local import LocalLLM, _Text
+from rag.llm.local import LocalLLM
+from rag.llm.text import Text
 
 
 def pieces(llm: LLM, prompt: Prompt, **settings: Any) -> tuple[list[str], Generation]:
@@ -108,7 +109,7 @@ def test_clip_keeps_a_beginning_of_so_many_tokens(llm: LLM) -> None:
 
 def test_text_is_exact_however_tokens_cut_it(llm: LocalLLM) -> None:
     said = "Zürich 🚢  naïve\n\n  indented — 中文字, done."
-    text = _Text(llm._tokenizer, ())
+    text = Text(llm._tokenizer, ())
     out = "".join(text.add(token)[0] for token in llm._encode(said)) + text.rest()
     assert out == text.said == said
 
