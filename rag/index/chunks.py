@@ -142,6 +142,11 @@ def fetch(connection: sqlite3.Connection, rows: np.ndarray, scores: np.ndarray) 
     return documents
 
 
+def place(document: Document) -> tuple[float, float]:
+    """Where a chunk stands in its source: page and first character."""
+    return document.metadata.get("page") or 0, document.metadata.get("start") or 0
+
+
 def source_of(document: Document) -> str:
     """The source of a document that came without a file: named, or its id, or its content."""
     named = document.metadata.get("source") or document.id or _hash(clean(document.page_content))

@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 from rag.errors import ConfigError, IndexStateError
 from rag.flow.resources import Resource
 from rag.index.bm25 import FEW
-from rag.index.chunks import fetch, make_plan
+from rag.index.chunks import fetch, make_plan, place
 from rag.index.filters import clean
 from rag.index.reading import Reading, open_database
 from rag.index.types import IndexStats, Source, SourceUpdate, WriteReport
@@ -237,6 +237,25 @@ class Index(Resource):
             few = view.rows[chosen] if where and chosen.sum() <= FEW else None
             rows, scores = bm25.search(query, k, lambda found: view.contains(found, chosen), few)
             return fetch(connection, rows, scores)
+
+    def of_source(self, uri: str) -> list[Document]:
+        """All chunks of a source, in the order in which they stand in it.
+
+        Args:
+            uri: As the chunks' metadata name it in `source`; an unknown one has no chunks.
+        """
+        import numpy as np
+
+        with self._reading.database.connection() as connection:
+            connection.execute("BEGIN")
+            found = connection.execute(
+                "SELECT row FROM chunks WHERE source = ? ORDER BY row", (clean(uri),)
+            ).fetchall()
+            rows = np.array([row for (row,) in found], dtype=np.int64)
+            documents = fetch(connection, rows, np.zeros(len(rows), dtype=np.float32))
+        for document in documents:
+            del document.metadata["score"]
+        return sorted(documents, key=place)
 
     def batches(self, count: int) -> Iterator[list[Document]]:
         """All chunks, in the order in which they were added, so many at a time."""
