@@ -163,14 +163,11 @@ def _wide(document: Document, chunks: Sequence[Document]) -> Document:
             text = chunk.page_content
         end = max(end, stop) if None not in (end, stop) else stop
     first, last = min(chunks, key=place), max(chunks, key=place)
-    metadata = {**document.metadata}
-    for key, value in (("start", first.metadata.get("start")), ("end", last.metadata.get("end"))):
-        if value is not None:
-            metadata[key] = value
+    reach = {"start": first.metadata.get("start"), "end": last.metadata.get("end")}
+    known = {key: value for key, value in reach.items() if value is not None}
+    metadata = {**document.metadata, **known}
     headings = [str(chunk.metadata.get("heading", "")).split(" > ") for chunk in chunks]
-    shared = [
-        names[0] for names in zip(*headings, strict=False) if names[0] and len({*names}) == 1
-    ]
+    shared = [names[0] for names in zip(*headings, strict=False) if names[0] and len({*names}) == 1]
     metadata.pop("heading", None)
     if shared:
         metadata["heading"] = " > ".join(shared)

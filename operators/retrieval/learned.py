@@ -50,9 +50,7 @@ class LearnedSparse(Operator):
         asked[words] = values
         scores = weights @ asked
         best = np.argsort(-scores, kind="stable")[: self.k]
-        return [
-            scored(chunks[at], float(scores[at]), self.use) for at in best if scores[at] > 0
-        ]
+        return [scored(chunks[at], float(scores[at]), self.use) for at in best if scores[at] > 0]
 
 
 def _derived(encoder: SparseEncoder) -> Derived[Any]:

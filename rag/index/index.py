@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.documents import Document
 
-from rag.errors import ConfigError, IndexStateError
+from rag.errors import IndexStateError
 from rag.flow.resources import Resource
 from rag.index.bm25 import FEW
 from rag.index.chunks import fetch, make_plan, place
 from rag.index.filters import clean
 from rag.index.reading import Reading, open_database
+from rag.index.spec import IndexSpec
 from rag.index.types import IndexStats, Source, SourceUpdate, WriteReport
 from rag.index.vectors import search, unit
 from rag.index.writing import Writing
@@ -50,21 +51,14 @@ class Index(Resource):
         """Open the index that a pipeline names, for reading.
 
         Args:
-            spec: Its folder, or a mapping with its folder as `path`.
+            spec: Its folder, or a mapping as `rag.index.spec.IndexSpec`.
             base: The folder that a relative path starts from.
 
         Raises:
             ConfigError: The specification is neither.
             IndexStateError: There is no index there, or it cannot be used.
         """
-        path = spec.get("path") if isinstance(spec, Mapping) and set(spec) == {"path"} else spec
-        if not isinstance(path, str | Path):
-            raise ConfigError(
-                f"{spec!r} does not name an index",
-                where="resources",
-                fix="write a folder, for example index: ./index",
-            )
-        return cls.open(base / Path(path).expanduser())
+        return cls.open(base / IndexSpec.of(spec).path.expanduser())
 
     @classmethod
     def open(cls, path: Path) -> Self:

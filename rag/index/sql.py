@@ -116,9 +116,7 @@ class Tables(Resource):
                 f"SQL: {error}", where=_short(sql), fix="write one statement"
             ) from error
 
-    def _run(
-        self, sql: str, limit: int, seconds: float, values: Mapping[str, Any]
-    ) -> Rows:
+    def _run(self, sql: str, limit: int, seconds: float, values: Mapping[str, Any]) -> Rows:
         connection = self._open()
         try:
             connection.set_authorizer(self._authorize)
@@ -148,7 +146,9 @@ class Tables(Resource):
                 ]
                 columns = "SELECT name, type FROM pragma_table_info(?)"
                 return {
-                    name: [f"{c} {kind}".strip() for c, kind in connection.execute(columns, (name,))]
+                    name: [
+                        f"{c} {kind}".strip() for c, kind in connection.execute(columns, (name,))
+                    ]
                     for name in names
                 }
             finally:

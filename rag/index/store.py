@@ -65,7 +65,7 @@ class Store(Resource):
             raise ConfigError(
                 f"{spec!r} names no store",
                 where="resources.store",
-                fix="store: {use: langchain_qdrant.QdrantVectorStore.from_existing_collection, ...}",
+                fix="write store: {use: langchain_postgres.PGVector, ...}",
             )
         return cls(spec)
 
