@@ -14,7 +14,7 @@ from rag.errors import ConfigError
 from rag.flow import Operator
 from rag.index import Index
 from rag.index.derived import Derived, half
-from rag.index.splitting import embedding_text
+from rag.index.splitting import indexed_text
 from rag.llm import Embedder
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class _Tokens:
 
 def _derived(embedder: Embedder) -> Derived[_Tokens]:
     def compute(chunks: Sequence[Document]) -> list[bytes]:
-        texts = [embedding_text(chunk) for chunk in chunks]
+        texts = [indexed_text(chunk) for chunk in chunks]
         return [half(vectors) for vectors in embedder.token_vectors(texts)]
 
     def build(data: list[bytes]) -> _Tokens:

@@ -12,7 +12,7 @@ from rag.operators.documents import scored
 from rag.flow import Operator
 from rag.index import Index
 from rag.index.derived import Derived
-from rag.index.splitting import embedding_text
+from rag.index.splitting import indexed_text
 from rag.llm import SparseEncoder
 
 
@@ -57,7 +57,7 @@ def _derived(encoder: SparseEncoder) -> Derived[Any]:
     """Weights as a scipy CSR matrix, float32 [chunks, vocabulary]."""
 
     def compute(chunks: Sequence[Document]) -> list[bytes]:
-        found = encoder.encode([embedding_text(chunk) for chunk in chunks])
+        found = encoder.encode([indexed_text(chunk) for chunk in chunks])
         return [words.tobytes() + values.tobytes() for words, values in found]
 
     def build(data: list[bytes]) -> Any:

@@ -2,7 +2,7 @@
 
 Questions: document expansion, doc2query (Nogueira et al. 2019, arXiv 1904.08375). What was
 written stands in a chunk's metadata (`questions`, `summary`) and is embedded and indexed with its
-text or in its place (`rag.index.splitting.embedding_text`); what is read is the text.
+text or in its place (`rag.index.splitting.indexed_text`); what is read later is the text.
 """
 
 from __future__ import annotations

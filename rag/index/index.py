@@ -118,7 +118,7 @@ class Index(Resource):
 
         Returns:
             Rising positions of the chunks that are not stored for this source with the same
-            content and embedding text (`rag.index.splitting.embedding_text`).
+            content and embedding text (`rag.index.splitting.indexed_text`).
         """
         with self._reading.database.connection() as connection:
             return make_plan(connection, clean(uri), chunks).new

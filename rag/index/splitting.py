@@ -88,23 +88,27 @@ def split(
 
 
 def embedding_text(chunk: Document) -> str:
-    """What is embedded and indexed of a chunk: its title and headings say what it is about.
+    """A chunk behind its title and headings, which say what it is about."""
+    return "\n".join([*_head(chunk), chunk.page_content])
 
-    So does what a model wrote of it (`rag.index.describe`), which follows the text or, where
-    `found_by` names it, stands in its place.
+
+def indexed_text(chunk: Document) -> str:
+    """What is embedded and indexed of a chunk: as `embedding_text`, and what a model wrote of it.
+
+    That (`rag.index.describe`) follows the text or, where `found_by` names it, stands in its place.
     """
+    questions = "\n".join(str(question) for question in chunk.metadata.get("questions") or ())
+    written = {"questions": questions, "summary": str(chunk.metadata.get("summary") or "")}
+    instead = written.get(chunk.metadata.get("found_by", ""), "")
+    body = [instead] if instead else [chunk.page_content, *filter(None, written.values())]
+    return "\n".join([*_head(chunk), *body])
+
+
+def _head(chunk: Document) -> list[str]:
     head = [str(chunk.metadata[key]) for key in ("title", "heading") if chunk.metadata.get(key)]
     if len(head) == 2 and head[1].startswith(head[0]):
         head = head[1:]
-    new = [line for line in head if not chunk.page_content.lstrip("# ").startswith(line)]
-    questions = [str(question) for question in chunk.metadata.get("questions") or ()]
-    written = {
-        "questions": "\n".join(questions),
-        "summary": str(chunk.metadata.get("summary") or ""),
-    }
-    instead = written.get(chunk.metadata.get("found_by", ""), "")
-    body = [instead] if instead else [chunk.page_content, *filter(None, written.values())]
-    return "\n".join([*new, *body])
+    return [line for line in head if not chunk.page_content.lstrip("# ").startswith(line)]
 
 
 @dataclass(frozen=True)
