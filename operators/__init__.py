@@ -27,9 +27,16 @@ if TYPE_CHECKING:
         RouteLLM,
         RouteSemantic,
     )
+    from rag.operators.post_retrieval.compress import Compress
+    from rag.operators.post_retrieval.dedupe import Dedupe, DedupeSemantic
     from rag.operators.post_retrieval.extract import Extract
+    from rag.operators.post_retrieval.llm_rerank import ListwiseRerank, PointwiseRerank
+    from rag.operators.post_retrieval.mmr import MMR
     from rag.operators.post_retrieval.pack import Pack
+    from rag.operators.post_retrieval.reorder import Reorder
     from rag.operators.post_retrieval.rerank import CrossRerank, Rerank
+    from rag.operators.post_retrieval.rule_rerank import RuleRerank
+    from rag.operators.post_retrieval.threshold import Threshold
     from rag.operators.pre_retrieval.construct import ConstructQuery
     from rag.operators.pre_retrieval.decompose import Clarify, Decompose, VerificationQueries
     from rag.operators.pre_retrieval.hyde import HyDE
@@ -44,11 +51,14 @@ CATALOGUE = {
     "bm25": "rag.operators.retrieval.sparse:BM25",
     "cite": "rag.operators.generation.cite:Cite",
     "clarify": "rag.operators.pre_retrieval.decompose:Clarify",
+    "compress": "rag.operators.post_retrieval.compress:Compress",
     "confidence_judge": "rag.operators.orchestration.judges:ConfidenceJudge",
     "construct_query": "rag.operators.pre_retrieval.construct:ConstructQuery",
     "critique": "rag.operators.generation.critique:Critique",
     "cross_rerank": "rag.operators.post_retrieval.rerank:CrossRerank",
     "decompose": "rag.operators.pre_retrieval.decompose:Decompose",
+    "dedupe": "rag.operators.post_retrieval.dedupe:Dedupe",
+    "dedupe_semantic": "rag.operators.post_retrieval.dedupe:DedupeSemantic",
     "dense": "rag.operators.retrieval.dense:Dense",
     "extend_query": "rag.operators.pre_retrieval.rewrite:ExtendQuery",
     "extract": "rag.operators.post_retrieval.extract:Extract",
@@ -56,15 +66,19 @@ CATALOGUE = {
     "grade_documents": "rag.operators.orchestration.judges:GradeDocuments",
     "hyde": "rag.operators.pre_retrieval.hyde:HyDE",
     "knowledge_judge": "rag.operators.orchestration.judges:KnowledgeJudge",
+    "listwise_rerank": "rag.operators.post_retrieval.llm_rerank:ListwiseRerank",
     "llm_fusion": "rag.operators.orchestration.fusion:LLMFusion",
     "llm_judge": "rag.operators.orchestration.judges:LLMJudge",
     "map_reduce": "rag.operators.generation.compose:MapReduce",
     "mask_doubt": "rag.operators.generation.flare:MaskDoubt",
+    "mmr": "rag.operators.post_retrieval.mmr:MMR",
     "multi_query": "rag.operators.pre_retrieval.rewrite:MultiQuery",
     "next_sentence": "rag.operators.generation.flare:NextSentence",
     "pack": "rag.operators.post_retrieval.pack:Pack",
+    "pointwise_rerank": "rag.operators.post_retrieval.llm_rerank:PointwiseRerank",
     "rank_answers": "rag.operators.orchestration.fusion:RankAnswers",
     "refine": "rag.operators.generation.compose:Refine",
+    "reorder": "rag.operators.post_retrieval.reorder:Reorder",
     "replug": "rag.operators.generation.compose:Replug",
     "rerank": "rag.operators.post_retrieval.rerank:Rerank",
     "rewrite": "rag.operators.pre_retrieval.rewrite:Rewrite",
@@ -74,9 +88,11 @@ CATALOGUE = {
     "route_semantic": "rag.operators.orchestration.routing:RouteSemantic",
     "rrf": "rag.operators.orchestration.fusion:RRF",
     "rule_judge": "rag.operators.orchestration.judges:RuleJudge",
+    "rule_rerank": "rag.operators.post_retrieval.rule_rerank:RuleRerank",
     "step_back": "rag.operators.pre_retrieval.rewrite:StepBack",
     "structured_answer": "rag.operators.generation.compose:StructuredAnswer",
     "text_to_sql": "rag.operators.pre_retrieval.sql:TextToSQL",
+    "threshold": "rag.operators.post_retrieval.threshold:Threshold",
     "verification_queries": "rag.operators.pre_retrieval.decompose:VerificationQueries",
     "verify": "rag.operators.generation.verify:Verify",
     "vote": "rag.operators.orchestration.fusion:Vote",
@@ -87,16 +103,20 @@ CATALOGUE = {
 __all__ = [
     "BM25",
     "CATALOGUE",
+    "MMR",
     "RRF",
     "Abstain",
     "AppendSentence",
     "Cite",
     "Clarify",
+    "Compress",
     "ConfidenceJudge",
     "ConstructQuery",
     "Critique",
     "CrossRerank",
     "Decompose",
+    "Dedupe",
+    "DedupeSemantic",
     "Dense",
     "ExtendQuery",
     "Extract",
@@ -106,13 +126,16 @@ __all__ = [
     "KnowledgeJudge",
     "LLMFusion",
     "LLMJudge",
+    "ListwiseRerank",
     "MapReduce",
     "MaskDoubt",
     "MultiQuery",
     "NextSentence",
     "Pack",
+    "PointwiseRerank",
     "RankAnswers",
     "Refine",
+    "Reorder",
     "Replug",
     "Rerank",
     "Rewrite",
@@ -121,9 +144,11 @@ __all__ = [
     "RouteLLM",
     "RouteSemantic",
     "RuleJudge",
+    "RuleRerank",
     "StepBack",
     "StructuredAnswer",
     "TextToSQL",
+    "Threshold",
     "VerificationQueries",
     "Verify",
     "Vote",

@@ -97,12 +97,16 @@ def _prepared(
     """The flow over the data set's own index."""
     from rag.eval.beir import load as load_data
     from rag.eval.run import indexed
-    from rag.llm import Embedder
+    from rag.index import Index
+    from rag.index.spec import IndexSpec
+    from rag.llm import LLM, Embedder
 
     found = load_data(data, split=split, limit=limit, seed=seed)
     with load(config, params, allow) as flow, _bar() as tell:
         embedder = flow.resources.get("embedder", Embedder)
-        with indexed(found, embedder, where, tell) as index:
+        spec = IndexSpec.of(flow.resources.specs.get("index", Index.default))
+        split = spec.splitter_of(embedder, lambda: flow.resources.get("llm", LLM))
+        with indexed(found, embedder, where, tell, split) as index:
             yield flow.with_resources(index=index, embedder=embedder), found, tell
 
 

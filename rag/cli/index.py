@@ -25,9 +25,10 @@ Where = Annotated[
 def index_path(flow: Flow) -> Path:
     """The folder of the index that the flow names."""
     from rag.index import Index
+    from rag.index.spec import IndexSpec
 
     spec = flow.resources.specs.get("index", Index.default)
-    return flow.resources.base / str(spec["path"] if isinstance(spec, dict) else spec)
+    return flow.resources.base / IndexSpec.of(spec).path.expanduser()
 
 
 @app.command()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from rag.cli.index import index_path
 if TYPE_CHECKING:
     from rag.flow import Flow
     from rag.index.ingest import IngestReport, Plan, Progress
+    from rag.index.spec import IndexSpec
 
 SKIPPED = 3
 """Exit code: done, but some files were left out."""
@@ -35,18 +34,23 @@ def ingest(
     from rag.cli.output import plain, print_json
     from rag.index import Index
     from rag.index.ingest import plan
+    from rag.index.spec import IndexSpec
+    from rag.llm import LLM, Embedder
 
     flow = load(config, params)
     path = index_path(flow)
-    splitting = _splitting(flow)
-    fingerprint = _fingerprint(flow, splitting)
+    specs = flow.resources.specs
+    spec = IndexSpec.of(specs.get("index", Index.default))
+    fingerprint = spec.fingerprint(
+        specs.get("embedder", Embedder.default), specs.get("llm", LLM.default)
+    )
     reader = Index.open(path) if path.exists() else None
     try:
         todo = plan(paths, reader, fingerprint, prune=prune)
     finally:
         if reader:
             reader.close()
-    report = _work(flow, path, todo, splitting, fingerprint)
+    report = _work(flow, path, todo, spec, fingerprint)
     if as_json:
         print_json(plain(report))
     else:
@@ -55,47 +59,20 @@ def ingest(
         raise typer.Exit(SKIPPED)
 
 
-def _splitting(flow: Flow) -> dict[str, int]:
-    """How the pipeline's index wants its documents cut."""
-    from rag.index.splitting import OVERLAP, SIZE
-
-    spec = flow.resources.specs.get("index")
-    given = spec if isinstance(spec, dict) else {}
-    return {
-        "size": int(given.get("chunk_size", SIZE)),
-        "overlap": int(given.get("chunk_overlap", OVERLAP)),
-    }
-
-
-def _fingerprint(flow: Flow, splitting: dict[str, int]) -> str:
-    """Changes when chunks or vectors would come out otherwise."""
-    from rag.llm import Embedder
-
-    embedder = flow.resources.specs.get("embedder", Embedder.default)
-    text = json.dumps([1, splitting, embedder], sort_keys=True, default=repr)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _work(
-    flow: Flow, path: Path, todo: Plan, splitting: dict[str, int], fingerprint: str
-) -> IngestReport:
+def _work(flow: Flow, path: Path, todo: Plan, spec: IndexSpec, fingerprint: str) -> IngestReport:
     from rag.index import Index
     from rag.index.ingest import IngestReport
     from rag.index.ingest import ingest as run
-    from rag.index.splitting import split
-    from rag.llm import Embedder
+    from rag.llm import LLM, Embedder
 
     if not todo.files and not todo.gone:
         return IngestReport(unchanged=todo.unchanged, skipped=todo.skipped)
     with flow, _bar(todo) as tell:
         embedder = flow.resources.get("embedder", Embedder)
+        split = spec.splitter_of(embedder, lambda: flow.resources.get("llm", LLM))
         index = Index.writer(path, embedder=embedder.id, dim=embedder.dim)
         try:
-            return run(
-                todo, index, embedder,
-                split=lambda documents: split(documents, **splitting, count=embedder.lengths),
-                config=fingerprint, on_progress=tell,
-            )  # fmt: skip
+            return run(todo, index, embedder, split=split, config=fingerprint, on_progress=tell)
         finally:
             index.close()
 

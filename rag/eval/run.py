@@ -5,18 +5,22 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Documents
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from langchain_core.documents import Document
+
 from rag.errors import ConfigError
 from rag.eval.beir import Dataset
 from rag.eval.metrics import contains, exact_match, token_f1
 from rag.flow import Flow, Operator, Sequence
 from rag.index import Index
-from rag.index.splitting import embedding_text, split
+from rag.index.spec import IndexSpec
+from rag.index.splitting import indexed_text
 from rag.llm import LLM, Embedder
 from rag.operators import Extract
 
@@ -60,21 +64,33 @@ class AnswersReport:
 
 @contextmanager
 def indexed(
-    data: Dataset, embedder: Embedder, where: Path | None, progress: Progress
+    data: Dataset,
+    embedder: Embedder,
+    where: Path | None,
+    progress: Progress,
+    split: Callable[[Documents[Document]], list[Document]] | None = None,
 ) -> Iterator[Index]:
     """The data set's corpus in an index, at `where` or in a temporary folder.
 
     An index that is there already is brought up to date: what is unchanged costs nothing.
+
+    Args:
+        data: Its documents are indexed.
+        embedder: Makes the vectors.
+        where: The folder.
+        progress: Told after each batch.
+        split: Documents to chunks; as a pipeline that says nothing of it if not given.
     """
+    split = split or IndexSpec().splitter_of(embedder)
     with tempfile.TemporaryDirectory(prefix="rag-eval-") as scratch:
         path = where or Path(scratch) / "index"
         index = Index.writer(path, embedder=embedder.id, dim=embedder.dim)
         try:
-            chunks = split(data.documents, count=embedder.lengths)
+            chunks = split(data.documents)
             for start in range(0, len(chunks), BATCH):
                 progress("indexing", start, len(chunks))
                 part = chunks[start : start + BATCH]
-                index.add(part, embedder.embed([embedding_text(chunk) for chunk in part]))
+                index.add(part, embedder.embed([indexed_text(chunk) for chunk in part]))
         finally:
             index.close()
         index = Index.open(path)

@@ -36,7 +36,7 @@ from langchain_core.documents import Document
 from rag.errors import IndexStateError
 from rag.index.database import State
 from rag.index.filters import clean
-from rag.index.splitting import embedding_text
+from rag.index.splitting import indexed_text
 from rag.index.vectors import sync_folder
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class BM25:
                 "SELECT row, metadata, content FROM chunks WHERE row > ?", (row,)
             )
             for added, metadata, content in new:
-                text = embedding_text(Document(page_content=content, metadata=json.loads(metadata)))
+                text = indexed_text(Document(page_content=content, metadata=json.loads(metadata)))
                 self._write().delete_documents_by_term("row", added)
                 self._write().add_document(_document(added, text))
             if self._writer is not None:

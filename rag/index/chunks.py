@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 
 from rag.index.filters import clean
-from rag.index.splitting import embedding_text
+from rag.index.splitting import indexed_text
 from rag.index.types import Source
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def make_plan(
     texts = [clean(chunk.page_content) for chunk in chunks]
     # What is embedded is part of it: a chunk under a new heading needs a new vector.
     digests = [
-        _hash(text, clean(embedding_text(chunk))) for text, chunk in zip(texts, chunks, strict=True)
+        _hash(text, clean(indexed_text(chunk))) for text, chunk in zip(texts, chunks, strict=True)
     ]
     seen: Counter[str] = Counter()
     ids = []
@@ -140,6 +140,11 @@ def fetch(connection: sqlite3.Connection, rows: np.ndarray, scores: np.ndarray) 
         values = json.loads(metadata) | {"source": source, "score": score}
         documents.append(Document(id=key, page_content=content, metadata=values))
     return documents
+
+
+def place(document: Document) -> tuple[float, float]:
+    """Where a chunk stands in its source: page and first character."""
+    return document.metadata.get("page") or 0, document.metadata.get("start") or 0
 
 
 def source_of(document: Document) -> str:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.documents import Document
 
-from rag.errors import ConfigError, IndexStateError
+from rag.errors import IndexStateError
 from rag.flow.resources import Resource
 from rag.index.bm25 import FEW
-from rag.index.chunks import fetch, make_plan
+from rag.index.chunks import fetch, make_plan, place
 from rag.index.filters import clean
 from rag.index.reading import Reading, open_database
+from rag.index.spec import IndexSpec
 from rag.index.types import IndexStats, Source, SourceUpdate, WriteReport
 from rag.index.vectors import search, unit
 from rag.index.writing import Writing
@@ -50,21 +51,14 @@ class Index(Resource):
         """Open the index that a pipeline names, for reading.
 
         Args:
-            spec: Its folder, or a mapping with its folder as `path`.
+            spec: Its folder, or a mapping as `rag.index.spec.IndexSpec`.
             base: The folder that a relative path starts from.
 
         Raises:
             ConfigError: The specification is neither.
             IndexStateError: There is no index there, or it cannot be used.
         """
-        path = spec.get("path") if isinstance(spec, Mapping) and set(spec) == {"path"} else spec
-        if not isinstance(path, str | Path):
-            raise ConfigError(
-                f"{spec!r} does not name an index",
-                where="resources",
-                fix="write a folder, for example index: ./index",
-            )
-        return cls.open(base / Path(path).expanduser())
+        return cls.open(base / IndexSpec.of(spec).path.expanduser())
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -124,7 +118,7 @@ class Index(Resource):
 
         Returns:
             Rising positions of the chunks that are not stored for this source with the same
-            content and embedding text (`rag.index.splitting.embedding_text`).
+            content and embedding text (`rag.index.splitting.indexed_text`).
         """
         with self._reading.database.connection() as connection:
             return make_plan(connection, clean(uri), chunks).new
@@ -237,6 +231,25 @@ class Index(Resource):
             few = view.rows[chosen] if where and chosen.sum() <= FEW else None
             rows, scores = bm25.search(query, k, lambda found: view.contains(found, chosen), few)
             return fetch(connection, rows, scores)
+
+    def of_source(self, uri: str) -> list[Document]:
+        """All chunks of a source, in the order in which they stand in it.
+
+        Args:
+            uri: As the chunks' metadata name it in `source`; an unknown one has no chunks.
+        """
+        import numpy as np
+
+        with self._reading.database.connection() as connection:
+            connection.execute("BEGIN")
+            found = connection.execute(
+                "SELECT row FROM chunks WHERE source = ? ORDER BY row", (clean(uri),)
+            ).fetchall()
+            rows = np.array([row for (row,) in found], dtype=np.int64)
+            documents = fetch(connection, rows, np.zeros(len(rows), dtype=np.float32))
+        for document in documents:
+            del document.metadata["score"]
+        return sorted(documents, key=place)
 
     def batches(self, count: int) -> Iterator[list[Document]]:
         """All chunks, in the order in which they were added, so many at a time."""

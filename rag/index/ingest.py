@@ -22,7 +22,7 @@ from rag.errors import LoadError
 from rag.index.filters import clean
 from rag.index.index import Index
 from rag.index.loading import FileRef, Skipped, absolute, ahead, discover, load, read
-from rag.index.splitting import embedding_text
+from rag.index.splitting import indexed_text
 from rag.index.types import SourceUpdate
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ class _Window:
         if not self._waiting:
             return
         report = self._report
-        texts = [embedding_text(parsed.chunks[at]) for parsed, new in self._waiting for at in new]
+        texts = [indexed_text(parsed.chunks[at]) for parsed, new in self._waiting for at in new]
         vectors = self._embed(texts)
         updates, start, same = [], 0, 0
         for parsed, new in self._waiting:

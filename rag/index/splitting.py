@@ -6,13 +6,14 @@ line of code, a row of a table) is counted once, many in one call.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from langchain_core.documents import Document
 
 from rag.errors import ConfigError
+from rag.index.sections import WORDS, Embed, Section, Span, Splitter, sections
 
 SIZE = 200
 OVERLAP = 30
@@ -23,13 +24,6 @@ COUNTED = 2_000
 
 Counter = Callable[[Sequence[str]], list[int]]
 """Texts to their lengths, in tokens."""
-
-Span = tuple[int, int]
-
-_HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$")
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$")
-_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=\S)|(?<=[\u3002\uff01\uff1f])")
-_WORDS = re.compile(r"\S+\s*")
 
 
 def words(texts: Sequence[str]) -> list[int]:
@@ -43,40 +37,78 @@ def split(
     size: int = SIZE,
     overlap: int = OVERLAP,
     count: Counter = words,
+    splitter: Splitter = "structure",
+    parents: Sequence[int] = (),
+    embed: Embed | None = None,
 ) -> list[Document]:
     """Cut documents into chunks.
 
-    A chunk stays within one section of a Markdown document, or holds several small sections
-    under the same heading; it ends where a paragraph, a line or a sentence ends, and within
-    one only when that alone is too long.
+    A chunk stays within one section, or, as the splitter allows, holds several small ones under
+    the same heading; it ends where a paragraph, a line or a sentence ends, and within one only
+    when that alone is too long.
 
     Args:
         documents: As `rag.index.loading` makes them.
         size: The most that a chunk holds, as `count` counts.
         overlap: How much of its end a chunk repeats at the next one's start, within a section.
         count: Lengths of texts.
+        splitter: What the sections are: see `rag.index.sections.Splitter`.
+        parents: Sizes of larger chunks that these are cut from, largest first.
+        embed: Texts to unit vectors; `semantic` needs it.
 
     Returns:
         Chunks with `start` and `end` (characters in their document: `text[start:end]` is the
-        chunk) and `heading` (`Locks > North lock`, where there is one) in their metadata.
+        chunk) and `heading` (`Locks > North lock`, where there is one) in their metadata; with
+        `parents` also where each parent starts, outermost first.
 
     Raises:
-        ConfigError: `size` or `overlap` cannot be.
+        ConfigError: `size`, `overlap` or `parents` cannot be, or `embed` is missing.
     """
     if size < 1 or not 0 <= overlap < size:
         raise ConfigError(
             f"chunks of {size} with an overlap of {overlap}", fix="size >= 1, 0 <= overlap < size"
         )
-    return [chunk for document in documents for chunk in _split(document, size, overlap, count)]
+    sizes = [*parents, size]
+    if any(outer <= inner for outer, inner in pairwise(sizes)):
+        raise ConfigError(
+            f"parents of {list(parents)} over chunks of {size}",
+            fix="largest first, each larger than what is cut from it",
+        )
+    found = []
+    for document in documents:
+        language = str(document.metadata.get("language") or "")
+        parts = sections(document.page_content, splitter, language, embed)
+        measured = _measured(document.page_content, parts, size, count)
+        together = splitter in ("structure", "code")
+        for above, chunk in _levels(measured, sizes, overlap, together=together):
+            made = _document(document, chunk, above)
+            if made is not None:
+                found.append(made)
+    return found
 
 
 def embedding_text(chunk: Document) -> str:
-    """What is embedded and indexed of a chunk: its title and headings say what it is about."""
+    """A chunk behind its title and headings, which say what it is about."""
+    return "\n".join([*_head(chunk), chunk.page_content])
+
+
+def indexed_text(chunk: Document) -> str:
+    """What is embedded and indexed of a chunk: as `embedding_text`, and what a model wrote of it.
+
+    That (`rag.index.describe`) follows the text or, where `found_by` names it, stands in its place.
+    """
+    questions = "\n".join(str(question) for question in chunk.metadata.get("questions") or ())
+    written = {"questions": questions, "summary": str(chunk.metadata.get("summary") or "")}
+    instead = written.get(chunk.metadata.get("found_by", ""), "")
+    body = [instead] if instead else [chunk.page_content, *filter(None, written.values())]
+    return "\n".join([*_head(chunk), *body])
+
+
+def _head(chunk: Document) -> list[str]:
     head = [str(chunk.metadata[key]) for key in ("title", "heading") if chunk.metadata.get(key)]
     if len(head) == 2 and head[1].startswith(head[0]):
         head = head[1:]
-    new = [line for line in head if not chunk.page_content.lstrip("# ").startswith(line)]
-    return "\n".join([*new, chunk.page_content])
+    return [line for line in head if not chunk.page_content.lstrip("# ").startswith(line)]
 
 
 @dataclass(frozen=True)
@@ -95,92 +127,88 @@ class _Atom:
 
 
 @dataclass(frozen=True)
+class _Section:
+    headings: list[str]
+    atoms: list[_Atom]
+
+
+@dataclass
 class _Chunk:
     headings: list[str]
-    span: Span
+    sections: list[_Section]
     length: int
 
+    @property
+    def span(self) -> Span:
+        return self.sections[0].atoms[0].span[0], self.sections[-1].atoms[-1].span[1]
 
-def _split(document: Document, size: int, overlap: int, count: Counter) -> Iterator[Document]:
-    text = document.page_content
-    code = bool(document.metadata.get("language"))
-    sections = [([], (0, len(text)))] if code else _sections(text)
-    pieces = [list(_pieces(text, span, code=code)) for _, span in sections]
-    lengths = iter(_measure(text, (span for section in pieces for span, _ in section), count))
-    packed: list[_Chunk] = []
-    for (headings, _), section in zip(sections, pieces, strict=True):
+
+def _measured(text: str, parts: Sequence[Section], size: int, count: Counter) -> Iterator[_Section]:
+    """The sections with their pieces counted, those too long cut."""
+    lengths = iter(_measure(text, (span for part in parts for span, _ in part.pieces), count))
+    for part in parts:
         atoms: list[_Atom] = []
-        for (span, opens), length in zip(section, lengths, strict=False):
+        for (span, opens), length in zip(part.pieces, lengths, strict=False):
             if length <= size:
                 atoms.append(_Atom(span, length, opens))
             else:
                 atoms.extend(_cut(text, span, size, count, opens))
-        _append(packed, headings, atoms, size, overlap)
+        yield _Section(part.headings, atoms)
+
+
+def _levels(
+    parts: Iterable[_Section],
+    sizes: Sequence[int],
+    overlap: int,
+    *,
+    together: bool,
+    above: tuple[int, ...] = (),
+) -> Iterator[tuple[tuple[int, ...], _Chunk]]:
+    """The chunks of the last size, each with where the larger ones that it is in start."""
+    last = len(sizes) == 1
+    packed: list[_Chunk] = []
+    for part in parts:
+        _append(packed, part, sizes[0], overlap if last else 0, together=together)
     for chunk in packed:
-        start, end = chunk.span
-        content = text[start:end]
-        end -= len(content) - len(content.rstrip())
-        start += len(content) - len(content.lstrip())
-        if start >= end:
-            continue
-        metadata = {**document.metadata, "start": start, "end": end}
-        if chunk.headings:
-            metadata["heading"] = " > ".join(chunk.headings)
-        yield Document(page_content=text[start:end], metadata=metadata)
+        if last:
+            yield above, chunk
+        else:
+            start = (*above, chunk.span[0])
+            yield from _levels(chunk.sections, sizes[1:], overlap, together=together, above=start)
+
+
+def _document(document: Document, chunk: _Chunk, above: tuple[int, ...]) -> Document | None:
+    """The chunk without the space around it; None if nothing is left."""
+    text = document.page_content
+    start, end = chunk.span
+    content = text[start:end]
+    end -= len(content) - len(content.rstrip())
+    start += len(content) - len(content.lstrip())
+    if start >= end:
+        return None
+    metadata = {**document.metadata, "start": start, "end": end}
+    if chunk.headings:
+        metadata["heading"] = " > ".join(chunk.headings)
+    if above:
+        metadata["parents"] = list(above)
+    return Document(page_content=text[start:end], metadata=metadata)
 
 
 def _append(
-    packed: list[_Chunk], headings: list[str], atoms: list[_Atom], size: int, overlap: int
+    packed: list[_Chunk], part: _Section, size: int, overlap: int, *, together: bool
 ) -> None:
     """Add a section: to the chunk before it if that is about one thing and both fit, else anew."""
-    total = sum(atom.length for atom in atoms)
-    if packed and atoms and packed[-1].length + total <= size:
+    total = sum(atom.length for atom in part.atoms)
+    if together and packed and part.atoms and packed[-1].length + total <= size:
         last = packed[-1]
-        shared = _shared(last.headings, headings)
+        shared = _shared(last.headings, part.headings)
         if shared:
-            span = (last.span[0], atoms[-1].span[1])
-            packed[-1] = _Chunk(shared, span, last.length + total)
+            last.headings, last.length = shared, last.length + total
+            last.sections.append(part)
             return
-    for chunk in _pack(atoms, size, overlap):
-        span = (chunk[0].span[0], chunk[-1].span[1])
-        packed.append(_Chunk(headings, span, sum(atom.length for atom in chunk)))
-
-
-def _sections(text: str) -> list[tuple[list[str], Span]]:
-    """The text cut at Markdown headings: the path of headings, and the span.
-
-    A heading with nothing of its own belongs to the first section below it.
-    """
-    sections: list[tuple[list[str], Span]] = []
-    path: list[tuple[int, str]] = []
-    start, position, fence, bare = 0, 0, "", False
-    for line in text.splitlines(keepends=True):
-        heading = None if fence else _HEADING.match(line)
-        if heading:
-            level = len(heading.group(1))
-            if not (bare and path[-1][0] < level):
-                if text[start:position].strip():
-                    sections.append(([title for _, title in path], (start, position)))
-                start = position
-            path = [*(step for step in path if step[0] < level), (level, heading.group(2))]
-            bare = True
-        elif line.strip():
-            fence = _fence(line, fence)
-            bare = False
-        position += len(line)
-    sections.append(([title for _, title in path], (start, len(text))))
-    return sections
-
-
-def _fence(line: str, fence: str) -> str:
-    """The fence that is open after a line, given the one before it; "" for none."""
-    found = _FENCE.match(line)
-    if not found:
-        return fence
-    if not fence:
-        return found.group(1)
-    closes = found.group(1).startswith(fence) and not found.group(2).strip()
-    return "" if closes else fence
+    for atoms in _pack(part.atoms, size, overlap):
+        length = sum(atom.length for atom in atoms)
+        packed.append(_Chunk(part.headings, [_Section(part.headings, atoms)], length))
 
 
 def _shared(before: list[str], after: list[str]) -> list[str]:
@@ -191,36 +219,6 @@ def _shared(before: list[str], after: list[str]) -> list[str]:
             break
         shared.append(one)
     return shared
-
-
-def _pieces(text: str, span: Span, *, code: bool) -> Iterator[tuple[Span, int]]:
-    """The section's sentences, or lines where line ends mean something, and what opens there."""
-    held: tuple[Span, int] | None = None
-    position, blank = span[0], True
-    for line in text[span[0] : span[1]].splitlines(keepends=True):
-        end = position + len(line)
-        if line.strip():
-            whole = code or line.lstrip().startswith("|")
-            opens = (2 if code and not line[0].isspace() else 1) if blank else 0
-            for piece in [(position, end)] if whole else _sentences(text, (position, end)):
-                if held:
-                    yield held
-                held, opens = (piece, opens), 0
-        elif held:  # a blank line belongs to what stands before it
-            held = ((held[0][0], end), held[1])
-        blank = not line.strip()
-        position = end
-    if held:
-        yield held
-
-
-def _sentences(text: str, span: Span) -> Iterator[Span]:
-    start = span[0]
-    for match in _SENTENCE.finditer(text, *span):
-        if start < match.end() < span[1]:
-            yield start, match.end()
-            start = match.end()
-    yield start, span[1]
 
 
 def _measure(text: str, spans: Iterable[Span], count: Counter) -> list[int]:
@@ -235,7 +233,7 @@ def _measure(text: str, spans: Iterable[Span], count: Counter) -> list[int]:
 
 def _cut(text: str, span: Span, size: int, count: Counter, opens: int) -> list[_Atom]:
     """An atom that is too long, cut at words, and at characters where a word is too long."""
-    pieces = [match.span() for match in _WORDS.finditer(text, *span)]
+    pieces = [match.span() for match in WORDS.finditer(text, *span)]
     atoms: list[_Atom] = []
     for (start, end), length in zip(pieces, _measure(text, pieces, count), strict=True):
         step = (end - start) if length <= size else max(1, (end - start) * size // (2 * length))

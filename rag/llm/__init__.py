@@ -1,5 +1,5 @@
 """Models: one loader for embedders, rerankers and language models, LangChain's included."""
 
-from rag.llm.base import LLM, CrossEncoder, Embedder, Generation, Prompt, Sampling
+from rag.llm.base import LLM, CrossEncoder, Embedder, Generation, Prompt, Sampling, SparseEncoder
 
-__all__ = ["LLM", "CrossEncoder", "Embedder", "Generation", "Prompt", "Sampling"]
+__all__ = ["LLM", "CrossEncoder", "Embedder", "Generation", "Prompt", "Sampling", "SparseEncoder"]

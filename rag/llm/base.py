@@ -309,6 +309,32 @@ class CrossEncoder(Resource):
         raise ConfigError(f"{spec!r} is no cross-encoder", where="resources.reranker")
 
 
+class SparseEncoder(Resource):
+    """A model that weights the words of its vocabulary for a text (SPLADE and its like)."""
+
+    id: str
+    """Tells this encoder from any other, wherever it is installed."""
+    dim: int
+    """Words of the vocabulary."""
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each text the words that have a weight, int32 [n] rising, and float32 [n]."""
+
+    @abstractmethod
+    def encode_query(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """As `encode`, for a query."""
+
+    @classmethod
+    def load(cls, spec: Any, *, base: Path) -> SparseEncoder:
+        """Open a sparse encoder: a hub id, a local folder or an installed package."""
+        from rag.llm.embed import LocalSparseEncoder
+
+        if isinstance(spec, str):
+            return LocalSparseEncoder.open(spec, base)
+        raise ConfigError(f"{spec!r} is no sparse encoder", where="resources.sparse_encoder")
+
+
 def settings(spec: Mapping[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
     """The specification as keyword arguments.
 

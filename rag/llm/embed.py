@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rag.errors import ModelError
-from rag.llm.base import CrossEncoder, Embedder
+from rag.llm.base import CrossEncoder, Embedder, SparseEncoder
 from rag.llm.models import ModelFiles, find_model
 
 if TYPE_CHECKING:
@@ -171,6 +171,50 @@ class LocalCrossEncoder(CrossEncoder):
         with self._lock:
             scores = self._model.predict(pairs, show_progress_bar=False)
         return [float(score) for score in scores]
+
+
+class LocalSparseEncoder(SparseEncoder):
+    """A sentence-transformers sparse encoder.
+
+    Args:
+        model: The open `SparseEncoder` of sentence-transformers.
+        id: What tells it from others.
+    """
+
+    def __init__(self, model: Any, id: str) -> None:  # noqa: A002
+        self.id = id
+        self._model = model
+        self._lock = threading.Lock()
+        self.dim = int(model.get_embedding_dimension())
+
+    @classmethod
+    def open(cls, model: str, base: Path) -> Self:
+        """Load the model; raises ModelError if there is none."""
+        files = find_model(model, base)
+        opened = load_module("SparseEncoder", files)
+        return cls(opened, f"{files.name}@{_digest(files, opened)}")
+
+    def encode(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """See `SparseEncoder.encode`."""
+        return self._encode("encode_document", list(texts)) if texts else []
+
+    def encode_query(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """See `SparseEncoder.encode_query`."""
+        return self._encode("encode_query", [text])[0]
+
+    def _encode(self, method: str, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        import numpy as np
+
+        with self._lock:
+            rows = getattr(self._model, method)(
+                texts, show_progress_bar=False, convert_to_tensor=False, save_to_cpu=True
+            )
+        found = []
+        for row in rows:
+            row = row.coalesce()  # noqa: PLW2901
+            words = row.indices()[0].numpy().astype(np.int32)
+            found.append((words, row.values().float().numpy().astype(np.float32)))
+        return found
 
 
 def load_module(kind: str, files: ModelFiles) -> Any:

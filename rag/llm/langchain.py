@@ -12,6 +12,7 @@ from rag.llm.prompting import messages
 
 if TYPE_CHECKING:
     import numpy as np
+    from langchain_core.embeddings import Embeddings
 
     from rag.kvcache.settings import ContextSettings
 
@@ -27,34 +28,75 @@ def make(spec: Mapping[str, Any], base: Literal["BaseChatModel", "Embeddings"]) 
         ConfigError: The class may not be imported, does not exist, is not a `base`, or does not
             take the arguments.
     """
+    from langchain_core.embeddings import Embeddings
+    from langchain_core.language_models import BaseChatModel
+
     dotted = str(spec["use"])
+    kind = imported(dotted)
+    wanted = BaseChatModel if base == "BaseChatModel" else Embeddings
+    if not (isinstance(kind, type) and issubclass(kind, wanted)):
+        raise ConfigError(f"{dotted!r} is not a {base}", where="use", fix="name a class that is")
+    return called(kind, dotted, {key: value for key, value in spec.items() if key != "use"})
+
+
+def imported(dotted: str) -> Any:
+    """A class of LangChain's packages, or a method of one: `package.Class.method`.
+
+    Raises:
+        ConfigError: It is in no package of LangChain, or cannot be imported.
+    """
     module, _, name = dotted.replace(":", ".").rpartition(".")
-    if not module.startswith(TRUSTED):
+    owner, _, last = module.rpartition(".")
+    method = name if last[:1].isupper() else None
+    if method is not None:
+        module, name = owner, last
+    if not module.startswith(TRUSTED) or (method or "").startswith("_"):
         raise ConfigError(
             f"{dotted!r} is not in a package of LangChain", where="use",
             fix="pipeline files import from langchain_* packages only; pass others open, in Python",
         )  # fmt: skip
-    from langchain_core.embeddings import Embeddings
-    from langchain_core.language_models import BaseChatModel
-
     try:
         kind = getattr(importlib.import_module(module), name)
+        return getattr(kind, method) if method else kind
     except (ImportError, AttributeError) as error:
         package = module.split(".")[0].replace("_", "-")
         raise ConfigError(
             f"{dotted!r} cannot be imported: {error}", where="use", fix=f"pip install {package}"
         ) from error
-    wanted = BaseChatModel if base == "BaseChatModel" else Embeddings
-    if not (isinstance(kind, type) and issubclass(kind, wanted)):
-        raise ConfigError(f"{dotted!r} is not a {base}", where="use", fix="name a class that is")
-    arguments = {key: value for key, value in spec.items() if key != "use"}
+
+
+def called(maker: Any, dotted: str, arguments: Mapping[str, Any]) -> Any:
+    """What a class, or its method, makes of the arguments.
+
+    Raises:
+        ConfigError: It does not take them.
+    """
     try:
-        return kind(**arguments)
+        return maker(**arguments)
     except Exception as error:  # each package has its own
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"{dotted} does not take these arguments: {reason}", where="use"
         ) from error
+
+
+def as_embeddings(embedder: Embedder) -> Embeddings:
+    """An embedder as LangChain's vector stores want it; one of LangChain's own as it came."""
+    from langchain_core.embeddings import Embeddings
+
+    if isinstance(embedder, LangChainEmbedder):
+        return embedder.model
+
+    class Adapted(Embeddings):
+        """Vectors as lists."""
+
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            return [[float(x) for x in vector] for vector in embedder.embed(texts)]
+
+        def embed_query(self, text: str) -> list[float]:
+            return [float(x) for x in embedder.embed_query(text)]
+
+    return Adapted()
 
 
 class LangChainLLM(LLM):
@@ -133,8 +175,8 @@ class LangChainEmbedder(Embedder):
         model: Any `Embeddings`.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Embeddings) -> None:
+        self.model = model
         name = getattr(model, "model", None) or getattr(model, "model_name", None)
         self.id = f"{type(model).__name__}:{name}" if name else type(model).__name__
         self.window = 8192
@@ -155,7 +197,7 @@ class LangChainEmbedder(Embedder):
 
     def _ask(self, method: str, given: Any) -> Any:
         try:
-            return getattr(self._model, method)(given)
+            return getattr(self.model, method)(given)
         except Exception as error:  # each provider's client has its own
             what = f"the embedder {self.id!r} gave no vectors"
             raise _unreachable(what, "embedder", error) from error

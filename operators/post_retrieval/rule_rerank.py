@@ -1,0 +1,71 @@
+"""Reranking by rules: expressions over the documents' metadata."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.documents import Document
+from pydantic import Field, PositiveInt, field_validator
+from rag.operators.documents import unique
+
+from rag.errors import ConfigError
+from rag.flow import Context, Operator
+from rag.flow.expressions import Expression
+
+
+class RuleRerank(Operator):
+    """Orders documents by the value of an expression, highest first, ties as they came.
+
+    The expression (`rag.flow.expressions`) sees each key of the document's metadata (None where
+    it has none), `score` (0 where it has none), `rank` (from 1), `text` and `query`. Values are
+    numbers or texts; ISO dates order as texts. Documents without a value come last, in order.
+    For what a model cannot know: newer first, one source before another, a boost for a language.
+    Reads `query` and `documents`; writes `documents`, each once.
+    Examples: `{use: rule_rerank, by: year}`,
+    `{use: rule_rerank, by: "score + (0.2 if lang == 'en' else 0)", k: 5}`
+    """
+
+    writes = "documents"
+    span_kind = "RERANKER"
+
+    by: str = Field(description="the expression; its highest value comes first")
+    k: PositiveInt | None = Field(default=None, description="how many to keep; all if not given")
+
+    @field_validator("by")
+    @classmethod
+    def _is_expression(cls, text: str) -> str:
+        try:
+            Expression(text)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return text
+
+    def run(self, query: str, documents: list[Document], *, context: Context) -> list[Document]:
+        """Order."""
+        rule = Expression(self.by)
+        found = list(unique(documents).values())
+        values: list[Any] = []
+        failures = []
+        for rank, document in enumerate(found, start=1):
+            given = dict.fromkeys(rule.names) | dict(document.metadata)
+            given |= {"rank": rank, "text": document.page_content, "query": query}
+            given["score"] = document.metadata.get("score") or 0
+            try:
+                values.append(rule(given))
+            except ConfigError as error:
+                failures.append(error)
+                values.append(None)
+        if failures:
+            context.warn(f"{failures[0].what}; so for {len(failures)} of {len(found)} documents")
+        order = sorted(range(len(found)), key=lambda at: _place(values[at]), reverse=True)
+        # A reversed sort keeps the order of equal ones.
+        return [found[at] for at in order][: self.k]
+
+
+def _place(value: Any) -> tuple[int, float, str]:
+    """What to sort by, whatever the expression gave: numbers, then texts, then the rest."""
+    if isinstance(value, bool | int | float) and value == value:  # noqa: PLR0124 - NaN
+        return 2, float(value), ""
+    if isinstance(value, str):
+        return 1, 0.0, value
+    return 0, 0.0, ""

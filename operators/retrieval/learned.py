@@ -1,0 +1,73 @@
+"""Learned sparse retrieval: a model says which words of its vocabulary a text is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.documents import Document
+from pydantic import Field, PositiveInt
+from rag.operators.documents import scored
+
+from rag.flow import Operator
+from rag.index import Index
+from rag.index.derived import Derived
+from rag.index.splitting import indexed_text
+from rag.llm import SparseEncoder
+
+
+class LearnedSparse(Operator):
+    """Finds the chunks with the highest dot product of learned word weights (SPLADE).
+
+    Formal et al. 2021 (arXiv 2107.05720, section 3): texts are expanded to words that they do not
+    hold, and words are weighted by a trained model. The resource `sparse_encoder` is one of
+    sentence-transformers'. The chunks' weights are computed at first use and kept beside the
+    index (`rag.index.derived`). For corpora whose words matter and whose askers use others.
+    Reads `query`; writes `documents`, best first; only chunks that share a word with the query.
+    Example: `{use: learned_sparse, k: 20}`
+    """
+
+    use = "learned_sparse"
+    writes = "documents"
+    blocking = True
+    span_kind = "RETRIEVER"
+
+    k: PositiveInt = Field(default=10, description="how many documents at most")
+
+    def run(self, query: str, *, index: Index, sparse_encoder: SparseEncoder) -> list[Document]:
+        """Search.
+
+        Raises:
+            ModelError: There is no such encoder.
+        """
+        import numpy as np
+
+        if not query.strip() or not index.stats().chunks:
+            return []
+        chunks, weights = _derived(sparse_encoder).of(index)
+        words, values = sparse_encoder.encode_query(query)
+        asked = np.zeros(sparse_encoder.dim, dtype=np.float32)
+        asked[words] = values
+        scores = weights @ asked
+        best = np.argsort(-scores, kind="stable")[: self.k]
+        return [scored(chunks[at], float(scores[at]), self.use) for at in best if scores[at] > 0]
+
+
+def _derived(encoder: SparseEncoder) -> Derived[Any]:
+    """Weights as a scipy CSR matrix, float32 [chunks, vocabulary]."""
+
+    def compute(chunks: Sequence[Document]) -> list[bytes]:
+        found = encoder.encode([indexed_text(chunk) for chunk in chunks])
+        return [words.tobytes() + values.tobytes() for words, values in found]
+
+    def build(data: list[bytes]) -> Any:
+        import numpy as np
+        from scipy.sparse import csr_matrix
+
+        halves = [(one[: len(one) // 2], one[len(one) // 2 :]) for one in data]
+        words = np.frombuffer(b"".join(first for first, _ in halves), dtype=np.int32)
+        values = np.frombuffer(b"".join(second for _, second in halves), dtype=np.float32)
+        ends = np.cumsum([0, *(len(first) // 4 for first, _ in halves)])
+        return csr_matrix((values, words, ends), shape=(len(data), encoder.dim))
+
+    return Derived(f"sparse {encoder.id}", compute, build)
