@@ -127,9 +127,9 @@ def warm(config: Config = None, as_json: Json = False) -> None:
     """
     from rich.progress import track
 
-    from rag.cli.index import index_path
     from rag.cli.output import console
     from rag.index import Index
+    from rag.index.making import index_path
     from rag.index.splitting import embedding_text
     from rag.llm.base import Prompt
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from rag.cli.config import Config, Json, load
-
-if TYPE_CHECKING:
-    from rag.flow import Flow
 
 app = typer.Typer(help="Look after an index.", no_args_is_help=True)
 
@@ -22,19 +19,12 @@ Where = Annotated[
 ]
 
 
-def index_path(flow: Flow) -> Path:
-    """The folder of the index that the flow names."""
-    from rag.index import Index
-
-    spec = flow.resources.specs.get("index", Index.default)
-    return flow.resources.base / str(spec["path"] if isinstance(spec, dict) else spec)
-
-
 @app.command()
 def stats(config: Config = None, where: Where = None, as_json: Json = False) -> None:
     """Say what an index holds."""
     from rag.cli.output import plain, print_json
     from rag.index import Index
+    from rag.index.making import index_path
 
     index = Index.open(where or index_path(load(config)))
     try:
@@ -53,6 +43,7 @@ def compact(config: Config = None, where: Where = None, as_json: Json = False) -
     """Give back the room of deleted chunks."""
     from rag.cli.output import plain, print_json
     from rag.index import Index
+    from rag.index.making import index_path
 
     path = where or index_path(load(config))
     reader = Index.open(path)

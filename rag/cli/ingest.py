@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rag.cli.config import Config, Json, Param, load
-from rag.cli.index import index_path
 
 if TYPE_CHECKING:
     from rag.flow import Flow
@@ -35,18 +32,19 @@ def ingest(
     from rag.cli.output import plain, print_json
     from rag.index import Index
     from rag.index.ingest import plan
+    from rag.index.making import fingerprint, index_path, splitting
 
     flow = load(config, params)
     path = index_path(flow)
-    splitting = _splitting(flow)
-    fingerprint = _fingerprint(flow, splitting)
+    cut = splitting(flow)
+    mark = fingerprint(flow, cut)
     reader = Index.open(path) if path.exists() else None
     try:
-        todo = plan(paths, reader, fingerprint, prune=prune)
+        todo = plan(paths, reader, mark, prune=prune)
     finally:
         if reader:
             reader.close()
-    report = _work(flow, path, todo, splitting, fingerprint)
+    report = _work(flow, path, todo, cut, mark)
     if as_json:
         print_json(plain(report))
     else:
@@ -55,29 +53,8 @@ def ingest(
         raise typer.Exit(SKIPPED)
 
 
-def _splitting(flow: Flow) -> dict[str, int]:
-    """How the pipeline's index wants its documents cut."""
-    from rag.index.splitting import OVERLAP, SIZE
-
-    spec = flow.resources.specs.get("index")
-    given = spec if isinstance(spec, dict) else {}
-    return {
-        "size": int(given.get("chunk_size", SIZE)),
-        "overlap": int(given.get("chunk_overlap", OVERLAP)),
-    }
-
-
-def _fingerprint(flow: Flow, splitting: dict[str, int]) -> str:
-    """Changes when chunks or vectors would come out otherwise."""
-    from rag.llm import Embedder
-
-    embedder = flow.resources.specs.get("embedder", Embedder.default)
-    text = json.dumps([1, splitting, embedder], sort_keys=True, default=repr)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def _work(
-    flow: Flow, path: Path, todo: Plan, splitting: dict[str, int], fingerprint: str
+    flow: Flow, path: Path, todo: Plan, cut: dict[str, int], mark: str
 ) -> IngestReport:
     from rag.index import Index
     from rag.index.ingest import IngestReport
@@ -93,8 +70,8 @@ def _work(
         try:
             return run(
                 todo, index, embedder,
-                split=lambda documents: split(documents, **splitting, count=embedder.lengths),
-                config=fingerprint, on_progress=tell,
+                split=lambda documents: split(documents, **cut, count=embedder.lengths),
+                config=mark, on_progress=tell,
             )  # fmt: skip
         finally:
             index.close()
