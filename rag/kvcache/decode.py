@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from rag.kvcache.passes import Pass
 
 if TYPE_CHECKING:
     import torch
@@ -23,10 +25,31 @@ def decode(
     quoted: Sequence[int] = (),
     draft: int = 0,
 ) -> Iterator[int]:
-    """The answer's tokens, one after another.
+    """The answer's tokens, one after another; see `decoding`."""
+    work = decoding(done, choose, limit, quoted, draft)
+    logits: torch.Tensor | None = None
+    while True:
+        try:
+            found = work.send(logits)
+        except StopIteration:
+            return
+        logits = None
+        if isinstance(found, Pass):
+            (logits,) = view.steps([found])
+        else:
+            yield found
+
+
+def decoding(
+    done: Prefilled,
+    choose: Callable[[torch.Tensor], int],
+    limit: int,
+    quoted: Sequence[int] = (),
+    draft: int = 0,
+) -> Generator[int | Pass, torch.Tensor | None, None]:
+    """The answer's tokens, and between them the passes whose logits must be sent.
 
     Args:
-        view: The model.
         done: The prompt.
         choose: Logits [vocabulary] to the next token.
         limit: Tokens at most.
@@ -35,8 +58,6 @@ def decode(
             without chance: then the answer is the same, whatever is proposed.
         draft: Tokens proposed at most; 0: none.
     """
-    import torch
-
     buffer, position, logits = done.buffer, done.position, done.logits
     said: list[int] = []
     while True:
@@ -47,7 +68,8 @@ def decode(
             return
         room = min(draft, limit - len(said) - 1, buffer.capacity - buffer.length - 1)
         guess = _continuation(quoted, said, room) if room > 0 else []
-        found = view.step(torch.tensor([token, *guess]), position, buffer, **done.plan)
+        found = yield Pass([token, *guess], position, buffer, done.plan)
+        assert found is not None  # noqa: S101 - what is sent for a pass
         kept = 0
         for number, expected in enumerate(guess):
             token = choose(found[number])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import ModelError
 from rag.kvcache import attention
+from rag.kvcache.passes import Pass
+from rag.kvcache.step import FEW, FusedStep, fused
 
 if TYPE_CHECKING:
     import torch
@@ -28,12 +30,14 @@ class ModelView:
     Args:
         model: A causal language model.
         id: Its name, for messages.
+        int8: Decode with weights in eight bits, where the model is of a family that `step` knows.
 
     Raises:
-        ModelError: The model's layers cannot be found, so not even `full` works.
+        ModelError: The model's layers cannot be found, so not even `full` works; or `int8` is
+            not to be had for it.
     """
 
-    def __init__(self, model: Any, id: str) -> None:  # noqa: A002 - the word for it
+    def __init__(self, model: Any, id: str, int8: bool = False) -> None:  # noqa: A002
         self.model, self.id = model, id
         self.lock = threading.RLock()
         """One forward pass at a time: hooks and buffers belong to it."""
@@ -66,6 +70,16 @@ class ModelView:
             self.refusal = self.refusal or "its attention does more than attend (sinks, biases)"
         elif self.refusal is None:
             self.refusal = self._rotates()
+        self.fused: FusedStep | None = None
+        """Passes of few tokens, where the model is of a family that is known."""
+        if self.refusal is None:
+            self.fused = fused(self, int8)
+        if int8 and (self.fused is None or self.device.type != "cpu"):
+            raise ModelError(
+                f"{id!r} ({type(model).__name__}) cannot decode with weights in eight bits",
+                where="resources.llm.int8",
+                fix="leave it out: it is for models of the Llama family, on a processor",
+            )
 
     @property
     def device(self) -> torch.device:
@@ -346,26 +360,29 @@ class ModelView:
         return found
 
     def step(self, ids: torch.Tensor, position: int, buffer: Any, **plan: Any) -> torch.Tensor:
-        """One pass over tokens in a row, whose logits are all wanted.
+        """One pass over tokens in a row, whose logits are all wanted; see `steps`."""
+        return self.steps([Pass(ids.tolist(), position, buffer, plan)])[0]
 
-        Args:
-            ids: [tokens].
-            position: Of the first.
-            buffer: A `KVBuffer`.
-            plan: Fields of `attention.Plan` besides the positions.
+    def steps(self, passes: Sequence[Pass]) -> list[torch.Tensor]:
+        """Passes of several requests, together where the model is of a family that is known.
 
         Returns:
-            Logits [tokens, vocabulary].
+            For each pass its logits [tokens, vocabulary].
         """
+        with self.lock:
+            if self.fused is not None and all(len(one.ids) <= FEW for one in passes):
+                return self.fused(passes)
+            return [self._step(one) for one in passes]
+
+    def _step(self, one: Pass) -> torch.Tensor:
         import torch
 
-        places = torch.arange(position, position + len(ids), device=self.device)
-        made = buffer.plan(places, **plan)
-        with attention.following(made):
+        places = torch.arange(one.position, one.position + len(one.ids), device=self.device)
+        with attention.following(one.buffer.plan(places, **one.plan)):
             found: torch.Tensor = self.model(
-                ids[None].to(self.device),
+                torch.tensor([one.ids], device=self.device),
                 position_ids=places[None],
-                past_key_values=buffer,
+                past_key_values=one.buffer,
                 use_cache=True,
             ).logits[0]
         return found

@@ -6,15 +6,20 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from rag.errors import ConfigError
+from pydantic import BaseModel
+
+from rag.errors import ConfigError, ModelError
 from rag.flow.resources import Resource
 
 if TYPE_CHECKING:
     import numpy as np
 
     from rag.kvcache.settings import ContextSettings
+    from rag.llm.signals import Choice, Scored
+
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class Sampling:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    logprobs: bool = False
+    """Whether the `Generation` tells how likely each token was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,9 @@ class Generation:
     finish: Literal["stop", "length"]
     context: dict[str, Any] | None = None
     """What of the prompt was reused and computed (`rag.kvcache.report.Report`)."""
+    logprobs: tuple[tuple[str, float], ...] | None = None
+    """The text in pieces, with the natural log probability of each token, where asked for; None
+    where the model tells none."""
 
 
 DEFAULT_LLM = "smollm2-135m-instruct"
@@ -69,6 +79,8 @@ class LLM(Resource):
     id: str
     window: int
     """Tokens that prompt and answer may have together."""
+    scores: ClassVar[bool] = False
+    """Whether likelihoods can be had: `score`, `surprise`, `ensemble`, `Sampling.logprobs`."""
 
     @abstractmethod
     def count(self, text: str) -> int:
@@ -109,6 +121,98 @@ class LLM(Resource):
             raise RuntimeError(f"{self.id} ended its stream without a result")
         return found
 
+    async def score(self, prompt: Prompt, answers: Sequence[str]) -> list[Scored]:
+        """How likely each answer is after the prompt, token by token.
+
+        Raises:
+            InputError: An answer is empty.
+            ModelError: The model tells no likelihoods, or prompt and answer exceed the window.
+        """
+        raise self._tells_nothing("score")
+
+    async def surprise(self, text: str, after: str = "") -> list[tuple[int, int, float]]:
+        """Each token of the text: first character, end, and its surprise in nats.
+
+        Args:
+            text: Of any length; tokens further back than half the window are out of sight.
+            after: What stands before the text and is known.
+
+        Raises:
+            ModelError: The model tells no likelihoods.
+        """
+        raise self._tells_nothing("surprise")
+
+    def ensemble(
+        self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling
+    ) -> AsyncIterator[str | Generation]:
+        """One answer to several prompts, whose next-token distributions are mixed by weights.
+
+        REPLUG's ensemble (Shi et al. 2023, arXiv 2301.12652, section 3.2). As `stream`.
+
+        Args:
+            prompts: In their order of `weights`.
+            weights: From 0; brought to a sum of 1.
+            sampling: How tokens are chosen from the mixed distribution.
+
+        Raises:
+            InputError: The weights do not fit the prompts.
+            ModelError: The model tells no likelihoods, or a prompt exceeds the window.
+        """
+        raise self._tells_nothing("ensemble")
+
+    def _tells_nothing(self, method: str) -> ModelError:
+        return ModelError(
+            f"the model {self.id!r} tells no likelihoods, which `{method}` needs",
+            where="resources.llm",
+            fix="use a local model for this step",
+        )
+
+    async def choose(
+        self,
+        prompt: Prompt,
+        options: Sequence[str],
+        *,
+        default: str | None = None,
+    ) -> Choice:
+        """One of the options, as the answer to the prompt.
+
+        With likelihoods nothing is generated: the options' mean log probabilities per token go
+        through a softmax. The mean, since the total would prefer whatever has fewest tokens.
+        Without them the options are listed, and the answer is read tolerantly.
+
+        Args:
+            prompt: The question.
+            options: The allowed answers; different ones.
+            default: What is chosen where nothing tells the options apart; the first if not given.
+
+        Raises:
+            InputError: The options are none, empty or alike.
+            ModelError: As `stream`.
+        """
+        from rag.llm.signals import choose
+
+        return await choose(self, prompt, options, default=default)
+
+    async def structured(
+        self, prompt: Prompt, schema: type[M], sampling: Sampling | None = None
+    ) -> M | None:
+        """The answer as an object of a pydantic model.
+
+        The local engine constrains the tokens by the schema where the extra `structured` is
+        installed. Otherwise the first object in the answer is read, small mistakes are mended,
+        and the model is told once what was wrong.
+
+        Returns:
+            None where there was no such object in the end: the answer was cut off by
+            `max_tokens`, empty, or something else.
+
+        Raises:
+            ModelError: As `stream`.
+        """
+        from rag.llm.structured import ask
+
+        return await ask(self, prompt, schema, sampling or Sampling())
+
     @classmethod
     def load(cls, spec: Any, *, base: Path) -> LLM:
         """Open a model.
@@ -132,7 +236,8 @@ class LLM(Resource):
             return LangChainLLM(make(spec, "BaseChatModel"))
         if isinstance(spec, Mapping):
             return LocalLLM.open(
-                **settings(spec, ("model", "dtype", "window", "threads", "kv", "salt")), base=base
+                **settings(spec, ("model", "dtype", "window", "threads", "int8", "kv", "salt")),
+                base=base,
             )
         if hasattr(spec, "astream"):
             return LangChainLLM(spec)

@@ -5,32 +5,46 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
+from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from rag.errors import ConfigError, ModelError
-from rag.llm.base import LLM, Generation, Prompt, Sampling
+from rag.kvcache.passes import Pass
+from rag.llm.base import LLM, Generation, M, Prompt, Sampling
 from rag.llm.embed import unreadable
 from rag.llm.gguf import converted
 from rag.llm.models import find_model
 from rag.llm.prompting import pieces_of
+from rag.llm.sampling import Chosen
+from rag.llm.scheduler import Scheduler
+from rag.llm.signals import Scored
+from rag.llm.text import Text, cut
 
 if TYPE_CHECKING:
     import torch
 
     from rag.kvcache.engine import KVEngine
     from rag.kvcache.settings import ContextSettings
+    from rag.llm.structured import Grammar
 
+Tokens = Generator["int | Pass", "torch.Tensor | None", None]
+"""An answer's tokens, and between them passes whose logits are sent."""
+Saying = Generator["str | Generation | Pass", "torch.Tensor | None", None]
+"""The same as text, and last the result."""
+Parts = tuple[list[int], list[list[int]], list[int]]
+"""A prompt's token ids: before the chunks, of each chunk, behind them."""
 _CUT = "\x00"
-DRAFT = 8
-"""Tokens proposed at a time where an answer quotes its sources."""
+DRAFT, DRAFT_INT8 = 8, 3
+"""Tokens proposed at a time where an answer quotes its sources: in eight bits every further token
+of a pass costs time, otherwise hardly."""
 
 
 class LocalLLM(LLM):
     """A transformers model on this machine.
 
-    One request at a time goes through the model; others wait their turn.
+    Requests are decoded together (see `rag.llm.scheduler`).
 
     Args:
         id: The model's name.
@@ -40,7 +54,10 @@ class LocalLLM(LLM):
         kv: Where states are kept (see `rag.kvcache.store.open_store`), and the folder that its
             relative paths start from.
         salt: The tenant's: states are never shared between salts.
+        int8: Decode with weights in eight bits.
     """
+
+    scores: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -50,8 +67,10 @@ class LocalLLM(LLM):
         window: int,
         kv: tuple[Any, Path] = (None, Path()),
         salt: str = "",
+        int8: bool = False,
     ) -> None:
         self.id = id
+        self._int8 = int8
         self.window = window
         self._model = model
         self._tokenizer = tokenizer
@@ -59,6 +78,7 @@ class LocalLLM(LLM):
         self._kv = kv
         self._salt = salt
         self._engine: KVEngine | None = None
+        self._scheduler = Scheduler(self._steps)
         ends = model.generation_config.eos_token_id
         self._ends = set(ends) if isinstance(ends, list) else {ends}
         self._ends.add(tokenizer.eos_token_id)
@@ -71,6 +91,7 @@ class LocalLLM(LLM):
         dtype: str = "auto",
         window: int | None = None,
         threads: int | None = None,
+        int8: bool = False,
         kv: Any = None,
         salt: str = "",
     ) -> Self:
@@ -83,6 +104,8 @@ class LocalLLM(LLM):
                 computes in it.
             window: Tokens for prompt and answer; default: what the model was made for.
             threads: Processor threads for torch; default: torch's choice.
+            int8: Decode with weights in eight bits, a scale for each row: half of the memory
+                traffic, nearly the same answers. Prompts are computed in `dtype`.
             kv: Where the states of chunks are kept: a folder, or tiers and their sizes.
             salt: The tenant's: states are never shared between salts.
 
@@ -110,7 +133,7 @@ class LocalLLM(LLM):
             )
         made_for = int(getattr(loaded.config, "max_position_embeddings", 4096))
         length = min(window or made_for, made_for)
-        return cls(files.name, loaded.to(device).eval(), tokenizer, length, (kv, base), salt)
+        return cls(files.name, loaded.to(device).eval(), tokenizer, length, (kv, base), salt, int8)
 
     def count(self, text: str) -> int:
         """See `LLM.count`."""
@@ -133,7 +156,7 @@ class LocalLLM(LLM):
         prefix, chunks, suffix = self.parts(prompt)
         return [*prefix, *(one for chunk in chunks for one in chunk), *suffix]
 
-    def parts(self, prompt: Prompt) -> tuple[list[int], list[list[int]], list[int]]:
+    def parts(self, prompt: Prompt) -> Parts:
         """The prompt's token ids before the chunks, of each chunk, and behind them.
 
         Each piece of text is tokenised by itself, so that its tokens depend on no neighbour.
@@ -181,7 +204,7 @@ class LocalLLM(LLM):
                 from rag.kvcache.model import ModelView
                 from rag.kvcache.store import open_store
 
-                view = ModelView(self._model, self.id)
+                view = ModelView(self._model, self.id, self._int8)
                 fingerprint = view.fingerprint()
                 keys = Keys(fingerprint, self._tokenizer_digest(), self._salt)
                 found = calibrate.load(fingerprint)
@@ -197,6 +220,9 @@ class LocalLLM(LLM):
         """The tokens that end an answer."""
         return frozenset(self._ends)
 
+    def _steps(self, passes: list[Pass]) -> list[torch.Tensor]:
+        return self.engine.view.steps(passes)
+
     def _tokenizer_digest(self) -> str:
         backend = self._tokenizer.backend_tokenizer.to_str()
         return hashlib.sha256(f"{backend}{self._tokenizer.chat_template}".encode()).hexdigest()
@@ -211,108 +237,101 @@ class LocalLLM(LLM):
         self, prompt: Prompt, sampling: Sampling, context: ContextSettings | None = None
     ) -> AsyncIterator[str | Generation]:
         """See `LLM.stream`. The model works in a thread; closing the stream stops it."""
+        parts = self.fitting(prompt)
+
+        work = self._generate(parts, sampling, context)
+        said: AsyncGenerator[str | Generation] = self._scheduler.stream(work)
+        async with aclosing(said) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def fitting(self, prompt: Prompt, room: int = 1) -> Parts:
+        """The prompt's parts; with so many tokens more they fit the window.
+
+        Raises:
+            ModelError: They do not.
+        """
         parts = self.parts(prompt)
-        length = len(parts[0]) + sum(map(len, parts[1])) + len(parts[2])
-        if length + 1 > self.window:
+        tokens = length(parts)
+        if tokens + room > self.window:
             raise ModelError(
-                f"the prompt has {length} tokens, the window of {self.id!r} is {self.window}",
+                f"the prompt has {tokens} tokens, the window of {self.id!r} is {self.window}",
                 fix="pack fewer documents, or use a model with a larger window",
             )
-        loop = asyncio.get_running_loop()
-        pieces: asyncio.Queue[str | Generation | BaseException] = asyncio.Queue()
-        stop = threading.Event()
-
-        def put(piece: str | Generation | BaseException) -> None:
-            if not stop.is_set():  # the loop may be gone when the reader is
-                loop.call_soon_threadsafe(pieces.put_nowait, piece)
-
-        def work() -> None:
-            try:
-                with self._lock:
-                    for piece in self._generate(parts, sampling, context, stop.is_set):
-                        put(piece)
-            except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
-                put(error)
-
-        thread = threading.Thread(target=work, name="rag-llm", daemon=True)
-        thread.start()
-        try:
-            while True:
-                piece = await pieces.get()
-                if isinstance(piece, BaseException):
-                    raise piece
-                yield piece
-                if isinstance(piece, Generation):
-                    return
-        finally:
-            stop.set()
+        return parts
 
     def _generate(
         self,
-        parts: tuple[list[int], list[list[int]], list[int]],
+        parts: Parts,
         sampling: Sampling,
         context: ContextSettings | None,
-        stopped: Callable[[], bool],
-    ) -> Iterator[str | Generation]:
-        import torch
+        grammar: Grammar | None = None,
+    ) -> Saying:
+        limit = min(sampling.max_tokens, self.window - length(parts))
+        chosen = Chosen(sampling, self._model.device, grammar)
+        tokens, report = self._answer(parts, chosen, context, limit)
+        yield from self._said(tokens, chosen, length(parts), report)
 
-        prefix, chunks, suffix = parts
-        length = len(prefix) + sum(map(len, chunks)) + len(suffix)
-        limit = min(sampling.max_tokens, self.window - length)
-        text = _Text(self._tokenizer, sampling.stop)
-        finish = "length"
-        with torch.inference_mode():
-            tokens, report = self._answer(parts, sampling, context, limit)
-            for token in tokens:
-                if stopped():
-                    return
-                if token in self._ends:
-                    finish = "stop"
-                    break
-                piece, ended = text.add(token)
-                if piece:
-                    yield piece
-                if ended:
-                    finish = "stop"
-                    break
+    def _said(
+        self,
+        tokens: Tokens,
+        chosen: Chosen,
+        prompt_tokens: int,
+        report: dict[str, Any] | None,
+    ) -> Saying:
+        """The text of the tokens as they come, and the result."""
+        sampling = chosen.sampling
+        text = Text(self._tokenizer, sampling.stop)
+        told = Text(self._tokenizer, ()) if sampling.logprobs else None
+        pieces: list[str] = []
+        finish: Literal["stop", "length"] = "length"
+        logits: torch.Tensor | None = None
+        while (token := _next(tokens, logits)) is not None:
+            logits = None
+            if isinstance(token, Pass):
+                logits = yield token
+                continue
+            if token in self._ends:
+                finish = "stop"
+                break
+            if told is not None:
+                pieces.append(told.add(token)[0])
+            piece, ended = text.add(token)
+            if piece:
+                yield piece
+            if ended:
+                finish = "stop"
+                break
         rest = text.rest()
         if rest:
             yield rest
-        ended_by: Literal["stop", "length"] = "stop" if finish == "stop" else "length"
-        yield Generation(text.said, length, text.tokens, ended_by, report)
+        logprobs = None
+        if told is not None:
+            pieces[-1:] = [pieces[-1] + told.rest()] if pieces else []
+            # The token that ends the answer has a likelihood too, and no text.
+            logprobs = tuple(zip(cut(pieces, text.said), chosen.logprobs, strict=False))
+        yield Generation(text.said, prompt_tokens, text.tokens, finish, report, logprobs)
 
     def _answer(
         self,
-        parts: tuple[list[int], list[list[int]], list[int]],
-        sampling: Sampling,
+        parts: Parts,
+        chosen: Chosen,
         context: ContextSettings | None,
         limit: int,
-    ) -> tuple[Iterator[int], dict[str, Any] | None]:
+    ) -> tuple[Tokens, dict[str, Any] | None]:
         """The answer's tokens, and what is told of the prompt where its chunks are composed."""
-        import torch
-
-        from rag.kvcache.decode import decode
+        from rag.kvcache.decode import decoding
         from rag.kvcache.settings import ContextSettings
-
-        chooser = torch.Generator(device=self._model.device)
-        if sampling.seed is not None:
-            chooser.manual_seed(sampling.seed)
-        else:
-            chooser.seed()
-
-        def next_token(logits: torch.Tensor) -> int:
-            return choose(logits, sampling, chooser)
 
         engine = self._engine_or_none(context)
         if engine is None:
             ids = [*parts[0], *(one for chunk in parts[1] for one in chunk), *parts[2]]
-            return self._by_transformers(ids, next_token, limit), None
+            return self._by_transformers(ids, chosen, limit), None
         plain = context or ContextSettings(mode="full")
         done = engine.prefill(*parts, plain, room=limit)
-        # By chance, a proposed token would have to be drawn again in the same way.
-        draft = DRAFT if sampling.temperature <= 0 else 0
+        draft = 0 if chosen.once else DRAFT_INT8 if self._int8 else DRAFT
         quoted = [one for chunk in parts[1] for one in chunk]
-        tokens = decode(engine.view, done, next_token, limit, quoted, draft)
+        tokens = decoding(done, chosen, limit, quoted, draft)
         return tokens, done.report.as_dict() if context is not None else None
 
     def _engine_or_none(self, context: ContextSettings | None) -> KVEngine | None:
@@ -320,16 +339,84 @@ class LocalLLM(LLM):
         try:
             engine = self.engine
         except ModelError:
-            if context is not None and context.mode != "full":
+            if self._int8 or (context is not None and context.mode != "full"):
                 raise
             return None
         if engine.view.attends or (context is not None and context.mode != "full"):
             return engine
         return None
 
+    async def score(self, prompt: Prompt, answers: Sequence[str]) -> list[Scored]:
+        """See `LLM.score`."""
+        from rag.llm import likelihood
+
+        work = likelihood.score(self, prompt, answers)
+        return [found async for found in self._scheduler.stream(work)]
+
+    async def surprise(self, text: str, after: str = "") -> list[tuple[int, int, float]]:
+        """See `LLM.surprise`."""
+        from rag.llm import likelihood
+
+        work = likelihood.surprise(self, text, after)
+        return [found async for found in self._scheduler.stream(work)]
+
+    async def ensemble(
+        self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling
+    ) -> AsyncIterator[str | Generation]:
+        """See `LLM.ensemble`; all prompts' states are held at once."""
+        from rag.llm import likelihood
+
+        counted = likelihood.normalised(prompts, weights)
+        parts = [self.fitting(prompt) for prompt, _ in counted]
+        limit = min(sampling.max_tokens, *(self.window - length(one) for one in parts))
+
+        chosen = Chosen(sampling, self._model.device)
+        tokens = likelihood.mixed(self, parts, [w for _, w in counted], chosen, limit)
+        work = self._said(tokens, chosen, sum(map(length, parts)), None)
+        said: AsyncGenerator[str | Generation] = self._scheduler.stream(work)
+        async with aclosing(said) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def structured(
+        self, prompt: Prompt, schema: type[M], sampling: Sampling | None = None
+    ) -> M | None:
+        """See `LLM.structured`."""
+        from rag.llm.structured import Grammar, described, read, tokens_of
+
+        sampling = sampling or Sampling()
+        tokenizer = await asyncio.to_thread(
+            tokens_of, self._tokenizer, int(self._model.config.vocab_size), min(self._ends)
+        )
+        if tokenizer is None:
+            return await super().structured(prompt, schema, sampling)
+        parts = self.fitting(described(prompt, schema))
+        grammar = Grammar(tokenizer, schema.model_json_schema())
+
+        work = self._generate(parts, sampling, None, grammar)
+        done = [piece async for piece in self._scheduler.stream(work)][-1]
+        return read(done, schema)[0] if isinstance(done, Generation) else None
+
+    def spans(self, text: str) -> tuple[list[tuple[int, int]], list[int]]:
+        """First and end of each token in characters, and the tokens."""
+        found = self._tokenizer(
+            text,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        return [(int(a), int(b)) for a, b in found["offset_mapping"]], list(found["input_ids"])
+
+    @property
+    def begin(self) -> int:
+        """The token that texts begin with, or where there is none, the one between texts."""
+        first = self._tokenizer.bos_token_id
+        return int(self._tokenizer.eos_token_id if first is None else first)
+
     def _by_transformers(
         self, ids: list[int], next_token: Callable[[torch.Tensor], int], limit: int
-    ) -> Iterator[int]:
+    ) -> Tokens:
         import torch
         from transformers import DynamicCache
 
@@ -345,84 +432,16 @@ class LocalLLM(LLM):
             given = torch.tensor([[token]], device=device)
 
 
-class _Text:
-    """Turns tokens into text as they come; holds back what may yet become a stop string."""
-
-    def __init__(self, tokenizer: Any, stop: tuple[str, ...]) -> None:
-        self._tokenizer = tokenizer
-        self._stop = tuple(s for s in stop if s)
-        self._ids: list[int] = []
-        self._start = 0
-        """Tokens before it are decoded for good."""
-        self._pending = ""
-        self.said = ""
-
-    @property
-    def tokens(self) -> int:
-        return len(self._ids)
-
-    def add(self, token: int) -> tuple[str, bool]:
-        """Take a token; returns the text that is certain now, and whether a stop string came."""
-        self._ids.append(token)
-        new = self._fresh(final=False)
-        self._pending += new
-        for stop in self._stop:
-            at = self._pending.find(stop)
-            if at >= 0:
-                piece, self._pending = self._pending[:at], ""
-                self._start = len(self._ids)
-                self.said += piece
-                return piece, True
-        held = max((_overlap(self._pending, stop) for stop in self._stop), default=0)
-        piece = self._pending[: len(self._pending) - held]
-        self._pending = self._pending[len(piece) :]
-        self.said += piece
-        return piece, False
-
-    def rest(self) -> str:
-        """What was held back, at the end."""
-        piece = self._pending + self._fresh(final=True)
-        self._pending = ""
-        self.said += piece
-        return piece
-
-    def _fresh(self, *, final: bool) -> str:
-        # Decoding with the tokens before gives the right spaces; an unfinished character waits.
-        context = self._ids[max(0, self._start - 8) : self._start]
-        before = self._tokenizer.decode(context)
-        after = self._tokenizer.decode(context + self._ids[self._start :])
-        if after.endswith("\ufffd") and not final:
-            return ""
-        self._start = len(self._ids)
-        return str(after[len(before) :])
+def _next(tokens: Tokens, logits: torch.Tensor | None) -> int | Pass | None:
+    try:
+        return tokens.send(logits)
+    except StopIteration:
+        return None
 
 
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` may be the beginning of `stop`."""
-    for length in range(min(len(text), len(stop) - 1), 0, -1):
-        if text.endswith(stop[:length]):
-            return length
-    return 0
-
-
-def choose(logits: torch.Tensor, sampling: Sampling, chooser: torch.Generator) -> int:
-    """The next token: the likeliest at temperature 0, else drawn from the nucleus.
-
-    Args:
-        logits: [vocabulary].
-        sampling: Temperature and `top_p` (Holtzman et al. 2020, arXiv 1904.09751).
-        chooser: Where chance comes from.
-    """
-    import torch
-
-    if sampling.temperature <= 0:
-        return int(logits.argmax())
-    shares = torch.softmax(logits.float() / sampling.temperature, dim=-1)
-    if sampling.top_p < 1:
-        ordered, order = shares.sort(descending=True)
-        beyond = ordered.cumsum(0) - ordered >= sampling.top_p
-        shares = shares.index_fill(0, order[beyond], 0.0)
-    return int(torch.multinomial(shares, 1, generator=chooser))
+def length(parts: Parts) -> int:
+    """Tokens of a prompt."""
+    return len(parts[0]) + sum(map(len, parts[1])) + len(parts[2])
 
 
 def _device() -> str:

@@ -11,7 +11,8 @@ import pytest
 
 from rag.errors import ConfigError, ModelError
 from rag.llm import LLM, Generation, Prompt, Sampling
-from rag.llm.local import LocalLLM, _Text
+from rag.llm.local import LocalLLM
+from rag.llm.text import Text
 
 
 def pieces(llm: LLM, prompt: Prompt, **settings: Any) -> tuple[list[str], Generation]:
@@ -88,7 +89,8 @@ def test_a_document_cannot_end_the_turn_it_stands_in(llm: LocalLLM) -> None:
     attacked = llm.tokens(Prompt("q", system="s", chunks=(attack,)))
     for token in special:
         assert plain.count(token) == attacked.count(token)
-    assert "<|im_end|>" in llm._tokenizer.decode(attacked).split("text ")[1][:12]
+    asked = llm.tokens(Prompt("<|im_end|>", system="s", chunks=("text",)))
+    assert [asked.count(token) for token in special] == [plain.count(token) for token in special]
 
 
 def test_a_prompt_beyond_the_window_is_refused(llm: LocalLLM) -> None:
@@ -107,7 +109,7 @@ def test_clip_keeps_a_beginning_of_so_many_tokens(llm: LLM) -> None:
 
 def test_text_is_exact_however_tokens_cut_it(llm: LocalLLM) -> None:
     said = "Zürich 🚢  naïve\n\n  indented — 中文字, done."
-    text = _Text(llm._tokenizer, ())
+    text = Text(llm._tokenizer, ())
     out = "".join(text.add(token)[0] for token in llm._encode(said)) + text.rest()
     assert out == text.said == said
 
