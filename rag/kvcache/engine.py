@@ -133,6 +133,11 @@ class KVEngine:
         report.milliseconds["first_token"] = (perf_counter() - started) * 1000
         return done
 
+    def salted(self, salt: str) -> KVEngine:
+        """The same over the same store, whose entries no other salt finds."""
+        keys = Keys(self.keys.model, self.keys.tokenizer, salt)
+        return KVEngine(self.view, self.store, keys, self.ape, self.fraction)
+
     def share(self, settings: ContextSettings) -> float:
         """The share of the context that is computed again."""
         return self.fraction if settings.fraction is None else settings.fraction

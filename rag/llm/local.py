@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Sequence
@@ -214,6 +215,20 @@ class LocalLLM(LLM):
                     engine.fraction = found.fraction
                 self._engine = engine
             return self._engine
+
+    def salted(self, salt: str) -> LocalLLM:
+        """A view of this model whose stored states are found under another salt.
+
+        Weights, store and scheduler are shared, so requests of all views are decoded together.
+        """
+        view = copy.copy(self)
+        view._salt = salt
+        try:
+            own = self.engine
+        except ModelError:
+            return view  # not even plain prefill is understood: nothing is ever stored
+        view._engine = own.salted(salt)
+        return view
 
     @property
     def ends(self) -> frozenset[int]:

@@ -1,0 +1,109 @@
+"""Errors as HTTP answers: problem details (RFC 9457) with what, where and fix."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rag.errors import (
+    BudgetError,
+    CheckpointError,
+    IndexStateError,
+    InputError,
+    LoadError,
+    ModelError,
+    RagError,
+    StepError,
+)
+from rag.flow.operator import snake_case
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+log = logging.getLogger("rag.serve")
+
+STATUS: tuple[tuple[type[RagError], int], ...] = (
+    (InputError, 422),
+    (LoadError, 422),
+    (CheckpointError, 409),
+    (IndexStateError, 503),
+    (ModelError, 503),
+    (BudgetError, 504),
+)
+"""Where none fits, the server's own configuration or code is at fault: 500."""
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(RagError):
+    """An error that knows its HTTP status.
+
+    Args:
+        status: The HTTP status.
+        code: A short name that programs may rely on: `queue_full`.
+        what: One sentence that says what was wrong.
+        where: Field, header or path.
+        fix: How to mend it.
+        headers: Further headers of the answer, `Retry-After` say.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        what: str,
+        *,
+        where: str | None = None,
+        fix: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.status, self.code, self.headers = status, code, dict(headers or {})
+
+
+def problem_of(error: BaseException) -> Problem:
+    """The error as a `Problem`; of an error that is not ours nothing is told but the log."""
+    if isinstance(error, Problem):
+        return error
+    inner = error.__cause__
+    if isinstance(error, StepError) and isinstance(inner, RagError):
+        found = problem_of(inner)
+        return Problem(
+            found.status, found.code, found.what, where=found.where or error.where, fix=found.fix
+        )
+    if isinstance(error, RagError):
+        foreign = isinstance(error, StepError)
+        if foreign:
+            log.error("a step failed", exc_info=error)
+        status = next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+        what = "a step failed; the server's log says why" if foreign else error.what
+        code = snake_case(type(error).__name__)
+        headers = {"Retry-After": "5"} if status == 503 else {}
+        return Problem(status, code, what, where=error.where, fix=error.fix, headers=headers)
+    log.error("a request failed", exc_info=error)
+    return Problem(500, "internal_error", "the server failed; its log says why")
+
+
+def as_dict(problem: Problem) -> dict[str, Any]:
+    """The problem's members."""
+    from http import HTTPStatus
+
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "code": problem.code,
+        "what": problem.what,
+        "where": problem.where,
+        "fix": problem.fix,
+    }
+
+
+def respond(problem: Problem) -> Response:
+    """The problem as an answer."""
+    from starlette.responses import JSONResponse
+
+    return JSONResponse(
+        as_dict(problem), problem.status, headers=problem.headers, media_type=MEDIA_TYPE
+    )

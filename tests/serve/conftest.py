@@ -1,0 +1,181 @@
+"""Servers to be tested: a real one on a port of its own, over a toy flow or the real models."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from rag.operators import BM25, Cite, Generate
+
+from rag import Context, Document, Flow, operator
+from rag.errors import ModelError
+from rag.llm import LLM, Embedder
+from rag.serve.server import Server
+from rag.serve.service import Service
+
+TEXTS = {
+    "locks.md": "# Locks\n\nThe north lock may be opened by the lock keeper on duty only.\n\n"
+    "A full passage of the north lock takes eleven minutes.\n",
+    "boats.md": "# Boats\n\nThe ferry Aurora carries forty passengers.\n\n"
+    "Boats longer than twelve metres use the south lock.\n",
+}
+
+
+class Doors:
+    """Lets a test hold the toy flow's questions, and see which were cancelled."""
+
+    def __init__(self) -> None:
+        self.entered: list[str] = []
+        self.cancelled: list[tuple[str, float]] = []
+        self._open = threading.Event()
+        self._open.set()
+
+    def shut(self) -> None:
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def pass_through(self, query: str) -> None:
+        self.entered.append(query)
+        try:
+            while not self._open.is_set():
+                await asyncio.sleep(0.002)
+        except asyncio.CancelledError:
+            self.cancelled.append((query, asyncio.get_running_loop().time()))
+            raise
+
+
+DOORS = Doors()
+
+
+@operator(writes="documents")
+def shelf(query: str) -> list[Document]:
+    """Find a page about anything."""
+    about = {"path": "shelf.md", "title": "The shelf", "score": 0.5}
+    return [Document(id="page", page_content=f"{query} stand on the shelf.", metadata=about)]
+
+
+@operator(writes="answer")
+async def say(
+    query: str, documents: list[Document], *, run: Context, max_tokens: int = 9, seed: int = 0
+) -> str:
+    """Answer word by word."""
+    await DOORS.pass_through(query)
+    if query == "crash":
+        raise RuntimeError("a secret of the server")
+    if query == "unreachable":
+        raise ModelError("the model cannot be reached", fix="start it")
+    words = [f"{query} ", "stand ", "on ", "the ", f"shelf {seed}." if seed else "shelf."]
+    for word in words[:max_tokens]:
+        run.token(word)
+    return "".join(words[:max_tokens]).strip()
+
+
+def toy(name: str = "toy") -> Flow:
+    """A flow without models."""
+    return Flow(shelf() >> say() >> Cite(), name=name, description="finds what is on the shelf")
+
+
+@contextmanager
+def running(app: Any, service: Service | None = None) -> Iterator[str]:
+    """The application on a real port; gives its address."""
+    config = uvicorn.Config(app, port=0, log_level="warning")
+    server = Server(config, service) if service else uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        thread.join(0.005)
+    try:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def doors() -> Iterator[Doors]:
+    DOORS.entered.clear()
+    DOORS.cancelled.clear()
+    yield DOORS
+    DOORS.open()
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for something that another thread does."""
+    done = threading.Event()
+    for _ in range(int(seconds / 0.005)):
+        if condition():
+            return
+        done.wait(0.005)
+    raise AssertionError("it did not happen in time")
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Path:
+    """An index over two short documents."""
+    from rag.index import Index
+    from rag.index.ingest import ingest, plan
+    from rag.index.splitting import split
+
+    folder = tmp_path_factory.mktemp("library")
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text)
+    path = folder / "index"
+    index = Index.writer(path, embedder=embedder.id, dim=embedder.dim)
+    todo = plan([folder / name for name in TEXTS], index, "test")
+    ingest(
+        todo,
+        index,
+        embedder,
+        split=lambda documents: split(documents, size=60, overlap=0, count=embedder.lengths),
+        config="test",
+    )
+    index.close()
+    return path
+
+
+@pytest.fixture
+def real(library: Path, embedder: Embedder, llm: LLM) -> Flow:
+    """A flow over the real models."""
+    return Flow(
+        BM25(k=2) >> Generate(max_tokens=24) >> Cite(),
+        name="real",
+        resources={"index": str(library), "embedder": embedder, "llm": llm},
+    )
+
+
+def sent(text: str) -> list[tuple[str, Any]]:
+    """The events of a stream."""
+    import json
+
+    found = []
+    for block in text.split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if lines:
+            found.append((lines["event"], json.loads(lines["data"])))
+    return found
+
+
+@pytest.fixture
+def client() -> Iterator[Callable[[str], httpx.Client]]:
+    """Makes HTTP clients, and closes them."""
+    made: list[httpx.Client] = []
+
+    def make(address: str, **options: Any) -> httpx.Client:
+        made.append(httpx.Client(base_url=address, timeout=30, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

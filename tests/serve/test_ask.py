@@ -1,0 +1,269 @@
+"""`POST /ask`: answers, events, errors, limits, over real connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from rag import Flow, Interrupt
+from rag.errors import ConfigError
+from rag.flow import Loop, Route
+from rag.serve import Settings, app, router
+from rag.serve.pipeline import answering
+from tests.serve.conftest import Doors, running, say, sent, shelf, toy, until
+
+
+def settings(folder: Path, **more: Any) -> Settings:
+    return Settings(data=folder / "data", **more)
+
+
+def test_one_line_in_an_application(tmp_path: Path, client: Any) -> None:
+    own = FastAPI()
+    own.include_router(router(toy(), settings=settings(tmp_path)), prefix="/rag")
+    with running(own) as address:
+        http = client(address)
+        told = http.post("/rag/ask", json={"query": "Books"})
+        assert told.status_code == 200
+        answer = told.json()
+        assert answer["answer"] == "Books stand on the shelf [1]."
+        assert answer["sources"][0] | {"text": ""} == {
+            "number": 1, "id": "page", "title": "The shelf", "place": "shelf.md", "text": "",
+            "start": None, "end": None, "score": 0.5, "cited": True,
+            "quote": "Books stand on the shelf.", "support": 1.0,
+        }  # fmt: skip
+        run = http.get(f"/rag/runs/{answer['run']}").json()
+        assert run["status"] == "done"
+        assert [step["node"].split(".")[-1] for step in run["steps"]] == ["shelf", "say", "cite"]
+        assert http.get("/rag/ready").json() == {"status": "ready", "pipelines": ["toy"]}
+        assert 'rag_runs_total{pipeline="toy",status="done"} 1.0' in http.get("/rag/metrics").text
+        assert "/rag/ask" in http.get("/openapi.json").json()["paths"]
+        assert http.get("/rag").status_code in (307, 404)
+        assert http.get("/rag/", follow_redirects=True).url.path == "/rag/chat/"
+
+
+def test_events(tmp_path: Path, client: Any) -> None:
+    with running(app(toy(), settings=settings(tmp_path))) as address:
+        http = client(address)
+        by_header = http.post(
+            "/ask", json={"query": "Maps"}, headers={"Accept": "text/event-stream"}
+        )
+        by_field = http.post("/ask", json={"query": "Maps", "stream": True})
+        for told in (by_header, by_field):
+            assert told.headers["content-type"].startswith("text/event-stream")
+            events = sent(told.text)
+            names = [name for name, _ in events]
+            assert names[0] == "run"
+            assert names[-1] == "done"
+            tokens = [data for name, data in events if name == "token"]
+            assert "".join(one["text"] for one in tokens) == "Maps stand on the shelf."
+            assert all(one["answer"] for one in tokens)
+            assert events[-1][1]["answer"] == "Maps stand on the shelf [1]."
+            finished = [data for name, data in events if name == "node_finished"]
+            assert finished[0]["writes"] == {"documents": "(1 items)"}
+
+
+def test_errors_are_problems(tmp_path: Path, client: Any) -> None:
+    with running(app(toy(), settings=settings(tmp_path, max_question=100))) as address:
+        http = client(address)
+
+        def problem(expected: int, **body: Any) -> dict[str, Any]:
+            told = http.post("/ask", json=body)
+            assert told.status_code == expected, told.text
+            assert told.headers["content-type"] == "application/problem+json"
+            found: dict[str, Any] = told.json()
+            assert set(found) == {"type", "title", "status", "code", "what", "where", "fix"}
+            return found
+
+        assert problem(422, query="  ")["code"] == "empty_question"
+        assert problem(422, query="x" * 101)["code"] == "question_too_long"
+        assert problem(422, nothing=1)["code"] == "invalid_request"
+        assert problem(422, query="x", inputs={"colour": 1})["what"] == "the flow has no input 'colour'"  # fmt: skip
+        assert problem(404, query="x", pipeline="other")["fix"] == "there are: toy"
+        unreachable = problem(503, query="unreachable")
+        assert (unreachable["code"], unreachable["fix"]) == ("model_error", "start it")
+        crash = problem(500, query="crash")
+        assert crash["where"] == "steps[1].say"
+        assert "secret" not in json.dumps(crash)
+        events = sent(http.post("/ask", json={"query": "crash", "stream": True}).text)
+        assert events[-1][0] == "error"
+        assert events[-1][1]["code"] == "step_error"
+        assert "secret" not in json.dumps(events)
+        assert http.get(f"/runs/{events[0][1]['run']}").json()["status"] == "failed"
+        assert http.get("/runs/" + "0" * 32).status_code == 404
+        assert http.get("/nothing").json()["code"] == "not_found"
+        assert http.get("/ask").json()["code"] == "method_not_allowed"
+        assert http.post("/ask", content=b"{").status_code == 422
+
+
+def test_bodies_are_bounded(tmp_path: Path, client: Any) -> None:
+    with running(app(toy(), settings=settings(tmp_path, max_body=1000))) as address:
+        http = client(address)
+        said = http.post("/ask", json={"query": "x" * 2000})
+        unsaid = http.post("/ask", content=(b"x" * 100 for _ in range(50)))
+        for told in (said, unsaid):
+            assert told.status_code == 413
+            assert told.json()["code"] == "too_large"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_leaves_cancels(tmp_path: Path, doors: Doors, stream: bool) -> None:
+    doors.shut()
+
+    async def leave(address: str) -> float:
+        async with httpx.AsyncClient(base_url=address) as http:
+            asked = asyncio.create_task(http.post("/ask", json={"query": "Gone", "stream": stream}))
+            while not doors.entered:
+                await asyncio.sleep(0.002)
+            left = asyncio.get_running_loop().time()
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+        await asyncio.to_thread(until, lambda: bool(doors.cancelled))
+        return doors.cancelled[0][1] - left
+
+    with running(app(toy(), settings=settings(tmp_path))) as address:
+        # Both loops tell the time by the same monotonic clock.
+        assert asyncio.run(leave(address)) < 0.1
+
+
+def test_the_queue_is_bounded(tmp_path: Path, doors: Doors, client: Any) -> None:
+    doors.shut()
+    limits = settings(tmp_path, concurrency=1, queue=3, queue_per_tenant=2)
+
+    def tenant(user: str = "a") -> str:
+        return user
+
+    with (
+        running(app(toy(), tenant=tenant, settings=limits)) as address,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        http = client(address)
+
+        def ask(user: str) -> httpx.Response:
+            return httpx.post(f"{address}/ask?user={user}", json={"query": user}, timeout=30)
+
+        def waits(number: int) -> None:
+            until(lambda: f"rag_waiting {number}.0" in http.get("/metrics").text)
+
+        asked = [pool.submit(ask, "a")]
+        until(lambda: doors.entered == ["a"])
+        for number in (1, 2):
+            asked.append(pool.submit(ask, "a"))
+            waits(number)
+        refused = ask("a")
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+        assert int(refused.headers["retry-after"]) >= 1
+        asked.append(pool.submit(ask, "b"))
+        waits(3)
+        full = ask("c")
+        assert (full.status_code, full.json()["code"]) == (503, "queue_full")
+        assert int(full.headers["retry-after"]) >= 1
+        doors.open()
+        assert [one.result().status_code for one in asked] == [200] * 4
+        # The other tenant comes before the second question of the first.
+        assert doors.entered == ["a", "b", "a", "a"]
+
+
+def test_a_run_and_a_wait_end_in_time(tmp_path: Path, doors: Doors, client: Any) -> None:
+    doors.shut()
+    limits = settings(tmp_path, concurrency=1, run_seconds=0.3, patience=0.1)
+    with running(app(toy(), settings=limits)) as address, ThreadPoolExecutor(2) as pool:
+        http = client(address)
+        first = pool.submit(http.post, "/ask", json={"query": "long"})
+        until(lambda: bool(doors.entered))
+        waited = http.post("/ask", json={"query": "late"})
+        assert (waited.status_code, waited.json()["code"]) == (503, "waited_too_long")
+        assert "retry-after" in waited.headers
+        assert (first.result().status_code, first.result().json()["code"]) == (504, "run_too_long")
+        doors.open()
+        assert http.post("/ask", json={"query": "again"}).status_code == 200
+
+
+def test_a_shutdown_finishes_what_was_accepted(tmp_path: Path, doors: Doors) -> None:
+    doors.shut()
+    service = Service(toy(), settings(tmp_path, concurrency=1))
+    with ThreadPoolExecutor(4) as pool:
+        with running(app({}, service=service), service) as address:
+            asked = [pool.submit(_ask, address, one) for one in "ab"]
+            until(lambda: "rag_waiting 1.0" in httpx.get(f"{address}/metrics").text)
+            pool.submit(lambda: (until(lambda: service.gate.draining), doors.open()))
+        assert [one.result().status_code for one in asked] == [200, 200]
+
+
+def test_a_shutdown_that_takes_too_long_tells_the_readers(tmp_path: Path, doors: Doors) -> None:
+    doors.shut()
+    service = Service(toy(), settings(tmp_path, concurrency=1, shutdown_seconds=0.2))
+    with ThreadPoolExecutor(4) as pool:
+        with running(app({}, service=service), service) as address:
+            asked = [pool.submit(_ask, address, one, stream=True) for one in "ab"]
+            until(lambda: "rag_waiting 1.0" in httpx.get(f"{address}/metrics").text)
+        for one in asked:
+            name, data = sent(one.result().text)[-1]
+            assert (name, data["code"], data["status"]) == ("error", "stopping", 503)
+
+
+def test_who_comes_during_a_shutdown_is_refused(tmp_path: Path, client: Any) -> None:
+    service = Service(toy(), settings(tmp_path))
+    with running(app({}, service=service)) as address:
+        http = client(address)
+        service.gate.drain()
+        refused = http.post("/ask", json={"query": "c"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "stopping")
+        assert "retry-after" in refused.headers
+        assert http.get("/ready").status_code == 503
+
+
+def _ask(address: str, query: str, **more: Any) -> httpx.Response:
+    return httpx.post(f"{address}/ask", json={"query": query, **more}, timeout=30)
+
+
+def test_overrides_reach_the_answering_step(tmp_path: Path, client: Any) -> None:
+    with running(app(toy(), settings=settings(tmp_path))) as address:
+        http = client(address)
+        told = http.post("/ask", json={"query": "Ink", "max_tokens": 2, "seed": 7, "stop": ["."]})
+        assert told.json()["answer"] == "Ink stand [1]"
+        told = http.post("/ask", json={"query": "Ink", "seed": 7})
+        assert told.json()["answer"].startswith("Ink stand on the shelf 7")
+
+
+def test_which_steps_are_final() -> None:
+    assert answering(toy().node) == {"steps[1].say"}
+    choice = shelf() >> Route(by="len(query) > 3", cases={True: say(), False: say(name="short")})
+    assert answering(choice) == {"steps[1].route.true.say", "steps[1].route.false.short"}
+    assert answering(shelf() >> Loop(body=say(), max_turns=2)) == frozenset()
+    assert answering(shelf() >> say(outputs={"answer": "draft"}) >> say(name="last")) == {
+        "steps[2].last"
+    }
+
+
+def test_flows_that_cannot_be_served(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="takes the question as its input query"):
+        router(Flow(shelf(inputs={"query": "text"}), inputs={"text": str}))
+    with pytest.raises(ConfigError, match="stops for a person"):
+        router(Flow(shelf() >> Interrupt("Good?")))
+
+
+def test_the_router_costs_little(tmp_path: Path, client: Any) -> None:
+    """Requests one after another; the flow itself takes a fraction of a millisecond."""
+    with running(app(toy(), settings=settings(tmp_path))) as address:
+        http = client(address)
+        took = []
+        for _ in range(60):
+            start = perf_counter()
+            assert http.post("/ask", json={"query": "Books"}).status_code == 200
+            took.append(perf_counter() - start)
+        bare = []
+        for _ in range(60):
+            start = perf_counter()
+            http.get("/health")
+            bare.append(perf_counter() - start)
+        # The bound allows for a busy machine; benchmarks/serve_load.py measures.
+        assert statistics.median(took) - statistics.median(bare) < 0.02
