@@ -21,6 +21,7 @@ from rag.operators import (
     Verify,
 )
 from rag.operators.documents import shares
+from rag.operators.generation.compose import FORM
 from rag.operators.generation.generate import NOTHING_FOUND
 
 from rag.flow import Flow, Operator
@@ -82,9 +83,16 @@ def test_a_structured_answer_names_sources_that_there_are() -> None:
     assert any("no object" in e.message for e in events if isinstance(e, Warned))
 
 
+def test_a_form_that_is_not_filled_in_is_no_answer() -> None:
+    llm = Scripted({"structured_answer": f'{{"answer": "{FORM}", "sources": [1]}}'})
+    found = run(StructuredAnswer(), llm)
+    assert (found["answer"], found["reply"].sources) == ("", [])
+
+
 def test_the_local_engine_gives_a_structured_answer(llm: LLM) -> None:
     found = run(StructuredAnswer(max_tokens=80), llm, query="How long is the lock?")
     assert set(found["reply"].sources) <= {1, 2, 3}
+    assert found["answer"] == found["reply"].answer != FORM
 
 
 def test_words_support_a_claim() -> None:
