@@ -89,8 +89,9 @@ class StructuredAnswer(Asking):
 
     For callers that are programs. While a local model writes, only tokens of such an object are
     allowed (guided generation, Willard and Louf 2023, arXiv 2307.09702, section 3). Numbers of
-    sources that there are not are taken out. Where the model gives no such object, or the form as
-    it was, the answer is empty, with a warning. LLM calls: 1, for a model that is not local up to 2.
+    sources that there are not are taken out. Where the model gives no such object, or the form
+    as it was, the answer is empty, with a warning. LLM calls: 1, for a model that is not local
+    up to 2.
     Reads `query` and `documents`; writes `answer` and `reply`.
     Example: `{use: structured_answer}`
     """
