@@ -73,10 +73,14 @@ class MapReduce(Asking):
         return done.text.strip() or answers[0].page_content
 
 
+FORM = "the answer in one short sentence"
+"""Stands in the form that the model fills in; a small one may give it back as it is."""
+
+
 class Reply(BaseModel):
     """An answer as an object."""
 
-    answer: str = Field(max_length=600)
+    answer: str = Field(max_length=600, description=FORM)
     sources: list[int] = Field(default_factory=list, max_length=8, description="number")
 
 
@@ -85,8 +89,9 @@ class StructuredAnswer(Asking):
 
     For callers that are programs. While a local model writes, only tokens of such an object are
     allowed (guided generation, Willard and Louf 2023, arXiv 2307.09702, section 3). Numbers of
-    sources that there are not are taken out. Where the model gives no such object, the answer is
-    empty, with a warning. LLM calls: 1, for a model that is not local up to 2.
+    sources that there are not are taken out. Where the model gives no such object, or the form
+    as it was, the answer is empty, with a warning. LLM calls: 1, for a model that is not local
+    up to 2.
     Reads `query` and `documents`; writes `answer` and `reply`.
     Example: `{use: structured_answer}`
     """
@@ -105,8 +110,10 @@ class StructuredAnswer(Asking):
         prompt = fitting(llm, run, self.system, query, documents, self.max_tokens)
         run.spend(llm_calls=1)
         found = await llm.structured(prompt, Reply, Sampling(max_tokens=self.max_tokens))
-        if found is None:
-            run.warn("the model gave no object")
+        if found is None or found.answer.strip() == FORM:
+            run.warn(
+                "the model gave no object" if found is None else "the model gave the form back"
+            )
             return "", Reply(answer="")
         there = [n for n in dict.fromkeys(found.sources) if 1 <= n <= len(prompt.chunks)]
         return found.answer.strip(), found.model_copy(update={"sources": there})
