@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -62,7 +62,7 @@ class Asking:
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time())
 
-    async def events(self) -> AsyncIterator[Told]:
+    async def events(self) -> AsyncGenerator[Told]:
         """What happens, as name and data; the last is `done` with the result.
 
         Closing it cancels the run.
@@ -76,10 +76,8 @@ class Asking:
         about: dict[str, Any] = {"run": record.id}
         answer = ""
         try:
-            yield (
-                "run",
-                {"run": record.id, "pipeline": question.pipeline, "conversation": question.conversation},
-            )  # fmt: skip
+            begun = {"run": record.id, "pipeline": question.pipeline}
+            yield "run", {**begun, "conversation": question.conversation}
             history = await self._opened()
             if self._ticket.before:
                 yield "queued", {"before": self._ticket.before}
@@ -101,15 +99,16 @@ class Asking:
             raise problem from error
         finally:
             service.asking.discard(self)
-            if record.status in ("waiting", "running"):
+            cancelled = record.status in ("waiting", "running")
+            if cancelled:
                 record.status = "cancelled"
             if record.status != "done":
-                about["stopped"] = record.status == "cancelled"
+                about["stopped"] = cancelled
                 answer = "".join(self._said)
             record.seconds = perf_counter() - created
             service.metrics.ended(record)
             service.runs.end(record)
-            if question.conversation is not None and (answer or record.status != "cancelled"):
+            if question.conversation is not None and (answer or not cancelled):
                 await service.conversations.add(
                     question.tenant, question.conversation, "assistant", answer, about
                 )
@@ -126,7 +125,7 @@ class Asking:
         said = [(one.role, one.text) for one in kept.messages if one.text]
         return tuple(said[-REMEMBERED:])
 
-    async def _run(self, history: tuple[Turn, ...]) -> AsyncIterator[Told]:
+    async def _run(self, history: tuple[Turn, ...]) -> AsyncGenerator[Told]:
         question, service = self.question, self._service
         self._deadline = asyncio.get_running_loop().time() + service.settings.run_seconds
         flow = await self._within(service.flow(question.pipeline, question.tenant))
@@ -149,7 +148,7 @@ class Asking:
                     break
                 found = told.take(event)
                 if found[0] == "token" and found[1]["answer"]:
-                    self._said.append(event.text)  # type: ignore[union-attr]
+                    self._said.append(event.text)
                 yield found
 
     async def _within(self, work: Any) -> Any:
@@ -175,7 +174,7 @@ class Asking:
             self._limit = None
 
 
-async def _closable(stream: AsyncIterator[events.Event]) -> AsyncIterator[events.Event]:
+async def _closable(stream: AsyncIterator[events.Event]) -> AsyncGenerator[events.Event]:
     try:
         async for event in stream:
             yield event

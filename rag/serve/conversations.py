@@ -125,13 +125,9 @@ class Conversations:
 
     async def delete(self, tenant: str, name: str | None = None) -> int:
         """Forget one conversation, or all of the tenant's; returns how many."""
-        clause, values = ("AND id = ?", (tenant, name)) if name else ("", (tenant,))
+        statement = "DELETE FROM conversations WHERE tenant = ? AND id = coalesce(?, id)"
         return await self._store.do(
-            lambda connection: (
-                connection.execute(
-                    f"DELETE FROM conversations WHERE tenant = ? {clause}", values
-                ).rowcount
-            )
+            lambda connection: connection.execute(statement, (tenant, name)).rowcount
         )
 
 

@@ -35,7 +35,7 @@ log = logging.getLogger("rag.serve")
 NAME_BYTES = 120
 PAUSE = 0.5
 """Seconds until an index that somebody else writes to is tried again."""
-_COLUMNS = "id, name, bytes, status, detail, chunks, progress, created"
+_SELECT = "SELECT id, name, bytes, status, detail, chunks, progress, created FROM documents "
 _BAD = re.compile(r"[^\w.\- ()]+")
 
 
@@ -89,7 +89,8 @@ class Documents:
         name = safe_name(name)
         why = refusal(name, head)
         if why:
-            raise Problem(415, "unsupported_file", why, where=name, fix="upload text, Markdown, HTML, PDF, DOCX, CSV or code")  # fmt: skip
+            fix = "upload text, Markdown, HTML, PDF, DOCX, CSV or code"
+            raise Problem(415, "unsupported_file", why, where=name, fix=fix)
         return name
 
     async def keep(self, tenant: str, pipeline: str, name: str, data: Path) -> Document:
@@ -107,9 +108,10 @@ class Documents:
         service = self._service
         key = self._id(tenant, pipeline, name)
         path = self._folder(tenant) / key / name
-        size, limit = data.stat().st_size, service.settings.max_documents
+        limit = service.settings.max_documents
 
         def write(connection: sqlite3.Connection) -> Any:
+            size = data.stat().st_size
             count = connection.execute(
                 "SELECT count(*) FROM documents WHERE tenant = ? AND id != ?", (tenant, key)
             ).fetchone()[0]
@@ -145,7 +147,7 @@ class Documents:
         """The tenant's documents, the latest first."""
         rows = await self._service.store.do(
             lambda connection: connection.execute(
-                f"SELECT {_COLUMNS} FROM documents WHERE tenant = ? ORDER BY created DESC LIMIT ?",
+                _SELECT + "WHERE tenant = ? ORDER BY created DESC LIMIT ?",
                 (tenant, limit),
             ).fetchall()
         )
@@ -264,7 +266,8 @@ class Documents:
             Problem: 422, it cannot be read within the limits.
         """
         limits = self._service.settings
-        numbers = (limits.max_pages, limits.max_text, limits.inspect_memory, int(limits.inspect_seconds))  # fmt: skip
+        seconds = int(limits.inspect_seconds)
+        numbers = (limits.max_pages, limits.max_text, limits.inspect_memory, seconds)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "rag.serve.inspect", str(path), *map(str, numbers),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
@@ -386,9 +389,7 @@ def _alive(pid: int | None) -> bool:
 
 
 def _one(connection: sqlite3.Connection, tenant: str, key: str) -> Any:
-    row = connection.execute(
-        f"SELECT {_COLUMNS} FROM documents WHERE tenant = ? AND id = ?", (tenant, key)
-    ).fetchone()
+    row = connection.execute(_SELECT + "WHERE tenant = ? AND id = ?", (tenant, key)).fetchone()
     return dict(row) if row else None
 
 

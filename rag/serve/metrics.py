@@ -22,7 +22,9 @@ class Metrics:
         self.requests = Counter(
             "rag_requests_total", "Requests answered.", ("path", "method", "status"), registry=own
         )
-        self.runs = Counter("rag_runs_total", "Runs that ended.", ("pipeline", "status"), registry=own)  # fmt: skip
+        self.runs = Counter(
+            "rag_runs_total", "Runs that ended.", ("pipeline", "status"), registry=own
+        )
         self.seconds = Histogram(
             "rag_run_seconds", "From the question's arrival to its end.", ("pipeline",),
             buckets=_BUCKETS, registry=own,

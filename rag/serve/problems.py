@@ -36,7 +36,7 @@ STATUS: tuple[tuple[type[RagError], int], ...] = (
 MEDIA_TYPE = "application/problem+json"
 
 
-class Problem(RagError):
+class Problem(RagError):  # noqa: N818 - what RFC 9457 calls it
     """An error that knows its HTTP status.
 
     Args:

@@ -52,7 +52,7 @@ def route_class(service: Service, limit: int, answer: Respond = respond) -> type
                     response = await inner(_bounded(request, limit))
                 except ClientLeftError:
                     response = Response(status_code=CLIENT_LEFT)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - told to the client
                     response = answer(_problem(error))
                 for name, value in HEADERS.items():
                     response.headers.setdefault(name, value)

@@ -86,7 +86,7 @@ class Service:
         try:
             for name in self.flows:
                 await self.flow(name, DEFAULT)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told by /ready
             self.unready = problem_of(error)
             log.error("the pipeline cannot be opened: %s", error)
         else:

@@ -148,7 +148,7 @@ def test_jsonl_is_a_paragraph_per_record() -> None:
     ("text", "encoding"),
     [
         ("Der Fährmann öffnet die Schleuse früh. Für größere Schiffe gibt es Gebühren.", "cp1252"),
-        ("Паромщик открывает шлюз утром и закрывает его вечером после ужина.", "cp1251"),  # noqa: RUF001
+        ("Паромщик открывает шлюз утром и закрывает его вечером после ужина.", "cp1251"),
         ("渡し船は朝の七時に出ます。水門は夕方に閉まります。", "shift_jis"),
         ("The ferry: 7 €", "utf-16"),
     ],

@@ -19,6 +19,7 @@ from rag.errors import ConfigError
 from rag.flow import Loop, Route
 from rag.serve import Settings, app, router
 from rag.serve.pipeline import answering
+from rag.serve.service import Service
 from tests.serve.conftest import Doors, running, say, sent, shelf, toy, until
 
 
@@ -86,7 +87,8 @@ def test_errors_are_problems(tmp_path: Path, client: Any) -> None:
         assert problem(422, query="  ")["code"] == "empty_question"
         assert problem(422, query="x" * 101)["code"] == "question_too_long"
         assert problem(422, nothing=1)["code"] == "invalid_request"
-        assert problem(422, query="x", inputs={"colour": 1})["what"] == "the flow has no input 'colour'"  # fmt: skip
+        other = problem(422, query="x", inputs={"colour": 1})
+        assert other["what"] == "the flow has no input 'colour'"
         assert problem(404, query="x", pipeline="other")["fix"] == "there are: toy"
         unreachable = problem(503, query="unreachable")
         assert (unreachable["code"], unreachable["fix"]) == ("model_error", "start it")

@@ -22,7 +22,12 @@ from rag.serve.service import Service
 from rag.serve.streams import EventStream, compact, while_connected
 
 _MARK = re.compile(r"\[(\d{1,3})\]")
-_KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}  # fmt: skip
+_KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
 
 
 class PartBody(BaseModel):
@@ -303,7 +308,8 @@ def _rest(said: str, answer: str) -> str:
 def error_of(problem: Problem) -> dict[str, Any]:
     """The problem as OpenAI's clients read it."""
     code = "model_not_found" if problem.code == "no_pipeline" else problem.code
-    kind = _KINDS.get(problem.status, "server_error" if problem.status >= 500 else "invalid_request_error")  # fmt: skip
+    otherwise = "server_error" if problem.status >= 500 else "invalid_request_error"
+    kind = _KINDS.get(problem.status, otherwise)
     message = f"{problem.what}; {problem.fix}" if problem.fix else problem.what
     return {"error": {"message": message, "type": kind, "code": code, "param": problem.where}}
 
