@@ -46,6 +46,8 @@ class Block:
 def svg(flow: Flow, notes: Mapping[str, str] | None = None) -> str:
     """The flow as a complete SVG document.
 
+    A step's box has the step's path as `data-node`.
+
     Args:
         flow: What is drawn.
         notes: Path of a step to a line that is added to it: how long it took, say.
@@ -84,7 +86,7 @@ def _block(node: Node, path: str, notes: Notes) -> Block:
     here = f"{path}.{label(node)}"
     match node:
         case Operator() | Interrupt():
-            return _box(noted(title(node), here, notes))
+            return _box(noted(title(node), here, notes), node=here)
         case Sequence():
             return _column(_parts(node, path, notes)) if node.nodes else _box("go on")
         case Parallel():
@@ -130,12 +132,13 @@ def _arrow(x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<path class="arrow" d="M{x1:.1f} {y1:.1f}C{curve}"/>'
 
 
-def _rect(kind: str, left: float, top: float, width: float, height: float) -> str:
+def _rect(kind: str, left: float, top: float, width: float, height: float, node: str = "") -> str:
     place = f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"'
-    return f'<rect class="{kind}" {place} rx="8"/>'
+    path = f' data-node="{escape(node, quote=True)}"' if node else ""
+    return f'<rect class="{kind}"{path} {place} rx="8"/>'
 
 
-def _box(text: str, kind: str = "box") -> Block:
+def _box(text: str, kind: str = "box", node: str = "") -> Block:
     lines = text.split("\n")
     width = max(map(len, lines)) * LETTER + 2 * PAD
     height = BOX_HEIGHT + LINE * (len(lines) - 1)
@@ -146,7 +149,7 @@ def _box(text: str, kind: str = "box") -> Block:
             _text(middle, first + LINE * number, line, "small" if number else "")
             for number, line in enumerate(lines)
         ]
-        return [_rect(kind, left, top, width, height), *texts]
+        return [_rect(kind, left, top, width, height, node), *texts]
 
     return Block(width, height, draw)
 
