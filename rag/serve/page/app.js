@@ -273,6 +273,7 @@ async function start() {
     $("pipeline").replaceChildren(...found.map((one) => make("option", { value: one.name, title: one.description || "" }, one.name)));
     $("pick").hidden = found.length < 2;
     documents.refresh();
+    if (running) return; // a question was asked meanwhile
     if (conversations.current()) await open(conversations.current());
     else { welcome(); list(); }
   } catch (error) {
