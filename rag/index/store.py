@@ -90,7 +90,7 @@ class Store(Resource):
                 fix="set it where the retriever is made, or give the vector store itself",
             )
         try:
-            return await self._search(query, k, {"filter": dict(where)} if where else {})
+            return await self._search(query, k, {"filter": self._filter(where)} if where else {})
         except RagError:
             raise
         except Exception as error:  # each client has its own
@@ -100,6 +100,14 @@ class Store(Resource):
                 where="resources.store",
                 fix="check its address, key, collection and embedder",
             ) from error
+
+    def _filter(self, where: Mapping[str, Any]) -> Any:
+        """The filter as the store takes it: Qdrant's client wants an object of its own."""
+        if type(self.opened).__name__ == "QdrantVectorStore":
+            from qdrant_client.models import Filter
+
+            return Filter.model_validate(where)
+        return dict(where)
 
     async def _search(
         self, query: str, k: int, options: dict[str, Any]
