@@ -73,8 +73,11 @@ class Rerank(Operator):
 class CrossRerank(Operator):
     """Orders documents by a cross-encoder, which reads query and document together.
 
-    Needs the resource `reranker`: a sentence-transformers cross-encoder (Nogueira and Cho 2019).
+    Needs the resource `reranker`: a sentence-transformers cross-encoder (Nogueira and Cho 2019,
+    arXiv 1901.04085). The best order where such a model is at hand and a pass over every document
+    can be paid.
     Reads `query` and `documents`; writes `documents`, best first.
+    Example: `{use: cross_rerank, k: 5, depth: 30}`
     """
 
     use: ClassVar[str] = "cross_rerank"

@@ -58,7 +58,7 @@ def test_all_of_it_reaches_the_chunks(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "Shift 0 begins" in asked.output
     assert run.invoke(app, ["ingest", "docs"]).output.startswith("0 files ingested, 1 unchanged")
     (tmp_path / "rag.yaml").write_text(FILE.replace("chunk_size: 20", "chunk_size: 30"))
-    assert run.invoke(app, ["ingest", "docs"]).output.startswith("1 files ingested")
+    assert "1 files ingested" in run.invoke(app, ["ingest", "docs"]).output
 
 
 def test_a_description_stands_behind_the_text_or_in_its_place(embedder: Embedder) -> None:

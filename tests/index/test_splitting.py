@@ -242,7 +242,7 @@ class Lock:
         return None
 
     async def fill(self):
-        pass
+        return await self.pump(1, 2, 3)
 
 END = 1
 '''

@@ -18,6 +18,7 @@ from rag.flow import Flow
 from rag.index import Index
 from rag.index.derived import FILE
 from rag.llm import Embedder, SparseEncoder
+from tests.operators import tiny
 from tests.operators.test_retrieval import TEXTS
 
 
@@ -138,33 +139,7 @@ def test_an_embedder_without_token_vectors_is_refused(index: Index) -> None:
 
 @pytest.fixture(scope="module")
 def splade(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sparse encoder of the real kind, tiny and untrained: weights are drawn with a seed."""
-    import torch
-    from sentence_transformers import SparseEncoder as Model
-    from sentence_transformers.base.modules import Transformer
-    from sentence_transformers.sparse_encoder.modules import SpladePooling
-    from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
-
-    folder = tmp_path_factory.mktemp("splade")
-    words = sorted({word.strip(".,-?").lower() for text in TEXTS for word in text.split()})
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    (folder / "vocab.txt").write_text("\n".join([*special, *words]))
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words) + 5, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=32, max_position_embeddings=64,
-    )  # fmt: skip
-    model = BertForMaskedLM(config)
-    model.save_pretrained(folder / "bert")
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder / "bert")
-    made = Model(
-        modules=[
-            Transformer(str(folder / "bert"), transformer_task="fill-mask"),
-            SpladePooling("max"),
-        ]
-    )
-    made.save_pretrained(str(folder / "model"))
-    return folder / "model"
+    return tiny.splade(tmp_path_factory.mktemp("splade"), TEXTS)
 
 
 def test_learned_weights_by_their_dot_product(index: Index, splade: Path) -> None:
