@@ -143,7 +143,7 @@ class LLMFusion(Asking):
     ) -> str:
         """Ask for it."""
         notes = critiques if critiques and len(critiques) == len(answer) else [""] * len(answer)
-        texts = {}
+        texts: dict[str, str] = {}
         for one, note in zip(answer, notes, strict=True):
             if one.strip():
                 texts.setdefault(one.strip(), f"{one}\nCritique: {note}" if note else one)

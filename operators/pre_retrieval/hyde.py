@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, PositiveInt
 from rag.operators.asking import Asking, told
 
@@ -32,7 +34,9 @@ class HyDE(Asking):
             return []
         found = []
         for number in range(self.n):
-            chance = {"temperature": 0.7, "seed": self.seed + number} if self.n > 1 else {}
+            chance: dict[str, Any] = (
+                {"temperature": 0.7, "seed": self.seed + number} if self.n > 1 else {}
+            )
             done = await self._ask(llm, run, self.system, query, **chance)
             found.append(done.text.strip())
         return [passage for passage in found if passage]

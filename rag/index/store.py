@@ -34,7 +34,7 @@ class Store(Resource):
                 where="resources.store",
                 fix="give a LangChain VectorStore or BaseRetriever",
             )
-        self.opened = opened
+        self.opened: Any = opened
         self._retrieves = isinstance(opened, BaseRetriever)
         self._made = made or []
         self._tells_relevance = True
