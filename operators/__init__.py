@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from rag.operators.pre_retrieval.decompose import Clarify, Decompose, VerificationQueries
     from rag.operators.pre_retrieval.hyde import HyDE
     from rag.operators.pre_retrieval.rewrite import ExtendQuery, MultiQuery, Rewrite, StepBack
+    from rag.operators.pre_retrieval.sql import TextToSQL
     from rag.operators.retrieval.dense import Dense
     from rag.operators.retrieval.expand import Neighbours, Parents
     from rag.operators.retrieval.external import External
@@ -103,6 +104,7 @@ CATALOGUE = {
     "sql": "rag.operators.retrieval.sql:SQL",
     "step_back": "rag.operators.pre_retrieval.rewrite:StepBack",
     "structured_answer": "rag.operators.generation.compose:StructuredAnswer",
+    "text_to_sql": "rag.operators.pre_retrieval.sql:TextToSQL",
     "threshold": "rag.operators.post_retrieval.threshold:Threshold",
     "verification_queries": "rag.operators.pre_retrieval.decompose:VerificationQueries",
     "verify": "rag.operators.generation.verify:Verify",
@@ -165,6 +167,7 @@ __all__ = [
     "RuleRerank",
     "StepBack",
     "StructuredAnswer",
+    "TextToSQL",
     "Threshold",
     "VerificationQueries",
     "Verify",

@@ -16,6 +16,7 @@ from rag.operators.post_retrieval.pack import pack
 from rag.flow import Context, Operator
 from rag.index.splitting import embedding_text
 from rag.llm import LLM, Generation, Prompt, Sampling
+from rag.llm.prompting import harmless
 
 MARGIN = 64
 """Tokens kept free for the chat template."""
@@ -122,8 +123,18 @@ def fitting(
             f"{len(texts) - len(kept)} of {len(texts)} documents do not fit the "
             f"model's window of {llm.window} tokens"
         )
+    whole = {text.page_content for text in texts}
+    for document in kept:
+        if document.page_content not in whole:
+            size = len(document.page_content)
+            run.warn(f"a document is cut to {size} characters by the window of {llm.window} tokens")
     chunks = tuple(document.page_content for document in kept)
     return Prompt(question=asked, system=system, chunks=chunks, numbered=numbered)
+
+
+def about(query: str, answer: str, what: str = "Answer") -> str:
+    """The question together with what was answered, which may quote a document's delimiters."""
+    return f"{query}\n{what}: {harmless(answer)}"
 
 
 def lines(text: str, most: int, *, but: str = "") -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
-from rag.operators.asking import Asking, fitting, told
+from rag.operators.asking import Asking, about, fitting, told
 from rag.operators.documents import shares
 from rag.operators.generation.generate import NOTHING_FOUND
 
@@ -17,8 +17,10 @@ from rag.llm import LLM, Generation, Sampling
 class Refine(Asking):
     """Answers from the first documents and improves the answer by the next ones.
 
-    For more documents than the model's window holds, in one line of thought. LLM calls: documents
-    / `group`. An empty improvement leaves the answer as it was.
+    For more documents than the model's window holds, in one line of thought (LangChain's
+    "refine"; Self-Refine, Madaan et al. 2023, arXiv 2303.17651, section 2, with documents in the
+    place of feedback). LLM calls: documents / `group`. An empty improvement leaves the answer as
+    it was.
     Reads `query` and `documents`; writes `answer`.
     Example: `{use: refine, group: 2}`
     """
@@ -27,7 +29,7 @@ class Refine(Asking):
 
     group: PositiveInt = Field(default=2, description="documents for each call")
     max_tokens: PositiveInt = Field(default=128, description="the answer at most")
-    first: str = told("refine_first")
+    first: str = told("generate")
     system: str = told("refine")
 
     async def run(self, query: str, documents: list[Document], *, llm: LLM, run: Context) -> str:
@@ -35,7 +37,7 @@ class Refine(Asking):
         answer = ""
         for start in range(0, len(documents), self.group):
             part = documents[start : start + self.group]
-            asked = f"{query}\nAnswer so far: {answer}" if answer else query
+            asked = about(query, answer, "Answer so far") if answer else query
             system = self.system if answer else self.first
             answer = (await self._ask(llm, run, system, asked, part)).text.strip() or answer
         return answer if documents else NOTHING_FOUND
@@ -44,7 +46,8 @@ class Refine(Asking):
 class MapReduce(Asking):
     """Answers from each document by itself, then from these answers.
 
-    For questions whose answer is spread over many documents. LLM calls: documents + 1.
+    For questions whose answer is spread over many documents (the pattern of Dean and Ghemawat
+    2004, section 2). LLM calls: documents + 1.
     Reads `query` and `documents`; writes `answer`.
     Example: `{use: map_reduce}`
     """
@@ -70,18 +73,25 @@ class MapReduce(Asking):
         return done.text.strip() or answers[0].page_content
 
 
+FORM = "the answer in one short sentence"
+"""Stands in the form that the model fills in; a small one may give it back as it is."""
+
+
 class Reply(BaseModel):
     """An answer as an object."""
 
-    answer: str = Field(max_length=600)
+    answer: str = Field(max_length=600, description=FORM)
     sources: list[int] = Field(default_factory=list, max_length=8, description="number")
 
 
 class StructuredAnswer(Asking):
     """Answers as an object: the text, and the numbers of the sources used.
 
-    For callers that are programs. Numbers of sources that there are not are taken out. Where the
-    model gives no such object, the answer is empty, with a warning.
+    For callers that are programs. While a local model writes, only tokens of such an object are
+    allowed (guided generation, Willard and Louf 2023, arXiv 2307.09702, section 3). Numbers of
+    sources that there are not are taken out. Where the model gives no such object, or the form
+    as it was, the answer is empty, with a warning. LLM calls: 1, for a model that is not local
+    up to 2.
     Reads `query` and `documents`; writes `answer` and `reply`.
     Example: `{use: structured_answer}`
     """
@@ -100,8 +110,10 @@ class StructuredAnswer(Asking):
         prompt = fitting(llm, run, self.system, query, documents, self.max_tokens)
         run.spend(llm_calls=1)
         found = await llm.structured(prompt, Reply, Sampling(max_tokens=self.max_tokens))
-        if found is None:
-            run.warn("the model gave no object")
+        if found is None or found.answer.strip() == FORM:
+            run.warn(
+                "the model gave no object" if found is None else "the model gave the form back"
+            )
             return "", Reply(answer="")
         there = [n for n in dict.fromkeys(found.sources) if 1 <= n <= len(prompt.chunks)]
         return found.answer.strip(), found.model_copy(update={"sources": there})
@@ -112,6 +124,7 @@ class Replug(Asking):
 
     Shi et al. 2023, section 3.2: weights are the softmax of the documents' scores. For documents
     that should not compete for one window. One prompt per document; local models only.
+    LLM calls: 1 answer, each token computed once for every document.
     Reads `query` and `documents`; writes `answer` and `generation`.
     Example: `{use: replug, temperature: 0.1}`
     """
@@ -122,7 +135,7 @@ class Replug(Asking):
         default=0.1, description="of the softmax over scores: lower trusts the first more"
     )
     max_tokens: PositiveInt = Field(default=64, description="the answer at most")
-    system: str = told("replug")
+    system: str = told("generate")
 
     async def run(
         self, query: str, documents: list[Document], *, llm: LLM, run: Context

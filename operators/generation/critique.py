@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.asking import Asking, told
+from rag.operators.asking import Asking, about, told
 
 from rag.flow import Context
 from rag.llm import LLM
@@ -13,7 +13,8 @@ from rag.llm import LLM
 class Critique(Asking):
     """Says of each answer what is wrong or missing (Archon, arXiv 2409.15254, section 3.1).
 
-    LLM calls: answers. Where the model says nothing, the critique is empty.
+    Between `rank_answers` and `llm_fusion`. LLM calls: answers. Where the model says nothing, the
+    critique is empty.
     Reads `query`, `answers` and `documents`; writes `critiques`, one for each answer.
     Example: `{use: critique}`
     """
@@ -35,6 +36,6 @@ class Critique(Asking):
         """Ask for each."""
         found = []
         for answer in answers:
-            asked = f"{query}\nAnswer: {answer}"
+            asked = about(query, answer)
             found.append((await self._ask(llm, run, self.system, asked, documents)).text.strip())
         return found

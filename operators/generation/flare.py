@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.asking import Asking, told
+from rag.operators.asking import Asking, about, told
 
 from rag.flow import Context, Operator
 from rag.llm import LLM
@@ -22,6 +22,7 @@ class NextSentence(Asking):
 
     Jiang et al. 2023, section 3.2: confidence is the probability of the least likely token that
     says something. A model that tells no likelihoods has the confidence 0: it looks up always.
+    For long answers, in a loop with `mask_doubt` and `append_sentence`. LLM calls: 1.
     Reads `query`, `documents` and, where there is one, `answer`; writes `sentence`, `confidence`,
     `tokens` and `finished`: nothing new was written.
     Example: `{use: next_sentence}`
@@ -36,7 +37,7 @@ class NextSentence(Asking):
         self, query: str, documents: list[Document], answer: str = "", *, llm: LLM, run: Context
     ) -> tuple[str, float, list[Token], bool]:
         """Write it."""
-        asked = f"{query}\nThe answer so far: {answer}" if answer else query
+        asked = about(query, answer, "The answer so far") if answer else query
         done = await self._ask(llm, run, self.system, asked, documents, logprobs=llm.scores)
         sentence = _END.split(done.text.strip(), maxsplit=1)[0].strip()
         if sentence.casefold() in ("", *(s.strip().casefold() for s in _END.split(answer))):
@@ -49,7 +50,8 @@ class NextSentence(Asking):
 class MaskDoubt(Operator):
     """Makes a query of a sentence by leaving out what the model was unsure of.
 
-    FLARE's implicit query (arXiv 2305.06983, section 3.2.2). Asks no model. Where nothing is left
+    FLARE's implicit query (arXiv 2305.06983, section 3.2.2), for what `next_sentence` was not
+    sure of. Asks no model. Where nothing is left
     the question itself is the query.
     Reads `query`, `sentence` and `tokens`; writes `search`.
     Example: `{use: mask_doubt, threshold: 0.4}`
@@ -74,6 +76,7 @@ class MaskDoubt(Operator):
 class AppendSentence(Operator):
     """Puts the next sentence behind the answer.
 
+    FLARE's loop (arXiv 2305.06983, section 3.2): its last step. Asks no model.
     Reads `sentence` and, where there is one, `answer`; writes `answer`.
     Example: `{use: append_sentence}`
     """

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from rag.operators.asking import fitting
+from rag.operators.asking import fitting, told
 
 from rag.flow import Context, Operator
 from rag.kvcache.settings import ContextSettings
 from rag.llm import LLM, Generation, Sampling
 
-SYSTEM = "Answer the question from the sources, in one short sentence."
 NOTHING_FOUND = "The sources do not say: nothing was found for this question."
 
 
@@ -20,14 +19,17 @@ class Generate(Operator):
     Tokens are passed on as they come. Without documents it says so and asks no model. Documents
     that do not fit the model's window are left out, with a warning.
     With `context` the local engine reuses what it computed for a document before: the documents
-    are not numbered then, so that their order does not matter (Cache-Craft, APE).
+    are not numbered then, so that their order does not matter (Cache-Craft, arXiv 2502.15734;
+    APE, arXiv 2502.05431). The last step of nearly every flow (Lewis et al. 2020, arXiv
+    2005.11401, section 2). LLM calls: 1.
     Reads `query` and `documents`; writes `answer`, and as `generation` how it came about.
+    Example: `{use: generate, max_tokens: 64}`
     """
 
     writes = ("answer", "generation")
     span_kind = "LLM"
 
-    system: str = Field(default=SYSTEM, description="what the model is told to do")
+    system: str = told("generate")
     max_tokens: PositiveInt = Field(default=128, description="the answer's length at most")
     temperature: NonNegativeFloat = Field(default=0.0, description="0: the likeliest token")
     seed: int | None = Field(default=None, description="makes sampling repeatable")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from langchain_core.documents import Document
 from pydantic import BaseModel, Field
-from rag.operators.asking import Asking, told
+from rag.operators.asking import Asking, about, told
 from rag.operators.generation.cite import support
 
 from rag.flow import Context, Operator
@@ -31,7 +31,8 @@ class Verify(Asking):
 
     `words`: the share of its content words in the best document, as `cite` counts. `llm`: the
     probability that the model says Yes, asked with each document (as FActScore, Min et al. 2023,
-    arXiv 2305.14251; LLM calls: sentences x documents).
+    arXiv 2305.14251, section 3; LLM calls: sentences x documents). For answers that must not say
+    more than their sources; `abstain` acts on it.
     Reads `answer` and `documents`; writes `claims` and `support`: the mean over them, 0 to 1.
     Example: `{use: verify, by: words}`
     """
@@ -57,13 +58,16 @@ class Verify(Asking):
     async def _support(self, sentence: str, document: Document, llm: LLM, run: Context) -> float:
         if self.by == "words":
             return support(sentence, document.page_content)
-        return await self._yes(llm, run, self.system, f"Statement: {sentence}", [document])
+        return await self._yes(
+            llm, run, self.system, about("", sentence, "Statement").strip(), [document]
+        )
 
 
 class Abstain(Operator):
     """Puts "The sources do not say." in the place of an answer without enough support.
 
-    Behind `verify`, where a wrong answer costs more than none.
+    Behind `verify`, where a wrong answer costs more than none (selective answering, Kamath et
+    al. 2020, arXiv 2006.09462, section 3). Asks no model.
     Reads `answer` and `support`; writes `answer`.
     Example: `{use: abstain, threshold: 0.5}`
     """

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from rag.operators.asking import Asking, told
+from rag.operators.asking import Asking, about, told
 from rag.operators.documents import identity, scored, unique
 from rag.operators.generation.cite import support
 
@@ -18,7 +18,9 @@ from rag.llm import LLM
 class RRF(Operator):
     """Reciprocal rank fusion (Cormack, Clarke and Buettcher 2009): the sum of 1 / (c + rank).
 
+    For rankings whose scores cannot be compared, such as words' and meaning's. Asks no model.
     A join: reads `documents` of every branch; writes `documents`, best first, each once.
+    Example: `{use: rrf, k: 50}`
     """
 
     use: ClassVar[str] = "rrf"
@@ -41,7 +43,8 @@ class RRF(Operator):
 class Weighted(Operator):
     """Weighted sum of scores, each ranking's brought to 0 to 1 first (Fox and Shaw 1994, CombSUM).
 
-    For rankings whose scores say more than their order.
+    For rankings whose scores say more than their order (Modular RAG, arXiv 2407.21059, section
+    IV-F-3, weighted ensemble). Asks no model.
     A join: reads `documents` of every branch by name; writes `documents`, best first, each once.
     Example: `{use: weighted, weights: {dense: 0.7, sparse: 0.3}}`
     """
@@ -74,6 +77,7 @@ class Weighted(Operator):
 class Vote(Operator):
     """The answer that most agree with (self-consistency, Wang et al. 2022, arXiv 2203.11171).
 
+    Section 2 of the paper. For branches that answer the same question, sampled or by other ways.
     Free texts are seldom equal: an answer's votes are the shares of its words in the others.
     A join: reads `answer` of every branch; writes `answer`. Asks no model; the first of equals.
     Example: `{use: vote}`
@@ -98,7 +102,8 @@ class Vote(Operator):
 class RankAnswers(Asking):
     """Orders answers by how probably the model calls them useful, the best first.
 
-    Archon's ranker (arXiv 2409.15254, section 3.1). LLM calls: answers.
+    Archon's ranker (arXiv 2409.15254, section 3.1), for answers too many to fuse. LLM calls:
+    answers.
     A join: reads `answer` of every branch, and `query`; writes `answers`, the first k, each once.
     Example: `{use: rank_answers, k: 2}`
     """
@@ -111,15 +116,15 @@ class RankAnswers(Asking):
     async def run(self, query: str, answer: list[str], *, llm: LLM, run: Context) -> list[str]:
         """Ask for each."""
         given = list(dict.fromkeys(one.strip() for one in answer if one.strip()))
-        scores = {
-            one: await self._yes(llm, run, self.system, f"{query}\nAnswer: {one}") for one in given
-        }
+        scores = {one: await self._yes(llm, run, self.system, about(query, one)) for one in given}
         return sorted(given, key=lambda one: -scores[one])[: self.k]
 
 
 class LLMFusion(Asking):
     """One answer of many, written by the model (LLM-Blender, Jiang et al. 2023, arXiv 2306.02561).
 
+    The paper's generative fusion, and Modular RAG's LLM fusion (arXiv 2407.21059, section
+    IV-F-3). For branches that each know a part. LLM calls: 1.
     A join: reads `answer` of every branch, `query` and, where there are some, `critiques`, one
     for each answer; writes `answer`. One answer stays as it is; where the model writes nothing
     the first one is taken.

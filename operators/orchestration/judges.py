@@ -1,4 +1,4 @@
-"""Judges: what a flow's routes and loops are decided by (arXiv 2407.21059, section 4.6.2)."""
+"""Judges: what a flow's routes and loops are decided by (arXiv 2407.21059, section IV-F-2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from rag.operators.asking import Asking, prompts, told
+from rag.operators.asking import Asking, about, prompts, told
 from rag.operators.generation.cite import support
 
 from rag.flow import Context, Operator
@@ -19,6 +19,8 @@ Grade = Literal["correct", "ambiguous", "incorrect"]
 class RuleJudge(Operator):
     """Whether enough good documents were found. Asks no model.
 
+    Modular RAG's rule judge (arXiv 2407.21059, section IV-F-2), for routes and loops whose
+    condition is too long for an expression.
     Reads `query` and `documents`; writes `sufficient`.
     Example: `{use: rule_judge, least: 2, words: 0.3}`
     """
@@ -45,7 +47,9 @@ class RuleJudge(Operator):
 class ConfidenceJudge(Operator):
     """Whether the model was sure of its answer: the mean probability of its tokens.
 
-    Behind `generate` with `logprobs: true`. Where the model tells none, the confidence is 0.
+    Behind `generate` with `logprobs: true`: the generated tokens' confidence as in Modular RAG's
+    rule judge (arXiv 2407.21059, section IV-F-2). Where the model tells none, the confidence is 0.
+    Asks no model.
     Reads `generation`; writes `sufficient` and `confidence`, 0 to 1 (geometric mean).
     Example: `{use: confidence_judge, threshold: 0.6}`
     """
@@ -69,7 +73,8 @@ class LLMJudge(Asking):
 
     Self-RAG's three questions (Asai et al. 2023, arXiv 2310.11511, table 1) put to any model in
     the place of reflection tokens. No documents are not relevant and support nothing; an empty
-    answer is neither supported nor useful.
+    answer is neither supported nor useful. For loops that end when the answer is good. LLM
+    calls: 1.
     Reads `query`, `documents` and, where there is one, `answer`; writes `verdict` and
     `probability` of Yes.
     Example: `{use: llm_judge, aspect: supported}`
@@ -86,12 +91,12 @@ class LLMJudge(Asking):
         self, query: str, documents: list[Document], answer: str = "", *, llm: LLM, run: Context
     ) -> tuple[bool, float]:
         """Ask."""
-        about = self.aspect
-        if (about != "useful" and not documents) or (about != "relevant" and not answer.strip()):
+        aspect = self.aspect
+        if (aspect != "useful" and not documents) or (aspect != "relevant" and not answer.strip()):
             return False, 0.0
-        asked = query if about == "relevant" else f"{query}\nAnswer: {answer}"
-        system = self.system or prompts()[about].text
-        found = await self._yes(llm, run, system, asked, () if about == "useful" else documents)
+        asked = query if aspect == "relevant" else about(query, answer)
+        system = self.system or prompts()[aspect].text
+        found = await self._yes(llm, run, system, asked, () if aspect == "useful" else documents)
         return found >= self.threshold, found
 
 
@@ -100,7 +105,7 @@ class GradeDocuments(Asking):
 
     Yan et al. 2024, section 4.3: correct where one document is surely relevant, incorrect where
     all are surely not, ambiguous between. The model's Yes stands in for the fine-tuned evaluator.
-    LLM calls: documents.
+    For searches that often miss. LLM calls: documents.
     Reads `query` and `documents`; writes `documents`, those above `lower`, and `grade`.
     Example: `{use: grade_documents, upper: 0.6, lower: 0.3}`
     """
@@ -127,7 +132,9 @@ class KnowledgeJudge(Asking):
     """Whether the model knows the answer without looking it up.
 
     It answers from memory; the mean probability of the tokens says how sure it is (Jiang et al.
-    2023, arXiv 2305.06983). A model that tells no likelihoods is asked whether it knows.
+    2023, arXiv 2305.06983, section 3.2.1). A model that tells no likelihoods is asked whether it
+    knows. Schedules by the model's own knowledge (arXiv 2407.21059, section IV-F-2): for flows
+    that search only when they must. LLM calls: 1, or 2 without likelihoods.
     Reads `query`; writes `known`, and the answer from memory as `answer`.
     Example: `{use: knowledge_judge, threshold: 0.8}`
     """

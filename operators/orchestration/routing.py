@@ -1,4 +1,4 @@
-"""Routing: which of several ways a question takes (arXiv 2407.21059, section 4.6)."""
+"""Routing: which of several ways a question takes (arXiv 2407.21059, section IV-F)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def _plain(text: str) -> str:
 class RouteByMetadata(_Routing):
     """Takes the way most of whose keywords the question names. Asks no model.
 
-    For questions that name products, places or departments.
+    Modular RAG's metadata routing (arXiv 2407.21059, section IV-F-1), for questions that name
+    products, places or departments.
     Reads `query`; writes `route`.
     Example: `{use: route_by_metadata, routes: {locks: [lock, gate], pumps: [pump]}}`
     """
@@ -73,7 +74,8 @@ class RouteByMetadata(_Routing):
 class RouteSemantic(_Routing):
     """Takes the way whose example utterances are nearest to the question.
 
-    For questions that are alike in meaning and not in words. Asks the embedder only.
+    Modular RAG's semantic routing (arXiv 2407.21059, section IV-F-1), for questions that are
+    alike in meaning and not in words. Asks the embedder only.
     Reads `query`; writes `route`.
     Example: `{use: route_semantic, routes: {small_talk: [hello there], facts: [how long is it]}}`
     """
@@ -94,8 +96,9 @@ class RouteSemantic(_Routing):
 class RouteHybrid(_Routing):
     """Takes the way with the highest weighted sum of keywords named and meaning.
 
-    Modular RAG's hybrid routing (arXiv 2407.21059, section 4.6.1): a x keywords + (1 - a) x
-    cosine. The entries of a way are both its keywords and its example utterances.
+    Modular RAG's hybrid routing (arXiv 2407.21059, section IV-F-1): a x keywords + (1 - a) x
+    cosine. The entries of a way are both its keywords and its example utterances. For questions
+    that name things and for those that do not. Asks the embedder only.
     Reads `query`; writes `route`.
     Example: `{use: route_hybrid, weight: 0.5, routes: {locks: [lock], pumps: [pump]}}`
     """
@@ -118,7 +121,8 @@ class RouteHybrid(_Routing):
 class RouteLLM(Asking):
     """Lets the model choose the way by its description.
 
-    For ways that need understanding; the answer is always one of them.
+    Modular RAG's semantic routing by the model (arXiv 2407.21059, section IV-F-1), for ways that
+    need understanding; the answer is always one of them. LLM calls: 1.
     Reads `query`; writes `route`.
     Example: `{use: route_llm, routes: {facts: a question about facts, chat: small talk}}`
     """

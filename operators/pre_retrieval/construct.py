@@ -19,9 +19,10 @@ OURS = frozenset({"start", "end", "chunk", "score", "scores", "id"})
 class ConstructQuery(Asking):
     """Limits the search to the documents that the question names (text to metadata filter).
 
-    Modular RAG (Gao et al. 2024, arXiv 2407.21059, section 4.2). What can be filtered by is read
-    off the index: texts with few values, and numbers. The model fills in a form of these; what
-    it names that the index does not have cannot come out.
+    Modular RAG (Gao et al. 2024, arXiv 2407.21059, section IV-B, query construction). For
+    questions that name a year, a department, a file. What can be filtered by is read off the
+    index: texts with few values, and numbers. The model fills in a form of these; what it names
+    that the index does not have cannot come out. LLM calls: 1.
     Reads `query`; writes `where`, which `dense` and `bm25` read; empty: no limit.
     Example: `{use: construct_query, keys: [path]}`
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.asking import Asking, lines, told
+from rag.operators.asking import Asking, about, lines, told
 
 from rag.flow import Context
 from rag.llm import LLM
@@ -13,7 +13,8 @@ from rag.llm import LLM
 class Decompose(Asking):
     """Breaks a question into simpler ones (least-to-most, Zhou et al. 2022, arXiv 2205.10625).
 
-    For questions that need several facts. Where the model finds none, the question stays alone.
+    Section 2 of the paper, its first stage. For questions that need several facts. Where the
+    model finds none, the question stays alone. LLM calls: 1.
     Reads `query`; writes `queries`, easiest first.
     Example: `{use: decompose, n: 3}`
     """
@@ -35,7 +36,8 @@ class Decompose(Asking):
 class Clarify(Asking):
     """Finds what an ambiguous question may mean (Tree of Clarifications, arXiv 2310.14696).
 
-    From the documents that the question finds (Kim et al. 2023, section 3.2).
+    For ambiguous questions: their meanings come from the documents that they find (Kim et al.
+    2023, section 3, retrieval-augmented clarification). LLM calls: 1.
     Reads `query` and `documents`; writes `queries`; the question alone where it is clear.
     Example: `{use: clarify, n: 2}`
     """
@@ -59,7 +61,8 @@ class Clarify(Asking):
 class VerificationQueries(Asking):
     """Asks what must hold if an answer is right (chain of verification, arXiv 2309.11495).
 
-    For drafts that are worth a second search (Dhuliawala et al. 2023, section 3.2).
+    For drafts that are worth a second search (Dhuliawala et al. 2023, section 3.2, planning).
+    LLM calls: 1.
     Reads `query` and `answer`; writes `queries`; the question where the model asks nothing.
     Example: `{use: verification_queries, n: 2}`
     """
@@ -74,6 +77,6 @@ class VerificationQueries(Asking):
         """Ask for the questions."""
         if not answer.strip():
             return [query]
-        asked = f"Question: {query}\nAnswer: {answer}"
+        asked = about(f"Question: {query}", answer)
         done = await self._ask(llm, run, self.system, asked)
         return lines(done.text, self.n) or [query]

@@ -16,6 +16,7 @@ class HyDE(Asking):
 
     For questions that look nothing like the passages that answer them. `dense` then searches with
     the mean of the embeddings of the passages and the question (section 3.2 of the paper).
+    LLM calls: n.
     Reads `query`; writes `passages`; none where the model writes nothing.
     Example: `{use: hyde}`
     """

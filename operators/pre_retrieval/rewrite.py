@@ -10,9 +10,10 @@ from rag.llm import LLM
 
 
 class Rewrite(Asking):
-    """Makes a search query of a question (Ma et al. 2023, arXiv 2305.14283).
+    """Makes a search query of a question (Ma et al. 2023, arXiv 2305.14283, section 3).
 
     For questions that are wordy or chatty. Where the model writes nothing, the question stays.
+    LLM calls: 1.
     Reads `query`; writes `query`: rename it where the answer is to be to the question as asked.
     Example: `{use: rewrite, outputs: {query: search}}`
     """
@@ -33,6 +34,7 @@ class MultiQuery(Asking):
     """Asks the same in several wordings (RAG-Fusion, Rackauckas 2024, arXiv 2402.03367).
 
     For questions whose words may not be those of the documents; search each, and fuse.
+    LLM calls: 1.
     Reads `query`; writes `queries`, the question itself first.
     Example: `{use: multi_query, n: 3}`
     """
@@ -54,7 +56,7 @@ class MultiQuery(Asking):
 class StepBack(Asking):
     """Asks for the background as well (step-back prompting, Zheng et al. 2023, arXiv 2310.06117).
 
-    For questions about a special case of a general rule.
+    Section 2 of the paper. For questions about a special case of a general rule. LLM calls: 1.
     Reads `query`; writes `queries`: the question and a more general one.
     Example: `{use: step_back}`
     """

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from rag.cli import ask, cache, evaluate, flows, index, ingest, init, runs
+from rag.cli import ask, cache, evaluate, flows, index, ingest, init, new, runs
 
 EPILOG = (
     "Exit codes: 0 done, 1 internal error, 2 wrong usage or configuration, 3 done but files were "
@@ -50,6 +50,7 @@ app.command("check")(flows.check)
 app.command("show")(flows.show)
 app.command("operators")(flows.operators)
 app.command("schema")(flows.schema)
+app.add_typer(new.app, name="new")
 app.add_typer(index.app, name="index")
 app.add_typer(cache.app, name="cache")
 app.add_typer(evaluate.app, name="eval")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from time import perf_counter
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rag.flow.flow import Flow
 
 T = TypeVar("T")
+_HALF = re.compile(r"[\ud800-\udfff]")
+"""Lone surrogates, which JSON can carry and no tokenizer, database or file takes."""
 
 
 class Execution:
@@ -171,6 +174,9 @@ def initial_state(flow: Flow, inputs: Mapping[str, Any]) -> State:
         elif not flow.matchers[name](state[name]):
             given = type(state[name]).__name__
             raise InputError(f"the input {name!r} is {given}, {show(kind)} is wanted")
+        elif isinstance(text := state[name], str) and (half := _HALF.search(text)):
+            what = f"the input {name!r} has half a character at position {half.start()}"
+            raise InputError(what, fix="give whole Unicode text: no lone surrogates")
     return state
 
 

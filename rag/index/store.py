@@ -113,7 +113,8 @@ class Store(Resource):
         self, query: str, k: int, options: dict[str, Any]
     ) -> list[tuple[Document, float | None]]:
         if self._retrieves:
-            return [(document, None) for document in await self.opened.ainvoke(query)][:k]
+            given: list[Document] = await self.opened.ainvoke(query)
+            return [(document, None) for document in given[:k]]
         if self._tells_relevance:
             try:
                 told = await self.opened.asimilarity_search_with_relevance_scores(

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+from rag.operators import CATALOGUE
+from rag.pipelines import names, path
 from ruamel.yaml import YAML
 
 from rag.flow import load_flow
+from rag.flow.registry import Registry
 from rag.flow.yaml.schema import schema
 
-PAGES = sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -34,3 +38,50 @@ def test_its_pipelines_load(page: Path) -> None:
         flow = load_flow(block)
         assert load_flow(flow.to_yaml()) == flow
         validator.validate(YAML(typ="safe").load(block))
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """Name to cells, of the table below a heading of the page about operators."""
+    page = next(page for page in PAGES if page.stem == "operators").read_text()
+    part = page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line.split(" | ") for line in part.splitlines() if line.startswith("| `")]
+    return {cells[0].strip("| `"): [cell.strip("| ") for cell in cells] for cells in lines}
+
+
+@pytest.mark.parametrize(
+    ("heading", "module"),
+    [
+        ("Before retrieval", "pre_retrieval"),
+        ("Generation", "generation"),
+        ("Orchestration", "orchestration"),
+    ],
+)
+def test_the_table_of_operators_is_true(heading: str, module: str) -> None:
+    table = rows(heading)
+    where = {k: v.partition(":")[0].removeprefix("rag.") for k, v in CATALOGUE.items()}
+    assert set(table) == {name for name in where if where[name].startswith(f"operators.{module}.")}
+    for name, (_, _, place, paper, reads, writes, _, test) in table.items():
+        signature = Registry()[name].signature()
+        assert place == f"`{where[name].replace('.', '/')}.py`"
+        expected = [f"`{p.name}`" + ("" if p.required else "?") for p in signature.reads]
+        assert reads == ", ".join(expected)
+        assert writes == ", ".join(f"`{port.name}`" for port in signature.writes)
+        number = re.search(r"\d{4}\.\d{5}", paper)
+        said = " ".join((Registry()[name].__doc__ or "").split())
+        assert (number[0] if number else paper) in said
+        assert (
+            Registry()[name].__name__ in (ROOT / test.strip("`")).read_text()
+            or name in (ROOT / test.strip("`")).read_text()
+        )
+
+
+def test_the_table_of_flows_is_true() -> None:
+    table = rows("Ready-made flows")
+    assert set(table) == set(names())
+    tests = (ROOT / "tests" / "pipelines" / "test_pipelines.py").read_text()
+    for name, (_, good, _, cost, test) in table.items():
+        lines = path(name).read_text().splitlines()
+        head = " ".join(line[2:] for line in lines if line.startswith("# "))
+        assert good in head
+        assert cost in head
+        assert f"def {test.strip('`')}(" in tests

@@ -293,6 +293,12 @@ def test_inputs_are_checked(given: dict[str, object], message: str) -> None:
         Flow(inc(), inputs=INT).invoke(**given)
 
 
+def test_half_a_character_is_refused() -> None:
+    with pytest.raises(InputError, match="'query' has half a character at position 4"):
+        Flow(expand()).invoke(query="lock\ud83d")
+    assert Flow(expand()).invoke(query="lock\U0001f600")["query"] == "lock\U0001f600"
+
+
 def test_an_input_that_may_be_none_may_be_left_out() -> None:
     flow = Flow(remember(), inputs={"x": int, "seen": list[int] | None})
     assert flow.invoke(x=1)["seen"] == [1]

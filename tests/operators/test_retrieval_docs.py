@@ -65,7 +65,7 @@ def resources(
     index = Index.open(folder / "index")
     yield {
         "index": index, "embedder": embedder, "llm": llm, "store": store,
-        "tables": str(folder / "tables.sqlite"),
+        "database": str(folder / "tables.sqlite"),
         "sparse_encoder": str(tiny.splade(folder / "splade", TEXTS)),
         "reranker": str(tiny.cross_encoder(folder / "cross", TEXTS)),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rows of a SQLite file as documents; nothing but reading."""
+"""SQL out of questions, and a database that can only be read."""
 
 from __future__ import annotations
 
@@ -6,106 +6,117 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from rag.operators import SQL
+from rag.operators import TextToSQL
 
-from rag.errors import ConfigError, IndexStateError, InputError, StepError
-from rag.flow import Flow, load_flow
+from rag.database import Database
+from rag.errors import ConfigError, InputError, StepError
+from rag.flow import Flow
 from rag.flow.events import Warned
-from rag.index.sql import Tables
+from rag.llm import LLM
+from tests.scripted import Scripted
+
+GOOD = "SELECT name FROM locks WHERE metres > 100"
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "tolls?.sqlite"
-    with sqlite3.connect(path) as connection:
-        connection.executescript(
-            "CREATE TABLE tolls (vessel TEXT, crowns INTEGER, note TEXT);"
-            "CREATE TABLE secrets (word TEXT);"
-            "CREATE VIEW dear AS SELECT vessel FROM tolls WHERE crowns > 10;"
-            "INSERT INTO tolls VALUES ('barge', 12, NULL), ('canoe', 2, 'free on Sundays');"
-            "INSERT INTO secrets VALUES ('xyzzy');"
-        )
+def database(tmp_path: Path) -> Database:
+    connection = sqlite3.connect(tmp_path / "port.sqlite")
+    with connection:
+        connection.execute("CREATE TABLE locks (name TEXT, metres INTEGER)")
+        connection.execute("INSERT INTO locks VALUES ('north', 120), ('south', 80)")
+        connection.execute("CREATE VIEW long_ones AS SELECT * FROM locks WHERE metres > 100")
     connection.close()
-    return path
-
-
-def test_rows_become_documents(file: Path) -> None:
-    flow = load_flow(
-        """
-        name: tolls
-        steps:
-          - use: sql
-            statement: "SELECT * FROM tolls WHERE :query LIKE '%' || vessel || '%'"
-        """
-    ).with_resources(tables=str(file))
-    (found,) = flow.invoke(query="What does a barge pay?")["documents"]
-    assert found.page_content == "vessel: barge\ncrowns: 12"
-    assert found.metadata["row"] == {"vessel": "barge", "crowns": 12, "note": None}
-    assert flow.invoke(query="an airship?")["documents"] == []
-
-
-def test_a_statement_may_come_in_a_channel(file: Path) -> None:
-    flow = Flow(SQL(limit=1), inputs={"query": str, "sql": str}, resources={"tables": str(file)})
-    sql = "WITH t AS (SELECT * FROM tolls ORDER BY crowns) SELECT vessel, crowns FROM t"
-    events = list(flow.stream(query="?", sql=sql))
-    assert events[-1].result["documents"][0].page_content == "vessel: canoe\ncrowns: 2"
-    assert [e.message for e in events if isinstance(e, Warned)] == [
-        "only the first 1 rows are taken"
-    ]
+    return Database.load("port.sqlite", base=tmp_path)
 
 
 @pytest.mark.parametrize(
-    "statement",
+    ("said", "sql", "calls"),
     [
-        "DELETE FROM tolls",
-        "INSERT INTO tolls VALUES ('x', 1, '')",
-        "UPDATE tolls SET crowns = 0",
-        "DROP TABLE tolls",
-        "CREATE TABLE more (x)",
-        "ATTACH DATABASE '/etc/passwd' AS other",
-        "PRAGMA query_only = OFF",
-        "VACUUM INTO 'copy.sqlite'",
-        "SELECT load_extension('x')",
-        "SELECT 1; DELETE FROM tolls",
-        "WITH t AS (SELECT 1) DELETE FROM tolls",
-        "BEGIN",
-        "",
-        "SELECT * FROM nowhere",
-        "SELECT",
+        ([GOOD], GOOD, 1),
+        ([f"Here it is:\n```sql\n{GOOD};\n```\nIt lists them."], GOOD, 1),
+        ([f"```\n{GOOD}"], GOOD, 1),
+        ([f"{GOOD};\n\nThis lists the long ones."], GOOD, 1),
+        (["WITH l AS (SELECT * FROM locks) SELECT name FROM l"], None, 1),
+        (["SELECT nome FROM locks", GOOD], GOOD, 2),
+        (["SELECT * FROM boats"], "", 2),
+        (["DROP TABLE locks"], "", 2),
+        (["SELECT 1; DROP TABLE locks"], "", 2),
+        (["SELECT load_extension('evil')"], "", 2),
+        (["WITH x AS (SELECT 1) DELETE FROM locks"], "", 2),
+        (["I cannot."], "", 2),
+        ([""], "", 2),
+        (["SELECT " * 5000], "", 2),
     ],
 )
-def test_all_else_is_refused(file: Path, statement: str) -> None:
-    before = file.read_bytes()
-    with pytest.raises(InputError) as caught:
-        Tables(file).select(statement, 10, 5)
-    assert caught.value.fix
-    assert file.read_bytes() == before
+def test_only_a_statement_that_reads_comes_out(
+    said: list[str], sql: str | None, calls: int, database: Database
+) -> None:
+    llm = Scripted({"text_to_sql": list(said)})
+    flow = Flow(TextToSQL(), resources={"llm": llm, "database": database})
+    events = list(flow.stream(query="Which locks are longer than 100 m?"))
+    assert events[-1].result["sql"] == (said[0] if sql is None else sql)
+    assert len(llm.asked) == calls
+    assert any(isinstance(event, Warned) for event in events) == (sql == "")
+    assert "CREATE TABLE locks" in llm.prompts[0].chunks[0]
+    if calls == 2:
+        assert "That is wrong: " in llm.prompts[1].question
 
 
-def test_only_the_named_tables_may_be_read(file: Path) -> None:
-    tables = Tables.load({"path": str(file), "tables": ["dear", "tolls"]}, base=Path())
-    assert set(tables.schema()) == {"dear", "tolls"}
-    assert tables.select("SELECT vessel FROM dear", 5, 5).rows == [("barge",)]
-    for statement in ("SELECT * FROM secrets", "SELECT name FROM sqlite_master"):
-        with pytest.raises(InputError, match="only reading the allowed tables"):
-            tables.select(statement, 5, 5)
+def test_the_small_model_writes_what_the_database_takes(database: Database, llm: LLM) -> None:
+    flow = Flow(TextToSQL(max_tokens=24), resources={"llm": llm, "database": database})
+    sql = flow.invoke(query="What are the names of all locks?")["sql"]
+    assert sql == "" or database.problem(sql) is None
 
 
-def test_a_statement_that_does_not_end_is_stopped(file: Path) -> None:
-    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
-    with pytest.raises(InputError, match="took more than"):
-        Tables(file).select(endless, 5, 0.2)
+def test_an_empty_question_asks_nobody(database: Database) -> None:
+    llm = Scripted()
+    flow = Flow(TextToSQL(), resources={"llm": llm, "database": database})
+    assert flow.invoke(query=" ")["sql"] == ""
+    assert llm.asked == []
 
 
-def test_what_is_no_database_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such database"):
-        Tables.load("nowhere.sqlite", base=tmp_path)
-    with pytest.raises(ConfigError, match="does not name a database"):
-        Tables.load({"file": "x"}, base=tmp_path)
-    (tmp_path / "text").write_text("no database at all " * 100)
-    with pytest.raises(IndexStateError, match="not a database"):
-        Tables.load("text", base=tmp_path)
-    with pytest.raises(StepError, match="selects nothing"):
-        file = tmp_path / "empty.sqlite"
-        sqlite3.connect(file).close()
-        Flow(SQL(), resources={"tables": str(file)}).invoke(query="?")
+def test_rows_come_by_the_names_of_their_columns(database: Database) -> None:
+    assert database.rows(GOOD) == [{"name": "north"}]
+    assert len(database.rows("SELECT * FROM locks", limit=1)) == 1
+    assert len(database.schema()) == 2
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("", "no statement"),
+        ("SELEC name", "syntax error"),
+        ("SELECT * FROM boats", "no such table"),
+        ("DELETE FROM locks", "not authorized"),
+        ("ATTACH 'other.sqlite' AS other", "not authorized"),
+        ("PRAGMA query_only = 0", "not authorized"),
+        ("SELECT 1; SELECT 2", "one statement"),
+        ("SELECT zeroblob(100000000)", "too big"),
+        (
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
+            "longer than 0.05 seconds",
+        ),
+    ],
+)
+def test_nothing_is_changed_and_nothing_takes_for_ever(
+    sql: str, says: str, database: Database
+) -> None:
+    quick = Database(database.path, seconds=0.05)
+    with pytest.raises(InputError, match=says):
+        quick.rows(sql)
+    assert len(database.rows("SELECT * FROM locks")) == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [("none.sqlite", "no file"), ("text", "no SQLite"), ({"path": "x"}, "names no")],
+)
+def test_what_is_no_database_is_refused(spec: object, says: str, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("This is not a database, and longer than its header would be.")
+    with pytest.raises(ConfigError, match=says):
+        Database.load(spec, base=tmp_path)
+
+
+def test_a_flow_without_a_database_says_so() -> None:
+    with pytest.raises((ConfigError, StepError), match="no resource is called 'database'"):
+        Flow(TextToSQL(), resources={"llm": Scripted()}).invoke(query="Who?")

@@ -1,0 +1,125 @@
+"""Packages with operators of others: the example, and what `rag new operator` writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rag.cli.main import app
+from rag.cli.new import templates
+from rag.errors import ConfigError
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "operator-package"
+RAG = Path(sys.executable).parent / "rag"
+
+
+def installed(source: Path, folder: Path) -> dict[str, str]:
+    """Install the package into a folder; the environment in which it is found."""
+    copied = shutil.copytree(source, folder / "source")
+    target = folder / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    run([*pip, "--no-build-isolation", "--target", str(target), str(copied)], folder, {})
+    return {"PYTHONPATH": str(target)}
+
+
+def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "160", **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_example_is_used_from_yaml_and_passes_its_tests(tmp_path: Path) -> None:
+    env = installed(EXAMPLE, tmp_path)
+    (tmp_path / "news.yaml").write_text(
+        "name: news\n"
+        "inputs: {documents: 'list[Document]'}\n"
+        "steps: [{use: newest_first, key: published, k: 1}]\n"
+    )
+    given = [
+        {"page_content": "old", "metadata": {"published": "2020-01-01"}},
+        {"page_content": "new", "metadata": {"published": "2025-01-01"}},
+    ]
+    told = f"documents={json.dumps(given)}"
+    said = run([str(RAG), "run", "news.yaml", "--json", "--input", told], tmp_path, env)
+    (found,) = json.loads(said)["documents"]
+    assert found["text"] == "new"
+    described = json.loads(run([str(RAG), "operators", "newest_first", "--json"], tmp_path, env))
+    assert described["where"] == "rag_newest_first:NewestFirst"
+    run([sys.executable, "-m", "pytest", "-q", str(tmp_path / "source")], tmp_path, {})
+
+
+def test_a_new_package_installs_is_found_and_passes_its_tests(tmp_path: Path) -> None:
+    folder = tmp_path / "long-enough"
+    made = CliRunner().invoke(app, ["new", "operator", "long_enough", "--dir", str(folder)])
+    assert made.exit_code == 0, made.output
+    env = installed(folder, tmp_path)
+    (tmp_path / "own.yaml").write_text(
+        "inputs: {documents: 'list[Document]'}\nsteps: [{use: long_enough, least: 3}]\n"
+    )
+    assert "fits together" in run([str(RAG), "check", "own.yaml"], tmp_path, env)
+    run([sys.executable, "-m", "pytest", "-q", str(folder)], tmp_path, {})
+    ruff = ["ruff", "check", "--isolated", "--select", "E,F,W,B,UP,D", "--ignore", "D203,D213"]
+    run([sys.executable, "-m", *ruff, "--line-length", "100", str(folder / "src")], tmp_path, {})
+
+
+def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    made = CliRunner().invoke(app, ["new", "operator", "shout", "--dir", str(folder)])
+    assert isinstance(made.exception, ConfigError)
+    assert "is there already" in str(made.exception)
+    assert list(folder.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("NewestFirst", "newest_first"),
+        ("newest first", "newest_first"),
+        ("", "small letters"),
+        ("../evil", "evil"),
+        ("9lives", "lives"),
+        ("_private", "private"),
+        ("a__b", "a_b"),
+        ("n\u00e4chste", "small letters"),
+        ("x" * 51, "50 at most"),
+        ("class", "word of Python"),
+        ("rerank", "there is an operator 'rerank' already"),
+    ],
+)
+def test_a_bad_name_is_refused(
+    name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = CliRunner().invoke(app, ["new", "operator", name])
+    assert isinstance(made.exception, ConfigError)
+    assert made.exception.fix
+    assert says in str(made.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_example_is_built_like_a_new_one() -> None:
+    def shape(text: str) -> object:
+        found = tomllib.loads(text)
+        return found["project"]["entry-points"], found["tool"], found["build-system"]
+
+    new = templates("newest_first")
+    assert shape(new["pyproject.toml"]) == shape((EXAMPLE / "pyproject.toml").read_text())
+    assert all((EXAMPLE / path).is_file() for path in new)

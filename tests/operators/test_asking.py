@@ -1,0 +1,228 @@
+"""Operators that ask a model: what they make of answers, good and bad."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.language_models import FakeListChatModel
+from rag.operators import (
+    CATALOGUE,
+    Clarify,
+    ConstructQuery,
+    Decompose,
+    Dense,
+    ExtendQuery,
+    HyDE,
+    MultiQuery,
+    Rewrite,
+    StepBack,
+    VerificationQueries,
+)
+from rag.operators.asking import first_line, lines, prompts
+from rag.operators.documents import both
+
+from rag.flow import Flow, Operator, load_flow
+from rag.flow.events import Warned
+from rag.flow.registry import Registry
+from rag.flow.types import show
+from rag.index import Index
+from rag.llm import LLM, Embedder
+from tests.scripted import Scripted
+
+NEEDED = {"route_llm": "routes: {a: b}", "llm_judge": "aspect: useful"}
+
+
+def result(step: Operator, llm: Any, **inputs: Any) -> dict[str, Any]:
+    kinds = {port.name: port.type for port in step.signature().reads if port.name in inputs}
+    return Flow(step, inputs=kinds, resources={"llm": llm}).invoke(**inputs)
+
+
+def test_every_prompt_has_a_version_and_one_place() -> None:
+    assert all(one.version >= 1 and one.text for one in prompts().values())
+    for name in CATALOGUE:
+        field = Registry()[name].model_fields.get("system")
+        if field is not None and name in prompts():
+            assert field.default == prompts()[name].text
+            assert f"version {prompts()[name].version}" in (field.description or "")
+
+
+PROMPTED = sorted(n for n in CATALOGUE if "system" in Registry()[n].model_fields)
+
+
+@pytest.mark.parametrize("name", PROMPTED)
+def test_a_pipeline_takes_another_prompt(name: str) -> None:
+    text = f"steps: [{{use: {name}, system: Say it in Latin., {NEEDED.get(name, '')}}}]"
+    reads = {port.name: show(port.type) for port in Registry()[name].signature().reads}
+    flow = load_flow(f"inputs: {json.dumps(reads)}\n{text}")
+    (step,) = [flow.node] if isinstance(flow.node, Operator) else flow.node.steps
+    assert step.system == "Say it in Latin."
+    assert load_flow(flow.to_yaml()) == flow
+
+
+def test_the_other_prompt_is_what_the_model_is_told() -> None:
+    llm = Scripted()
+    flow = load_flow("steps:\n- {use: rewrite, system: Say it in Latin.}\n- {use: hyde}")
+    Flow(flow.node, resources={"llm": llm}).invoke(query="Who?")
+    assert [prompt.system for prompt in llm.prompts] == ["Say it in Latin.", prompts()["hyde"].text]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1. One?\n2) Two?\n- three\n\u2022 four", ["One?", "Two?", "three"]),
+        ("Here you are:\n\nOne\none\n  ONE ", ["One"]),
+        ('"quoted"\n***\n--', ["quoted"]),
+        ("", []),
+        ("\n \n", []),
+        ("\u0428\u043b\u044e\u0437?\n\u4ec0\u4e48", ["\u0428\u043b\u044e\u0437?", "\u4ec0\u4e48"]),
+    ],
+)  # fmt: skip
+def test_lists_are_read_however_they_are_written(text: str, expected: list[str]) -> None:
+    assert lines(text, 3) == expected
+    assert first_line(text) == (expected[0] if expected else "")
+
+
+@pytest.mark.parametrize(
+    ("step", "channel", "answer", "expected"),
+    [
+        (Rewrite(), "query", "north lock keeper\nbecause...", "north lock keeper"),
+        (Rewrite(), "query", " ", "Who?"),
+        (MultiQuery(n=2), "queries", "1. A?\n2. B?\n3. C?", ["Who?", "A?", "B?"]),
+        (MultiQuery(), "queries", "who?\n", ["Who?"]),
+        (StepBack(), "queries", "What are locks?", ["Who?", "What are locks?"]),
+        (StepBack(), "queries", "", ["Who?"]),
+        (Decompose(n=2), "queries", "- A?\n- B?\n- C?", ["A?", "B?"]),
+        (Decompose(), "queries", "...", ["Who?"]),
+        (HyDE(), "passages", " The keeper. ", ["The keeper."]),
+        (HyDE(), "passages", "", []),
+        (HyDE(n=2), "passages", "P", ["P", "P"]),
+    ],
+)
+def test_what_they_make_of_an_answer(
+    step: Operator, channel: str, answer: str, expected: Any
+) -> None:
+    llm = Scripted(dict.fromkeys(prompts(), answer))
+    assert result(step, llm, query="Who?")[channel] == expected
+
+
+@pytest.mark.parametrize("step", [Rewrite(), MultiQuery(), StepBack(), Decompose(), HyDE()])
+@pytest.mark.parametrize("query", ["", "  \n"])
+def test_an_empty_query_asks_nobody(step: Operator, query: str) -> None:
+    llm = Scripted()
+    result(step, llm, query=query)
+    assert llm.asked == []
+
+
+def test_a_query_beyond_the_window_is_cut_with_a_warning() -> None:
+    llm = Scripted({"rewrite": "short"})
+    flow = Flow(Rewrite(), resources={"llm": llm})
+    events = list(flow.stream(query="word " * 10_000))
+    assert any("the question is cut" in e.message for e in events if isinstance(e, Warned))
+    assert llm.count(llm.prompts[0].question) <= llm.window // 2
+
+
+def test_a_langchain_model_is_asked_the_same_way() -> None:
+    llm = LLM.load(FakeListChatModel(responses=["1. A?\n2. B?"]), base=Path())
+    assert result(MultiQuery(), llm, query="Q?")["queries"] == ["Q?", "A?", "B?"]
+
+
+def test_checks_of_a_draft() -> None:
+    llm = Scripted({"verification_queries": "Is he on duty?\nIs there a lock?"})
+    found = result(VerificationQueries(n=1), llm, query="Who?", answer="The keeper.")
+    assert found["queries"] == ["Is he on duty?"]
+    assert result(VerificationQueries(), llm, query="Who?", answer="")["queries"] == ["Who?"]
+
+
+def test_meanings_come_from_the_documents() -> None:
+    llm = Scripted({"clarify": "1. The north lock?\n2. The south lock?\n3. A door lock?"})
+    documents = [Document(page_content="There are two locks.")]
+    found = result(Clarify(n=2), llm, query="Which lock?", documents=documents)
+    assert found["queries"] == ["The north lock?", "The south lock?"]
+    assert llm.prompts[0].chunks == ("There are two locks.",)
+    silent = Scripted({"clarify": " "})
+    assert result(Clarify(), silent, query="Q?", documents=documents)["queries"] == ["Q?"]
+
+
+def test_the_answer_so_far_extends_the_query() -> None:
+    assert ExtendQuery().invoke(query="Who?", answer="A keeper.")["search"] == "Who? A keeper."
+    assert ExtendQuery().invoke(query="Who?")["search"] == "Who?"
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Index:
+    path = tmp_path_factory.mktemp("index") / "index"
+    writer = Index.writer(path, embedder=embedder.id, dim=embedder.dim)
+    texts = ["The lock is long.", "The pump is loud.", "The lift is high."]
+    documents = [
+        Document(
+            page_content=text,
+            metadata={"source": f"s{n}", "kind": ["lock", "pump", "lift"][n], "year": 2000 + n},
+        )
+        for n, text in enumerate(texts)
+    ]
+    writer.add(documents, embedder.embed(texts))
+    writer.close()
+    return Index.open(path)
+
+
+@pytest.mark.parametrize(
+    ("said", "where", "found"),
+    [
+        ('{"kind": "pump"}', {"kind": "pump"}, {"s1"}),
+        ('{"year from": 2001}', {"year": {"$gte": 2001.0}}, {"s1", "s2"}),
+        (
+            '{"kind": null, "year from": 2001, "year to": 2001}',
+            {"year": {"$gte": 2001.0, "$lte": 2001.0}},
+            {"s1"},
+        ),
+        ('{"kind": "cathedral"}', {}, {"s0", "s1", "s2"}),
+        ('{"password": {"$ne": null}}', {}, {"s0", "s1", "s2"}),
+        ("no filter is needed", {}, {"s0", "s1", "s2"}),
+        ("", {}, {"s0", "s1", "s2"}),
+    ],
+)
+def test_a_filter_comes_out_of_what_the_index_has(
+    said: str, where: dict[str, Any], found: set[str], index: Index, embedder: Embedder
+) -> None:
+    llm = Scripted({"construct_query": said})
+    flow = Flow(
+        ConstructQuery(keys=("kind", "year")) >> Dense(k=5),
+        resources={"index": index, "embedder": embedder, "llm": llm},
+    )
+    done = flow.invoke(query="loud machines")
+    assert done["where"] == where
+    assert {document.metadata["source"] for document in done["documents"]} == found
+
+
+def test_the_local_engine_can_only_name_what_there_is(index: Index, llm: LLM) -> None:
+    flow = Flow(ConstructQuery(keys=("kind",)), resources={"index": index, "llm": llm})
+    where = flow.invoke(query="Only documents of the kind pump")["where"]
+    assert set(where) <= {"kind"}
+    assert where.get("kind", "pump") in {"lock", "pump", "lift"}
+
+
+def test_the_mean_of_passages_and_query_is_searched_for(index: Index, embedder: Embedder) -> None:
+    import numpy as np
+
+    flow = Flow(
+        Dense(k=3),
+        inputs={"query": str, "passages": list[str]},
+        resources={"index": index, "embedder": embedder},
+    )
+    passages = ["The pump is loud.", "Loud pumps."]
+    (best, *_) = flow.invoke(query="lock", passages=passages)["documents"]
+    vectors = np.vstack([embedder.embed_query("lock"), embedder.embed(passages)])
+    mean = vectors.mean(axis=0)
+    expected = float(mean @ embedder.embed([best.page_content])[0] / np.linalg.norm(mean))
+    assert best.metadata["source"] == "s1"
+    assert best.metadata["score"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_filters_are_put_together() -> None:
+    assert both(None, {}) is None
+    assert both({"a": 1}, None) == {"a": 1}
+    assert both({"a": 1}, {"b": 2}) == {"$and": [{"a": 1}, {"b": 2}]}

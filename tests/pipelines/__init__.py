@@ -1,0 +1,40 @@
+"""The ready-made flows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from langchain_core.documents import Document
+from rag.pipelines import path
+
+from rag.flow import Flow, load_flow
+from rag.index import Index
+from rag.llm import LLM, Embedder
+
+QUESTION = "Who may open the north lock?"
+
+
+def flow(name: str, index: Index, embedder: Embedder, llm: LLM, k: int = 2) -> Flow:
+    """The ready-made flow, k documents a search, over these resources."""
+    loaded = load_flow(path(name), params={"k": k})
+    return Flow(
+        loaded.node,
+        inputs=loaded.inputs,
+        outputs=loaded.outputs,
+        resources={"index": index, "embedder": embedder, "llm": llm},
+        budget=loaded.budget,
+    )
+
+
+def made(path: Path, embedder: Embedder, texts: Sequence[str]) -> Index:
+    """An index of these texts."""
+    writer = Index.writer(path, embedder=embedder.id, dim=embedder.dim)
+    documents = [
+        Document(page_content=text, metadata={"source": f"s{n}", "path": f"s{n}.md"})
+        for n, text in enumerate(texts)
+    ]
+    if documents:
+        writer.add(documents, embedder.embed(texts))
+    writer.close()
+    return Index.open(path)

@@ -1,0 +1,142 @@
+"""What every flow makes of bad input: strange questions, nothing found, models that fail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from rag.operators.asking import prompts
+from rag.operators.generation.generate import NOTHING_FOUND
+from rag.pipelines import names
+
+from rag.errors import ModelError, StepError
+from rag.flow.events import LoopTurn, Warned
+from rag.index import Index
+from rag.llm import Embedder, Generation, Prompt, Sampling
+from rag.llm.prompting import messages
+from tests.llm.test_prompting import ATTACKS, plain
+from tests.pipelines import QUESTION, flow, made
+from tests.scripted import Scripted
+
+EVERYTHING = [*prompts(), "other"]
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Index:
+    return made(tmp_path_factory.mktemp("empty") / "index", embedder, [])
+
+
+@pytest.fixture(scope="session")
+def endless(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Index:
+    """Documents that no extraction can shorten: one sentence each."""
+    texts = [" ".join(f"the north lock {word}{n}" for n in range(150)) for word in "abcd"]
+    return made(tmp_path_factory.mktemp("endless") / "index", embedder, texts)
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Index:
+    texts = [f"The north lock may be opened by the keeper. {attack}" for attack in ATTACKS]
+    return made(tmp_path_factory.mktemp("hostile") / "index", embedder, texts)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", " \n", "x" * 10_000, "lock " * 2_000, "\u041a\u0442\u043e \u2753 \u8c01", "\x00\u202e"],
+)
+@pytest.mark.parametrize("name", names())
+def test_a_strange_question_gets_an_answer(
+    name: str, query: str, index: Index, embedder: Embedder
+) -> None:
+    result = flow(name, index, embedder, Scripted(sure=0.9)).invoke(query=query)
+    assert isinstance(result["answer"], str)
+    assert isinstance(result["citations"], list)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        " \n",
+        "\u202e\x00 nonsense \U0001f937 </source>",
+        "word " * 5000,
+        '{"answer": ["never closed',
+        "[1] [99] [-3] [[1]]",
+    ],
+    ids=["empty", "blank", "nonsense", "endless", "invalid-json", "marks"],
+)
+@pytest.mark.parametrize("sure", [None, 0.9, 0.01])
+@pytest.mark.parametrize("name", names())
+def test_a_model_that_says_nonsense_breaks_nothing(
+    name: str, said: str, sure: float | None, index: Index, embedder: Embedder
+) -> None:
+    if name == "replug" and sure is None:
+        pytest.skip("refused: test_an_ensemble_needs_likelihoods")
+    llm = Scripted(dict.fromkeys(EVERYTHING, said), sure=sure)
+    events = list(flow(name, index, embedder, llm).stream(query=QUESTION))
+    answer = events[-1].result["answer"]
+    assert len(answer) < 10_000, "cut at max_tokens"
+    assert "[99]" not in answer
+    assert max((e.turn for e in events if isinstance(e, LoopTurn)), default=0) <= 4
+
+
+@pytest.mark.parametrize("name", names())
+def test_where_nothing_is_found_the_answer_says_so(
+    name: str, empty: Index, embedder: Embedder
+) -> None:
+    llm = Scripted(sure=0.5)
+    result = flow(name, empty, embedder, llm).invoke(query=QUESTION)
+    assert result["answer"] == (NOTHING_FOUND if name != "flare" else "something")
+    assert result["citations"] == []
+    assert "generate" not in llm.asked, "nobody is asked for an answer out of nothing"
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_exceeds_the_window_is_cut_with_a_warning(
+    name: str, endless: Index, embedder: Embedder
+) -> None:
+    llm = Scripted({"decompose": QUESTION}, sure=0.5)
+    llm.window = 400
+    events = list(flow(name, endless, embedder, llm).stream(query=QUESTION))
+    told = [event.message for event in events if isinstance(event, Warned)]
+    assert any("window of 400" in message or "cut" in message for message in told)
+    assert llm.prompts
+    for prompt in llm.prompts:
+        text = "".join(text for _, text in messages(prompt))
+        assert llm.count(text) <= llm.window
+
+
+@pytest.mark.parametrize("name", names())
+def test_no_document_leaves_its_block(name: str, hostile: Index, embedder: Embedder) -> None:
+    """Twenty-three injections, in documents and in what the model quotes of them."""
+    said = [f"It quotes: {attack}" for attack in ATTACKS]
+    llm = Scripted(dict.fromkeys(EVERYTHING, said), {"relevant": 0.9}, sure=0.5)
+    flow(name, hostile, embedder, llm, k=len(ATTACKS)).invoke(query=QUESTION)
+    assert any(prompt.chunks for prompt in llm.prompts)
+    for prompt in llm.prompts:
+        *_, (_, text) = messages(prompt)
+        read = plain(text.rpartition("Question: ")[0] if prompt.chunks else "")
+        assert read.count("</source>") == len(prompt.chunks)
+        assert len(re.findall(r"<source\d*>", read)) == len(prompt.chunks)
+        assert "<|" not in read
+
+
+class Broken(Scripted):
+    """Is away."""
+
+    async def stream(
+        self, prompt: Prompt, sampling: Sampling, context: Any = None
+    ) -> AsyncIterator[str | Generation]:
+        raise ModelError("the model cannot be reached", fix="start it")
+        yield ""
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_model_that_is_away_is_one_clear_error(
+    name: str, index: Index, embedder: Embedder
+) -> None:
+    with pytest.raises(StepError, match="the model cannot be reached") as caught:
+        flow(name, index, embedder, Broken(sure=0.5)).invoke(query=QUESTION)
+    assert isinstance(caught.value.__cause__, ModelError)
+    assert caught.value.where

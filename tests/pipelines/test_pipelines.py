@@ -1,0 +1,265 @@
+"""The ready-made flows: with the real small model, and with one that forces every branch."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from rag.operators.generation.generate import NOTHING_FOUND
+from rag.pipelines import names, path
+
+from rag.errors import ModelError, StepError
+from rag.flow import Flow, load_flow
+from rag.flow.events import BranchSkipped, LoopTurn
+from rag.index import Index
+from rag.llm import LLM, Embedder
+from tests.pipelines import QUESTION, flow
+from tests.scripted import Scripted
+
+
+@pytest.mark.parametrize("name", names())
+def test_it_says_what_it_is_for(name: str) -> None:
+    text = path(name).read_text()
+    head = text[: text.index("\nname:")]
+    assert all(line.startswith("# ") for line in head.splitlines())
+    assert "Good for:" in head
+    assert re.search(r"Cost:", head)
+    assert load_flow(text).description
+
+
+@pytest.mark.parametrize("name", names())
+def test_it_runs_with_the_small_model(
+    name: str, index: Index, embedder: Embedder, brief: LLM
+) -> None:
+    result = flow(name, index, embedder, brief).invoke(query=QUESTION)
+    assert isinstance(result["answer"], str)
+    assert result["answer"].strip()
+    assert isinstance(result["citations"], list)
+
+
+def run(flow: Flow, query: str = QUESTION) -> tuple[dict[str, Any], list[str], int]:
+    """The result, the branches left out, and the turns of its loop."""
+    events = list(flow.stream(query=query))
+    skipped = [event.branch for event in events if isinstance(event, BranchSkipped)]
+    turns = max((event.turn for event in events if isinstance(event, LoopTurn)), default=0)
+    return events[-1].result, skipped, turns
+
+
+def test_a_rewritten_question_is_searched_and_not_answered(
+    index: Index, embedder: Embedder
+) -> None:
+    llm = Scripted({"rewrite": "pump P-17", "generate": "240 litres."})
+    result, *_ = run(flow("rewrite_retrieve_rerank_read", index, embedder, llm))
+    assert result["search"] == "pump P-17"
+    assert result["query"] == QUESTION
+    assert llm.asked == ["rewrite", "generate"]
+    assert llm.prompts[-1].question == QUESTION
+
+
+@pytest.mark.parametrize(
+    ("query", "way"),
+    [
+        ("What is the part number of the pump?", "words"),
+        ("Explain why the south lock is closed", "meaning"),
+        ("When does it open, and how long?", "both"),
+        ("", "both"),
+    ],
+)
+def test_the_question_takes_its_way(query: str, way: str, index: Index, embedder: Embedder) -> None:
+    result, skipped, _ = run(flow("routed", index, embedder, Scripted()), query)
+    assert result["route"] == way
+    assert way not in skipped
+    assert len(skipped) == 3
+
+
+def test_every_wording_is_searched(index: Index, embedder: Embedder) -> None:
+    llm = Scripted({"multi_query": "1. Which pump?\n2. What does a visitor pay?\n\n- Which pump?"})
+    result, *_ = run(flow("multi_query", index, embedder, llm))
+    assert result["queries"] == [QUESTION, "Which pump?", "What does a visitor pay?"]
+    assert llm.asked == ["multi_query", "generate"]
+
+
+def test_sub_questions_are_answered_one_by_one(index: Index, embedder: Embedder) -> None:
+    llm = Scripted(
+        {
+            "decompose": "Which lock opens at six?\nWhat does P-17 lift?",
+            "generate": ["The south lock.", "240 litres."],
+            "llm_fusion": "The south lock opens at six and P-17 lifts 240 litres.",
+        }
+    )
+    result, *_ = run(flow("decomposition", index, embedder, llm))
+    assert sorted(llm.asked) == ["decompose", "generate", "generate", "llm_fusion"]
+    assert "240 litres" in result["answer"]
+    assert len(result["citations"]) >= 1
+
+
+def test_the_passage_is_searched_for(index: Index, embedder: Embedder) -> None:
+    llm = Scripted({"hyde": "A visitor pays crowns for the lift, children go free of charge."})
+    result, *_ = run(flow("hyde", index, embedder, llm), "price")
+    assert result["passages"] == ["A visitor pays crowns for the lift, children go free of charge."]
+    assert any("crowns" in document.page_content for document in result["documents"])
+
+
+def test_an_ensemble_needs_likelihoods(index: Index, embedder: Embedder) -> None:
+    with pytest.raises(StepError, match="tells no likelihoods") as caught:
+        flow("replug", index, embedder, Scripted()).invoke(query=QUESTION)
+    assert isinstance(caught.value.__cause__, ModelError)
+
+
+@pytest.mark.parametrize(
+    ("answers", "turns"),
+    [(["one", "one"], 2), (["one", "two", "two"], 3), (["one", "two", "three", "four"], 3)],
+)
+def test_iterations_end_when_the_answer_stays(
+    answers: list[str], turns: int, index: Index, embedder: Embedder
+) -> None:
+    llm = Scripted({"generate": answers})
+    result, _, took = run(flow("iter_retgen", index, embedder, llm))
+    assert took == turns
+    assert result["search"] == f"{QUESTION} {answers[turns - 2]}"
+
+
+def test_a_clear_question_makes_no_tree(index: Index, embedder: Embedder) -> None:
+    llm = Scripted({"clarify": "Who opens it?"})
+    _, skipped, _ = run(flow("tree_of_clarifications", index, embedder, llm))
+    assert llm.asked == ["clarify", "generate"]
+    assert skipped == ["true"]
+
+
+def test_an_ambiguous_question_is_answered_in_each_meaning_to_a_depth(
+    index: Index, embedder: Embedder
+) -> None:
+    llm = Scripted({"clarify": "Who opens the north lock?\nWho opens the south lock?"})
+    for name in ("generate", "llm_fusion"):
+        llm.says[name] = [f"{name} {n} of the keeper." for n in range(9)]
+    run(flow("tree_of_clarifications", index, embedder, llm))
+    # The root and its two children branch; their children are as deep as it goes.
+    assert llm.asked.count("clarify") == 3
+    assert llm.asked.count("generate") == 4
+    assert llm.asked.count("llm_fusion") == 3
+
+
+def test_what_the_model_is_sure_of_is_not_looked_up(index: Index, embedder: Embedder) -> None:
+    llm = Scripted({"next_sentence": ["The keeper.", "And the master.", ""]}, sure=0.9)
+    result, skipped, turns = run(flow("flare", index, embedder, llm))
+    assert result["answer"].startswith("The keeper")
+    assert (turns, skipped) == (3, ["false"] * 3)
+
+
+def test_what_the_model_is_unsure_of_is_looked_up(index: Index, embedder: Embedder) -> None:
+    llm = Scripted(
+        {"next_sentence": ["Pump lifts much.", "It lifts 240 litres.", "It lifts 240 litres."]},
+        sure=[0.1, 0.9],
+    )
+    result, skipped, turns = run(flow("flare", index, embedder, llm))
+    assert skipped == ["true", "false"]
+    assert turns == 2
+    assert "240 litres" in result["answer"]
+    assert "much" not in result["answer"]
+
+
+def test_an_answer_without_end_ends(index: Index, embedder: Embedder) -> None:
+    llm = Scripted({"next_sentence": [f"Sentence {n}." for n in range(20)]}, sure=0.9)
+    _, _, turns = run(flow("flare", index, embedder, llm))
+    assert turns == 4
+
+
+def test_what_the_model_knows_is_not_retrieved(index: Index, embedder: Embedder) -> None:
+    llm = Scripted({"knowledge_judge": "The keeper on duty."}, sure=0.99)
+    result, skipped, turns = run(flow("self_rag", index, embedder, llm))
+    assert result["answer"].startswith("The keeper on duty")
+    assert (skipped, turns) == (["false"], 0)
+    assert llm.asked == ["knowledge_judge"]
+
+
+@pytest.mark.parametrize(
+    ("supported", "useful", "turns"),
+    [([0.9], [0.9], 1), ([0.1, 0.9], [0.9], 2), ([0.9], [0.1, 0.9], 2), ([0.1], [0.9], 3)],
+)
+def test_an_answer_must_be_supported_and_useful(
+    supported: list[float], useful: list[float], turns: int, index: Index, embedder: Embedder
+) -> None:
+    llm = Scripted(
+        {"rewrite": ["lock keeper", "harbour master"], "generate": "The keeper."},
+        {"supported": supported, "useful": useful, "relevant": 0.9},
+        sure=0.5,
+    )
+    _, skipped, took = run(flow("self_rag", index, embedder, llm))
+    assert (skipped, took) == (["true"], turns)
+
+
+def test_no_relevant_document_is_no_answer(index: Index, embedder: Embedder) -> None:
+    llm = Scripted({}, {"relevant": 0.0}, sure=0.5)
+    result, _, turns = run(flow("self_rag", index, embedder, llm))
+    assert turns == 3
+    assert result["answer"] == NOTHING_FOUND
+
+
+@pytest.mark.parametrize(
+    ("relevant", "grade", "rewritten"),
+    [(0.9, "correct", False), (0.5, "ambiguous", True), (0.1, "incorrect", True)],
+)
+def test_what_was_found_is_corrected(
+    relevant: float, grade: str, rewritten: bool, index: Index, embedder: Embedder
+) -> None:
+    llm = Scripted({"rewrite": "visitors crowns"}, {"relevant": relevant})
+    result, skipped, _ = run(flow("crag", index, embedder, llm))
+    assert result["grade"] == grade
+    assert set(skipped) == {"correct", "ambiguous", "incorrect"} - {grade}
+    assert ("rewrite" in llm.asked) == rewritten
+    texts = " ".join(document.page_content for document in result["documents"])
+    assert ("crowns" in texts) == rewritten
+    assert ("keeper" in texts) == (grade != "incorrect")
+
+
+def test_answers_are_ranked_criticised_and_fused(index: Index, embedder: Embedder) -> None:
+    llm = Scripted(
+        {
+            "generate": ["A cook.", "The keeper on duty.", "The harbour master."],
+            "critique": ["Too short.", "Nothing."],
+            "llm_fusion": "The keeper on duty and the harbour master.",
+        },
+        {"useful": [0.1, 0.8, 0.9]},
+    )
+    result, *_ = run(flow("archon", index, embedder, llm))
+    assert len(result["answers"]) == 2
+    assert llm.asked.count("critique") == 2
+    assert result["critiques"] == ["Too short.", "Nothing."]
+    assert result["support"] == pytest.approx(1.0)
+    fused = next(p for p, name in zip(llm.prompts, llm.asked, strict=True) if name == "llm_fusion")
+    assert all("Critique:" in chunk for chunk in fused.chunks)
+    assert result["citations"]
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [
+        ("archon", 3 + 3 + 2 + 1),
+        ("cached", 1),
+        ("crag", 2 + 2),
+        ("decomposition", 3 + 2),
+        ("flare", 8),
+        ("hybrid", 1),
+        ("hyde", 2),
+        ("iter_retgen", 3),
+        ("multi_query", 2),
+        ("naive", 1),
+        ("replug", 1),
+        ("rewrite_retrieve_rerank_read", 2),
+        ("routed", 1),
+        ("self_rag", 2 + 3 * (2 + 4)),
+        ("tree_of_clarifications", 2 + 2 * 2 + 2 * 2),
+    ],
+)
+def test_it_costs_no_more_than_its_header_says(
+    name: str, calls: int, index: Index, embedder: Embedder
+) -> None:
+    said: dict[str, Any] = {
+        one: [f"{one} {n}.\nAnother {one} {n}.\nA third {one} {n}." for n in range(20)]
+        for one in ("generate", "decompose", "clarify", "next_sentence", "critique", "llm_fusion")
+    }
+    llm = Scripted(said, {"relevant": 0.5, "supported": 0.1}, sure=0.01)
+    events = list(flow(name, index, embedder, llm).stream(query=QUESTION))
+    assert len(llm.asked) == calls
+    assert events[-1].llm_calls == calls

@@ -1,0 +1,91 @@
+"""A language model that says what a test tells it to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from rag.operators.asking import prompts
+
+from rag.llm import LLM, Generation, Prompt, Sampling
+from rag.llm.signals import Scored
+
+
+class Scripted(LLM):
+    """Answers by what it was told to do.
+
+    Args:
+        says: Name in `prompts.yaml` (`generate` for `generate`) to the answer; a list is answered
+            one after another, the last one again and again.
+        yes: Name of a question for Yes or No to the probability of Yes, likewise.
+        sure: Probability of each token of its answers; None: it tells no likelihoods.
+    """
+
+    id = "scripted"
+    window = 4096
+
+    def __init__(
+        self,
+        says: dict[str, Any] | None = None,
+        yes: dict[str, Any] | None = None,
+        sure: float | list[float] | None = None,
+    ) -> None:
+        self.says = {name: _several(value) for name, value in (says or {}).items()}
+        self.yes = {name: _several(value) for name, value in (yes or {}).items()}
+        self.sure = None if sure is None else _several(sure)
+        self.scores = sure is not None or bool(yes)
+        self.asked: list[str] = []
+        self.prompts: list[Prompt] = []
+
+    def count(self, text: str) -> int:
+        return -(-len(text) // 4)
+
+    def clip(self, text: str, tokens: int) -> str:
+        return text[: tokens * 4]
+
+    def _name(self, prompt: Prompt) -> str:
+        text = f"{prompt.system}\n{prompt.question}"
+        return max(
+            (name for name, one in prompts().items() if one.text in text),
+            key=lambda name: (name in self.says or name in self.yes, len(prompts()[name].text)),
+            default="other",
+        )
+
+    async def stream(
+        self, prompt: Prompt, sampling: Sampling, context: Any = None
+    ) -> AsyncIterator[str | Generation]:
+        name = self._name(prompt)
+        self.asked.append(name)
+        self.prompts.append(prompt)
+        text = str(_next(self.says, name, "something"))[: sampling.max_tokens * 4]
+        yield text
+        told = None
+        if sampling.logprobs and self.sure is not None:
+            chance = self.sure.pop(0) if len(self.sure) > 1 else self.sure[0]
+            told = tuple((f"{word} ", math.log(chance)) for word in text.split())
+        yield Generation(text, 1, 1, "stop", None, told)
+
+    async def ensemble(
+        self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling
+    ) -> AsyncIterator[str | Generation]:
+        if not self.scores:
+            raise self._tells_nothing("ensemble")
+        async for piece in self.stream(prompts[0], sampling):
+            yield piece
+
+    async def score(self, prompt: Prompt, answers: Sequence[str]) -> list[Scored]:
+        name = self._name(prompt)
+        self.asked.append(name)
+        self.prompts.append(prompt)
+        chance = min(max(float(_next(self.yes, name, 0.9)), 1e-9), 1 - 1e-9)
+        return [Scored((math.log(chance if one == "Yes" else 1 - chance),)) for one in answers]
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _next(table: dict[str, list[Any]], name: str, default: Any) -> Any:
+    row = table.get(name, [default])
+    return row.pop(0) if len(row) > 1 else row[0]
