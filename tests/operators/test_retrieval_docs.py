@@ -46,6 +46,14 @@ def test_each_says_what_it_reads_and_writes_with_an_example(name: str) -> None:
     assert [example for owner, example in EXAMPLES if owner == name]
 
 
+def test_the_page_has_a_row_for_each() -> None:
+    page = Path(__file__).parents[2] / "docs" / "operators-retrieval.md"
+    firsts = [
+        line.split("|")[1] for line in page.read_text().splitlines() if line.startswith("| `")
+    ]
+    assert set(NAMES) <= {name for first in firsts for name in re.findall(r"`(\w+)`", first)}
+
+
 @pytest.fixture(scope="module")
 def resources(
     tmp_path_factory: pytest.TempPathFactory, embedder: Embedder, llm: LLM
