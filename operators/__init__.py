@@ -43,7 +43,13 @@ if TYPE_CHECKING:
     from rag.operators.pre_retrieval.rewrite import ExtendQuery, MultiQuery, Rewrite, StepBack
     from rag.operators.pre_retrieval.sql import TextToSQL
     from rag.operators.retrieval.dense import Dense
+    from rag.operators.retrieval.expand import Neighbours, Parents
+    from rag.operators.retrieval.external import External
+    from rag.operators.retrieval.hybrid import Hybrid
+    from rag.operators.retrieval.late import MaxSim
+    from rag.operators.retrieval.learned import LearnedSparse
     from rag.operators.retrieval.sparse import BM25
+    from rag.operators.retrieval.sql import SQL
 
 CATALOGUE = {
     "abstain": "rag.operators.generation.verify:Abstain",
@@ -61,20 +67,26 @@ CATALOGUE = {
     "dedupe_semantic": "rag.operators.post_retrieval.dedupe:DedupeSemantic",
     "dense": "rag.operators.retrieval.dense:Dense",
     "extend_query": "rag.operators.pre_retrieval.rewrite:ExtendQuery",
+    "external": "rag.operators.retrieval.external:External",
     "extract": "rag.operators.post_retrieval.extract:Extract",
     "generate": "rag.operators.generation.generate:Generate",
     "grade_documents": "rag.operators.orchestration.judges:GradeDocuments",
+    "hybrid": "rag.operators.retrieval.hybrid:Hybrid",
     "hyde": "rag.operators.pre_retrieval.hyde:HyDE",
     "knowledge_judge": "rag.operators.orchestration.judges:KnowledgeJudge",
+    "learned_sparse": "rag.operators.retrieval.learned:LearnedSparse",
     "listwise_rerank": "rag.operators.post_retrieval.llm_rerank:ListwiseRerank",
     "llm_fusion": "rag.operators.orchestration.fusion:LLMFusion",
     "llm_judge": "rag.operators.orchestration.judges:LLMJudge",
     "map_reduce": "rag.operators.generation.compose:MapReduce",
     "mask_doubt": "rag.operators.generation.flare:MaskDoubt",
+    "max_sim": "rag.operators.retrieval.late:MaxSim",
     "mmr": "rag.operators.post_retrieval.mmr:MMR",
     "multi_query": "rag.operators.pre_retrieval.rewrite:MultiQuery",
+    "neighbours": "rag.operators.retrieval.expand:Neighbours",
     "next_sentence": "rag.operators.generation.flare:NextSentence",
     "pack": "rag.operators.post_retrieval.pack:Pack",
+    "parents": "rag.operators.retrieval.expand:Parents",
     "pointwise_rerank": "rag.operators.post_retrieval.llm_rerank:PointwiseRerank",
     "rank_answers": "rag.operators.orchestration.fusion:RankAnswers",
     "refine": "rag.operators.generation.compose:Refine",
@@ -89,6 +101,7 @@ CATALOGUE = {
     "rrf": "rag.operators.orchestration.fusion:RRF",
     "rule_judge": "rag.operators.orchestration.judges:RuleJudge",
     "rule_rerank": "rag.operators.post_retrieval.rule_rerank:RuleRerank",
+    "sql": "rag.operators.retrieval.sql:SQL",
     "step_back": "rag.operators.pre_retrieval.rewrite:StepBack",
     "structured_answer": "rag.operators.generation.compose:StructuredAnswer",
     "text_to_sql": "rag.operators.pre_retrieval.sql:TextToSQL",
@@ -105,6 +118,7 @@ __all__ = [
     "CATALOGUE",
     "MMR",
     "RRF",
+    "SQL",
     "Abstain",
     "AppendSentence",
     "Cite",
@@ -119,19 +133,25 @@ __all__ = [
     "DedupeSemantic",
     "Dense",
     "ExtendQuery",
+    "External",
     "Extract",
     "Generate",
     "GradeDocuments",
     "HyDE",
+    "Hybrid",
     "KnowledgeJudge",
     "LLMFusion",
     "LLMJudge",
+    "LearnedSparse",
     "ListwiseRerank",
     "MapReduce",
     "MaskDoubt",
+    "MaxSim",
     "MultiQuery",
+    "Neighbours",
     "NextSentence",
     "Pack",
+    "Parents",
     "PointwiseRerank",
     "RankAnswers",
     "Refine",

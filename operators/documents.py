@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def scored(document: Document, score: float, by: str) -> Document:
@@ -55,3 +58,10 @@ def shares(scores: Sequence[float], temperature: float) -> list[float]:
     reach = (high - low) or 1.0
     exps = [math.exp(((score - low) / reach - 1) / temperature) for score in scores]
     return [one / sum(exps) for one in exps]
+
+
+def standardised(scores: np.ndarray) -> np.ndarray:
+    """Scores brought to mean 0 and deviation 1: [n]; equal ones to 0."""
+    spread = scores.std()
+    centred: np.ndarray = scores - scores.mean()
+    return centred / spread if spread > 0 else centred

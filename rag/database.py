@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,21 +78,30 @@ class Database(Resource):
             return error.what
         return None
 
-    def rows(self, sql: str, limit: int = 100) -> list[dict[str, Any]]:
+    def rows(
+        self, sql: str, limit: int = 100, values: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         """The first rows of a statement's result: column to value.
+
+        Args:
+            sql: The statement.
+            limit: Rows at most.
+            values: Of its parameters, `:name`.
 
         Raises:
             InputError: The statement is wrong, would change something, or takes too long.
         """
-        return self._ask(sql, limit)
+        return self._ask(sql, limit, values)
 
-    def _ask(self, sql: str, limit: int) -> list[dict[str, Any]]:
+    def _ask(
+        self, sql: str, limit: int, values: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         if not sql.strip():
             raise InputError("there is no statement")
         with self._connection() as connection:
             connection.set_authorizer(_authorize)
             try:
-                found = connection.execute(sql)
+                found = connection.execute(sql, values or {})
                 names = [column[0] for column in found.description or ()]
                 return [dict(zip(names, row, strict=True)) for row in found.fetchmany(limit)]
             except (sqlite3.Error, sqlite3.Warning) as error:

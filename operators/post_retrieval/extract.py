@@ -23,6 +23,7 @@ class Extract(Operator):
     models answer better from a few sentences than from pages; the places that citations point
     to stay those of the whole chunk.
     Reads `query` and `documents`; writes `documents`, those that kept a sentence, order kept.
+    Example: `{use: extract, sentences: 3}`
     """
 
     writes = "documents"

@@ -89,4 +89,5 @@ def _scaled(scores: list[float | None]) -> np.ndarray:
         return np.asarray(1 / np.arange(1, len(scores) + 1, dtype=np.float32))
     values = np.asarray(scores, dtype=np.float32)
     reach = float(values.max() - values.min())
-    return (values - values.min()) / (reach or 1.0)
+    scaled: np.ndarray = (values - values.min()) / (reach or 1.0)
+    return scaled

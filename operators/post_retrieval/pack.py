@@ -17,7 +17,9 @@ class Pack(Operator):
 
     A document that does not fit is passed over for the next; only when not even the first one
     fits is it cut, at the end. What was left out is told in a warning event.
+    For generators with small windows, and to bound what an answer costs.
     Reads `documents`; writes `documents`.
+    Example: `{use: pack, tokens: 1000}`
     """
 
     writes = "documents"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from langchain_core.documents import Document
-from pydantic import Field, PositiveInt
-from rag.operators.documents import scored, unique
+from pydantic import Field, NonNegativeFloat, PositiveInt
+from rag.operators.documents import scored, standardised, unique
 
 from rag.flow import Operator
 from rag.index.splitting import embedding_text
@@ -34,7 +34,9 @@ class Rerank(Operator):
     added, a share of the first stage's BM25 score, and a little nearness to the first three
     (pseudo-relevance feedback).
 
+    Behind a first stage whose scores are good, such as `hybrid`, `prior` adds them.
     Reads `query` and `documents`; writes `documents`, best first.
+    Example: `{use: rerank, k: 5, prior: 1}`
     """
 
     writes = "documents"
@@ -43,6 +45,9 @@ class Rerank(Operator):
 
     k: PositiveInt = Field(default=5, description="how many to keep")
     depth: PositiveInt = Field(default=30, description="how many of the documents to look at")
+    prior: NonNegativeFloat = Field(
+        default=0.0, description="weight of the scores so far; both are standardised then"
+    )
 
     def run(self, query: str, documents: list[Document], *, embedder: Embedder) -> list[Document]:
         """Order and cut; documents beyond `depth` follow in the order they came."""
@@ -51,16 +56,28 @@ class Rerank(Operator):
         if not candidates or not query.strip():
             return found[: self.k]
         scores = late_interaction(query, candidates, embedder)
+        if self.prior:
+            scores = self._with_prior(scores, candidates)
         order = sorted(range(len(candidates)), key=lambda i: -scores[i])
         ranked = [scored(candidates[i], scores[i], self.use) for i in order]
         return [*ranked, *rest][: self.k]
+
+    def _with_prior(self, scores: list[float], documents: list[Document]) -> list[float]:
+        import numpy as np
+
+        before = np.array([float(d.metadata.get("score") or 0.0) for d in documents])
+        both = standardised(np.array(scores)) + self.prior * standardised(before)
+        return [float(score) for score in both]
 
 
 class CrossRerank(Operator):
     """Orders documents by a cross-encoder, which reads query and document together.
 
-    Needs the resource `reranker`: a sentence-transformers cross-encoder (Nogueira and Cho 2019).
+    Needs the resource `reranker`: a sentence-transformers cross-encoder (Nogueira and Cho 2019,
+    arXiv 1901.04085). The best order where such a model is at hand and a pass over every document
+    can be paid.
     Reads `query` and `documents`; writes `documents`, best first.
+    Example: `{use: cross_rerank, k: 5, depth: 30}`
     """
 
     use: ClassVar[str] = "cross_rerank"

@@ -16,9 +16,12 @@ from rag.llm import Embedder
 class Dense(Operator):
     """Finds the chunks whose embeddings have the highest cosine with the query's.
 
+    Bi-encoders: Karpukhin et al. 2020 (arXiv 2004.04906); exact search. For questions in other
+    words than the documents'; names and numbers are found better by `bm25`.
     Reads `query`, and where they are there `passages` (their mean with the query is searched for:
     HyDE, Gao et al. 2022, arXiv 2212.10496) and `where` (a filter); writes `documents`, best
     first, `metadata["score"]` the cosine.
+    Example: `{use: dense, k: 20}`
     """
 
     writes = "documents"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
 from langchain_core.documents import Document
@@ -13,6 +14,9 @@ from rag.operators.documents import unique
 from rag.flow import Operator
 from rag.index import Index
 from rag.index.chunks import place
+
+UNKNOWN = -1
+"""Where a chunk that came without its place in a text starts and ends."""
 
 
 class Neighbours(Operator):
@@ -150,24 +154,24 @@ class _Shelf:
 
 def _wide(document: Document, chunks: Sequence[Document]) -> Document:
     """The document with the text of all these chunks, which stand in order."""
-    text, end = "", None
+    text, end = "", UNKNOWN
     for chunk in chunks:
-        start, stop = chunk.metadata.get("start"), chunk.metadata.get("end")
-        if text and None not in (start, stop, end) and start < end:
+        start = chunk.metadata.get("start", UNKNOWN)
+        if UNKNOWN not in (start, end) and start < end:
             text += chunk.page_content[end - start :]
         elif text:
-            text += ("\n\n" if end is None or start is None or start - end > 1 else " ") + (
-                chunk.page_content
-            )
+            close = UNKNOWN not in (start, end) and start - end <= 1
+            text += (" " if close else "\n\n") + chunk.page_content
         else:
             text = chunk.page_content
-        end = max(end, stop) if None not in (end, stop) else stop
+        end = max(end, chunk.metadata.get("end", UNKNOWN))
     first, last = min(chunks, key=place), max(chunks, key=place)
     reach = {"start": first.metadata.get("start"), "end": last.metadata.get("end")}
     known = {key: value for key, value in reach.items() if value is not None}
     metadata = {**document.metadata, **known}
     headings = [str(chunk.metadata.get("heading", "")).split(" > ") for chunk in chunks]
-    shared = [names[0] for names in zip(*headings, strict=False) if names[0] and len({*names}) == 1]
+    same = takewhile(lambda names: len({*names}) == 1, zip(*headings, strict=False))
+    shared = [names[0] for names in same if names[0]]
     metadata.pop("heading", None)
     if shared:
         metadata["heading"] = " > ".join(shared)

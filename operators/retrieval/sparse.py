@@ -15,8 +15,10 @@ from rag.index import Index
 class BM25(Operator):
     """Finds the chunks with the highest BM25 score (Robertson and Zaragoza 2009).
 
+    For names, numbers and rare words, in milliseconds; with `dense` beside it for the rest.
     Reads `query`, and where it is there `where` (a filter); writes `documents`, best first,
     `metadata["score"]` the BM25 score.
+    Example: `{use: bm25, k: 20}`
     """
 
     use: ClassVar[str] = "bm25"

@@ -7,19 +7,19 @@ import json
 from typing import Any, ClassVar
 
 from langchain_core.documents import Document
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
+from rag.database import Database
 from rag.flow import Context, Operator
-from rag.index.sql import Tables
 
 
 class SQL(Operator):
     """Runs a SELECT on a SQLite file; each row becomes a document.
 
-    The resource `tables` is opened for reading only; anything but one SELECT is refused
-    (`rag.index.sql.Tables`). For questions that numbers and lists answer. Where no statement is
-    read, `statement` is run, with the query as its parameter `:query`.
-    Reads `sql`, where it is there; reads `query`; writes `documents`, a line `column: value` for
+    The resource `database` can only be read: anything but one SELECT is refused, and so is one
+    that takes too long (`rag.database`). For questions that numbers and lists answer; behind
+    `text_to_sql`, or with a statement of one's own that gets the query as `:query`.
+    Reads `query` and, where it is there, `sql`; writes `documents`, a line `column: value` for
     each cell that has one, the values in `metadata["row"]`. A cut by `limit` is told in a warning.
     Example: `{use: sql, statement: "SELECT * FROM tolls WHERE :query LIKE '%' || vessel || '%'"}`
     """
@@ -31,29 +31,28 @@ class SQL(Operator):
 
     statement: str | None = Field(default=None, description="what is run where `sql` is not there")
     limit: PositiveInt = Field(default=50, description="rows at most")
-    seconds: PositiveFloat = Field(default=5.0, description="after which the statement is stopped")
 
     def run(
-        self, query: str, sql: str | None = None, *, tables: Tables, context: Context
+        self, query: str, sql: str | None = None, *, database: Database, context: Context
     ) -> list[Document]:
-        """Select.
+        """Select; without a statement nothing is found, with a warning.
 
         Raises:
-            InputError: The statement would write, is wrong, is missing, or took too long.
+            InputError: The statement would write, is wrong, or takes too long.
         """
         statement = sql or self.statement
-        found = tables.select(statement or "", self.limit, self.seconds, {"query": query})
-        if found.more:
+        if not statement:
+            context.warn("there is no statement to run")
+            return []
+        rows = database.rows(statement, self.limit + 1, {"query": query})
+        if len(rows) > self.limit:
             context.warn(f"only the first {self.limit} rows are taken")
-        return [
-            _document(found.columns, row, tables.path.name, statement or "") for row in found.rows
-        ]
+        return [_document(row, database.path.name, statement) for row in rows[: self.limit]]
 
 
-def _document(columns: tuple[str, ...], row: tuple[Any, ...], source: str, sql: str) -> Document:
+def _document(row: dict[str, Any], source: str, sql: str) -> Document:
     values = {
-        name: value.hex() if isinstance(value, bytes) else value
-        for name, value in zip(columns, row, strict=True)
+        name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()
     }
     lines = [f"{name}: {value}" for name, value in values.items() if value is not None]
     key = hashlib.sha256(json.dumps([source, values]).encode()).hexdigest()[:32]

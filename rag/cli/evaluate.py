@@ -105,8 +105,8 @@ def _prepared(
     with load(config, params, allow) as flow, _bar() as tell:
         embedder = flow.resources.get("embedder", Embedder)
         spec = IndexSpec.of(flow.resources.specs.get("index", Index.default))
-        split = spec.splitter_of(embedder, lambda: flow.resources.get("llm", LLM))
-        with indexed(found, embedder, where, tell, split) as index:
+        cut = spec.splitter_of(embedder, lambda: flow.resources.get("llm", LLM))
+        with indexed(found, embedder, where, tell, cut) as index:
             yield flow.with_resources(index=index, embedder=embedder), found, tell
 
 

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from langchain_core.documents import Document
@@ -58,7 +58,7 @@ class Derived(Generic[T]):
                 chunks = [chunk for batch in index.batches(1000) for chunk in batch]
                 kept[self._kind] = (version, chunks, self._build(self._data(index, chunks)))
             _, chunks, built = kept[self._kind]
-        return chunks, built
+        return chunks, cast(T, built)
 
     def _data(self, index: Index, chunks: list[Document]) -> list[bytes]:
         file = index.path / FILE

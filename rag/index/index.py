@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,7 +15,7 @@ from rag.index.chunks import fetch, make_plan, place
 from rag.index.filters import clean
 from rag.index.reading import Reading, open_database
 from rag.index.spec import IndexSpec
-from rag.index.types import IndexStats, Source, SourceUpdate, WriteReport
+from rag.index.types import Candidates, IndexStats, Source, SourceUpdate, WriteReport
 from rag.index.vectors import search, unit
 from rag.index.writing import Writing
 
@@ -188,6 +188,16 @@ class Index(Resource):
             IndexStateError: The vector is of another embedder or length, or the index is damaged.
             InputError: The filter is wrong.
         """
+        query = self._query(vector, embedder)
+        if k < 1:
+            return []
+        with self._reading.vectors() as (connection, view):
+            chosen = view.select(connection, where)
+            positions, scores = search(view.matrix, query, k, chosen)
+            return fetch(connection, view.rows[positions], scores)
+
+    def _query(self, vector: np.ndarray, embedder: str | None) -> np.ndarray:
+        """The vector as float32 [dim] of unit length, checked."""
         import numpy as np
 
         query = np.asarray(vector, dtype=np.float32).reshape(-1)
@@ -198,13 +208,8 @@ class Index(Resource):
                 where=str(self.path),
                 fix=f"use the embedder {self.embedder}, or ingest anew with the other",
             )
-        query = unit(query[None], self.dim)[0]
-        if k < 1:
-            return []
-        with self._reading.vectors() as (connection, view):
-            chosen = view.select(connection, where)
-            positions, scores = search(view.matrix, query, k, chosen)
-            return fetch(connection, view.rows[positions], scores)
+        checked: np.ndarray = unit(query[None], self.dim)[0]
+        return checked
 
     def sparse(
         self, query: str, k: int, *, where: Mapping[str, Any] | None = None
@@ -231,6 +236,61 @@ class Index(Resource):
             few = view.rows[chosen] if where and chosen.sum() <= FEW else None
             rows, scores = bm25.search(query, k, lambda found: view.contains(found, chosen), few)
             return fetch(connection, rows, scores)
+
+    def hybrid(
+        self,
+        query: str,
+        vector: np.ndarray,
+        k: int,
+        *,
+        depth: int,
+        score: Callable[[Candidates], np.ndarray],
+        where: Mapping[str, Any] | None = None,
+        embedder: str | None = None,
+    ) -> list[Document]:
+        """The best of what `dense` and `sparse` find, ordered by a score of one's own.
+
+        Args:
+            query: As for `sparse`.
+            vector: As for `dense`.
+            k: How many.
+            depth: How many either search finds; at most 2500.
+            score: What the candidates are ordered by: [n].
+            where: A metadata filter, as in `rag.index.filters`.
+            embedder: Id of the embedder that made the vector, to be checked.
+
+        Returns:
+            At most k documents by falling score, equal ones in the order they were added.
+            Metadata carries `source`, `score`, and `scores` with `dense` and `bm25`.
+
+        Raises:
+            IndexStateError: As `dense` and `sparse`.
+            InputError: The filter is wrong.
+        """
+        import numpy as np
+
+        asked = self._query(vector, embedder)
+        with self._reading.words() as (connection, view, bm25):
+            chosen = view.select(connection, where)
+            near, _ = search(view.matrix, asked, depth, chosen)
+            few = view.rows[chosen] if where and chosen.sum() <= FEW else None
+            alike, _ = bm25.search(query, depth, lambda rows: view.contains(rows, chosen), few)
+            at = np.union1d(near, np.searchsorted(view.rows, alike))
+            if not len(at):
+                return []
+            rows = view.rows[at]
+            known, values = bm25.search(query, len(rows), lambda found: np.isin(found, rows), rows)
+            sparse = np.zeros(len(rows), dtype=np.float32)
+            sparse[np.searchsorted(rows, known)] = values
+            vectors = np.asarray(view.matrix[at])
+            dense = vectors @ asked
+            scores = score(Candidates(dense, sparse, vectors))
+            best = np.lexsort((rows, -scores))[:k]
+            found = fetch(connection, rows[best], scores[best])
+        for document, number in zip(found, best, strict=True):
+            parts = {"dense": float(dense[number]), "bm25": float(sparse[number])}
+            document.metadata["scores"] = parts
+        return found
 
     def of_source(self, uri: str) -> list[Document]:
         """All chunks of a source, in the order in which they stand in it.

@@ -68,10 +68,12 @@ class IndexSpec(BaseModel):
         try:
             return cls(**spec)
         except (ValidationError, TypeError) as error:
-            wrong = error.errors()[0] if isinstance(error, ValidationError) else {}
-            place = ".".join(str(part) for part in wrong.get("loc", ()))
+            what = str(error)
+            if isinstance(error, ValidationError):
+                wrong = error.errors()[0]
+                what = f"{'.'.join(str(part) for part in wrong['loc'])}: {wrong['msg']}"
             raise ConfigError(
-                f"{wrong.get('msg', error)}" + (f": {place}" if place else ""),
+                what,
                 where="resources.index",
                 fix=f"known: {', '.join(cls.model_fields)}",
             ) from error

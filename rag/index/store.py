@@ -34,7 +34,7 @@ class Store(Resource):
                 where="resources.store",
                 fix="give a LangChain VectorStore or BaseRetriever",
             )
-        self.opened = opened
+        self.opened: Any = opened
         self._retrieves = isinstance(opened, BaseRetriever)
         self._made = made or []
         self._tells_relevance = True
@@ -90,7 +90,7 @@ class Store(Resource):
                 fix="set it where the retriever is made, or give the vector store itself",
             )
         try:
-            return await self._search(query, k, {"filter": dict(where)} if where else {})
+            return await self._search(query, k, {"filter": self._filter(where)} if where else {})
         except RagError:
             raise
         except Exception as error:  # each client has its own
@@ -101,11 +101,20 @@ class Store(Resource):
                 fix="check its address, key, collection and embedder",
             ) from error
 
+    def _filter(self, where: Mapping[str, Any]) -> Any:
+        """The filter as the store takes it: Qdrant's client wants an object of its own."""
+        if type(self.opened).__name__ == "QdrantVectorStore":
+            from qdrant_client.models import Filter
+
+            return Filter.model_validate(where)
+        return dict(where)
+
     async def _search(
         self, query: str, k: int, options: dict[str, Any]
     ) -> list[tuple[Document, float | None]]:
         if self._retrieves:
-            return [(document, None) for document in await self.opened.ainvoke(query)][:k]
+            given: list[Document] = await self.opened.ainvoke(query)
+            return [(document, None) for document in given[:k]]
         if self._tells_relevance:
             try:
                 told = await self.opened.asimilarity_search_with_relevance_scores(

@@ -85,3 +85,18 @@ class IndexStats:
     embedder: str
     dim: int
     vectors: str
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What two searches found together, with what either knows of all of it.
+
+    Attributes:
+        dense: Cosines with the query: float32 [n].
+        sparse: BM25 scores, 0 where no word is shared: float32 [n].
+        vectors: float32 [n, dim], unit length.
+    """
+
+    dense: np.ndarray
+    sparse: np.ndarray
+    vectors: np.ndarray

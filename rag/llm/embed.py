@@ -185,7 +185,8 @@ class LocalSparseEncoder(SparseEncoder):
         self.id = id
         self._model = model
         self._lock = threading.Lock()
-        self.dim = int(model.get_embedding_dimension())
+        # What the model calls its dimension is that of its hidden states for some.
+        self.dim = int(model.encode_query("dimension", show_progress_bar=False).shape[-1])
 
     @classmethod
     def open(cls, model: str, base: Path) -> Self:

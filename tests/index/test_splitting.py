@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from time import process_time
+from typing import get_args
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 
 from rag.errors import ConfigError
+from rag.index.sections import Splitter
 from rag.index.splitting import CHARACTERS, embedding_text, split, words
 
 
@@ -18,6 +21,13 @@ def chunks(text: str, size: int = 20, overlap: int = 0, **metadata: object) -> l
 
 def texts(found: Sequence[Document]) -> list[str]:
     return [chunk.page_content for chunk in found]
+
+
+def by_letters(given: Sequence[str]) -> np.ndarray:
+    """A vector by the letters of a text, unit length."""
+    rows = [[text.count(letter) + 0.1 for letter in "aeinost"] for text in given]
+    vectors = np.array(rows, dtype=np.float32).reshape(len(rows), 7)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 LINES = st.sampled_from(
@@ -36,12 +46,26 @@ MARKUP = st.lists(LINES, max_size=30).map("\n".join)
     size=st.integers(1, 30),
     overlap=st.integers(0, 29),
     language=st.none() | st.just("python"),
+    splitter=st.sampled_from(get_args(Splitter)),
+    parents=st.sampled_from([(), (40,), (80, 40)]),
 )
 def test_offsets_are_exact_and_nothing_is_lost(
-    text: str, size: int, overlap: int, language: str | None
+    text: str,
+    size: int,
+    overlap: int,
+    language: str | None,
+    splitter: Splitter,
+    parents: tuple[int, ...],
 ) -> None:
     document = Document(page_content=text, metadata={"language": language, "page": 3})
-    found = split([document], size=size, overlap=min(overlap, size - 1))
+    found = split(
+        [document],
+        size=size,
+        overlap=min(overlap, size - 1),
+        splitter=splitter,
+        parents=parents,
+        embed=by_letters,
+    )
     covered = set()
     starts = [chunk.metadata["start"] for chunk in found]
     assert starts == sorted(set(starts))
@@ -166,3 +190,82 @@ def test_embedding_text_names_title_and_headings_once() -> None:
     assert shown("# Guide\n\nText.", title="Guide", heading="Guide") == "# Guide\n\nText."
     assert shown("Text.", title="Guide", heading="Guide > B") == "Guide > B\nText."
     assert shown("Text.") == "Text."
+
+
+MANUAL = "# Locks\n\nOne. Two.\n\n## North\n\nThree.\n\n# Pumps\n\nFour."
+
+
+def test_markdown_keeps_every_section_apart() -> None:
+    document = Document(page_content=MANUAL)
+    found = split([document], size=50, overlap=0, splitter="markdown")
+    assert [one.metadata["heading"] for one in found] == ["Locks", "Locks > North", "Pumps"]
+    assert len(split([document], size=50, overlap=0)) == 2
+
+
+def test_sentences_and_tokens_know_no_headings() -> None:
+    document = Document(page_content=MANUAL)
+    (whole,) = split([document], size=50, overlap=0, splitter="sentence")
+    assert whole.page_content == MANUAL
+    windows = split([Document(page_content="a b c d e")], size=3, overlap=1, splitter="token")
+    assert texts(windows) == ["a b c", "c d e"]
+
+
+def test_semantic_cuts_where_the_meaning_turns() -> None:
+    text = "aa aaa aa. aa aa. aaaa aa. tt ttt tt. tt tt. tttt."
+    found = split(
+        [Document(page_content=text)], size=50, overlap=0, splitter="semantic", embed=by_letters
+    )
+    assert len(found) == 2
+    assert "".join(texts(found)).count("a") == 17
+    with pytest.raises(ConfigError, match="needs an embedder"):
+        split([Document(page_content=text)], splitter="semantic")
+
+
+CODE = '''"""A module."""
+
+import os
+
+# Opens a lock.
+@cached
+def opens(lock):
+
+    return lock
+
+
+class Lock:
+    """A lock."""
+
+    height = 3
+
+    def close(self):
+
+        return None
+
+    async def fill(self):
+        return await self.pump(1, 2, 3)
+
+END = 1
+'''
+
+
+def test_code_is_cut_at_functions_classes_and_methods() -> None:
+    document = Document(page_content=CODE, metadata={"language": "python"})
+    found = split([document], size=9, overlap=0, splitter="code")
+    parts = {one.metadata.get("heading", ""): one.page_content for one in found}
+    assert list(parts) == ["", "opens", "Lock", "Lock > close", "Lock > fill"]
+    assert parts["opens"].startswith("# Opens a lock.\n@cached\ndef opens")
+    assert found[-1].page_content == "END = 1"
+    assert split([document], size=30, overlap=0, splitter="code")[2].metadata["heading"] == "Lock"
+    broken = Document(page_content="def (:\n", metadata={"language": "python"})
+    assert texts(split([broken], splitter="code")) == ["def (:"]
+
+
+def test_parents_hold_their_children() -> None:
+    text = " ".join(f"Sentence {n} ends here." for n in range(20))
+    found = split([Document(page_content=text)], size=10, overlap=0, parents=(40, 20))
+    outer = {one.metadata["parents"][0] for one in found}
+    inner = {one.metadata["parents"][1] for one in found}
+    assert outer < inner
+    assert len(outer) == 2
+    for one in found:
+        assert one.metadata["parents"][0] <= one.metadata["parents"][1] <= one.metadata["start"]

@@ -98,7 +98,7 @@ def test_dedupe_keeps_the_first_of_the_nearly_same() -> None:
 
 def test_dedupe_reads_scripts_without_spaces() -> None:
     one, other = "北閘由值班員和港務長開啟。", "南閘四月至十月早上六時開放。"
-    found, _ = run(Dedupe(), [doc(one), doc(one + "！"), doc(other)])
+    found, _ = run(Dedupe(), [doc(one), doc(one + "\uff01"), doc(other)])
     assert texts(found) == [one, other]
 
 
