@@ -21,7 +21,8 @@ _WORD = re.compile(r"[^\W\d_]{3,}|\d+")
 _LEANS = re.compile(
     r"\b(it|its|they|them|their|this|that|these|those|there|then|he|she|his|her|him|one|ones|"
     r"same|other|others|else|also|again|former|latter|previous|above)\b|"
-    r"^(and|but|or|so|why|how come|what about|how about|really|when|where|who)\b[^?]{0,24}\?*$",
+    r"^(and|but|or|so|how come|what about|how about|really)\b[^?]{0,24}\?*$|"
+    r"^(why|when|where|who)\b[^?]{0,9}\?*$",
     re.IGNORECASE,
 )
 

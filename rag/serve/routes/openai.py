@@ -131,7 +131,7 @@ def routes(service: Service, tenant: Tenant) -> APIRouter:
     @router.post(
         "/chat/completions",
         response_model=dict[str, Any],
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={200: {"content": {"text/event-stream": {}}}},
     )
     async def complete(
         request: Request,

@@ -1,0 +1,130 @@
+"""Keys and tenants: who may ask, and that nobody sees another's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from rag.operators import BM25, Cite, Generate
+
+from rag import Flow
+from rag.llm import LLM, Embedder
+from rag.serve import Settings, app
+from rag.serve.keys import KeyFile
+from tests.cli.test_commands import rag
+from tests.serve.conftest import running, until
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    path = tmp_path / "keys.json"
+    return path, {tenant: KeyFile(path).add(tenant) for tenant in ("north", "south")}
+
+
+@pytest.fixture
+def clients(
+    tmp_path: Path, library: Path, embedder: Embedder, llm: LLM, keys: tuple[Path, dict[str, str]]
+) -> Iterator[dict[str, httpx.Client]]:
+    flow = Flow(
+        BM25(k=2) >> Generate(max_tokens=4, context={"mode": "focus"}) >> Cite(),  # type: ignore[arg-type]
+        name="real",
+        resources={"index": str(tmp_path / "index"), "embedder": embedder, "llm": llm},
+    )
+    path, made = keys
+    with running(app(flow, keys=path, settings=Settings(data=tmp_path / "data"))) as address:
+        found = {
+            tenant: httpx.Client(
+                base_url=address, timeout=60, headers={"Authorization": f"Bearer {key}"}
+            )
+            for tenant, key in made.items()
+        }
+        found["nobody"] = httpx.Client(base_url=address)
+        yield found
+        for client in found.values():
+            client.close()
+
+
+def upload(client: httpx.Client) -> str:
+    note = b"# Ferry\n\nThe ferry Borealis leaves the quay at seven.\n"
+    (document,) = client.post("/documents", files={"files": ("ferry.md", note)}).json()
+    key = str(document["id"])
+    until(lambda: client.get(f"/documents/{key}").json()["status"] == "ready", 60)
+    return key
+
+
+def ask(client: httpx.Client) -> dict[str, object]:
+    answer: dict[str, object] = client.post("/ask", json={"query": "ferry Borealis"}).json()
+    return answer
+
+
+def test_tenants_share_nothing(clients: dict[str, httpx.Client]) -> None:
+    north, south = clients["north"], clients["south"]
+    document = upload(north)
+    assert len(ask(north)["sources"]) == 1  # type: ignore[arg-type]
+    assert ask(south)["sources"] == []
+    assert south.get("/documents").json() == []
+    assert south.get(f"/documents/{document}").status_code == 404
+    assert south.delete(f"/documents/{document}").status_code == 404
+    talk = north.post("/conversations").json()["id"]
+    run = ask(north)["run"]
+    for path in (f"/conversations/{talk}", f"/conversations/{talk}/export", f"/runs/{run}"):
+        assert north.get(path).status_code == 200
+        assert south.get(path).status_code == 404
+    assert south.post("/ask", json={"query": "x", "conversation": talk}).status_code == 404
+
+
+def test_stored_states_are_a_tenants_own(clients: dict[str, httpx.Client]) -> None:
+    def hits(client: httpx.Client) -> list[bool]:
+        context = ask(client)["context"]
+        return [chunk["hit"] for chunk in context["chunks"]]  # type: ignore[index]
+
+    for tenant in ("north", "south"):
+        upload(clients[tenant])
+        assert hits(clients[tenant]) == [False]
+        assert hits(clients[tenant]) == [True]
+
+
+def test_who_has_no_key_gets_nothing(clients: dict[str, httpx.Client]) -> None:
+    nobody = clients["nobody"]
+    for method, path in (
+        ("POST", "/ask"),
+        ("GET", "/documents"),
+        ("GET", "/conversations"),
+        ("GET", "/pipelines"),
+        ("GET", "/metrics"),
+        ("POST", "/v1/chat/completions"),
+        ("GET", "/v1/models"),
+    ):
+        told = nobody.request(method, path, json={} if method == "POST" else None)
+        assert told.status_code == 401, path
+        assert told.headers["www-authenticate"] == "Bearer"
+    assert nobody.get("/health").status_code == 200
+
+
+def test_a_revoked_key_is_refused_at_once(
+    clients: dict[str, httpx.Client], keys: tuple[Path, dict[str, str]]
+) -> None:
+    file = KeyFile(keys[0])
+    assert clients["south"].get("/documents").status_code == 200
+    file.revoke(next(one.id for one in file.records() if one.tenant == "south"))
+    assert clients["south"].get("/documents").status_code == 401
+    assert clients["north"].get("/documents").status_code == 200
+
+
+def test_keys_are_kept_as_digests(keys: tuple[Path, dict[str, str]]) -> None:
+    text = keys[0].read_text()
+    assert all(key not in text for key in keys[1].values())
+    assert keys[0].stat().st_mode & 0o077 == 0
+
+
+def test_the_command(tmp_path: Path) -> None:
+    key = rag("keys", "add", "north", cwd=tmp_path).strip()
+    assert KeyFile(tmp_path / ".rag" / "keys.json").tenant(key) == "north"
+    (one,) = json.loads(rag("keys", "list", "--json", cwd=tmp_path))
+    assert one["tenant"] == "north"
+    rag("keys", "revoke", one["id"], cwd=tmp_path)
+    assert json.loads(rag("keys", "list", "--json", cwd=tmp_path)) == []
+    assert "rag keys add" in rag("serve", "--host", "192.0.2.1", cwd=tmp_path, code=2)
