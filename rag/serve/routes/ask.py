@@ -129,7 +129,7 @@ QUESTIONS: dict[str, Any] = {
         },
     },
 }
-_STREAM = {"text/event-stream": {}}
+_STREAM: dict[str, Any] = {"text/event-stream": {}}
 _ASKED: dict[int | str, dict[str, Any]] = {
     **PROBLEMS, 200: {"content": _STREAM, "description": "The answer, or events of the run"},
 }  # fmt: skip
