@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+JOBS ?= 2
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -24,8 +25,9 @@ demo: $(READY)
 	@cd demo && ../$(BIN)/rag ingest ../examples/handbook
 	@cd demo && ../$(BIN)/rag ask "How long does a full passage of the north lock take?"
 
+# Two processes, each with one thread for its models: more would wait for each other.
 test: $(READY)
-	$(BIN)/python -m pytest $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

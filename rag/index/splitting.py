@@ -74,16 +74,21 @@ def split(
             f"parents of {list(parents)} over chunks of {size}",
             fix="largest first, each larger than what is cut from it",
         )
-    found = []
+    found: list[Document] = []
     for document in documents:
+        before = len(found)
         language = str(document.metadata.get("language") or "")
         parts = sections(document.page_content, splitter, language, embed)
         measured = _measured(document.page_content, parts, size, count)
         together = splitter in ("structure", "code")
         for above, chunk in _levels(measured, sizes, overlap, together=together):
             made = _document(document, chunk, above)
-            if made is not None:
-                found.append(made)
+            if made is None:
+                continue
+            # Where all but white space is repeated, the longer chunk holds the one before it.
+            if len(found) > before and found[-1].metadata["start"] == made.metadata["start"]:
+                found.pop()
+            found.append(made)
     return found
 
 
