@@ -102,7 +102,7 @@ def _prepared(
     from rag.llm import LLM, Embedder
 
     found = load_data(data, split=split, limit=limit, seed=seed)
-    with load(config, params, allow) as flow, _bar() as tell:
+    with load(config, params, allow) as flow, bar() as tell:
         embedder = flow.resources.get("embedder", Embedder)
         spec = IndexSpec.of(flow.resources.specs.get("index", Index.default))
         cut = spec.splitter_of(embedder, lambda: flow.resources.get("llm", LLM))
@@ -111,7 +111,8 @@ def _prepared(
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def bar() -> Iterator[Progress]:
+    """Shows on stderr how far the work is."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

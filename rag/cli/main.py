@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from rag.cli import ask, cache, evaluate, flows, index, ingest, init, new, runs, serve
+from rag.cli import ask, bench, cache, evaluate, flows, index, ingest, init, new, runs, serve
 
 EPILOG = (
     "Exit codes: 0 done, 1 internal error, 2 wrong usage or configuration, 3 done but files were "
@@ -55,6 +55,7 @@ app.add_typer(new.app, name="new")
 app.add_typer(index.app, name="index")
 app.add_typer(cache.app, name="cache")
 app.add_typer(evaluate.app, name="eval")
+app.add_typer(bench.app, name="bench")
 app.add_typer(serve.keys, name="keys")
 
 
