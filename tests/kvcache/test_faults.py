@@ -54,7 +54,9 @@ def foreign(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [cut, flip, foreign, Path.unlink])
 def test_damaged_files(damage: Callable[[Path], None], tmp_path: Path, expected: Any) -> None:
-    asked(engine_over(KVStore([DiskTier(tmp_path)])))
+    engine = engine_over(KVStore([DiskTier(tmp_path)]))
+    asked(engine)
+    engine.store.close()
     files = list(tmp_path.rglob("*.safetensors"))
     assert len(files) > len(CHUNKS)
     for path in files:
