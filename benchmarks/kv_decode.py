@@ -7,8 +7,8 @@ Contexts are chunks of 256 tokens of the texts in FOLDER (default: the handbook 
 First: milliseconds per token behind 512 to 4,096 tokens of context, greedy, with our weights as
 they are, in eight bits, and with speculation where the answer quotes the context. Then: seconds for
 a whole answer of `--tokens` tokens over 4,096 tokens of context whose chunks were all seen before,
-in another order. llama.cpp takes part where llama-cpp-python is installed and a GGUF file named.
-The programs alternate inside one process; medians.
+in an order that is new each time. llama.cpp takes part where llama-cpp-python is installed and a
+GGUF file named. The programs alternate inside one process; medians.
 """
 
 import argparse
@@ -152,11 +152,12 @@ def alternate(
     rounds: int,
     contestants: dict[str, Any],
     run: Callable[[Any, list[list[int]], int], float],
-    chunks: list[list[int]],
+    orders: Callable[[], list[list[int]]],
     tokens: int,
 ) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
+        chunks = orders()
         for name, one in contestants.items():
             times[name].append(run(one, chunks, tokens))
     return {name: statistics.median(each) for name, each in times.items()}
@@ -205,16 +206,23 @@ def main() -> None:
             for one in decoders.values():
                 one.seen(chunks)
             found[str(length)] = alternate(
-                options.rounds, decoders, per_token, chunks, options.tokens
+                options.rounds, decoders, per_token, lambda kept=chunks: kept, options.tokens
             )
         chunks = texts.some(LENGTHS[-1])
         for one in answers.values():
             one.seen(chunks)
-        found["answer"] = alternate(options.rounds, answers, whole, chunks[::-1], options.tokens)
+        chance = random.Random(1)
+        found["answer"] = alternate(
+            options.rounds,
+            answers,
+            whole,
+            lambda: chance.sample(chunks, len(chunks)),
+            options.tokens,
+        )
     print("ms per token" + "".join(f"{length:>10}" for length in LENGTHS))
     for name in decoders:
         print(f"{name:20}" + "".join(f"{found[str(n)][name]:10.1f}" for n in LENGTHS))
-    print(f"\n{options.tokens} tokens over {LENGTHS[-1]} in another order, s (transformers / this)")
+    print(f"\n{options.tokens} tokens over {LENGTHS[-1]} in a new order, s (transformers / this)")
     for name, took in found["answer"].items():
         print(f"{name:26}{took:8.2f} ({found['answer']['transformers'] / took:4.1f}x)")
     if options.json:

@@ -3,9 +3,10 @@
     python benchmarks/serve_load.py [--clients 1 8 32] [--requests 2] [--overhead] [--soak MINUTES]
 
 Each client asks questions over the same few contexts of about 2,000 tokens, streams the answer
-(8 tokens), and notes when its first token came. Off: `mode: full`; on: `mode: focus`, everything
-stored before. `--overhead`: the router over a flow without a model against the flow itself.
-`--soak`: eight clients for so many minutes, and the slope of the server's memory.
+(8 tokens), and notes when its first token came. Off: `mode: full`. On: everything was seen before,
+and `mode: craft` (the default) finds the contexts as they were, while `mode: focus` repairs a tenth
+of them each time, as if they came in another order. `--overhead`: the router over a flow without a
+model. `--soak`: eight clients for so many minutes, and the slope of the server's memory.
 """
 
 import argparse
@@ -29,8 +30,8 @@ resources:
   embedder: all-minilm-l6-v2
   llm: {{model: smollm2-135m-instruct, kv: {{memory: 2GB}}}}
 steps:
-  - {{use: bm25, k: 8}}
-  - {{use: generate, max_tokens: 8, context: {{mode: {mode}, fraction: 0.1}}}}
+  - {{use: bm25, k: 12}}
+  - {{use: generate, max_tokens: 8, context: {{mode: {mode}{more}}}}}
 """
 QUESTIONS = (
     "How long does a full passage of the north lock take?",
@@ -56,6 +57,8 @@ def say(query: str, documents: list[Document]) -> str:
 uvicorn.run(app(Flow(find() >> say(), name="toy"), settings=Settings(data=Path(sys.argv[2]))),
             port=int(sys.argv[1]), log_level="warning")
 """
+MODES = {"off": "full", "on": "craft", "repaired": "focus"}
+FRACTION = {"repaired": ", fraction: 0.1"}
 PORT = 8791
 ADDRESS = f"http://127.0.0.1:{PORT}"
 
@@ -169,13 +172,17 @@ async def run(options: argparse.Namespace, folder: Path) -> None:
         await overhead(folder)
     rag = [sys.executable, "-c", "from rag.cli.main import main; main()"]
     files = []
-    for name, mode in (("off", "full"), ("on", "focus")):
+    for name, mode in MODES.items():
         files.append(folder / f"{name}.yaml")
-        files[-1].write_text(PIPELINE.format(name=name, mode=mode, index=folder / "index"))
+        files[-1].write_text(
+            PIPELINE.format(
+                name=name, mode=mode, more=FRACTION.get(name, ""), index=folder / "index"
+            )
+        )
     subprocess.run([*rag, "ingest", str(CORPUS), "-c", str(files[0])], check=True)
     serve = [*rag, "serve", *map(str, files), "--port", str(PORT), "--data", str(folder / "data")]
     process = subprocess.Popen(serve)
-    results: dict[str, list[dict[str, Any]]] = {"off": [], "on": []}
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in MODES}
     try:
         await ready(process)
         async with httpx.AsyncClient(timeout=600) as http:
@@ -191,10 +198,10 @@ async def run(options: argparse.Namespace, folder: Path) -> None:
         process.terminate()
         process.wait()
     head = ("clients", "requests/s", "p50", "p95", "errors", "slowest/mean")
-    print(f"{'states':8}" + "".join(f"{name:>14}" for name in head))
+    print(f"{'states':10}" + "".join(f"{name:>14}" for name in head))
     for name, rows in results.items():
         for row in rows:
-            print(f"{name:8}" + "".join(f"{row[one]:14.2f}" for one in head))
+            print(f"{name:10}" + "".join(f"{row[one]:14.2f}" for one in head))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 

@@ -6,14 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from langchain_core.documents import Document
 from rag.pipelines import path
+from typer.testing import CliRunner
 
+from rag import operator
+from rag.cli.main import app
 from rag.errors import ConfigError
 from rag.eval.beir import load
 from rag.eval.metrics import contains, exact_match, token_f1
-from rag.eval.run import evaluate_answers, evaluate_retrieval, indexed, retrieval_part
+from rag.eval.ranking import rank_all, ranking_rows, retrieval_part
 from rag.flow import Flow, load_flow
-from rag.llm import LLM, Embedder
 
 FACTS = {
     "d1": ("Locks", "The north lock is 120 m long and was built in 1911."),
@@ -61,17 +65,90 @@ def test_what_is_no_data_set_is_said(data: Path, tmp_path: Path) -> None:
     assert str(caught.value.where).endswith("corpus.jsonl:1")
 
 
-def test_retrieval_and_answers_are_measured(data: Path, embedder: Embedder, llm: LLM) -> None:
+PIPELINE = """
+name: words
+resources: {index: {path: ./index, chunk_size: 40}, embedder: all-minilm-l6-v2}
+steps:
+  - {use: bm25, k: "${k:4}"}
+  - {use: generate, max_tokens: 12}
+  - {use: cite}
+"""
+
+
+def rag(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def test_rankings_are_measured_and_compared(data: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words.yaml"
+    words.write_text(PIPELINE)
+    out, where = tmp_path / "out", tmp_path / "indexes"
+    run = ["eval", "retrieval", "--data", str(data), "-c", "hybrid", "-c", str(words)]
+    done = rag(*run, "--json", "--out", str(out), "--index", str(where))
+    assert done.exit_code == 0, done.output
+    hybrid, other = json.loads(done.stdout)["pipelines"]
+    assert set(hybrid["means"].values()) == set(other["means"].values()) == {1.0}
+    assert (hybrid["queries"], other["gain"]["mean"]) == (2, 0.0)
+    assert len(list(where.iterdir())) == 2  # they cut differently
+    lines = [json.loads(line) for line in (out / "words.jsonl").read_text().splitlines()]
+    assert [line["found"][0] for line in lines] == ["d1", "d2"]
+    shown = rag(*run, "--index", str(where)).output
+    assert "nDCG@10" in shown
+    assert "1.0000" in shown
+
+
+def test_a_query_that_finds_nothing_counts(data: Path) -> None:
+    @operator(writes="documents")
+    def nothing(query: str) -> list[Document]:
+        return []
+
     found = load(data)
-    flow = load_flow(path("hybrid"), params={"k": 10})
-    with indexed(found, embedder, None, quiet) as index:
-        bound = flow.with_resources(index=index, embedder=embedder, llm=llm)
-        retrieval = evaluate_retrieval(bound, found, quiet)
-        rows: list[dict[str, object]] = []
-        answers = evaluate_answers(bound, found, quiet, rows.append)
-    assert (retrieval.ndcg_at_10, retrieval.recall_at_10, retrieval.mrr_at_10) == (1.0, 1.0, 1.0)
-    assert answers.questions == len(rows) == 2
-    assert answers.containment == sum(float(str(row["containment"])) for row in rows) / 2
+    ranked = rank_all(Flow(nothing()), found, quiet)
+    assert [one.ndcg_at_10 for one in ranked] == [0.0, 0.0]
+    assert ranking_rows({"it": ranked})[0].means["recall_at_100"] == 0.0
+
+
+def test_answers_are_measured_and_compared(data: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words.yaml"
+    words.write_text(PIPELINE)
+    out, html = tmp_path / "out", tmp_path / "report.html"
+    done = rag(
+        "bench", "pipelines", "--data", str(data), "-c", "naive", "-c", str(words), "--json",
+        "--out", str(out), "--html", str(html),
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    naive, other = json.loads(done.stdout)["pipelines"]
+    assert (naive["pipeline"], other["pipeline"]) == ("naive", "words")
+    assert (naive["questions"], naive["errors"], naive["means"]["llm_calls"]) == (2, 0, 1.0)
+    kept = [json.loads(line) for line in (out / "words.jsonl").read_text().splitlines()]
+    assert other["means"]["containment"] == sum(one["containment"] for one in kept) / 2
+    assert 0 <= other["means"]["faithfulness"] <= 1
+    assert html.read_text().count("<svg") == 2
+
+
+def test_a_model_may_judge(data: Path) -> None:
+    run = ("eval", "answers", "--data", str(data), "-c", "naive", "--judge", "llm", "--limit", "1")
+    done = rag(*run, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["judge"] == "llm"
+    assert found["pipelines"][0]["means"]["faithfulness"] in (0.0, 0.5, 1.0)
+
+
+def test_two_pipelines_of_one_name_are_refused(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "naive.yaml").write_text(PIPELINE)
+    run = (
+        "eval",
+        "answers",
+        "--data",
+        str(data),
+        "-c",
+        "naive",
+        "-c",
+        str(tmp_path / "naive.yaml"),
+    )
+    with pytest.raises(ConfigError, match="two pipelines are called 'naive'"):
+        CliRunner().invoke(app, run, catch_exceptions=False)
 
 
 def test_the_retrieval_part_ends_before_the_language_model() -> None:

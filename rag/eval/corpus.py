@@ -1,0 +1,82 @@
+"""A data set's corpus, indexed as each pipeline says."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rag.index import Index
+from rag.index.spec import IndexSpec
+from rag.index.splitting import indexed_text
+from rag.llm import LLM, Embedder
+
+if TYPE_CHECKING:
+    from rag.eval.beir import Dataset
+    from rag.flow import Flow
+
+BATCH = 512
+"""Chunks that are embedded and committed together."""
+
+Progress = Callable[[str, int, int], None]
+"""Takes what is being done, how many are done, and of how many."""
+
+
+class Corpus:
+    """The indexes of one data set: pipelines that cut and embed alike share one.
+
+    A context manager: closes the indexes, and takes temporary ones away.
+
+    Args:
+        data: Its documents are indexed.
+        where: Folder that keeps the indexes, each in a folder of its own; what is unchanged there
+            is not indexed again. A temporary one if not given.
+        told: The progress.
+    """
+
+    def __init__(self, data: Dataset, where: Path | None, told: Progress) -> None:
+        self._data, self._where, self._told = data, where, told
+        self._open: dict[str, Index] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._where is None:
+            scratch = tempfile.TemporaryDirectory(prefix="rag-eval-")
+            self._where = Path(self._stack.enter_context(scratch))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def bound(self, flow: Flow) -> Flow:
+        """The flow over this corpus.
+
+        Raises:
+            ConfigError: Its index or its embedder is not well described.
+        """
+        embedder = flow.resources.get("embedder", Embedder)
+        spec = IndexSpec.of(flow.resources.specs.get("index", Index.default))
+        name = spec.fingerprint(embedder.id, flow.resources.specs.get("llm"))
+        if name not in self._open:
+            self._open[name] = self._indexed(name, spec, embedder, flow)
+        return flow.with_resources(index=self._open[name], embedder=embedder)
+
+    def _indexed(self, name: str, spec: IndexSpec, embedder: Embedder, flow: Flow) -> Index:
+        if self._where is None:
+            raise RuntimeError("a Corpus is used in a `with` block")
+        path = self._where / name
+        split: Any = spec.splitter_of(embedder, lambda: flow.resources.get("llm", LLM))
+        index = Index.writer(path, embedder=embedder.id, dim=embedder.dim)
+        try:
+            chunks = split(self._data.documents)
+            for start in range(0, len(chunks), BATCH):
+                self._told("indexing", start, len(chunks))
+                part = chunks[start : start + BATCH]
+                index.add(part, embedder.embed([indexed_text(chunk) for chunk in part]))
+        finally:
+            index.close()
+        opened = Index.open(path)
+        self._stack.callback(opened.close)
+        return opened

@@ -1,0 +1,108 @@
+"""Whether the documents carry the answer: faithfulness and citations.
+
+Faithfulness is that of RAGAS (Es et al. 2023, arXiv 2309.15217, section 3): the share of the
+answer's claims that the documents support; a claim is a sentence here. Citation recall and
+precision are those of ALCE (Gao et al. 2023, arXiv 2305.14627, section 4.3). What supports what
+is said by `verify`, by words or by a model, in the place of the papers' judges.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+from langchain_core.documents import Document
+
+from rag.flow import Flow
+from rag.operators.generation.verify import Verify, sentences
+
+NEEDED = 0.5
+"""Support from which on a sentence counts as supported."""
+_MARK = re.compile(r"\s*\[(\d{1,3})\]")
+
+
+@dataclass(frozen=True)
+class Supported:
+    """What was found in one answer; None where there is nothing to divide by.
+
+    Attributes:
+        faithfulness: Share of the sentences that a document supports, 0 to 1.
+        citation_recall: Share of the sentences that the documents they cite support together.
+        citation_precision: Share of the citations that are needed: the sentence is supported by
+            what it cites, and this document alone supports it, or the others do not without it.
+    """
+
+    faithfulness: float | None
+    citation_recall: float | None
+    citation_precision: float | None
+
+
+class Judge:
+    """Says what the documents support.
+
+    Args:
+        by: `words` or `llm`, as `verify` takes it.
+        resources: With `llm` the model that is asked, under its name.
+    """
+
+    def __init__(self, by: Literal["words", "llm"] = "words", **resources: Any) -> None:
+        inputs = {"answer": str, "documents": list[Document]}
+        self._verify = Flow(Verify(by=by), inputs=inputs, resources=resources)
+
+    def judge(self, answer: str, documents: Sequence[Document]) -> Supported:
+        """Look at one answer.
+
+        Args:
+            answer: With marks such as `[2]` where it cites; they count from 1.
+            documents: As they were numbered.
+        """
+        said = [(_MARK.sub("", one).strip(), _marks(one)) for one in _cited_sentences(answer)]
+        said = [(plain, marks) for plain, marks in said if plain]
+        if not said:
+            return Supported(None, None, None)
+        faithful, recalled, precise = [], [], []
+        for plain, marks in said:
+            faithful.append(self._supports(plain, documents))
+            cited = [documents[n - 1] for n in marks if 1 <= n <= len(documents)]
+            whole = self._supports(plain, [_joined(cited)])
+            recalled.append(whole)
+            precise += [False] * (len(marks) - len(cited))
+            for at, one in enumerate(cited):
+                others = [*cited[:at], *cited[at + 1 :]]
+                needed = whole and (
+                    not others
+                    or self._supports(plain, [one])
+                    or not self._supports(plain, [_joined(others)])
+                )
+                precise.append(needed)
+        return Supported(fmean(faithful), fmean(recalled), fmean(precise) if precise else None)
+
+    def _supports(self, sentence: str, documents: Sequence[Document]) -> bool:
+        """Whether one of the documents supports the sentence."""
+        found = [one for one in documents if one.page_content.strip()]
+        if not found:
+            return False
+        (*_, claim) = self._verify.invoke(answer=sentence, documents=found)["claims"] or [None]
+        return claim is not None and claim.support >= NEEDED
+
+
+def _cited_sentences(answer: str) -> list[str]:
+    """The answer's sentences; marks behind a full stop belong to the sentence before them."""
+    found: list[str] = []
+    for one in sentences(answer):
+        if found and not _MARK.sub("", one).strip():
+            found[-1] += f" {one}"
+        else:
+            found.append(one)
+    return found
+
+
+def _marks(sentence: str) -> list[int]:
+    return list(dict.fromkeys(int(number) for number in _MARK.findall(sentence)))
+
+
+def _joined(documents: Sequence[Document]) -> Document:
+    return Document(page_content="\n\n".join(one.page_content for one in documents))

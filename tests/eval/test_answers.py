@@ -1,0 +1,152 @@
+"""Pipelines side by side: failures count, runs resume, intervals are those of the bootstrap."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from langchain_core.documents import Document
+
+from rag import Flow, operator
+from rag.errors import ModelError
+from rag.eval.answers import Asked, ask_all, rows
+from rag.eval.beir import Query
+from rag.eval.compare import Gain, paired
+from rag.eval.report import write_report
+from rag.eval.support import Judge
+
+QUERIES = [
+    Query(id=f"q{number}", text=text, relevant={}, answers=("120 m",))
+    for number, text in enumerate(("right", "wrong", "broken"))
+]
+ASKED: list[str] = []
+
+
+@operator(writes=("answer", "documents"))
+def answer(query: str) -> tuple[str, list[Document]]:
+    """Answer as the question says."""
+    ASKED.append(query)
+    if query == "broken":
+        raise ModelError("the model is gone")
+    said = {"right": "The lock is 120 m long [1].", "wrong": "<b>Nobody knows</b>."}[query]
+    return said, [Document(page_content="The north lock is 120 m long.")]
+
+
+@operator(writes="answer")
+def never(query: str) -> str:
+    """Answer nothing."""
+    return ""
+
+
+def quiet(done: int, total: int) -> None:
+    """No progress bar."""
+
+
+def test_a_failure_is_a_wrong_answer() -> None:
+    found = ask_all(Flow(answer()), QUERIES, Judge(), None, quiet)
+    assert [one.containment for one in found] == [1.0, 0.0, 0.0]
+    assert [one.faithfulness for one in found] == [1.0, 0.0, None]
+    assert [one.citation_recall for one in found] == [1.0, 0.0, None]
+    assert [one.citation_precision for one in found] == [1.0, None, None]
+    assert found[2].error is not None
+    assert "the model is gone" in found[2].error
+    (row,) = rows({"it": found})
+    assert (row.questions, row.errors) == (3, 1)
+    assert row.means["containment"] == pytest.approx(1 / 3)
+    assert row.means["faithfulness"] == 0.5
+    assert row.gains["containment"] == Gain(0.0, 0.0, 0.0)
+
+
+def test_what_was_answered_is_not_asked_again(tmp_path: Path) -> None:
+    kept, flow, judge = tmp_path / "it.jsonl", Flow(answer()), Judge()
+    first = ask_all(flow, QUERIES[:2], judge, kept, quiet)
+    with kept.open("a") as file:
+        file.write('{"id": "q2", "ans')  # killed while it wrote
+    ASKED.clear()
+    again = ask_all(flow, QUERIES, judge, kept, quiet)
+    assert (again[:2], ASKED) == (first, ["broken"])
+    assert ask_all(flow, QUERIES, judge, kept, quiet) == again
+    assert ASKED == ["broken"]
+
+
+def test_what_another_flow_answered_is_not_taken(tmp_path: Path) -> None:
+    kept = tmp_path / "it.jsonl"
+    ask_all(Flow(answer()), QUERIES, Judge(), kept, quiet)
+    found = ask_all(Flow(never()), QUERIES, Judge(), kept, quiet)
+    assert [one.answer for one in found] == ["", "", ""]
+    assert len(kept.read_text().splitlines()) == 3
+
+
+def test_the_paired_bootstrap() -> None:
+    assert paired([1, 1, 1], [0, 0, 0]) == Gain(1.0, 1.0, 1.0)
+    assert paired([1, 0], [1, 0]) == Gain(0.0, 0.0, 0.0)
+    assert paired([None, 1.0], [1.0, None]) is None
+    assert paired([None, 1.0], [1.0, 0.0]) == Gain(1.0, 1.0, 1.0)
+    gain = paired([1.0] * 60 + [0.0] * 40, [0.0] * 100)
+    assert gain is not None
+    # Of 100 draws of a coin of 0.6, 95 % of the means lie within 1.96 standard errors.
+    assert gain.mean == pytest.approx(0.6)
+    assert gain.low == pytest.approx(0.504, abs=0.015)
+    assert gain.high == pytest.approx(0.696, abs=0.015)
+    assert gain.sure
+    assert gain == paired([1.0] * 60 + [0.0] * 40, [0.0] * 100)
+
+
+def asked(values: list[float]) -> list[Asked]:
+    return [
+        Asked(str(n), "?", ("x",), "", 0, 0, value, None, None, None, 2, 100, 0.5)
+        for n, value in enumerate(values)
+    ]
+
+
+def test_a_table_compares_with_the_first() -> None:
+    table = rows({"naive": asked([0.0] * 20), "better": asked([1.0] * 20)})
+    assert [row.gains["containment"] for row in table] == [Gain(0, 0, 0), Gain(1, 1, 1)]
+    assert [row.means["tokens"] for row in table] == [100.0, 100.0]
+    assert [row.gains["faithfulness"] for row in table] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("said", "faithful", "recall", "precision"),
+    [
+        # One sentence is cited well, the other not at all.
+        ("The lock is 120 m long [1]. It was built in 1911.", 1.0, 0.5, 1.0),
+        # The mark stands behind the full stop; the second source adds nothing.
+        ("The lock is 120 m long. [1][3]", 1.0, 1.0, 0.5),
+        # Each source has one half of the sentence.
+        ("Long lock 120 stone wood iron Mayor Finch 1911 [1][2].", 0.0, 1.0, 1.0),
+        # There is no source 9.
+        ("The lock is 120 m long [9].", 1.0, 0.0, 0.0),
+        ("Elephants swim in soup [1].", 0.0, 0.0, 0.0),
+        ("", None, None, None),
+        ("[1]", None, None, None),
+    ],
+)
+def test_faithfulness_and_citations(
+    said: str, faithful: float | None, recall: float | None, precision: float | None
+) -> None:
+    texts = ("The lock is 120 m long.", "Built by Mayor Finch in 1911.", "Soup is served at noon.")
+    found = Judge().judge(said, [Document(page_content=text) for text in texts])
+    assert (found.faithfulness, found.citation_recall, found.citation_precision) == (
+        faithful,
+        recall,
+        precision,
+    )
+
+
+def test_the_report_stands_alone_and_quotes_safely(tmp_path: Path) -> None:
+    both = {
+        "first": ask_all(Flow(never()), QUERIES, Judge(), None, quiet),
+        "second": ask_all(Flow(answer()), QUERIES, Judge(), None, quiet),
+    }
+    path = tmp_path / "report.html"
+    write_report(path, "locks & <bridges>", rows(both), both)
+    text = path.read_text()
+    assert text.count("<svg") == 2
+    assert "locks &amp; &lt;bridges&gt;" in text
+    assert "&lt;b&gt;Nobody knows" in text
+    assert "the model is gone" in text
+    assert not re.search(r'(?:src|href)="(?!#)', text)
+    write_report(path, "locks & <bridges>", rows(both), both)
+    assert path.read_text() == text
