@@ -1,4 +1,4 @@
-"""Attention over composed states: masks from true positions, parts merged by log-sum-exp.
+"""Attention over composed states: masks from true positions, and a context weighed apart.
 
 Installed under a name of its own through transformers' `AttentionInterface`. A model that runs
 without a `Plan` attends as it always did.
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "rag_composed"
-_BLOCK = 1024
-"""Keys looked at together where there is no fused kernel that gives log-sum-exps."""
 _ROWS = 128
 """Queries looked at together under a mask: a group of them is spared the keys behind its last."""
 
@@ -377,67 +375,25 @@ def _weighed(
 ) -> torch.Tensor:
     """Adaptive parallel encoding (arXiv 2502.05431, section 4).
 
-    The scores over the context are divided by T, its log-sum-exp is multiplied by S; the two
-    partial results merge by their log-sum-exps, in float32.
+    The scores over the context are divided by T, its log-sum-exp L is multiplied by S, and the
+    context merges with the rest by their log-sum-exps. That is one softmax in float32 over scores
+    to which (S - 1) L is added in the context.
     """
     import torch
 
     assert plan.context is not None  # noqa: S101 - the caller looked
     first, end = plan.context
-    folded = _fold(query, plan.groups)
-    parts = [(first, end, scale / plan.temperature)]
-    # The context stands at the beginning or the end of the slots: the rest is one piece or two.
-    parts += [(a, b, scale) for a, b in ((0, first), (end, key.shape[2])) if b > a]
-    outs, sums = [], []
-    for number, (a, b, by) in enumerate(parts):
-        mask = None if plan.sees_all(window, a, b) else plan.mask(window, a, b, query)
-        out, log = partial_attention(folded, key[:, :, a:b], value[:, :, a:b], mask, by)
-        outs.append(out)
-        sums.append(log * plan.scale if number == 0 else log)
-    weights = torch.softmax(torch.stack(sums), dim=0)[..., None]
-    merged = sum(weight * out.float() for weight, out in zip(weights, outs, strict=True))
-    return _unfold(merged.to(query.dtype), plan.groups)
-
-
-def partial_attention(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: torch.Tensor | None,
-    scale: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention over some of the keys, to be merged with others.
-
-    Args:
-        query: [batch, heads, queries, head_dim].
-        key: [batch, heads, keys, head_dim].
-        value: As `key`.
-        mask: Added to the scores: [queries, keys].
-        scale: What scores are multiplied by.
-
-    Returns:
-        The result [batch, heads, queries, head_dim], and the log-sum-exps of the scores in
-        float32 [batch, heads, queries]; -inf where a query sees nothing.
-    """
-    import torch
-
-    if query.device.type == "cpu" and mask is None:
-        out, log = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, scale=scale
-        )
-        return out, log.float()
-    outs, logs = [], []
-    for start in range(0, key.shape[2], _BLOCK):
-        block = slice(start, start + _BLOCK)
-        scores = (query @ key[:, :, block].transpose(-1, -2)).float() * scale
-        if mask is not None:
-            scores = scores + mask[:, block]
-        log = scores.logsumexp(-1)
-        # A query that sees nothing in this block has no weight in the merge either.
-        weights = torch.exp(scores - log.nan_to_num(neginf=0.0)[..., None])
-        outs.append(weights.to(value.dtype) @ value[:, :, block])
-        logs.append(log)
-    total = torch.stack(logs).logsumexp(0)
-    shares = torch.exp(torch.stack(logs) - total.nan_to_num(neginf=0.0))[..., None]
-    merged = sum(share * out.float() for share, out in zip(shares, outs, strict=True))
-    return merged.to(query.dtype), total
+    everything = plan.sees_all(window, 0, key.shape[2])
+    out = torch.empty_like(query)
+    for rows, seen, mask in plan.groups_of(window, torch.float32):
+        folded = _fold(query[:, :, rows], plan.groups)
+        scores = (folded @ key[:, :, seen].transpose(-1, -2)).float().mul_(scale)
+        if not everything:
+            scores += mask
+        context = scores[..., max(first - seen.start, 0) : max(end - seen.start, 0)]
+        log = context.div_(plan.temperature).logsumexp(-1, keepdim=True)
+        # Where a query sees nothing of the context there is nothing to scale.
+        context += (plan.scale - 1) * log.nan_to_num(neginf=0.0)
+        weights = torch.softmax(scores, dim=-1).to(value.dtype)
+        out[:, :, rows] = _unfold(weights @ value[:, :, seen], plan.groups)
+    return out

@@ -53,18 +53,26 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
         Returns:
             The slots that they have now.
         """
-        slots = slice(self.length, self.length + keys.shape[2])
+        slots = self.reserve(positions)
         self.keys[:, :, slots] = keys
         self.values[:, :, slots] = values
-        self.positions[slots] = positions.to(self.positions.device)
-        self.length = slots.stop
         return slots
 
-    def reserve(self, positions: torch.Tensor) -> None:
+    def place_plain(
+        self, keys: torch.Tensor, values: torch.Tensor, positions: torch.Tensor
+    ) -> slice:
+        """As `place`, of keys that are not rotated yet."""
+        slots = self.reserve(positions)
+        self.view.rotate(keys, positions, self.keys[:, :, slots])
+        self.values[:, :, slots] = values
+        return slots
+
+    def reserve(self, positions: torch.Tensor) -> slice:
         """Append slots for tokens [tokens] whose states the next pass writes."""
         slots = slice(self.length, self.length + len(positions))
         self.positions[slots] = positions.to(self.positions.device)
         self.length = slots.stop
+        return slots
 
     def plan(
         self, positions: torch.Tensor, rewrite: torch.Tensor | None = None, **fields: Any

@@ -220,9 +220,7 @@ class KVEngine:
             for entry in entries:
                 count = len(entry.ids)
                 places = torch.arange(prompt.start, prompt.start + count)
-                buffer.place(
-                    view.rotate(entry.tensors["keys"], places), entry.tensors["values"], places
-                )
+                buffer.place_plain(entry.tensors["keys"], entry.tensors["values"], places)
             context = (0, buffer.length)
             buffer.place(keys, values, torch.arange(prompt.start))
         start = prompt.start + max((len(chunk) for chunk in prompt.chunks), default=0)
@@ -263,8 +261,7 @@ class KVEngine:
                 if entry is None:
                     buffer.reserve(places)
                 else:
-                    plain = entry.tensors["keys"]
-                    buffer.place(view.rotate(plain, places), entry.tensors["values"], places)
+                    buffer.place_plain(entry.tensors["keys"], entry.tensors["values"], places)
         if variants is not None:
             with _timed(report, "encode"):
                 variants.compute(buffer)

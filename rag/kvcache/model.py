@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _CHANGING = {"dynamic", "longrope"}
 """Kinds of RoPE whose frequencies depend on the prompt's length."""
+_TOGETHER = 2**18
+"""Numbers of keys rotated in one operation: what a processor's cache holds of them in float32."""
 
 
 class ModelView:
@@ -180,29 +182,36 @@ class ModelView:
             (angles.sin() * scaling).float().to(self.device),
         )
 
-    def rotate(self, keys: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Keys of all layers at their places.
+    def rotate(self, keys: torch.Tensor, positions: torch.Tensor, out: torch.Tensor) -> None:
+        """Put keys of all layers at their places: rotated in float32, cast once.
 
         Args:
             keys: Before rotation: [layers, kv_heads, tokens, head_dim], any number format.
             positions: [tokens].
-
-        Returns:
-            As `keys`, rotated in float32 and cast once to the model's format.
+            out: Gets them; as `keys`, in the model's format.
         """
-        import torch
-
-        found = torch.empty(keys.shape, dtype=self.dtype, device=self.device)
         turns: dict[str | None, tuple[torch.Tensor, torch.Tensor]] = {}
-        for layer in range(self.layers):
-            kind = self.layer_types[layer]
+        most = max(1, _TOGETHER // max(keys[0].numel(), 1))
+        for layers, kind, rotated in self._alike(most):
+            part = keys[layers].to(self.device)
+            if not rotated:
+                out[layers] = part
+                continue
             if kind not in turns:
-                turns[kind] = self._angles(positions, layer)
-            if self.rotated[layer]:
-                found[layer] = turn(keys[layer].to(self.device), *turns[kind])
-            else:
-                found[layer] = keys[layer].to(self.device, self.dtype)
-        return found
+                turns[kind] = self._angles(positions, layers.start)
+            turn(part, *turns[kind], out[layers])
+
+    def _alike(self, most: int) -> Iterator[tuple[slice, str | None, bool]]:
+        """Layers one behind another that rotate alike, at most so many: few large operations."""
+        start = 0
+        for layer in range(1, self.layers + 1):
+            same = layer < self.layers and (
+                (self.layer_types[layer], self.rotated[layer])
+                == (self.layer_types[start], self.rotated[start])
+            )
+            if not same or layer - start == most:
+                yield slice(start, layer), self.layer_types[start], self.rotated[start]
+                start = layer
 
     def room(self) -> int | None:
         """The longest prompt whose states may be composed; None: as long as the window."""
@@ -262,7 +271,7 @@ class ModelView:
                 return "its keys cannot be had before they are rotated"
             made = buffer.keys[layer].float()
             plain = captured[layer].float()
-            turned = turn(plain, *self._angles(places, layer))
+            turned = turn(plain, *self._angles(places, layer), torch.empty_like(plain))
             scale = made.abs().max().clamp(min=1e-6)
             if (turned - made).abs().max() / scale > close:
                 if (plain - made).abs().max() / scale > close:
@@ -404,27 +413,27 @@ class ModelView:
             )
 
 
-def turn(keys: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
+def turn(
+    keys: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, out: torch.Tensor
+) -> torch.Tensor:
     """Rotary position embedding in float32, the first `2 * cosines.shape[-1]` dimensions turned.
 
     Args:
         keys: [..., tokens, head_dim].
         cosines: [tokens, half].
         sines: [tokens, half].
+        out: Gets the keys, in its format; of their shape, and not they themselves.
 
     Returns:
-        As `keys`, in their format.
+        `out`.
     """
-    import torch
-
     half = cosines.shape[-1]
-    found = torch.empty_like(keys)
     first, second = keys[..., :half].float(), keys[..., half : 2 * half].float()
-    found[..., :half] = first * cosines - second * sines
-    found[..., half : 2 * half] = second * cosines + first * sines
+    out[..., :half] = (first * cosines).addcmul_(second, sines, value=-1)
+    out[..., half : 2 * half] = (second * cosines).addcmul_(first, sines)
     if 2 * half < keys.shape[-1]:
-        found[..., 2 * half :] = keys[..., 2 * half :]
-    return found
+        out[..., 2 * half :] = keys[..., 2 * half :]
+    return out
 
 
 def _decoder(model: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rag.errors import ModelError
 from rag.llm.base import CrossEncoder, Embedder, SparseEncoder
-from rag.llm.models import ModelFiles, find_model
+from rag.llm.models import ModelFiles, find_model, huge_pages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -220,6 +220,7 @@ class LocalSparseEncoder(SparseEncoder):
 
 def load_module(kind: str, files: ModelFiles) -> Any:
     """Open a model of sentence-transformers, its errors told as ours."""
+    huge_pages()
     import sentence_transformers
 
     if files.gguf is not None:

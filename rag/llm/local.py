@@ -16,7 +16,7 @@ from rag.kvcache.passes import Pass
 from rag.llm.base import LLM, Generation, M, Prompt, Sampling
 from rag.llm.embed import unreadable
 from rag.llm.gguf import converted
-from rag.llm.models import find_model
+from rag.llm.models import find_model, huge_pages
 from rag.llm.prompting import pieces_of
 from rag.llm.sampling import Chosen
 from rag.llm.scheduler import Scheduler
@@ -115,6 +115,7 @@ class LocalLLM(LLM):
         """
         files = find_model(model, base)
         folder = str(converted(files.gguf)) if files.gguf else files.place
+        huge_pages()
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
