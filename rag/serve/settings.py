@@ -32,8 +32,5 @@ class Settings(BaseModel):
     max_pages: PositiveInt = Field(default=2000, description="pages of an uploaded PDF")
     inspect_seconds: PositiveFloat = Field(default=30, description="for reading an uploaded file")
     inspect_memory: PositiveInt = Field(default=2**30, description="bytes for reading one")
-    fetch_hosts: tuple[str, ...] = Field(
-        default=(), description="hosts from which documents may be fetched by URL; none: nowhere"
-    )
     keep_runs: PositiveInt = Field(default=1000, description="finished runs that are remembered")
     page: bool = Field(default=True, description="offer the chat page")
