@@ -63,7 +63,7 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
     ) -> slice:
         """As `place`, of keys that are not rotated yet."""
         slots = self.reserve(positions)
-        self.view.rotate(keys, positions, self.keys[:, :, slots])
+        self.view.rotation.put(keys, positions, self.keys[:, :, slots])
         self.values[:, :, slots] = values
         return slots
 

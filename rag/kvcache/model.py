@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING, Any
 from rag.errors import ModelError
 from rag.kvcache import attention
 from rag.kvcache.passes import Pass
+from rag.kvcache.rotation import Rotation
 from rag.kvcache.step import FEW, FusedStep, fused
 
 if TYPE_CHECKING:
     import torch
-
-_CHANGING = {"dynamic", "longrope"}
-"""Kinds of RoPE whose frequencies depend on the prompt's length."""
-_TOGETHER = 2**18
-"""Numbers of keys rotated in one operation: what a processor's cache holds of them in float32."""
 
 
 class ModelView:
@@ -61,7 +57,8 @@ class ModelView:
         own = config._attn_implementation
         # A configuration shared with a model that was prepared before says our name already.
         self._original = "sdpa" if own == attention.NAME else own
-        self.rotated = [True] * self.layers
+        rotary = getattr(self.decoder, "rotary_emb", None)
+        self.rotation = Rotation(rotary, config, self.layer_types)
         self.refusal = self._refusal()
         """Why prompts of this model cannot be composed; None: they can."""
         attention.install(model)
@@ -162,68 +159,6 @@ class ModelView:
             for one in hooks:
                 one.remove()
 
-    # Rotation
-
-    def _frequencies(self, kind: str | None) -> tuple[torch.Tensor, float]:
-        rotary = self.decoder.rotary_emb
-        if kind is not None and hasattr(rotary, f"{kind}_inv_freq"):
-            scaling = getattr(rotary, f"{kind}_attention_scaling", 1.0)
-            return getattr(rotary, f"{kind}_inv_freq"), float(scaling)
-        return rotary.inv_freq, float(getattr(rotary, "attention_scaling", 1.0))
-
-    def _angles(self, positions: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines [tokens, rotary_dim / 2] in float32, of angles in float64."""
-        import torch
-
-        frequencies, scaling = self._frequencies(self.layer_types[layer])
-        angles = positions.to("cpu", torch.float64)[:, None] * frequencies.to("cpu", torch.float64)
-        return (
-            (angles.cos() * scaling).float().to(self.device),
-            (angles.sin() * scaling).float().to(self.device),
-        )
-
-    def rotate(self, keys: torch.Tensor, positions: torch.Tensor, out: torch.Tensor) -> None:
-        """Put keys of all layers at their places: rotated in float32, cast once.
-
-        Args:
-            keys: Before rotation: [layers, kv_heads, tokens, head_dim], any number format.
-            positions: [tokens].
-            out: Gets them; as `keys`, in the model's format.
-        """
-        turns: dict[str | None, tuple[torch.Tensor, torch.Tensor]] = {}
-        most = max(1, _TOGETHER // max(keys[0].numel(), 1))
-        for layers, kind, rotated in self._alike(most):
-            part = keys[layers].to(self.device)
-            if not rotated:
-                out[layers] = part
-                continue
-            if kind not in turns:
-                turns[kind] = self._angles(positions, layers.start)
-            turn(part, *turns[kind], out[layers])
-
-    def _alike(self, most: int) -> Iterator[tuple[slice, str | None, bool]]:
-        """Layers one behind another that rotate alike, at most so many: few large operations."""
-        start = 0
-        for layer in range(1, self.layers + 1):
-            same = layer < self.layers and (
-                (self.layer_types[layer], self.rotated[layer])
-                == (self.layer_types[start], self.rotated[start])
-            )
-            if not same or layer - start == most:
-                yield slice(start, layer), self.layer_types[start], self.rotated[start]
-                start = layer
-
-    def room(self) -> int | None:
-        """The longest prompt whose states may be composed; None: as long as the window."""
-        parameters = getattr(self.config, "rope_parameters", None) or {}
-        kinds = [parameters, *(v for v in parameters.values() if isinstance(v, dict))]
-        limits = [
-            int(one.get("original_max_position_embeddings") or self.config.max_position_embeddings)
-            for one in kinds
-            if one.get("rope_type") in _CHANGING
-        ]
-        return min(limits) if limits else None
-
     def _probe(self) -> torch.Tensor:
         import torch
 
@@ -271,12 +206,12 @@ class ModelView:
                 return "its keys cannot be had before they are rotated"
             made = buffer.keys[layer].float()
             plain = captured[layer].float()
-            turned = turn(plain, *self._angles(places, layer), torch.empty_like(plain))
+            turned = self.rotation.of_layer(layer, plain, places)
             scale = made.abs().max().clamp(min=1e-6)
             if (turned - made).abs().max() / scale > close:
                 if (plain - made).abs().max() / scale > close:
                     return f"layer {layer} rotates its keys in a way that is not known"
-                self.rotated[layer] = False
+                self.rotation.rotated[layer] = False
         return None
 
     def _by_itself(self, ids: torch.Tensor) -> torch.Tensor:
@@ -403,7 +338,7 @@ class ModelView:
         Raises:
             ModelError: The model does something that composing does not reproduce.
         """
-        room = self.room()
+        room = self.rotation.limit
         if self.refusal is not None or (room is not None and tokens > room):
             why = self.refusal or f"its RoPE changes beyond {room} tokens"
             raise ModelError(
@@ -411,29 +346,6 @@ class ModelView:
                 where="context.mode",
                 fix="use mode: full, or prefix",
             )
-
-
-def turn(
-    keys: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, out: torch.Tensor
-) -> torch.Tensor:
-    """Rotary position embedding in float32, the first `2 * cosines.shape[-1]` dimensions turned.
-
-    Args:
-        keys: [..., tokens, head_dim].
-        cosines: [tokens, half].
-        sines: [tokens, half].
-        out: Gets the keys, in its format; of their shape, and not they themselves.
-
-    Returns:
-        `out`.
-    """
-    half = cosines.shape[-1]
-    first, second = keys[..., :half].float(), keys[..., half : 2 * half].float()
-    out[..., :half] = (first * cosines).addcmul_(second, sines, value=-1)
-    out[..., half : 2 * half] = (second * cosines).addcmul_(first, sines)
-    if 2 * half < keys.shape[-1]:
-        out[..., 2 * half :] = keys[..., 2 * half :]
-    return out
 
 
 def _decoder(model: Any) -> Any:

@@ -146,7 +146,7 @@ class FusedStep:
             if layer.q_norm is not None and layer.k_norm is not None:
                 parts = [layer.q_norm(turned[:, :heads]), layer.k_norm(turned[:, heads:])]
                 turned = torch.cat(parts, dim=1)
-            if view.rotated[number]:
+            if view.rotation.rotated[number]:
                 swapped = torch.cat([-turned[..., half:], turned[..., :half]], dim=-1)
                 turned = turned * cosines + swapped * sines
             states = torch.cat([turned, qkv[:, heads + kv_heads :]], dim=1).transpose(0, 1)[None]
