@@ -100,9 +100,9 @@ def retrieval(
         [
             (
                 row.pipeline, str(row.queries), *(_number(row.means[m], 4) for m in MEASURES),
-                f"{row.milliseconds:.1f}", _gain(row.gain),
+                f"{row.milliseconds:.1f}", _gain(row.gain if number else None),
             )
-            for row in table
+            for number, row in enumerate(table)
         ],
     )  # fmt: skip
 
@@ -185,7 +185,7 @@ def compare_answers(
             (
                 row.pipeline,
                 *(_number(row.means[m], 3) for m in ("exact_match", "token_f1", "containment")),
-                _gain(row.gains["containment"]),
+                _gain(row.gains["containment"] if number else None),
                 *(
                     _number(row.means[m], 3)
                     for m in ("faithfulness", "citation_recall", "citation_precision")
@@ -195,7 +195,7 @@ def compare_answers(
                 _number(row.means["seconds"], 1),
                 str(row.errors),
             )
-            for row in table
+            for number, row in enumerate(table)
         ],
     )
 

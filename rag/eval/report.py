@@ -21,6 +21,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem }
 table { border-collapse: collapse; display: block; overflow-x: auto }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #8884 }
+td { white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
 td.sure { font-weight: 600 }
 figure { margin: 1rem 0; background: #fff; padding: .5rem; border-radius: 4px; overflow-x: auto }
@@ -68,7 +69,7 @@ def _table(rows: Sequence[Row]) -> str:
     heads += [*(name.replace("_", " ") for name in COST), "errors"]
     lines = []
     for row in rows:
-        gain = row.gains["containment"]
+        gain = row.gains["containment"] if row is not rows[0] else None
         cells = [
             *(_cell(row.means[name], 3) for name in QUALITY),
             f'<td class="{"sure" if gain and gain.sure else ""}">{_gain(gain)}</td>',
@@ -137,7 +138,7 @@ def _gains(pyplot: Any, rows: Sequence[Row]) -> Any:
         axis.axvline(0, color="0.5", linewidth=0.8)
         axis.set_yticks(range(len(rows) - 1), [row.pipeline for row in rows[1:]])
         axis.set_xlabel(f"gain in {measure.replace('_', ' ')} over {rows[0].pipeline}")
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(rows) - 1.4, -0.6)
     return figure
 
 
