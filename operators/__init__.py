@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from rag.operators.generation.critique import Critique
     from rag.operators.generation.flare import AppendSentence, MaskDoubt, NextSentence
     from rag.operators.generation.generate import Generate
-    from rag.operators.generation.verify import Abstain, Verify
+    from rag.operators.generation.verify import Abstain, Verify, VerifyLLM, VerifyNLI
+    from rag.operators.indexing.describe import Describe
+    from rag.operators.indexing.label import Label
+    from rag.operators.indexing.load import Load
+    from rag.operators.indexing.split import Split
+    from rag.operators.indexing.write_index import WriteIndex
     from rag.operators.orchestration.fusion import RRF, LLMFusion, RankAnswers, Vote, Weighted
     from rag.operators.orchestration.judges import (
         ConfidenceJudge,
@@ -66,6 +71,7 @@ CATALOGUE = {
     "dedupe": "rag.operators.post_retrieval.dedupe:Dedupe",
     "dedupe_semantic": "rag.operators.post_retrieval.dedupe:DedupeSemantic",
     "dense": "rag.operators.retrieval.dense:Dense",
+    "describe": "rag.operators.indexing.describe:Describe",
     "extend_query": "rag.operators.pre_retrieval.rewrite:ExtendQuery",
     "external": "rag.operators.retrieval.external:External",
     "extract": "rag.operators.post_retrieval.extract:Extract",
@@ -74,10 +80,12 @@ CATALOGUE = {
     "hybrid": "rag.operators.retrieval.hybrid:Hybrid",
     "hyde": "rag.operators.pre_retrieval.hyde:HyDE",
     "knowledge_judge": "rag.operators.orchestration.judges:KnowledgeJudge",
+    "label": "rag.operators.indexing.label:Label",
     "learned_sparse": "rag.operators.retrieval.learned:LearnedSparse",
     "listwise_rerank": "rag.operators.post_retrieval.llm_rerank:ListwiseRerank",
     "llm_fusion": "rag.operators.orchestration.fusion:LLMFusion",
     "llm_judge": "rag.operators.orchestration.judges:LLMJudge",
+    "load": "rag.operators.indexing.load:Load",
     "map_reduce": "rag.operators.generation.compose:MapReduce",
     "mask_doubt": "rag.operators.generation.flare:MaskDoubt",
     "max_sim": "rag.operators.retrieval.late:MaxSim",
@@ -101,6 +109,7 @@ CATALOGUE = {
     "rrf": "rag.operators.orchestration.fusion:RRF",
     "rule_judge": "rag.operators.orchestration.judges:RuleJudge",
     "rule_rerank": "rag.operators.post_retrieval.rule_rerank:RuleRerank",
+    "split": "rag.operators.indexing.split:Split",
     "sql": "rag.operators.retrieval.sql:SQL",
     "step_back": "rag.operators.pre_retrieval.rewrite:StepBack",
     "structured_answer": "rag.operators.generation.compose:StructuredAnswer",
@@ -108,8 +117,11 @@ CATALOGUE = {
     "threshold": "rag.operators.post_retrieval.threshold:Threshold",
     "verification_queries": "rag.operators.pre_retrieval.decompose:VerificationQueries",
     "verify": "rag.operators.generation.verify:Verify",
+    "verify_llm": "rag.operators.generation.verify:VerifyLLM",
+    "verify_nli": "rag.operators.generation.verify:VerifyNLI",
     "vote": "rag.operators.orchestration.fusion:Vote",
     "weighted": "rag.operators.orchestration.fusion:Weighted",
+    "write_index": "rag.operators.indexing.write_index:WriteIndex",
 }
 """Name in pipeline files to `module:Class`."""
 
@@ -132,6 +144,7 @@ __all__ = [
     "Dedupe",
     "DedupeSemantic",
     "Dense",
+    "Describe",
     "ExtendQuery",
     "External",
     "Extract",
@@ -142,8 +155,10 @@ __all__ = [
     "KnowledgeJudge",
     "LLMFusion",
     "LLMJudge",
+    "Label",
     "LearnedSparse",
     "ListwiseRerank",
+    "Load",
     "MapReduce",
     "MaskDoubt",
     "MaxSim",
@@ -165,14 +180,18 @@ __all__ = [
     "RouteSemantic",
     "RuleJudge",
     "RuleRerank",
+    "Split",
     "StepBack",
     "StructuredAnswer",
     "TextToSQL",
     "Threshold",
     "VerificationQueries",
     "Verify",
+    "VerifyLLM",
+    "VerifyNLI",
     "Vote",
     "Weighted",
+    "WriteIndex",
 ]
 
 

@@ -4,51 +4,117 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.post_retrieval.pack import pack
 
 from rag.flow import Context, Operator
 from rag.index.splitting import embedding_text
 from rag.llm import LLM, Generation, Prompt, Sampling
 from rag.llm.prompting import harmless
+from rag.llm.prompts import prompts
+from rag.llm.signals import CHOICE_TOKENS, Scored
 
 MARGIN = 64
 """Tokens kept free for the chat template."""
 DELIMITER = 16
 """Tokens around each source."""
-_BULLET = re.compile(r"^\s*(?:[-*\u2022\u2013]|\(?\d{1,2}[.):]|[a-z][.)])?\s*")
+SCORED = 256
+"""Tokens of a text whose likelihood is asked: every call reads them."""
+_BULLET = re.compile(r"^\s*(?:(?:[-*\u2022\u2013]|\(?\d{1,2}[.):]|[a-z][.)])\s+)?")
 
 
-@dataclass(frozen=True)
-class Told:
-    """A prompt's text, and its version, raised when the text changes."""
-
-    text: str
-    version: int
+By = Literal["likelihood", "answer"]
+BY = "how it is judged; not given: by likelihood where the model tells any"
 
 
-@cache
-def prompts() -> dict[str, Told]:
-    """Every text that models are told, by name (`prompts.yaml`)."""
-    from ruamel.yaml import YAML
-
-    text = (Path(__file__).parent / "prompts.yaml").read_text(encoding="utf-8")
-    found = YAML(typ="safe", pure=True).load(text)
-    return {
-        name: Told(str(one["text"]).strip(), int(one["version"])) for name, one in found.items()
-    }
+def likeliest(llm: LLM) -> By:
+    """The way to judge that suits the model."""
+    return "likelihood" if llm.scores else "answer"
 
 
 def told(name: str) -> Any:
     """The field with a prompt of `prompts.yaml` as its default."""
     one = prompts()[name]
     return Field(default=one.text, description=f"what the model is told (version {one.version})")
+
+
+class Judging(Operator):
+    """Base of the operators that a language model decides for."""
+
+    span_kind = "LLM"
+
+    async def _yes(
+        self,
+        llm: LLM,
+        run: Context,
+        system: str,
+        question: str,
+        documents: Sequence[Document] = (),
+    ) -> float:
+        """The probability of Yes over No; 0, with a warning, where the model says neither."""
+        run.spend(llm_calls=1)
+        prompt = fitting(llm, run, "", question, documents, CHOICE_TOKENS, then=system)
+        choice = await llm.choose(prompt, ["Yes", "No"], default="No")
+        run.spend(tokens=choice.tokens)
+        if not choice.certain:
+            run.warn("the model said neither Yes nor No, which counts as No")
+            return 0.0
+        return choice.probabilities["Yes"]
+
+    async def _likelihood(
+        self,
+        llm: LLM,
+        run: Context,
+        text: str,
+        documents: Sequence[Document],
+        question: str,
+        system: str = "",
+    ) -> Scored:
+        """How likely the text is behind the documents, as the answer to the question.
+
+        Args:
+            llm: Tells likelihoods.
+            run: Is charged.
+            text: Its first 256 tokens count.
+            documents: Not numbered, so that what was computed of one is of use again.
+            question: What the text answers.
+            system: What the model is told.
+        """
+        said = llm.clip(text, SCORED)
+        if len(said) < len(text):
+            run.warn(f"of a text to judge by, the first {len(said)} characters count")
+        prompt = fitting(llm, run, system, question, documents, llm.count(said), numbered=False)
+        run.spend(llm_calls=1)
+        (found,) = await llm.score(prompt, [said])
+        run.spend(tokens=found.prompt_tokens + len(found.logprobs))
+        return found
+
+    async def _explained(
+        self,
+        llm: LLM,
+        run: Context,
+        text: str,
+        groups: Sequence[Sequence[Document]],
+        question: str,
+        system: str = "",
+    ) -> list[float]:
+        """For each group of documents, the share of the text's surprise that it takes away.
+
+        1 - log p(text | documents) / log p(text): their pointwise mutual information (Church and
+        Hanks 1990, section 2) over what the text carries by itself. 0 and below: the documents
+        say nothing of it; towards 1: they foretell it. LLM calls: groups + 1. Arguments as of
+        `_likelihood`.
+        """
+        if not groups or not text.strip():
+            return [0.0] * len(groups)
+        alone = await self._likelihood(llm, run, text, (), question, system)
+        behind = [
+            await self._likelihood(llm, run, text, documents, question, system)
+            for documents in groups
+        ]
+        return [1 - one.total / min(alone.total, -1e-9) for one in behind]
 
 
 class Asking(Operator):
@@ -75,21 +141,6 @@ class Asking(Operator):
         run.spend(tokens=done.prompt_tokens + done.completion_tokens)
         return done
 
-    async def _yes(
-        self,
-        llm: LLM,
-        run: Context,
-        system: str,
-        question: str,
-        documents: Sequence[Document] = (),
-    ) -> float:
-        """The probability of Yes over No; 0.5 where the model does not say."""
-        run.spend(llm_calls=1)
-        asked = f"{question}\n{system}"
-        prompt = fitting(llm, run, "", asked, documents, self.max_tokens)
-        choice = await llm.choose(prompt, ["Yes", "No"], default="No")
-        return choice.probabilities["Yes"]
-
 
 def fitting(
     llm: LLM,
@@ -99,6 +150,7 @@ def fitting(
     documents: Sequence[Document],
     answer: int,
     *,
+    then: str = "",
     numbered: bool = True,
 ) -> Prompt:
     """A prompt that fits the model's window, with a warning of what was left out.
@@ -108,28 +160,40 @@ def fitting(
         run: Gets the warnings.
         system: What the model is told.
         question: Cut at half of the window.
-        documents: Best first; those that do not fit are left out.
+        documents: Best first; from the first one on that does not fit they are left out, so
+            that the numbers in the prompt are the documents' own.
         answer: Tokens kept free for the answer.
+        then: What is asked behind the question; never cut.
         numbered: Whether the sources get numbers.
     """
-    asked = llm.clip(question, max(llm.window // 2 - llm.count(system), 1))
+    told = llm.count(system) + llm.count(then)
+    asked = llm.clip(question, max(llm.window // 2 - told, 1))
     if len(asked) < len(question):
         run.warn(f"the question is cut to {len(asked)} of {len(question)} characters")
-    texts = [d.model_copy(update={"page_content": embedding_text(d)}) for d in documents]
-    taken = llm.count(system) + llm.count(asked) + answer + MARGIN
-    kept = pack(texts, max(llm.window - taken - DELIMITER * len(texts), 1), llm.count, llm.clip)
-    if len(kept) < len(texts):
-        run.warn(
-            f"{len(texts) - len(kept)} of {len(texts)} documents do not fit the "
-            f"model's window of {llm.window} tokens"
-        )
-    whole = {text.page_content for text in texts}
-    for document in kept:
-        if document.page_content not in whole:
-            size = len(document.page_content)
-            run.warn(f"a document is cut to {size} characters by the window of {llm.window} tokens")
-    chunks = tuple(document.page_content for document in kept)
-    return Prompt(question=asked, system=system, chunks=chunks, numbered=numbered)
+    room = max(llm.window - told - llm.count(asked) - answer - MARGIN, 1)
+    chunks: list[str] = []
+    for document in documents:
+        text = embedding_text(document)
+        size = llm.count(text) + DELIMITER
+        if size > room and not chunks:
+            text = llm.clip(text, max(room - DELIMITER, 1))
+            run.warn(
+                f"a document is cut to {len(text)} characters by the window of {llm.window} tokens"
+            )
+        elif size > room:
+            run.warn(
+                f"{len(documents) - len(chunks)} of {len(documents)} documents do not fit the "
+                f"model's window of {llm.window} tokens"
+            )
+            break
+        chunks.append(text)
+        room = max(room - size, 0)
+    return Prompt(
+        question=f"{asked}\n{then}" if then else asked,
+        system=system,
+        chunks=tuple(chunks),
+        numbered=numbered,
+    )
 
 
 def about(query: str, answer: str, what: str = "Answer") -> str:
@@ -140,6 +204,8 @@ def about(query: str, answer: str, what: str = "Answer") -> str:
 def lines(text: str, most: int, *, but: str = "") -> list[str]:
     """The different lines of a list that a model wrote, without numbers and bullets.
 
+    They may quote documents, and stand in prompts as questions: they cannot close a source.
+
     Args:
         text: What it wrote.
         most: Lines at most.
@@ -147,7 +213,7 @@ def lines(text: str, most: int, *, but: str = "") -> list[str]:
     """
     found: dict[str, str] = {}
     for line in text.splitlines():
-        plain = _BULLET.sub("", line, count=1).strip().strip("\"'`*")
+        plain = harmless(_BULLET.sub("", line, count=1).strip().strip("\"'`*"))
         key = plain.casefold()
         if re.search(r"\w", plain) and not plain.endswith(":") and key != but.strip().casefold():
             found.setdefault(key, plain)

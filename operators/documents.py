@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from langchain_core.documents import Document
 
@@ -20,9 +20,39 @@ def scored(document: Document, score: float, by: str) -> Document:
         score: Goes to `metadata["score"]`, and to `metadata["scores"][by]`.
         by: The operator that gave the score.
     """
-    scores = {**document.metadata.get("scores", {}), by: score}
+    scores = {**scores_of(document), by: score}
     metadata = {**document.metadata, "score": score, "scores": scores}
     return Document(page_content=document.page_content, metadata=metadata, id=document.id)
+
+
+def number_of(value: object) -> float | None:
+    """A value of somebody's metadata as a number, also where a text says it; None: it is none."""
+    if isinstance(value, bool) or not isinstance(value, str | SupportsFloat):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def score_of(document: Document, by: str | None = None) -> float | None:
+    """The document's score; None where there is none, or what is there is no number.
+
+    Args:
+        document: With metadata of any kind.
+        by: The operator whose score; the last's.
+    """
+    return number_of(document.metadata.get("score")) if by is None else scores_of(document).get(by)
+
+
+def scores_of(document: Document) -> dict[str, float]:
+    """Operator to the score that it gave; whatever else stands there is left out."""
+    given = document.metadata.get("scores")
+    if not isinstance(given, Mapping):
+        return {}
+    numbers = {str(by): number_of(score) for by, score in given.items()}
+    return {by: number for by, number in numbers.items() if number is not None}
 
 
 def identity(document: Document) -> str:
@@ -36,11 +66,7 @@ def unique(documents: Iterable[Document]) -> dict[str, Document]:
     for document in documents:
         key = identity(document)
         if key in found:
-            scores = {
-                **document.metadata.get("scores", {}),
-                **found[key].metadata.get("scores", {}),
-            }
-            found[key].metadata["scores"] = scores
+            found[key].metadata["scores"] = {**scores_of(document), **scores_of(found[key])}
         else:
             found[key] = document.model_copy(update={"metadata": dict(document.metadata)})
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,8 @@ class Database(Resource):
     ) -> list[dict[str, Any]]:
         """The first rows of a statement's result: column to value.
 
+        Columns of the same name are told apart by a number: `name`, `name_2`.
+
         Args:
             sql: The statement.
             limit: Rows at most.
@@ -102,7 +104,7 @@ class Database(Resource):
             connection.set_authorizer(_authorize)
             try:
                 found = connection.execute(sql, values or {})
-                names = [column[0] for column in found.description or ()]
+                names = _distinct([column[0] for column in found.description or ()])
                 return [dict(zip(names, row, strict=True)) for row in found.fetchmany(limit)]
             except (sqlite3.Error, sqlite3.Warning) as error:
                 what = str(error)
@@ -120,3 +122,14 @@ class Database(Resource):
             yield connection
         finally:
             connection.close()
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        new, number = name, 1
+        while new in found or (number > 1 and new in names):
+            number += 1
+            new = f"{name}_{number}"
+        found.append(new)
+    return found

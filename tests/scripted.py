@@ -6,10 +6,12 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from rag.operators.asking import prompts
-
 from rag.llm import LLM, Generation, Prompt, Sampling
+from rag.llm.prompts import prompts
 from rag.llm.signals import Scored
+
+JUDGED = {"question_of": "relevant", "generate": "supported", "question_answered": "useful"}
+"""What a prompt judges by the likelihood of a text behind it."""
 
 
 class Scripted(LLM):
@@ -18,7 +20,9 @@ class Scripted(LLM):
     Args:
         says: Name in `prompts.yaml` (`generate` for `generate`) to the answer; a list is answered
             one after another, the last one again and again.
-        yes: Name of a question for Yes or No to the probability of Yes, likewise.
+        yes: Name of a question for Yes or No to the probability of Yes, likewise; also the share
+            of a text's surprise that is taken away where `relevant`, `supported` and `useful` are
+            judged by likelihood.
         sure: Probability of each token of its answers; None: it tells no likelihoods.
     """
 
@@ -78,8 +82,12 @@ class Scripted(LLM):
         name = self._name(prompt)
         self.asked.append(name)
         self.prompts.append(prompt)
+        if len(answers) == 1:
+            # A text's surprise by itself, and what of it is left behind documents.
+            explained = float(_next(self.yes, JUDGED.get(name, name), 0.9)) if prompt.chunks else 0
+            return [Scored((-10.0 * (1 - explained),), 1)]
         chance = min(max(float(_next(self.yes, name, 0.9)), 1e-9), 1 - 1e-9)
-        return [Scored((math.log(chance if one == "Yes" else 1 - chance),)) for one in answers]
+        return [Scored((math.log(chance if one == "Yes" else 1 - chance),), 1) for one in answers]
 
 
 def _several(value: Any) -> list[Any]:

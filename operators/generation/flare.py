@@ -9,11 +9,11 @@ from typing import Any
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
 from rag.operators.asking import Asking, about, told
+from rag.operators.sentences import sentences
 
 from rag.flow import Context, Operator
 from rag.llm import LLM
 
-_END = re.compile(r"(?<=[.!?])(?=\s|$)")
 Token = tuple[str, float]
 
 
@@ -39,8 +39,8 @@ class NextSentence(Asking):
         """Write it."""
         asked = about(query, answer, "The answer so far") if answer else query
         done = await self._ask(llm, run, self.system, asked, documents, logprobs=llm.scores)
-        sentence = _END.split(done.text.strip(), maxsplit=1)[0].strip()
-        if sentence.casefold() in ("", *(s.strip().casefold() for s in _END.split(answer))):
+        sentence = next(iter(sentences(done.text)), "")
+        if sentence.casefold() in ("", *(one.casefold() for one in sentences(answer))):
             return "", 1.0, [], True
         tokens = _until(list(done.logprobs or ()), sentence)
         sure = [logprob for text, logprob in tokens if re.search(r"\w", text)]

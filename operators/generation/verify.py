@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Sequence
+from typing import ClassVar
 
 from langchain_core.documents import Document
 from pydantic import BaseModel, Field
-from rag.operators.asking import Asking, about, told
+from rag.operators.asking import Judging, about, told
 from rag.operators.generation.cite import support
+from rag.operators.sentences import sentences as split
 
 from rag.flow import Context, Operator
-from rag.llm import LLM
+from rag.llm import LLM, NLI
 
 DO_NOT_KNOW = "The sources do not say."
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _SAYS = re.compile(r"\w")
 
 
@@ -26,41 +27,68 @@ class Claim(BaseModel):
     source: int | None = Field(description="number of that source, from 1")
 
 
-class Verify(Asking):
-    """Says of every sentence of the answer how far the documents support it.
+class Verify(Operator):
+    """Says of every sentence of the answer how far the documents support it, by its words.
 
-    `words`: the share of its content words in the best document, as `cite` counts. `llm`: the
-    probability that the model says Yes, asked with each document (as FActScore, Min et al. 2023,
-    arXiv 2305.14251, section 3; LLM calls: sentences x documents). For answers that must not say
-    more than their sources; `abstain` acts on it.
+    Support is the share of the sentence's content words in the best document, as `cite` counts:
+    the cheapest of FActScore's judgements (Min et al. 2023, arXiv 2305.14251, section 3). For
+    answers that must not say more than their sources; `abstain` acts on it. Asks no model.
     Reads `answer` and `documents`; writes `claims` and `support`: the mean over them, 0 to 1.
-    Example: `{use: verify, by: words}`
+    Example: `{use: verify}`
     """
 
     writes = ("claims", "support")
 
-    by: Literal["words", "llm"] = Field(default="words", description="what judges")
+    def run(self, answer: str, documents: list[Document]) -> tuple[list[Claim], float]:
+        """Check each sentence; an answer without one has no support."""
+        texts = [document.page_content for document in documents]
+        return judged(answer, [[support(one, text) for text in texts] for one in sentences(answer)])
+
+
+class VerifyNLI(Operator):
+    """Says of every sentence of the answer how far the documents entail it.
+
+    The probability of entailment by a model of natural language inference, the document being
+    the premise (TRUE, Honovich et al. 2022, arXiv 2204.04991, section 3). Needs the resource
+    `nli`. The best judge for its cost where such a model is at hand. Asks no language model.
+    Reads `answer` and `documents`; writes `claims` and `support`: the mean over them, 0 to 1.
+    Example: `{use: verify_nli}`
+    """
+
+    use: ClassVar[str] = "verify_nli"
+    writes = ("claims", "support")
+    blocking = True
+
+    def run(self, answer: str, documents: list[Document], *, nli: NLI) -> tuple[list[Claim], float]:
+        """Check each sentence; an answer without one has no support."""
+        texts = [document.page_content for document in documents]
+        return judged(answer, [nli.entails(texts, one) for one in sentences(answer)])
+
+
+class VerifyLLM(Judging):
+    """Asks the model of every sentence of the answer whether a document supports it.
+
+    The probability that the model says Yes, asked with each document (FActScore, Min et al. 2023,
+    arXiv 2305.14251, section 3). For models of several billion parameters: small ones say Yes or
+    No by habit. LLM calls: sentences x documents.
+    Reads `answer` and `documents`; writes `claims` and `support`: the mean over them, 0 to 1.
+    Example: `{use: verify_llm}`
+    """
+
+    use: ClassVar[str] = "verify_llm"
+    writes = ("claims", "support")
+
     system: str = told("verify")
 
     async def run(
         self, answer: str, documents: list[Document], *, llm: LLM, run: Context
     ) -> tuple[list[Claim], float]:
         """Check each sentence; an answer without one has no support."""
-        claims = []
+        scores = []
         for sentence in sentences(answer):
-            scores = [await self._support(sentence, one, llm, run) for one in documents]
-            best = max(range(len(scores)), key=lambda at: scores[at], default=None)
-            score = 0.0 if best is None else scores[best]
-            found = best + 1 if best is not None and score > 0 else None
-            claims.append(Claim(text=sentence, support=round(score, 4), source=found))
-        return claims, sum(claim.support for claim in claims) / max(len(claims), 1)
-
-    async def _support(self, sentence: str, document: Document, llm: LLM, run: Context) -> float:
-        if self.by == "words":
-            return support(sentence, document.page_content)
-        return await self._yes(
-            llm, run, self.system, about("", sentence, "Statement").strip(), [document]
-        )
+            asked = about("", sentence, "Statement").strip()
+            scores.append([await self._yes(llm, run, self.system, asked, [d]) for d in documents])
+        return judged(answer, scores)
 
 
 class Abstain(Operator):
@@ -82,6 +110,22 @@ class Abstain(Operator):
         return answer if support >= self.threshold and answer.strip() else self.text
 
 
+def judged(answer: str, scores: Sequence[Sequence[float]]) -> tuple[list[Claim], float]:
+    """The answer's sentences with the support of the best document, and the mean over them.
+
+    Args:
+        answer: What was said.
+        scores: For each of its `sentences` the support of every document, 0 to 1.
+    """
+    claims = []
+    for sentence, row in zip(sentences(answer), scores, strict=True):
+        best = max(range(len(row)), key=lambda at: row[at], default=None)
+        score = 0.0 if best is None else row[best]
+        found = best + 1 if best is not None and score > 0 else None
+        claims.append(Claim(text=sentence, support=round(score, 4), source=found))
+    return claims, sum(claim.support for claim in claims) / max(len(claims), 1)
+
+
 def sentences(answer: str) -> list[str]:
     """The sentences that say something."""
-    return [s.strip() for s in _SENTENCE.split(answer) if _SAYS.search(s)]
+    return [one for one in split(answer) if _SAYS.search(one)]

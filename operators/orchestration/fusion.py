@@ -7,12 +7,14 @@ from typing import ClassVar
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from rag.operators.asking import Asking, about, told
-from rag.operators.documents import identity, scored, unique
+from rag.operators.asking import BY, Asking, By, Judging, about, likeliest, told
+from rag.operators.documents import identity, score_of, scored, unique
 from rag.operators.generation.cite import support
+from rag.operators.sentences import COMMON, STOPS
 
 from rag.flow import Context, Operator
 from rag.llm import LLM
+from rag.llm.prompts import prompts
 
 
 class RRF(Operator):
@@ -60,14 +62,14 @@ class Weighted(Operator):
         """Fuse; ties keep the order in which documents were first seen."""
         totals: dict[str, float] = defaultdict(float)
         for branch, ranking in documents.items():
-            values = [float(one.metadata.get("score", 0.0)) for one in ranking]
+            each = unique(ranking)
+            values = [score_of(one) or 0.0 for one in each.values()]
             low, reach = (
                 min(values, default=0.0),
                 max(values, default=0.0) - min(values, default=0.0),
             )
-            for document, value in zip(ranking, values, strict=True):
+            for key, value in zip(each, values, strict=True):
                 part = (value - low) / reach if reach else 1.0
-                key = identity(document)
                 totals[key] += self.weights.get(branch, 1.0) * part
         found = unique(document for ranking in documents.values() for document in ranking)
         order = sorted(found, key=lambda key: -totals[key])
@@ -78,7 +80,8 @@ class Vote(Operator):
     """The answer that most agree with (self-consistency, Wang et al. 2022, arXiv 2203.11171).
 
     Section 2 of the paper. For branches that answer the same question, sampled or by other ways.
-    Free texts are seldom equal: an answer's votes are the shares of its words in the others.
+    An equal answer (case and the punctuation around it aside) is a whole vote. Free texts are
+    seldom equal: of another answer the share of words that the two have in common is a vote.
     A join: reads `answer` of every branch; writes `answer`. Asks no model; the first of equals.
     Example: `{use: vote}`
     """
@@ -88,22 +91,35 @@ class Vote(Operator):
     def run(self, answer: list[str]) -> str:
         """Count."""
         given = [one for one in answer if one.strip()]
-        votes = [
-            sum(
-                (support(one, other) + support(other, one)) / 2
-                for place, other in enumerate(given)
-                if place != at
-            )
-            for at, one in enumerate(given)
-        ]
+        votes = []
+        for at, one in enumerate(given):
+            others = [_agreement(one, other) for other in (*given[:at], *given[at + 1 :])]
+            equal = sum(_plain(one) == _plain(other) for other in given)
+            votes.append((sum(others), equal))
         return given[max(range(len(given)), key=lambda at: votes[at])] if given else ""
 
 
-class RankAnswers(Asking):
-    """Orders answers by how probably the model calls them useful, the best first.
+def _agreement(one: str, other: str) -> float:
+    """How far two answers say the same, 0 to 1."""
+    if _plain(one) == _plain(other):
+        return 1.0
+    # "No" and "No, it may not" are made of words that otherwise say nothing.
+    common = COMMON if support(one, one) and support(other, other) else ()
+    return (support(one, other, common=common) + support(other, one, common=common)) / 2
 
-    Archon's ranker (arXiv 2409.15254, section 3.1), for answers too many to fuse. LLM calls:
-    answers.
+
+def _plain(answer: str) -> str:
+    """The answer without what does not make it another; a sign stays: -5 is not 5."""
+    return " ".join(answer.casefold().split()).strip(f" \"'*_`,;:{STOPS}")
+
+
+class RankAnswers(Judging):
+    """Orders answers by how useful the model finds them, the best first.
+
+    Archon's ranker (arXiv 2409.15254, section 3.1), for answers too many to fuse. By
+    `likelihood`: the share of its surprise that an answer takes from the question; by `answer`:
+    the probability that the model says Yes when asked whether it is one. LLM calls: answers, by
+    likelihood one more.
     A join: reads `answer` of every branch, and `query`; writes `answers`, the first k, each once.
     Example: `{use: rank_answers, k: 2}`
     """
@@ -111,12 +127,22 @@ class RankAnswers(Asking):
     writes = "answers"
 
     k: PositiveInt = Field(default=3, description="how many to keep")
-    system: str = told("useful")
+    by: By | None = Field(default=None, description=BY)
+    system: str | None = Field(default=None, description="what the model is told; by `by`")
 
     async def run(self, query: str, answer: list[str], *, llm: LLM, run: Context) -> list[str]:
-        """Ask for each."""
+        """Judge each; the first of equals."""
         given = list(dict.fromkeys(one.strip() for one in answer if one.strip()))
-        scores = {one: await self._yes(llm, run, self.system, about(query, one)) for one in given}
+        by = self.by or likeliest(llm)
+        system = (
+            self.system or prompts()["question_answered" if by == "likelihood" else "useful"].text
+        )
+        if by == "likelihood":
+            groups = [[Document(page_content=one)] for one in given]
+            values = await self._explained(llm, run, query, groups, system)
+        else:
+            values = [await self._yes(llm, run, system, about(query, one)) for one in given]
+        scores = dict(zip(given, values, strict=True))
         return sorted(given, key=lambda one: -scores[one])[: self.k]
 
 
@@ -124,10 +150,11 @@ class LLMFusion(Asking):
     """One answer of many, written by the model (LLM-Blender, Jiang et al. 2023, arXiv 2306.02561).
 
     The paper's generative fusion, and Modular RAG's LLM fusion (arXiv 2407.21059, section
-    IV-F-3). For branches that each know a part. LLM calls: 1.
-    A join: reads `answer` of every branch, `query` and, where there are some, `critiques`, one
-    for each answer; writes `answer`. One answer stays as it is; where the model writes nothing
-    the first one is taken.
+    IV-F-3). For branches that each know a part. Where there are as many `queries` as answers,
+    each answer is shown with its question. LLM calls: 1.
+    A join: reads `answer` of every branch, `query` and, where there are some, `queries` and
+    `critiques`, one for each answer; writes `answer`. One answer stays as it is; where the model
+    writes nothing the first one is taken.
     Example: `{use: llm_fusion}`
     """
 
@@ -136,24 +163,29 @@ class LLMFusion(Asking):
 
     max_tokens: PositiveInt = Field(default=128, description="the answer at most")
     system: str = told("llm_fusion")
+    parts: str = told("llm_fusion_parts")
 
     async def run(
         self,
         query: str,
         answer: list[str],
+        queries: list[str] | None = None,
         critiques: list[str] | None = None,
         *,
         llm: LLM,
         run: Context,
     ) -> str:
         """Ask for it."""
+        asked = queries if queries and len(queries) == len(answer) else None
         notes = critiques if critiques and len(critiques) == len(answer) else [""] * len(answer)
-        texts: dict[str, str] = {}
-        for one, note in zip(answer, notes, strict=True):
+        shown: dict[str, str] = {}
+        for at, one in enumerate(answer):
             if one.strip():
-                texts.setdefault(one.strip(), f"{one}\nCritique: {note}" if note else one)
-        if len(texts) < 2:
-            return next(iter(texts), "")
-        given = [Document(page_content=text) for text in texts.values()]
-        done = await self._ask(llm, run, self.system, query, given)
-        return done.text.strip() or next(iter(texts))
+                text = f"Question: {asked[at]}\nAnswer: {one.strip()}" if asked else one.strip()
+                shown.setdefault(text, f"{text}\nCritique: {notes[at]}" if notes[at] else text)
+        said = [one.strip() for one in answer if one.strip()]
+        if len(shown) < 2:
+            return next(iter(said), "")
+        given = [Document(page_content=text) for text in shown.values()]
+        done = await self._ask(llm, run, self.parts if asked else self.system, query, given)
+        return done.text.strip() or said[0]

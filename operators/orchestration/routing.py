@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from pydantic import Field, field_validator
-from rag.operators.asking import Asking, fitting, told
+from rag.operators.asking import Judging, fitting, told
 
 from rag.flow import Context, Operator
 from rag.llm import LLM, Embedder
+from rag.llm.signals import CHOICE_TOKENS
 
 
 class _Routing(Operator):
@@ -118,7 +119,7 @@ class RouteHybrid(_Routing):
         return best if scores[best] >= self.threshold else self._otherwise
 
 
-class RouteLLM(Asking):
+class RouteLLM(Judging):
     """Lets the model choose the way by its description.
 
     Modular RAG's semantic routing by the model (arXiv 2407.21059, section IV-F-1), for ways that
@@ -143,11 +144,11 @@ class RouteLLM(Asking):
             return otherwise
         listed = "\n".join(f"- {way}: {what}" for way, what in self.routes.items())
         run.spend(llm_calls=1)
-        asked = f"{self.system}\n{listed}\n\nQuestion: {llm.clip(query, llm.window // 4)}"
-        prompt = fitting(llm, run, "", asked, (), self.max_tokens)
+        prompt = fitting(llm, run, "", query, (), CHOICE_TOKENS, then=f"{self.system}\n{listed}")
         options = list(self.routes)
         known = otherwise if otherwise in options else options[0]
         choice = await llm.choose(prompt, options, default=known)
+        run.spend(tokens=choice.tokens)
         if not choice.certain:
             run.warn(f"the model named none of the ways: {otherwise!r} is taken")
             return otherwise

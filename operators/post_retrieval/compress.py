@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.post_retrieval.dedupe import SCRIPTS
+from rag.operators.sentences import SCRIPTS
 
 from rag.flow import Context, Operator
 from rag.llm import LLM
@@ -27,7 +27,8 @@ class Compress(Operator):
     then no longer one to quote from. For contexts that are too long for a model that is good at
     guessing what is missing; small models answer better from `extract`.
     Needs a model that tells likelihoods, such as a local one.
-    Reads `documents`; writes `documents` that kept a word, order kept.
+    Reads `documents`; writes `documents` that kept a word, order kept. Where the budget holds no
+    word, the first document keeps its most surprising one, with a warning.
     Example: `{use: compress, ratio: 0.5}`
     """
 
@@ -58,10 +59,18 @@ class Compress(Operator):
         if total <= budget:
             return [document for document in documents if document.page_content.strip()]
         kept: dict[int, list[_Word]] = {}
+        left = budget
         for word in sorted(words, key=lambda word: -word.surprise):
-            if word.tokens <= budget:
-                budget -= word.tokens
+            if word.tokens <= left:
+                left -= word.tokens
                 kept.setdefault(word.document, []).append(word)
+        if not kept:
+            context.warn(f"no word fits the budget of {budget} tokens: one word is kept")
+            best = max(
+                (word for word in words if word.document == words[0].document),
+                key=lambda word: word.surprise,
+            )
+            kept[best.document] = [best]
         return [
             documents[number].model_copy(
                 update={"page_content": _joined(documents[number].page_content, kept[number])}

@@ -9,12 +9,11 @@ from typing import ClassVar
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
 from rag.operators.documents import identity, unique
+from rag.operators.sentences import SCRIPTS
 
 from rag.flow import Operator
 from rag.llm import Embedder
 
-SCRIPTS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-"""Thai, Lao, Burmese, Khmer, Japanese, Chinese: no spaces between words."""
 _WORD = re.compile(f"[{SCRIPTS}]|[^\\W{SCRIPTS}]+")
 
 

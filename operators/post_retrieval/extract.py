@@ -6,12 +6,12 @@ import re
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
+from rag.operators.sentences import sentences
 
 from rag.flow import Operator
 from rag.index.splitting import embedding_text
 from rag.llm import Embedder
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[^\s])|\n+")
 _RULE = re.compile(r"[|\s:-]+|#{1,6}\s.*")
 
 
@@ -36,7 +36,7 @@ class Extract(Operator):
         pieces = [
             (number, place, text)
             for number, document in enumerate(documents)
-            for place, text in enumerate(sentences(document.page_content))
+            for place, text in enumerate(_pieces(document.page_content))
         ]
         if not pieces or not query.strip():
             return documents
@@ -60,10 +60,6 @@ class Extract(Operator):
         ]
 
 
-def sentences(text: str) -> list[str]:
+def _pieces(text: str) -> list[str]:
     """The text's sentences and table rows, without headings and rules."""
-    return [
-        piece.strip()
-        for piece in _SENTENCE.split(text)
-        if piece.strip() and not _RULE.fullmatch(piece.strip())
-    ]
+    return [piece for piece in sentences(text, lines=True) if not _RULE.fullmatch(piece)]

@@ -7,18 +7,15 @@ from typing import ClassVar, Literal
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt, model_validator
-from rag.operators.asking import DELIMITER, MARGIN, Asking, fitting, told
+from rag.operators.asking import DELIMITER, MARGIN, SCORED, Asking, Judging, told
 from rag.operators.documents import scored, unique
 
 from rag.flow import Context
 from rag.index.splitting import embedding_text
 from rag.llm import LLM, Prompt, Sampling
 
-ASKED = 256
-"""Tokens of the question that count: every call reads it."""
 
-
-class PointwiseRerank(Asking):
+class PointwiseRerank(Judging):
     """Orders documents by what a model says of each of them alone.
 
     By `question`: how likely it finds the question behind the document (mean log probability of
@@ -60,11 +57,7 @@ class PointwiseRerank(Asking):
     async def _score(self, query: str, document: Document, llm: LLM, run: Context) -> float:
         if self.by == "answer":
             return await self._yes(llm, run, self.question, query, [document])
-        asked = llm.clip(query, ASKED)
-        prompt = fitting(llm, run, "", self.system, [document], llm.count(asked), numbered=False)
-        run.spend(llm_calls=1)
-        (likelihood,) = await llm.score(prompt, [asked])
-        return likelihood.mean
+        return (await self._likelihood(llm, run, query, [document], self.system)).mean
 
 
 class ListwiseRerank(Asking):
@@ -121,16 +114,22 @@ class ListwiseRerank(Asking):
         self, query: str, documents: list[Document], llm: LLM, run: Context
     ) -> list[int]:
         """Positions of the documents, best first."""
-        asked = f"{llm.clip(query, ASKED)}\n{self.system}"
+        asked = f"{llm.clip(query, SCORED)}\n{self.system}"
+        if not asked.startswith(query):
+            run.warn(f"of the question, {SCORED} tokens count")
         free = llm.window - llm.count(asked) - self.max_tokens - MARGIN
         room = min(self.passage, max(free // len(documents) - DELIMITER, 1))
-        chunks = tuple(llm.clip(embedding_text(document), room) for document in documents)
+        texts = [embedding_text(document) for document in documents]
+        chunks = tuple(llm.clip(text, room) for text in texts)
+        if cut := sum(len(a) < len(b) for a, b in zip(chunks, texts, strict=True)):
+            run.warn(f"{cut} of {len(documents)} documents are shown to their first {room} tokens")
         prompt = Prompt(question=asked, chunks=chunks)
         run.spend(llm_calls=1)
         if llm.scores:
             # With the sign behind it, since 1 is also how 10 begins.
             firsts = await llm.score(prompt, [f"{n + 1} >" for n in range(len(documents))])
             likely = [one.total for one in firsts]
+            run.spend(tokens=firsts[0].prompt_tokens + sum(len(one.logprobs) for one in firsts))
             return sorted(range(len(documents)), key=lambda at: -likely[at])
         done = await llm.generate(prompt, Sampling(max_tokens=self.max_tokens))
         run.spend(tokens=done.prompt_tokens + done.completion_tokens)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from rag.operators.documents import scored, standardised, unique
+from rag.operators.documents import score_of, scored, scores_of, standardised, unique
 
-from rag.flow import Operator
+from rag.flow import Context, Operator
 from rag.index.splitting import embedding_text
 from rag.llm import CrossEncoder, Embedder
 
@@ -34,7 +34,8 @@ class Rerank(Operator):
     added, a share of the first stage's BM25 score, and a little nearness to the first three
     (pseudo-relevance feedback).
 
-    Behind a first stage whose scores are good, such as `hybrid`, `prior` adds them.
+    Behind a first stage whose scores are good, such as `hybrid`, `prior` adds them. An embedder
+    that gives no token vectors, such as those behind LangChain, orders by the rest of this.
     Reads `query` and `documents`; writes `documents`, best first.
     Example: `{use: rerank, k: 5, prior: 1}`
     """
@@ -49,8 +50,12 @@ class Rerank(Operator):
         default=0.0, description="weight of the scores so far; both are standardised then"
     )
 
-    def run(self, query: str, documents: list[Document], *, embedder: Embedder) -> list[Document]:
+    def run(
+        self, query: str, documents: list[Document], *, embedder: Embedder, context: Context
+    ) -> list[Document]:
         """Order and cut; documents beyond `depth` follow in the order they came."""
+        if not embedder.late:
+            context.warn("the embedder gives no token vectors: only pooled ones are compared")
         found = list(unique(documents).values())
         candidates, rest = found[: self.depth], found[self.depth :]
         if not candidates or not query.strip():
@@ -65,7 +70,7 @@ class Rerank(Operator):
     def _with_prior(self, scores: list[float], documents: list[Document]) -> list[float]:
         import numpy as np
 
-        before = np.array([float(d.metadata.get("score") or 0.0) for d in documents])
+        before = np.array([score_of(document) or 0.0 for document in documents])
         both = standardised(np.array(scores)) + self.prior * standardised(before)
         return [float(score) for score in both]
 
@@ -105,26 +110,39 @@ def late_interaction(query: str, documents: Sequence[Document], embedder: Embedd
 
     Args:
         query: Not empty.
-        documents: At least one; `metadata["scores"]["bm25"]` is used where it is there.
-        embedder: Must give token vectors.
+        documents: At least one; their BM25 scores are used where they have some.
+        embedder: Where it gives no token vectors, their part is missing.
     """
     import numpy as np
 
-    asked = embedder.token_vectors([query], query=True)[0]
-    tokens = embedder.token_vectors([embedding_text(document) for document in documents])
-    best = np.stack([_max_sim(asked, vectors) for vectors in tokens])
-    sharp = np.clip(best, 0.0, 1.0) ** SHARPNESS
-    spread = best.max(axis=0) - best.mean(axis=0)
-    total = float(spread.sum())
-    weights = spread / total if total > 0 else np.full(len(spread), 1 / max(len(spread), 1))
-    pooled = np.stack([_pool(vectors) for vectors in tokens])
-    scores = sharp @ weights + pooled @ _pool(asked)
-    lexical = np.array([d.metadata.get("scores", {}).get("bm25", 0.0) for d in documents])
+    texts = [embedding_text(document) for document in documents]
+    if embedder.late:
+        asked = embedder.token_vectors([query], query=True)[0]
+        tokens = embedder.token_vectors(texts)
+        pooled = np.stack([_pool(vectors) for vectors in tokens])
+        scores = pooled @ _pool(asked) + _interaction(asked, tokens)
+    else:
+        pooled = embedder.embed(texts)
+        scores = pooled @ embedder.embed_query(query)
+    lexical = np.array([scores_of(document).get("bm25", 0.0) for document in documents])
     if lexical.max() > 0:
         scores = scores + LEXICAL * lexical / lexical.max()
     leaders = pooled[np.argsort(-scores, kind="stable")[:FEEDBACK_DOCUMENTS]].mean(axis=0)
     scores = scores + FEEDBACK * (pooled @ (leaders / max(float(np.linalg.norm(leaders)), 1e-9)))
     return [float(score) for score in scores]
+
+
+def _interaction(query: np.ndarray, documents: Sequence[np.ndarray]) -> np.ndarray:
+    """Weighted, sharpened MaxSim of each document's tokens with the query's: [documents]."""
+    import numpy as np
+
+    best = np.stack([_max_sim(query, vectors) for vectors in documents])
+    sharp = np.clip(best, 0.0, 1.0) ** SHARPNESS
+    spread = best.max(axis=0) - best.mean(axis=0)
+    total = float(spread.sum())
+    weights = spread / total if total > 0 else np.full(len(spread), 1 / max(len(spread), 1))
+    found: np.ndarray = sharp @ weights
+    return found
 
 
 def _max_sim(query: np.ndarray, document: np.ndarray) -> np.ndarray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PositiveInt, create_model
 from rag.operators.asking import Asking, fitting, told
@@ -16,13 +18,27 @@ OURS = frozenset({"start", "end", "chunk", "score", "scores", "id"})
 """Metadata that say where a chunk stands, not what it is."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """What a field of the form says."""
+
+    key: str
+    operator: str
+    """Of a filter."""
+    name: str
+    """What the model reads."""
+    choice: Any
+    """The type of its values."""
+
+
 class ConstructQuery(Asking):
     """Limits the search to the documents that the question names (text to metadata filter).
 
     Modular RAG (Gao et al. 2024, arXiv 2407.21059, section IV-B, query construction). For
     questions that name a year, a department, a file. What can be filtered by is read off the
-    index: texts with few values, and numbers. The model fills in a form of these; what it names
-    that the index does not have cannot come out. LLM calls: 1.
+    index: texts with few values, truths and numbers. The model fills in a form of these; what it
+    names that the index does not have cannot come out. LLM calls: 1, for a model that is not
+    local up to 2.
     Reads `query`; writes `where`, which `dense` and `bm25` read; empty: no limit.
     Example: `{use: construct_query, keys: [path]}`
     """
@@ -42,9 +58,10 @@ class ConstructQuery(Asking):
         form = self._form(index)
         if not query.strip() or not form.model_fields:
             return {}
-        run.spend(llm_calls=1)
         prompt = fitting(llm, run, self.system, query, (), self.max_tokens)
-        found = await llm.structured(prompt, form, Sampling(max_tokens=self.max_tokens))
+        done = await llm.structured(prompt, form, Sampling(max_tokens=self.max_tokens))
+        run.spend(llm_calls=done.calls, tokens=done.tokens)
+        found = done.value
         if found is None:
             run.warn("no filter could be read from the model's answer: everything is searched")
             return {}
@@ -61,26 +78,51 @@ class ConstructQuery(Asking):
             left -= len(batch)
             if left <= 0:
                 break
-        fields: dict[str, Any] = {}
-        for key in self.keys if self.keys is not None else sorted(seen.keys() - OURS):
-            values = seen.get(key, set())
-            if values and all(isinstance(v, int | float) for v in values):
-                for side in ("from", "to"):
-                    fields[f"{key}_{side}"] = (float | None, Field(None, alias=f"{key} {side}"))
-            elif 1 < len(values) <= self.values and all(isinstance(v, str) for v in values):
-                choice: Any = Literal[tuple(sorted(values))]
-                fields[key] = (choice | None, None)
+        keys = self.keys if self.keys is not None else sorted(seen.keys() - OURS)
+        # Neutral names: what documents call their metadata may mean something to pydantic.
+        fields: dict[str, Any] = {
+            f"f{at}": (Annotated[limit.choice | None, limit], Field(None, alias=limit.name))
+            for at, limit in enumerate(_limits(keys, seen, self.values))
+        }
         return create_model("Limits", **fields)
+
+
+def _limits(keys: Iterable[str], seen: Mapping[str, set[Any]], most: int) -> Iterator[_Limit]:
+    """What can be limited: texts and truths by their values, numbers from and to.
+
+    Args:
+        keys: Of the metadata.
+        seen: Key to its values.
+        most: A text with more values is left out.
+    """
+    taken = set(seen)
+    for key in keys:
+        values = seen.get(key, set())
+        kinds = {type(value) for value in values}
+        if not key or key.startswith("$") or '"' in key:  # no filter can name it
+            continue
+        if kinds == {bool} and len(values) > 1:
+            yield _Limit(key, "$eq", key, bool)
+        elif kinds == {str} and 1 < len(values) <= most:
+            yield _Limit(key, "$eq", key, Literal[tuple(sorted(values))])
+        elif kinds and kinds <= {int, float}:
+            name = key
+            while {f"{name} from", f"{name} to"} & taken:
+                name = f"{name} value"
+            taken |= {f"{name} from", f"{name} to"}
+            yield _Limit(key, "$gte", f"{name} from", float)
+            yield _Limit(key, "$lte", f"{name} to", float)
 
 
 def _filter(limits: BaseModel) -> dict[str, Any]:
     where: dict[str, Any] = {}
-    for name, value in limits.model_dump(by_alias=True).items():
-        if value is None:
-            continue
-        key, _, side = name.rpartition(" ")
-        if side in ("from", "to") and key:
-            where.setdefault(key, {})["$gte" if side == "from" else "$lte"] = value
-        else:
-            where[name] = value
+    for name, field in type(limits).model_fields.items():
+        value = getattr(limits, name)
+        for limit in field.metadata:
+            if value is None or not isinstance(limit, _Limit):
+                continue
+            if limit.operator == "$eq":
+                where[limit.key] = value
+            else:
+                where.setdefault(limit.key, {})[limit.operator] = value
     return where

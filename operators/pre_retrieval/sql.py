@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
@@ -14,8 +16,13 @@ from rag.llm import LLM
 
 ATTEMPTS = 2
 """The statement, and one more that is told what was wrong with it."""
+TRIED = 32
+"""Readings of an answer at most: the database looks at each."""
 _FENCED = re.compile(r"```(?:sql)?\s*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
-_STATEMENT = re.compile(r"\b(?:SELECT|WITH)\b.*", re.DOTALL | re.IGNORECASE)
+_START = re.compile(r"\b(?:SELECT|WITH)\b", re.IGNORECASE)
+_WITHIN = re.compile(r"(?:[()]|\b(?:UNION|ALL|INTERSECT|EXCEPT))\s*\Z", re.IGNORECASE)
+_NO_SQL = re.compile("syntax error|incomplete input|unrecognized token|one statement")
+_BLANK = re.compile(r"\n\s*\n|\Z")
 
 
 class TextToSQL(Asking):
@@ -44,8 +51,7 @@ class TextToSQL(Asking):
         asked, wrong = query, ""
         for _ in range(ATTEMPTS):
             said = (await self._ask(llm, run, self.system, asked, tables)).text
-            sql = _statement(said)
-            wrong = database.problem(sql) or ""
+            sql, wrong = _statement(said, database)
             if not wrong:
                 return sql
             asked = about(query, f"{sql or said}\nThat is wrong: {wrong}", "Statement so far")
@@ -53,8 +59,32 @@ class TextToSQL(Asking):
         return ""
 
 
-def _statement(said: str) -> str:
-    """The statement in a model's answer, out of code fences and words around it."""
-    fenced = _FENCED.search(said)
-    found = _STATEMENT.search(fenced[1] if fenced else said)
-    return found[0].split("\n\n")[0].strip().rstrip(";").strip() if found else ""
+def _statement(said: str, database: Database) -> tuple[str, str]:
+    """The first statement in a model's answer that the database understands, and nothing wrong.
+
+    Where there is none, what came nearest and what is wrong with it: rather a column that there
+    is not than words that are no SQL.
+    """
+    tried: list[tuple[str, str]] = []
+    for sql in islice(_readings(said), TRIED):
+        wrong = database.problem(sql)
+        if wrong is None:
+            return sql, ""
+        tried.append((sql, wrong))
+    nothing = ("", database.problem("") or "")
+    return min(tried, key=lambda one: bool(_NO_SQL.search(one[1])), default=nothing)
+
+
+def _readings(said: str) -> Iterator[str]:
+    """What may be the statement: out of code fences and words around it.
+
+    From each SELECT or WITH, but for those within a statement: a part of a wrong one would
+    answer something else. To the end and then to each blank line before it, for the same reason.
+    """
+    for text in (*(found[1] for found in _FENCED.finditer(said)), said):
+        for start in _START.finditer(text):
+            if _WITHIN.search(text, 0, start.start()):
+                continue
+            ends = [found.start() for found in _BLANK.finditer(text, start.start())]
+            for end in dict.fromkeys(reversed(ends)):
+                yield text[start.start() : end].strip().rstrip(";").strip()

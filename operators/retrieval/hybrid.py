@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from rag.index.types import Candidates
 
+DEPTH = 2000
+"""Candidates that are compared with each other, at most."""
 SURE = 2.0
 """The lead of the first document over the second, in deviations, at which smoothing has fallen to
 a third: a ranking that is sure needs none."""
@@ -43,8 +45,8 @@ class Hybrid(Operator):
     blocking = True
     span_kind = "RETRIEVER"
 
-    k: PositiveInt = Field(default=10, description="how many documents at most")
-    depth: int = Field(default=100, ge=1, le=2000, description="candidates of either search")
+    k: int = Field(default=10, ge=1, le=DEPTH, description="how many documents at most")
+    depth: int = Field(default=100, ge=1, le=DEPTH, description="candidates of either search")
     sparse: NonNegativeFloat = Field(default=0.6, description="weight of BM25; the cosine's is 1")
     neighbours: PositiveInt = Field(default=5, description="candidates that a score is taken from")
     smoothing: NonNegativeFloat = Field(default=2.0, description="their weight; 0: none")

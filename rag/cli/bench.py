@@ -5,7 +5,19 @@ from __future__ import annotations
 import typer
 
 from rag.cli.config import AllowImport, Json, Param
-from rag.cli.evaluate import By, Configs, Data, Html, Limit, Out, Seed, Where, compare_answers
+from rag.cli.evaluate import (
+    By,
+    Configs,
+    Data,
+    Html,
+    Limit,
+    Out,
+    Seed,
+    Split,
+    Where,
+    compare_answers,
+    read,
+)
 
 app = typer.Typer(help="Compare the ready-made pipelines.", no_args_is_help=True)
 
@@ -19,6 +31,7 @@ def root() -> None:
 def pipelines(
     data: Data,
     configs: Configs = None,
+    split: Split = None,
     limit: Limit = None,
     seed: Seed = 0,
     where: Where = None,
@@ -30,10 +43,9 @@ def pipelines(
     as_json: Json = False,
 ) -> None:
     """Ask all ready-made pipelines the same questions; `naive` is what they are compared with."""
-    from rag.eval.beir import load
     from rag.pipelines import names
 
-    found = load(data, limit=limit, seed=seed)
+    found = read(data, split, limit, seed)
     compare_answers(
         found, configs or ["naive", *(name for name in names() if name != "naive")], where=where,
         out=out, html=html, by=by, params=params, allow=allow, as_json=as_json,

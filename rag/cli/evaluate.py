@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rag.eval.beir import Dataset, Query
     from rag.eval.compare import Gain
     from rag.eval.corpus import Progress
+    from rag.eval.support import Judge
     from rag.flow import Flow
 
 app = typer.Typer(help="Measure pipelines over a data set in BEIR's format.", no_args_is_help=True)
@@ -49,7 +50,7 @@ Out = Annotated[
 ]
 Html = Annotated[Path | None, typer.Option("--html", help="Write a report with plots here.")]
 By = Annotated[
-    Literal["words", "llm"],
+    Literal["words", "nli", "llm"],
     typer.Option("--judge", help="What says whether a source supports a sentence."),
 ]
 
@@ -70,37 +71,50 @@ def retrieval(
     as_json: Json = False,
 ) -> None:
     """Measure the ranking: nDCG@10, recall, MRR."""
+    from rag import places
     from rag.cli.output import print_json
-    from rag.eval.beir import load as load_data
-    from rag.eval.ranking import MEASURES, rank_all, ranking_rows
+    from rag.eval.ranking import DEPTH, MEASURES, measures, rank_all, ranking_rows
+    from rag.eval.retrieval_part import retrieval_part
     from rag.files import write_atomically
 
-    chosen = configs or [default(None)]
-    found = load_data(data, split=split, limit=limit, seed=seed)
+    measures()
+    found = read(data, split, limit, seed)
     ranked = {}
-    # A ranking is measured beyond the few documents that a prompt has room for.
-    deep = [*(params or []), "k=100"]
-    with bar() as tell, _bound(found, chosen, where, deep, allow, tell) as flows:
-        for name, flow in flows:
+    with ExitStack() as stack:
+        # A ranking is measured beyond the few documents that a prompt has room for.
+        deep = [f"k={DEPTH}", *(params or [])]
+        flows = _flows(stack, configs or [default(None)], deep, allow)
+        for flow in flows.values():
+            retrieval_part(flow)
+        files = _files(out, flows)
+        tell = stack.enter_context(bar())
+        for name, flow in _bound(stack, found, flows, where, tell):
             ranked[name] = rank_all(flow, found, partial(_of, tell, name))
-            if out is not None:
+            if name in files:
                 text = "".join(json.dumps(asdict(one)) + "\n" for one in ranked[name])
-                write_atomically(out / f"{name}.jsonl", text)
+                with places.writing(files[name], "--out"):
+                    write_atomically(files[name], text)
     table = ranking_rows(ranked)
+    for row in table:
+        if row.depth < min(DEPTH, len(found.documents)):
+            _note(f"{row.pipeline} ranks {row.depth} documents at most, so R@100 is R@{row.depth}")
     if as_json:
         print_json(
             {
-                "data": found.name, "documents": len(found.documents),
+                "data": found.name, "documents": len(found.documents), "notes": found.notes,
                 "pipelines": [asdict(row) for row in table],
             }
         )  # fmt: skip
         return
     _print_table(
-        ("pipeline", "queries", "nDCG@10", "R@10", "R@100", "MRR@10", "ms", "nDCG@10, gain"),
+        (
+            "pipeline", "queries", "nDCG@10", "R@10", "R@100", "MRR@10", "depth", "ms",
+            "nDCG@10, gain",
+        ),
         [
             (
                 row.pipeline, str(row.queries), *(_number(row.means[m], 4) for m in MEASURES),
-                f"{row.milliseconds:.1f}", _gain(row.gain if number else None),
+                str(row.depth), f"{row.milliseconds:.1f}", _gain(row.gain if number else None),
             )
             for number, row in enumerate(table)
         ],
@@ -123,9 +137,7 @@ def answers(
     as_json: Json = False,
 ) -> None:
     """Measure the answers: right, faithful, well cited; and what they cost."""
-    from rag.eval.beir import load as load_data
-
-    found = load_data(data, split=split, limit=limit, seed=seed)
+    found = read(data, split, limit, seed)
     compare_answers(
         found, configs or [default(None)], where=where, out=out, html=html, by=by, params=params,
         allow=allow, as_json=as_json,
@@ -139,41 +151,52 @@ def compare_answers(
     where: Path | None,
     out: Path | None,
     html: Path | None,
-    by: Literal["words", "llm"],
+    by: By,
     params: list[str] | None,
     allow: list[str] | None,
     as_json: bool,
 ) -> None:
     """Ask the pipelines the data set's questions, and print how they did."""
+    from rag import places
     from rag.cli.output import print_json
     from rag.errors import ConfigError
     from rag.eval.answers import ask_all, rows
-    from rag.eval.support import Judge
-    from rag.llm import LLM
+    from rag.eval.identity import depends
+    from rag.eval.kept import Kept
+    from rag.eval.report import plotting, write_report
 
     queries: list[Query] = [query for query in data.queries if query.answers]
     if not queries:
         fix = "use data with metadata.answers"
         raise ConfigError("the queries have no answers", where=data.name, fix=fix)
+    if html is not None:
+        plotting()
+        places.file(html, "--html")
     asked: dict[str, list[Asked]] = {}
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-    with bar() as tell, _bound(data, configs, where, params, allow, tell) as flows:
-        judge = None
-        for name, flow in flows:
+    judge: Judge | None = None
+    with ExitStack() as stack:
+        flows = _flows(stack, configs, params, allow)
+        for name, flow in flows.items():
             if "answer" not in flow.output_types:
                 raise ConfigError("the pipeline writes no answer", where=name)
-            shared = {"llm": flow.resources.get("llm", LLM)} if by == "llm" else {}
-            judge = judge or Judge(by, **shared)
-            kept = out / f"{name}.jsonl" if out is not None else None
+        files = _files(out, flows)
+        tell = stack.enter_context(bar())
+        for name, flow in _bound(stack, data, flows, where, tell):
+            judge = judge or _judge(by, flow)
+            kept = None
+            if name in files:
+                kept = Kept(files[name], depends(flows[name], data, judge), queries)
             asked[name] = ask_all(flow, queries, judge, kept, partial(tell, name))
     table = rows(asked)
     if html is not None:
-        from rag.eval.report import write_report
-
         write_report(html, data.name, table, asked)
     if as_json:
-        print_json({"data": data.name, "judge": by, "pipelines": [asdict(row) for row in table]})
+        print_json(
+            {
+                "data": data.name, "judge": by, "notes": data.notes,
+                "pipelines": [asdict(row) for row in table],
+            }
+        )  # fmt: skip
         return
     heads = (
         "pipeline", "EM", "F1", "contains", "contains, gain", "faithful", "cite R", "cite P",
@@ -200,23 +223,49 @@ def compare_answers(
     )
 
 
-@contextmanager
-def _bound(
-    data: Dataset,
-    configs: Sequence[str],
-    where: Path | None,
-    params: list[str] | None,
-    allow: list[str] | None,
-    tell: Progress,
-) -> Iterator[Iterator[tuple[str, Flow]]]:
-    """Each pipeline's name and flow over the data set; models that are specified alike are shared.
+def read(data: Path, split: str | None, limit: int | None, seed: int) -> Dataset:
+    """The data set; what is odd in it is said on stderr."""
+    from rag.eval.beir import load as load_data
+
+    found = load_data(data, split=split, limit=limit, seed=seed)
+    for note in found.notes:
+        _note(note)
+    return found
+
+
+def _note(text: str) -> None:
+    from rich.text import Text
+
+    from rag.cli.output import console
+
+    console(stderr=True).print(Text("note: ", style="bold yellow") + Text(text), soft_wrap=True)
+
+
+def _judge(by: By, flow: Flow) -> Judge:
+    """What judges, with the pipeline's model where it needs one.
+
+    Raises:
+        ConfigError: The pipeline names no such model.
+    """
+    from rag.eval.support import Judge
+    from rag.flow.resources import Resource
+    from rag.llm import LLM, NLI
+
+    kinds: dict[str, type[Resource]] = {"llm": LLM, "nli": NLI}
+    if by in kinds:
+        flow.resources.get(by, kinds[by])  # opened now: a missing model ends the work before it
+    return Judge(by, flow.resources)
+
+
+def _flows(
+    stack: ExitStack, configs: Sequence[str], params: list[str] | None, allow: list[str] | None
+) -> dict[str, Flow]:
+    """Name to pipeline, as the files say them.
 
     Raises:
         ConfigError: Two pipelines have the same name.
     """
     from rag.errors import ConfigError
-    from rag.eval.corpus import Corpus
-    from rag.llm import LLM, Embedder
 
     names = [Path(config).stem for config in configs]
     for name in names:
@@ -226,23 +275,48 @@ def _bound(
                 where="--config",
                 fix="rename one of the files",
             )
+    return {
+        name: stack.enter_context(load(config, params, allow))
+        for name, config in zip(names, configs, strict=True)
+    }
+
+
+def _files(out: Path | None, names: Iterable[str]) -> dict[str, Path]:
+    """Pipeline to the file of its results, each seen to be writable."""
+    from rag import places
+
+    files = {name: out / f"{name}.jsonl" for name in names} if out is not None else {}
+    for file in files.values():
+        places.file(file, "--out")
+    return files
+
+
+def _bound(
+    stack: ExitStack,
+    data: Dataset,
+    flows: Mapping[str, Flow],
+    where: Path | None,
+    tell: Progress,
+) -> Iterator[tuple[str, Flow]]:
+    """Each pipeline over the data set; models that are specified alike are shared."""
+    from rag import places
+    from rag.eval.corpus import Corpus
+    from rag.llm import LLM, Embedder
+
+    if where is not None:
+        places.folder(where, "--index")
     kinds = {"embedder": Embedder, "llm": LLM}
     opened: dict[tuple[str, ...], Flow] = {}
-
-    def each(corpus: Corpus, stack: ExitStack) -> Iterator[tuple[str, Flow]]:
-        for name, config in zip(names, configs, strict=True):
-            flow = stack.enter_context(load(config, params, allow))
-            resources = flow.resources
-            shared = {}
-            for kind, of in kinds.items():
-                spec = resources.specs.get(kind, of.default)
-                owner = opened.setdefault((kind, repr(spec), str(resources.base.resolve())), flow)
-                if owner is not flow:
-                    shared[kind] = owner.resources.get(kind, of)
-            yield name, corpus.bound(flow.with_resources(**shared))
-
-    with ExitStack() as stack, Corpus(data, where, tell) as corpus:
-        yield each(corpus, stack)
+    corpus = stack.enter_context(Corpus(data, where, tell))
+    for name, flow in flows.items():
+        resources = flow.resources
+        shared = {}
+        for kind, of in kinds.items():
+            spec = resources.specs.get(kind, of.default)
+            owner = opened.setdefault((kind, repr(spec), str(resources.base.resolve())), flow)
+            if owner is not flow:
+                shared[kind] = owner.resources.get(kind, of)
+        yield name, corpus.bound(flow, **shared)
 
 
 @contextmanager

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rag.cli.config import AllowImport, Json, Param, load, pairs
 from rag.cli.output import shown
 from rag.cli.runs import RUNS, Runs, drawn, start, telling
+
+if TYPE_CHECKING:
+    from rag.flow.events import Event
 
 File = Annotated[
     str | None,
@@ -44,8 +47,21 @@ def run(
             with telling(started):
                 result = started.invoke()
         else:
-            result = flow.invoke(**values)
+            result = result_of(flow.stream(**values))
     print_result(result, as_json=as_json)
+
+
+def result_of(events: Iterator[Event]) -> dict[str, Any]:
+    """What a run ends with; its warnings are shown on standard error meanwhile."""
+    from rag.flow.events import Done, Warned
+
+    found: dict[str, Any] = {}
+    for event in events:
+        if isinstance(event, Warned):
+            typer.echo(f"note: {event.message}", err=True)
+        elif isinstance(event, Done):
+            found = event.result
+    return found
 
 
 def print_result(result: dict[str, Any], *, as_json: bool) -> None:

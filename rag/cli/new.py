@@ -48,18 +48,19 @@ rag_$name = ["py.typed"]
 pythonpath = ["src"]
 """
 
+# The class may have any name. So the templates import modules only, whose names are in small
+# letters: no class can hide them.
 _MODULE = '''\
 """The operator `$name`."""
 
 from __future__ import annotations
 
-from langchain_core.documents import Document
-from pydantic import Field
+import pydantic
 
-from rag import Operator
+import rag
 
 
-class $kind(Operator):
+class $kind(rag.Operator):
     """Keeps the documents that are long enough. Write here what yours does, and when to use it.
 
     Reads `documents`; writes `documents`.
@@ -69,9 +70,9 @@ class $kind(Operator):
     use = "$name"
     writes = "documents"
 
-    least: int = Field(default=1, ge=0, description="words that a document must have")
+    least: int = pydantic.Field(default=1, ge=0, description="words that a document must have")
 
-    def run(self, documents: list[Document]) -> list[Document]:
+    def run(self, documents: list[rag.Document]) -> list[rag.Document]:
         """Keep them in their order."""
         return [one for one in documents if len(one.page_content.split()) >= self.least]
 '''
@@ -79,21 +80,20 @@ class $kind(Operator):
 _TEST = '''\
 """The operator `$name`, by itself and in a flow."""
 
-from langchain_core.documents import Document
+import rag
+import rag_$name
 
-from rag import Flow
-from rag_$name import $kind
-
-DOCUMENTS = [Document(page_content="one two three"), Document(page_content="one")]
+DOCUMENTS = [rag.Document(page_content="one two three"), rag.Document(page_content="one")]
+INPUTS = {"documents": list[rag.Document]}
 
 
 def test_it_keeps_what_is_long_enough() -> None:
-    flow = Flow($kind(least=2), inputs={"documents": list[Document]})
+    flow = rag.Flow(rag_$name.$kind(least=2), inputs=INPUTS)
     assert flow.invoke(documents=DOCUMENTS)["documents"] == DOCUMENTS[:1]
 
 
 def test_nothing_stays_nothing() -> None:
-    flow = Flow($kind(), inputs={"documents": list[Document]})
+    flow = rag.Flow(rag_$name.$kind(), inputs=INPUTS)
     assert flow.invoke(documents=[])["documents"] == []
 '''
 
@@ -117,8 +117,7 @@ In a pipeline file:
 
 def templates(name: str) -> dict[str, str]:
     """Path in the package to text, for an operator called `name`."""
-    kind = "".join(part.capitalize() for part in name.split("_"))
-    names = {"name": name, "kind": kind, "dashed": name.replace("_", "-")}
+    names = {"name": name, "kind": _kind(name), "dashed": name.replace("_", "-")}
     files = {
         "pyproject.toml": _PYPROJECT,
         "README.md": _README,
@@ -127,6 +126,11 @@ def templates(name: str) -> dict[str, str]:
         f"tests/test_{name}.py": _TEST,
     }
     return {path: Template(text).substitute(names) for path, text in files.items()}
+
+
+def _kind(name: str) -> str:
+    """The operator's class."""
+    return "".join(part.capitalize() for part in name.split("_"))
 
 
 @app.callback()
@@ -146,25 +150,16 @@ def operator(
     as_json: Json = False,
 ) -> None:
     """Write a package with an operator of your own: source, entry point, test, README."""
+    from rag import places
     from rag.errors import ConfigError
 
     _check(name)
     target = folder or Path(f"rag-{name.replace('_', '-')}")
-    if target.exists():
-        raise ConfigError("is there already", where=str(target), fix="give another --dir")
-    target.parent.mkdir(parents=True, exist_ok=True)
     files = templates(name)
-    # Written beside and moved as a whole: a folder that is half written is never seen.
-    made = Path(tempfile.mkdtemp(prefix=".rag-new-", dir=target.parent))
-    try:
-        made.chmod(0o755)
-        for path, text in files.items():
-            (made / path).parent.mkdir(parents=True, exist_ok=True)
-            (made / path).write_text(text, encoding="utf-8")
-        made.rename(target)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
+    with places.writing(target, "--dir"):
+        if target.exists():
+            raise ConfigError("is there already", where=str(target), fix="give another --dir")
+        _write(files, target)
     if as_json:
         from rag.cli.output import print_json
 
@@ -175,8 +170,25 @@ def operator(
     typer.echo(f'next: cd {target} && pip install -e ".[dev]" && pytest')
 
 
+def _write(files: dict[str, str], target: Path) -> None:
+    """Make the folder with the files, as a whole: half of it is never seen."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=".rag-new-", dir=target.parent))
+    try:
+        made.chmod(0o755)
+        for path, text in files.items():
+            (made / path).parent.mkdir(parents=True, exist_ok=True)
+            (made / path).write_text(text, encoding="utf-8")
+        made.rename(target)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+
+
 def _check(name: str) -> None:
     """Refuse a name that pipeline files, Python or another operator could not bear."""
+    from ruamel.yaml import YAML
+
     from rag.errors import ConfigError
     from rag.flow.registry import installed
 
@@ -187,10 +199,11 @@ def _check(name: str) -> None:
         if _NAME.fullmatch(plain):
             fix += f": {plain}"
         raise ConfigError(f"{name!r} cannot name an operator", where="NAME", fix=fix)
-    if keyword.iskeyword(name):
-        raise ConfigError(
-            f"{name!r} is a word of Python", where="NAME", fix=f"another name: {name}_documents"
-        )
+    fix = f"another name: {name}_documents"
+    if keyword.iskeyword(name) or keyword.iskeyword(_kind(name)):
+        raise ConfigError(f"{name!r} is a word of Python", where="NAME", fix=fix)
+    if YAML(typ="safe", pure=True).load(name) != name:
+        raise ConfigError(f"{name!r} is no text in YAML", where="NAME", fix=fix)
     if name in installed():
         raise ConfigError(
             f"there is an operator {name!r} already",

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag.errors import RagError
 from rag.eval.compare import Gain, mean, paired
 from rag.eval.metrics import contains, exact_match, token_f1
-from rag.files import write_atomically
 
 if TYPE_CHECKING:
     from rag.eval.beir import Query
+    from rag.eval.kept import Kept
     from rag.eval.support import Judge
     from rag.flow import Flow
 
@@ -41,7 +39,7 @@ class Asked:
         faithfulness: 0 to 1, and the next two: see `rag.eval.support.Supported`.
         citation_recall: None where nothing was said.
         citation_precision: None where nothing was cited.
-        llm_calls: Calls of a language model.
+        llm_calls: Calls of a language model; as the next two of a failed run too, until it failed.
         tokens: Read and written by it.
         seconds: Of the run.
         error: Of a run that failed; it counts as a wrong answer.
@@ -62,6 +60,11 @@ class Asked:
     seconds: float
     error: str | None = None
 
+    @property
+    def asked(self) -> tuple[str, tuple[str, ...]]:
+        """What the measures belong to: the question and its gold answers."""
+        return self.question, self.gold
+
 
 @dataclass(frozen=True)
 class Row:
@@ -80,21 +83,24 @@ class Row:
 
 
 def ask(flow: Flow, query: Query, judge: Judge) -> Asked:
-    """Put one question to a pipeline; a failure is a result too."""
-    from rag.flow.events import Done
+    """Put one question to a pipeline; a failure is a result too, with what it cost.
 
-    started = perf_counter()
-    done: Done | None = None
+    Raises:
+        InputError: The pipeline waits for a person.
+    """
+    from rag.flow.execution import Execution
+
+    run = Execution(flow, {"query": query.text})
+    result: dict[str, Any] = {}
     error = None
+    started = perf_counter()
     try:
-        for event in flow.stream(query=query.text):
-            if isinstance(event, Done):
-                done = event
+        result = run.invoke()
     except RagError as failed:
         error = str(failed)
     seconds = perf_counter() - started
-    answer = str(done.result.get("answer") or "") if done else ""
-    supported = judge.judge(answer, (done.result.get("documents") or ()) if done else ())
+    answer = str(result.get("answer") or "")
+    supported = judge.judge(answer, result.get("documents") or ())
     return Asked(
         id=query.id,
         question=query.text,
@@ -104,8 +110,8 @@ def ask(flow: Flow, query: Query, judge: Judge) -> Asked:
         token_f1=token_f1(answer, query.answers),
         containment=contains(answer, query.answers),
         **asdict(supported),
-        llm_calls=done.llm_calls if done else 0,
-        tokens=done.tokens if done else 0,
+        llm_calls=run.spent.llm_calls,
+        tokens=run.spent.tokens,
         seconds=seconds,
         error=error,
     )
@@ -115,7 +121,7 @@ def ask_all(
     flow: Flow,
     queries: Sequence[Query],
     judge: Judge,
-    kept: Path | None,
+    kept: Kept | None,
     told: Callable[[int, int], None],
 ) -> list[Asked]:
     """Put all questions to a pipeline.
@@ -124,46 +130,23 @@ def ask_all(
         flow: The pipeline.
         queries: With gold answers.
         judge: Of support.
-        kept: File of results, one JSON object a line. Questions that this flow answered there
-            are not asked again, so that a long run may be stopped and started; what another
-            flow answered is dropped.
+        kept: What was answered before and is not asked again, and gets the new answers.
         told: How many of how many.
-    """
-    from rag.flow.checkpoint.checkpoints import digest_of
 
-    digest = digest_of(flow)[:16]
-    known = _read(kept, digest) if kept is not None and kept.exists() else {}
+    Raises:
+        ConfigError: The answers cannot be kept.
+        InputError: The pipeline waits for a person.
+    """
     found = []
     for number, query in enumerate(queries):
         told(number, len(queries))
-        if query.id not in known:
-            known[query.id] = ask(flow, query, judge)
+        one = kept.get(query) if kept is not None else None
+        if one is None:
+            one = ask(flow, query, judge)
             if kept is not None:
-                line = json.dumps({"flow": digest, **asdict(known[query.id])}, ensure_ascii=False)
-                with kept.open("a", encoding="utf-8") as file:
-                    file.write(line + "\n")
-        found.append(known[query.id])
+                kept.add(one)
+        found.append(one)
     return found
-
-
-def _read(kept: Path, digest: str) -> dict[str, Asked]:
-    """What the flow answered; other lines, and one half written by a killed run, are taken out."""
-    known: dict[str, Asked] = {}
-    text = kept.read_text(encoding="utf-8")
-    good = ""
-    for line in text.splitlines(keepends=True):
-        try:
-            record = json.loads(line)
-            if record.pop("flow") != digest:
-                continue
-            one = Asked(**{**record, "gold": tuple(record["gold"])})
-        except (ValueError, TypeError, KeyError, AttributeError):
-            continue
-        known[one.id] = one
-        good += line
-    if good != text:
-        write_atomically(kept, good)
-    return known
 
 
 def rows(asked: dict[str, list[Asked]]) -> list[Row]:

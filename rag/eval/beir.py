@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from langchain_core.documents import Document
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rag.errors import ConfigError
 
@@ -27,17 +30,63 @@ class Query:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A corpus with judged queries."""
+    """A corpus with judged queries.
+
+    Attributes:
+        notes: What is no error, but whoever reads the measures should know.
+    """
 
     name: str
     documents: list[Document]
     queries: list[Query]
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes with the corpus."""
+        found = hashlib.sha256()
+        for one in self.documents:
+            row = [one.id, one.metadata.get("title"), one.page_content]
+            found.update(json.dumps(row).encode())
+        return found.hexdigest()[:16]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    id: str = Field(alias="_id", min_length=1)
+
+
+class _CorpusRow(_Row):
+    title: str | None = None
+    text: str
+
+
+class _Metadata(BaseModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    answers: list[str] | None = None
+
+
+class _QueryRow(_Row):
+    text: str = Field(min_length=1)
+    metadata: _Metadata | None = None
+
+
+_R = TypeVar("_R", bound=_Row)
+_LIKE: dict[type[_Row], str] = {
+    _CorpusRow: '{"_id": "d1", "title": "Locks", "text": "The north lock is 120 m long."}',
+    _QueryRow: '{"_id": "q1", "text": "How long is it?", "metadata": {"answers": ["120 m"]}}',
+}
 
 
 def load(
     folder: Path, *, split: str | None = None, limit: int | None = None, seed: int = 0
 ) -> Dataset:
     """Read `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv`.
+
+    Judgements of documents that the corpus does not hold are kept, as trec_eval keeps them: such
+    a document counts as not found. How many there are stands in the notes.
 
     Args:
         folder: The data set's folder.
@@ -46,35 +95,60 @@ def load(
         seed: For the draw.
 
     Raises:
-        ConfigError: The folder is not such a data set.
+        ConfigError: The folder is not such a data set; the error names file and line.
     """
-    relevant: dict[str, dict[str, int]] = {}
-    for number, row in enumerate(_qrels(folder, split).read_text(encoding="utf-8").splitlines()):
-        parts = row.split("\t")
-        if number == 0 and not parts[-1].lstrip("-").isdigit():
-            continue
-        relevant.setdefault(parts[0], {})[parts[1]] = int(parts[2])
+    judged = _qrels(folder, split)
+    relevant = _judgements(judged)
     documents = [
         Document(
-            id=str(row["_id"]),
-            page_content=row["text"],
-            metadata={"title": row.get("title") or None, "source": str(row["_id"])},
+            id=row.id,
+            page_content=row.text,
+            metadata={"title": row.title or None, "source": row.id},
         )
-        for row in _rows(folder / "corpus.jsonl")
+        for row in _rows(folder / "corpus.jsonl", _CorpusRow)
     ]
     queries = [
         Query(
-            str(row["_id"]),
-            row["text"],
-            relevant[str(row["_id"])],
-            tuple((row.get("metadata") or {}).get("answers") or ()),
+            row.id,
+            row.text,
+            relevant[row.id],
+            tuple((row.metadata.answers if row.metadata else None) or ()),
         )
-        for row in _rows(folder / "queries.jsonl")
-        if str(row["_id"]) in relevant
+        for row in _rows(folder / "queries.jsonl", _QueryRow)
+        if row.id in relevant
     ]
+    if not queries:
+        raise ConfigError(
+            "it judges no query of queries.jsonl",
+            where=str(judged),
+            fix="the first column is the `_id` of a query",
+        )
+    notes = _notes(judged, relevant, documents, queries)
     if limit is not None and limit < len(queries):
         queries = random.Random(seed).sample(queries, limit)  # noqa: S311 - a draw, no secret
-    return Dataset(folder.name, documents, queries)
+    return Dataset(folder.name, documents, queries, notes)
+
+
+def _notes(
+    judged: Path,
+    relevant: dict[str, dict[str, int]],
+    documents: list[Document],
+    queries: list[Query],
+) -> tuple[str, ...]:
+    known = {one.id for one in documents}
+    elsewhere = sum(one not in known for query in queries for one in query.relevant)
+    unasked = len(relevant) - len(queries)
+    notes = []
+    if elsewhere:
+        notes.append(
+            f"{judged}: {elsewhere} of the judged documents are not in corpus.jsonl; "
+            "they count as not found"
+        )
+    if unasked:
+        notes.append(
+            f"{judged}: {unasked} of the judged queries are not in queries.jsonl; they are left out"
+        )
+    return tuple(notes)
 
 
 def _qrels(folder: Path, split: str | None) -> Path:
@@ -91,16 +165,75 @@ def _qrels(folder: Path, split: str | None) -> Path:
     )
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
+def _judgements(file: Path) -> dict[str, dict[str, int]]:
+    """Query to document to grade, of BEIR's three columns or TREC's four."""
+    found: dict[str, dict[str, int]] = {}
+    for number, line in _lines(file):
+        parts = line.split("\t") if "\t" in line else line.split()
+        grade = parts[-1].strip()
+        if number == 1 and not _is_number(grade):
+            continue
+        if len(parts) not in {3, 4} or not grade.lstrip("-").isdecimal():
+            raise ConfigError(
+                f"no judgement: {line.strip()!r}",
+                where=f"{file}:{number}",
+                fix="write query, document and grade, a whole number, with tabs between them",
+            )
+        found.setdefault(parts[0], {})[parts[-2]] = int(grade)
+    if not found:
+        fix = "write query, document and grade, with tabs between them, a judgement a line"
+        raise ConfigError("there are no judgements", where=str(file), fix=fix)
+    return found
+
+
+def _is_number(text: str) -> bool:
     try:
-        with file.open(encoding="utf-8") as lines:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _rows(file: Path, kind: type[_R]) -> list[_R]:
+    """The rows of a file, checked; each id stands once."""
+    found: list[_R] = []
+    lines: dict[str, int] = {}
+    for number, line in _lines(file):
+        where, fix = f"{file}:{number}", f"a line looks like {_LIKE[kind]}"
+        try:
+            row = kind.model_validate(json.loads(line))
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            place = ".".join(map(str, wrong["loc"]))
+            what = f"{place}: {wrong['msg']}" if place else wrong["msg"]
+            raise ConfigError(what, where=where, fix=fix) from error
+        except ValueError as error:
+            raise ConfigError(f"not JSON: {error}", where=where, fix=fix) from error
+        first = lines.setdefault(row.id, number)
+        if first != number:
+            raise ConfigError(
+                f"the id {row.id!r} stands in line {first} already",
+                where=where,
+                fix="give each line an id of its own",
+            )
+        found.append(row)
+    if not found:
+        fix = f"a line looks like {_LIKE[kind]}"
+        raise ConfigError("it has no lines", where=str(file), fix=fix)
+    return found
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Number, from 1, and text of each line that is not blank."""
+    try:
+        with file.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    try:
-                        yield json.loads(line)
-                    except json.JSONDecodeError as error:
-                        raise ConfigError(
-                            f"not JSON: {error.msg}", where=f"{file}:{number}"
-                        ) from error
+                text = line.decode().rstrip("\r\n")
+                if text.strip():
+                    yield number, text
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            "it is not UTF-8 text", where=f"{file}:{number}", fix="save it as UTF-8"
+        ) from error
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(file)) from error

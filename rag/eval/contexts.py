@@ -41,10 +41,14 @@ def samples(data: Dataset, count: int, others: int = 4, seed: int = 0) -> list[S
         for d in data.documents
     }
     ids = sorted(texts)
-    queries = [q for q in data.queries if q.answers and q.relevant]
+    # Judgements may name documents that the corpus does not hold.
+    graded = [
+        (q, {one: q.relevant[one] for one in q.relevant if one in texts}) for q in data.queries
+    ]
+    queries = [(query, grades) for query, grades in graded if query.answers and grades]
     found = []
-    for query in chance.sample(queries, min(count, len(queries))):
-        gold = max(query.relevant, key=lambda one: query.relevant[one])
+    for query, grades in chance.sample(queries, min(count, len(queries))):
+        gold = max(grades, key=lambda one: grades[one])
         rest = [one for one in chance.sample(ids, 3 * others + 2) if one != gold]
         chosen = [gold, *rest[:others]]
         chance.shuffle(chosen)

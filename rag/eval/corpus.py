@@ -15,7 +15,7 @@ from rag.llm import LLM, Embedder
 
 if TYPE_CHECKING:
     from rag.eval.beir import Dataset
-    from rag.flow import Flow
+    from rag.flow import Flow, Resource
 
 BATCH = 512
 """Chunks that are embedded and committed together."""
@@ -50,15 +50,22 @@ class Corpus:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def bound(self, flow: Flow) -> Flow:
+    def bound(self, flow: Flow, **shared: Resource) -> Flow:
         """The flow over this corpus.
+
+        Args:
+            flow: The pipeline as its file says it.
+            shared: Open resources in the place of those that it specifies alike.
 
         Raises:
             ConfigError: Its index or its embedder is not well described.
         """
+        specs = flow.resources.specs
+        flow = flow.with_resources(**shared)
         embedder = flow.resources.get("embedder", Embedder)
-        spec = IndexSpec.of(flow.resources.specs.get("index", Index.default))
-        name = spec.fingerprint(embedder.id, flow.resources.specs.get("llm"))
+        spec = IndexSpec.of(specs.get("index", Index.default))
+        # With the corpus: a folder that is kept may have held another one.
+        name = f"{spec.fingerprint(embedder.id, specs.get('llm'))}-{self._data.digest}"
         if name not in self._open:
             self._open[name] = self._indexed(name, spec, embedder, flow)
         return flow.with_resources(index=self._open[name], embedder=embedder)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence as Rows
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 from rag.errors import ConfigError
 from rag.eval.beir import Dataset
 from rag.eval.compare import Gain, mean, paired
 from rag.eval.corpus import Progress
-from rag.flow import Flow, Operator, Sequence
-from rag.llm import LLM
-from rag.operators import Extract
+from rag.eval.retrieval_part import retrieval_part
+from rag.flow import Flow
 
+DEPTH = 100
+"""Documents that a ranking should have."""
 MEASURES = ("ndcg_at_10", "recall_at_10", "recall_at_100", "mrr_at_10")
 
 
@@ -26,6 +28,7 @@ class Ranked:
         id: The query's.
         ndcg_at_10: 0 to 1, as the other measures; as trec_eval defines them.
         found: The first ten documents.
+        depth: Documents that were ranked.
         seconds: Of the ranking.
     """
 
@@ -35,6 +38,7 @@ class Ranked:
     recall_at_100: float
     mrr_at_10: float
     found: tuple[str, ...]
+    depth: int
     seconds: float
 
 
@@ -43,14 +47,31 @@ class RankingRow:
     """A pipeline's means over the queries.
 
     Attributes:
+        depth: Documents that it ranked for the query for which it ranked most. Where that is below
+            100, the recall at 100 is one at this depth.
         gain: Of nDCG@10 over the first pipeline, paired by query.
     """
 
     pipeline: str
     queries: int
     means: dict[str, float | None]
+    depth: int
     milliseconds: float
     gain: Gain | None
+
+
+def measures() -> Any:
+    """The library of the measures.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        import ir_measures
+    except ImportError as error:
+        fix = 'pip install "modular-rag[eval]"'
+        raise ConfigError("ir-measures is not installed", fix=fix) from error
+    return ir_measures
 
 
 def rank_all(flow: Flow, data: Dataset, told: Progress) -> list[Ranked]:
@@ -62,15 +83,9 @@ def rank_all(flow: Flow, data: Dataset, told: Progress) -> list[Ranked]:
     Raises:
         ConfigError: The flow finds no documents; ir-measures is not installed.
     """
-    try:
-        import ir_measures
-        from ir_measures import RR, R, nDCG
-    except ImportError as error:
-        raise ConfigError(
-            "ir-measures is not installed", fix='pip install "modular-rag[eval]"'
-        ) from error
-
-    wanted = dict(zip((nDCG @ 10, R @ 10, R @ 100, RR @ 10), MEASURES, strict=True))
+    library = measures()
+    ndcg, recall, mrr = library.nDCG, library.R, library.RR
+    wanted = dict(zip((ndcg @ 10, recall @ 10, recall @ 100, mrr @ 10), MEASURES, strict=True))
     ranker = retrieval_part(flow)
     ranking: dict[str, dict[str, float]] = {}
     seconds: dict[str, float] = {}
@@ -84,10 +99,16 @@ def rank_all(flow: Flow, data: Dataset, told: Progress) -> list[Ranked]:
     relevant = {query.id: query.relevant for query in data.queries}
     # A query without any document is not in trec_eval's results: its measures are 0.
     scores = {query.id: dict.fromkeys(MEASURES, 0.0) for query in data.queries}
-    for one in ir_measures.iter_calc(list(wanted), relevant, ranking):
+    for one in library.iter_calc(list(wanted), relevant, ranking):
         scores[one.query_id][wanted[one.measure]] = float(one.value)
     return [
-        Ranked(id=key, **scores[key], found=tuple(ranking[key])[:10], seconds=seconds[key])
+        Ranked(
+            id=key,
+            **scores[key],
+            found=tuple(ranking[key])[:10],
+            depth=len(ranking[key]),
+            seconds=seconds[key],
+        )
         for key in ranking
     ]
 
@@ -96,7 +117,7 @@ def ranking_rows(ranked: dict[str, list[Ranked]]) -> list[RankingRow]:
     """The table: a row for each pipeline, compared with the first one."""
     base = [one.ndcg_at_10 for one in next(iter(ranked.values()))]
 
-    def values(found: Rows[Ranked], measure: str) -> list[float]:
+    def values(found: Sequence[Ranked], measure: str) -> list[float]:
         return [getattr(one, measure) for one in found]
 
     return [
@@ -104,30 +125,9 @@ def ranking_rows(ranked: dict[str, list[Ranked]]) -> list[RankingRow]:
             pipeline=name,
             queries=len(found),
             means={measure: mean(values(found, measure)) for measure in MEASURES},
+            depth=max(one.depth for one in found),
             milliseconds=1000 * statistics.median(one.seconds for one in found),
             gain=paired(values(found, "ndcg_at_10"), base),
         )
         for name, found in ranked.items()
     ]
-
-
-def retrieval_part(flow: Flow) -> Flow:
-    """The flow's steps before the first that takes a language model, or compresses."""
-    nodes = flow.node.nodes if isinstance(flow.node, Sequence) else (flow.node,)
-    kept = []
-    for node in nodes:
-        if isinstance(node, Operator) and (isinstance(node, Extract) or _asks(node)):
-            break
-        kept.append(node)
-    part = Flow(Sequence(*kept), name=flow.name, inputs=flow.inputs, resources=flow.resources)
-    if "documents" not in part.output_types:
-        raise ConfigError(
-            "the pipeline finds no documents before it asks a language model",
-            fix="give a pipeline that retrieves, such as hybrid",
-        )
-    return part
-
-
-def _asks(operator: Operator) -> bool:
-    """Whether the operator takes a language model."""
-    return any(issubclass(port.type, LLM) for port in operator.signature().resources)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rag.errors import ConfigError
 from rag.eval.answers import COST, QUALITY
 from rag.files import write_atomically
+from rag.places import writing
 
 if TYPE_CHECKING:
     from rag.eval.answers import Asked, Row
@@ -44,7 +45,7 @@ def write_report(path: Path, data: str, rows: Sequence[Row], asked: dict[str, li
         asked: By pipeline.
 
     Raises:
-        ConfigError: matplotlib is not installed.
+        ConfigError: matplotlib is not installed, or the file cannot be written.
     """
     first = rows[0].pipeline
     title = f"{escape(data)}: {len(rows)} pipelines, {rows[0].questions} questions"
@@ -57,11 +58,23 @@ def write_report(path: Path, data: str, rows: Sequence[Row], asked: dict[str, li
         "<h2>Every answer</h2>",
         *_questions(asked),
     ]
-    write_atomically(
-        path,
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{STYLE}</style>" + "\n".join(body) + "</html>\n",
-    )
+    head = f'<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    with writing(path, "--html"):
+        write_atomically(path, f"<!doctype html>{head}" + "\n".join(body) + "</html>\n")
+
+
+def plotting() -> Any:
+    """The library of the plots.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        fix = 'pip install "modular-rag[eval]"'
+        raise ConfigError("matplotlib is not installed", where="--html", fix=fix) from error
+    return matplotlib
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -107,11 +120,7 @@ def _questions(asked: dict[str, list[Asked]]) -> list[str]:
 
 def _svg(draw: Any, rows: Sequence[Row]) -> str:
     """The plot as an SVG element."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        fix = 'pip install "modular-rag[eval]"'
-        raise ConfigError("matplotlib is not installed", where="--html", fix=fix) from error
+    matplotlib = plotting()
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -3,22 +3,25 @@
 Faithfulness is that of RAGAS (Es et al. 2023, arXiv 2309.15217, section 3): the share of the
 answer's claims that the documents support; a claim is a sentence here. Citation recall and
 precision are those of ALCE (Gao et al. 2023, arXiv 2305.14627, section 4.3). What supports what
-is said by `verify`, by words or by a model, in the place of the papers' judges.
+is said by `verify`, `verify_nli` or `verify_llm`, in the place of the papers' judges.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
 from langchain_core.documents import Document
 
-from rag.flow import Flow
-from rag.operators.generation.verify import Verify, sentences
+from rag.eval.identity import identity
+from rag.flow import Flow, Operator, Resources
+from rag.operators.generation.verify import Verify, VerifyLLM, VerifyNLI, sentences
 
+By = Literal["words", "nli", "llm"]
+VERIFIERS: dict[By, type[Operator]] = {"words": Verify, "nli": VerifyNLI, "llm": VerifyLLM}
 NEEDED = 0.5
 """Support from which on a sentence counts as supported."""
 _MARK = re.compile(r"\s*\[(\d{1,3})\]")
@@ -44,13 +47,20 @@ class Judge:
     """Says what the documents support.
 
     Args:
-        by: `words` or `llm`, as `verify` takes it.
-        resources: With `llm` the model that is asked, under its name.
+        by: How: `verify`, or the one with a model.
+        resources: That model, as `nli` or `llm`; those of a pipeline share what it opened.
     """
 
-    def __init__(self, by: Literal["words", "llm"] = "words", **resources: Any) -> None:
+    def __init__(
+        self, by: By = "words", resources: Mapping[str, Any] | Resources | None = None
+    ) -> None:
         inputs = {"answer": str, "documents": list[Document]}
-        self._verify = Flow(Verify(by=by), inputs=inputs, resources=resources)
+        self._verify = Flow(VERIFIERS[by](), inputs=inputs, resources=resources)
+
+    @property
+    def identity(self) -> str:
+        """A digest of how it judges, and by which model."""
+        return identity(self._verify)
 
     def judge(self, answer: str, documents: Sequence[Document]) -> Supported:
         """Look at one answer.

@@ -2,5 +2,6 @@
 
 from rag.index.index import Index
 from rag.index.types import IndexStats, Source, SourceUpdate, WriteReport
+from rag.index.writer import IndexWriter
 
-__all__ = ["Index", "IndexStats", "Source", "SourceUpdate", "WriteReport"]
+__all__ = ["Index", "IndexStats", "IndexWriter", "Source", "SourceUpdate", "WriteReport"]

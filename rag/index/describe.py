@@ -10,47 +10,77 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 
 from rag.llm import Prompt, Sampling
+from rag.llm.prompts import prompts
 
 if TYPE_CHECKING:
+    from rag.flow import Context
     from rag.index.spec import Describe
     from rag.llm import LLM
 
-PROMPTS = {
-    "questions": "Write {n} short questions that the source answers, one a line. Nothing else.",
-    "summary": "Say in one sentence what the source is about. Nothing else.",
-}
 MARGIN = 96
-"""Tokens kept free for the chat template and the prompt."""
+"""Tokens kept free for the chat template."""
 _NUMBER = re.compile(r"^\s*(?:[-*\u2022]|\(?\d{1,2}[.):])\s*")
 
 
 def described(chunks: Sequence[Document], how: Describe, llm: LLM) -> list[Document]:
+    """`describe`, for callers that do not wait."""
+    return asyncio.run(describe(chunks, how, llm))
+
+
+async def describe(
+    chunks: Sequence[Document],
+    how: Describe,
+    llm: LLM,
+    *,
+    system: str | None = None,
+    run: Context | None = None,
+) -> list[Document]:
     """The chunks with what the model wrote of each; unchanged where it wrote nothing.
+
+    Args:
+        chunks: What is described, one call each.
+        how: What is written.
+        llm: The model.
+        system: What it is told instead of the prompt `describe_...`; `{n}` stands for `how.n`.
+        run: Counts the calls, and is warned of chunks that were cut or got nothing.
 
     Raises:
         ModelError: The model cannot be reached.
+        BudgetError: The run has used more than it may.
     """
-    return asyncio.run(_all(chunks, how, llm))
-
-
-async def _all(chunks: Sequence[Document], how: Describe, llm: LLM) -> list[Document]:
-    system = PROMPTS[how.by].format(n=how.n)
+    told = (prompts()[f"describe_{how.by}"].text if system is None else system).replace("{n}", str(how.n))
     sampling = Sampling(max_tokens=how.max_tokens)
+    room = max(llm.window - how.max_tokens - llm.count(told) - MARGIN, 1)
     found = []
+    cut = empty = 0
     for chunk in chunks:
-        text = llm.clip(chunk.page_content, max(llm.window - how.max_tokens - MARGIN, 1))
-        done = await llm.generate(Prompt(system, chunks=(text,), numbered=False), sampling)
-        written = [_NUMBER.sub("", line).strip() for line in done.text.splitlines()]
-        lines = list(dict.fromkeys(line for line in written if re.search(r"\w", line)))
-        if not lines:
-            found.append(chunk)
-            continue
-        told = {how.by: lines[: how.n] if how.by == "questions" else " ".join(lines)}
-        alone = {} if how.text else {"found_by": how.by}
-        found.append(chunk.model_copy(update={"metadata": {**chunk.metadata, **told, **alone}}))
+        text = llm.clip(chunk.page_content, room)
+        cut += len(text) < len(chunk.page_content)
+        if run is not None:
+            run.spend(llm_calls=1)
+        done = await llm.generate(Prompt(told, chunks=(text,), numbered=False), sampling)
+        if run is not None:
+            run.spend(tokens=done.prompt_tokens + done.completion_tokens)
+        written = _written(done.text, how)
+        empty += not written
+        found.append(chunk.model_copy(update={"metadata": {**chunk.metadata, **written}}))
+    if run is not None and cut:
+        run.warn(f"{cut} of {len(chunks)} documents are cut to the window of {llm.window} tokens")
+    if run is not None and empty:
+        run.warn(f"the model wrote nothing of {empty} of {len(chunks)} documents")
     return found
+
+
+def _written(text: str, how: Describe) -> dict[str, Any]:
+    """The metadata that an answer makes; none if it says nothing."""
+    plain = [_NUMBER.sub("", line).strip() for line in text.splitlines()]
+    lines = list(dict.fromkeys(line for line in plain if re.search(r"\w", line)))
+    if not lines:
+        return {}
+    told: dict[str, Any] = {how.by: lines[: how.n] if how.by == "questions" else " ".join(lines)}
+    return told if how.text else {**told, "found_by": how.by}

@@ -33,18 +33,43 @@ class Describe(BaseModel):
     max_tokens: PositiveInt = Field(default=64, description="the model's answer at most")
 
 
-class IndexSpec(BaseModel):
-    """The mapping under `resources: {index: ...}`; a string stands for `{path: ...}`."""
+class Cutting(BaseModel):
+    """How documents are cut into chunks."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Path = Field(default=Path("./index"), description="the folder")
     chunk_size: PositiveInt = Field(default=SIZE, description="tokens of the embedder, at most")
     chunk_overlap: int = Field(default=OVERLAP, ge=0, description="tokens that are repeated")
     splitter: Splitter = Field(default="structure", description="where a text may be cut")
     parents: tuple[PositiveInt, ...] = Field(
         default=(), description="sizes of larger chunks around these, largest first"
     )
+
+    def cut(self, documents: Sequence[Document], embedder: Embedder) -> list[Document]:
+        """The chunks of the documents: see `rag.index.splitting.split`.
+
+        Args:
+            documents: As `rag.index.loading` makes them.
+            embedder: Counts tokens, and embeds sentences for `semantic`.
+
+        Raises:
+            ConfigError: The sizes do not fit each other.
+        """
+        return split(
+            documents,
+            size=self.chunk_size,
+            overlap=self.chunk_overlap,
+            count=embedder.lengths,
+            splitter=self.splitter,
+            parents=self.parents,
+            embed=embedder.embed,
+        )
+
+
+class IndexSpec(Cutting):
+    """The mapping under `resources: {index: ...}`; a string stands for `{path: ...}`."""
+
+    path: Path = Field(default=Path("./index"), description="the folder")
     metadata: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="pattern of paths, such as `people/*`: what they get"
     )
@@ -96,15 +121,7 @@ class IndexSpec(BaseModel):
             raise ConfigError("`describe` needs a language model", where="resources.llm")
 
         def run(documents: Sequence[Document]) -> list[Document]:
-            chunks = split(
-                [self._labelled(document) for document in documents],
-                size=self.chunk_size,
-                overlap=self.chunk_overlap,
-                count=embedder.lengths,
-                splitter=self.splitter,
-                parents=self.parents,
-                embed=embedder.embed,
-            )
+            chunks = self.cut([labelled(one, self.metadata) for one in documents], embedder)
             if self.describe is not None and llm is not None:
                 return described(chunks, self.describe, llm())
             return chunks
@@ -123,11 +140,17 @@ class IndexSpec(BaseModel):
         text = json.dumps(parts, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _labelled(self, document: Document) -> Document:
-        """The document with the metadata of all patterns that its path matches, later ones last."""
-        path = str(document.metadata.get("path", document.metadata.get("source", "")))
-        given: dict[str, Any] = {}
-        for pattern, values in self.metadata.items():
-            if fnmatchcase(path, pattern) or fnmatchcase(path, f"*/{pattern}"):
-                given |= values
-        return document.model_copy(update={"metadata": {**document.metadata, **given}})
+
+def labelled(document: Document, labels: Mapping[str, Mapping[str, Any]]) -> Document:
+    """The document with the metadata of all patterns that its path matches, later ones last.
+
+    Args:
+        document: Its metadata say where it comes from: `path`, else `source`.
+        labels: Pattern of paths (`people/*`), of which the end may match, to metadata.
+    """
+    path = str(document.metadata.get("path", document.metadata.get("source", "")))
+    given: dict[str, Any] = {}
+    for pattern, values in labels.items():
+        if fnmatchcase(path, pattern) or fnmatchcase(path, f"*/{pattern}"):
+            given |= values
+    return document.model_copy(update={"metadata": {**document.metadata, **given}})

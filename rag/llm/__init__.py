@@ -1,5 +1,23 @@
 """Models: one loader for embedders, rerankers and language models, LangChain's included."""
 
-from rag.llm.base import LLM, CrossEncoder, Embedder, Generation, Prompt, Sampling, SparseEncoder
+from rag.llm.base import (
+    LLM,
+    NLI,
+    CrossEncoder,
+    Embedder,
+    Generation,
+    Prompt,
+    Sampling,
+    SparseEncoder,
+)
 
-__all__ = ["LLM", "CrossEncoder", "Embedder", "Generation", "Prompt", "Sampling", "SparseEncoder"]
+__all__ = [
+    "LLM",
+    "NLI",
+    "CrossEncoder",
+    "Embedder",
+    "Generation",
+    "Prompt",
+    "Sampling",
+    "SparseEncoder",
+]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rag.kvcache.settings import ContextSettings
     from rag.llm.signals import Choice, Scored
+    from rag.llm.structured import Filled
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -195,7 +196,7 @@ class LLM(Resource):
 
     async def structured(
         self, prompt: Prompt, schema: type[M], sampling: Sampling | None = None
-    ) -> M | None:
+    ) -> Filled[M]:
         """The answer as an object of a pydantic model.
 
         The local engine constrains the tokens by the schema where the extra `structured` is
@@ -203,8 +204,8 @@ class LLM(Resource):
         and the model is told once what was wrong.
 
         Returns:
-            None where there was no such object in the end: the answer was cut off by
-            `max_tokens`, empty, or something else.
+            Its `value` is None where there was no such object in the end: the answer was cut
+            off by `max_tokens`, empty, or something else.
 
         Raises:
             ModelError: As `stream`.
@@ -254,6 +255,8 @@ class Embedder(Resource):
     dim: int
     window: int
     """Tokens of a text that are looked at."""
+    late: ClassVar[bool] = True
+    """Whether `token_vectors` can be had, for late interaction."""
 
     @abstractmethod
     def embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -307,6 +310,27 @@ class CrossEncoder(Resource):
         if isinstance(spec, str):
             return LocalCrossEncoder.open(spec, base)
         raise ConfigError(f"{spec!r} is no cross-encoder", where="resources.reranker")
+
+
+class NLI(Resource):
+    """A model of natural language inference: whether one text entails another."""
+
+    @abstractmethod
+    def entails(self, premises: Sequence[str], hypothesis: str) -> list[float]:
+        """The probability, 0 to 1, that each premise entails the hypothesis."""
+
+    @classmethod
+    def load(cls, spec: Any, *, base: Path) -> NLI:
+        """Open such a model: a hub id, a local folder or an installed package.
+
+        Raises:
+            ModelError: There is no such model, or none of its labels is `entailment`.
+        """
+        from rag.llm.embed import LocalNLI
+
+        if isinstance(spec, str):
+            return LocalNLI.open(spec, base)
+        raise ConfigError(f"{spec!r} is no model of inference", where="resources.nli")
 
 
 class SparseEncoder(Resource):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rag.errors import ModelError
-from rag.llm.base import CrossEncoder, Embedder, SparseEncoder
+from rag.llm.base import NLI, CrossEncoder, Embedder, SparseEncoder
 from rag.llm.models import ModelFiles, find_model, huge_pages
 
 if TYPE_CHECKING:
@@ -171,6 +171,43 @@ class LocalCrossEncoder(CrossEncoder):
         with self._lock:
             scores = self._model.predict(pairs, show_progress_bar=False)
         return [float(score) for score in scores]
+
+
+class LocalNLI(NLI):
+    """A cross-encoder of sentence-transformers with a label for entailment.
+
+    Args:
+        model: The open `CrossEncoder` of sentence-transformers.
+        label: Which of its labels that is.
+    """
+
+    def __init__(self, model: Any, label: int) -> None:
+        self._model = model
+        self._label = label
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, model: str, base: Path) -> Self:
+        """Load the model; raises ModelError if there is none, or it knows no entailment."""
+        files = find_model(model, base)
+        opened = load_module("CrossEncoder", files)
+        labels = {name.lower(): at for at, name in opened.config.id2label.items()}
+        if "entailment" not in labels:
+            raise ModelError(
+                f"{files.name!r} has the labels {', '.join(labels)}, and not `entailment`",
+                where="resources.nli",
+                fix="name a model of natural language inference",
+            )
+        return cls(opened, int(labels["entailment"]))
+
+    def entails(self, premises: Sequence[str], hypothesis: str) -> list[float]:
+        """See `NLI.entails`."""
+        if not premises:
+            return []
+        pairs = [(premise, hypothesis) for premise in premises]
+        with self._lock:
+            rows = self._model.predict(pairs, apply_softmax=True, show_progress_bar=False)
+        return [float(row[self._label]) for row in rows]
 
 
 class LocalSparseEncoder(SparseEncoder):

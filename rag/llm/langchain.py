@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rag.errors import ConfigError, ModelError
 from rag.llm.base import LLM, Embedder, Generation, Prompt, Sampling
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 TRUSTED = "langchain_"
 """Pipeline files may import classes from LangChain's own packages, and from no others."""
 CHARACTERS_PER_TOKEN = 4
+LIMITS = (
+    "max_tokens",
+    "max_output_tokens",
+    "max_completion_tokens",
+    "max_new_tokens",
+    "num_predict",
+)
+"""What chat models call the number of tokens that they may write."""
 
 
 def make(spec: Mapping[str, Any], base: Literal["BaseChatModel", "Embeddings"]) -> Any:
@@ -128,6 +137,8 @@ class LangChainLLM(LLM):
     ) -> AsyncIterator[str | Generation]:
         """See `LLM.stream`; settings that a model does not know are left out.
 
+        A model that knows no limit is stopped at `max_tokens`, as near as `count` tells.
+
         Raises:
             ConfigError: `context` is asked for: a remote model's states cannot be reached.
         """
@@ -148,16 +159,25 @@ class LangChainLLM(LLM):
         if sampling.stop:
             options["stop"] = list(sampling.stop)
         known = set(type(self._model).model_fields)
+        limit = next((name for name in LIMITS if name in known), None)
+        if limit is not None:
+            options[limit] = options["max_tokens"]
         options = {k: v for k, v in options.items() if k == "stop" or k in known}
         finish = "stop"
         try:
-            async for chunk in self._model.astream(messages(prompt), **options):
-                text = str(chunk.text)
-                used = chunk.usage_metadata or used
-                finish = chunk.response_metadata.get("finish_reason") or finish
-                if text:
-                    said += text
-                    yield text
+            async with aclosing(self._model.astream(messages(prompt), **options)) as chunks:
+                async for chunk in chunks:
+                    text = str(chunk.text)
+                    used = chunk.usage_metadata or used
+                    finish = chunk.response_metadata.get("finish_reason") or finish
+                    if limit is None and self.count(said + text) > sampling.max_tokens:
+                        text = self.clip(said + text, sampling.max_tokens)[len(said) :]
+                        finish = "length"
+                    if text:
+                        said += text
+                        yield text
+                    if limit is None and finish == "length":
+                        break
         except Exception as error:  # each provider's client has its own
             raise _unreachable(f"the model {self.id!r} gave no answer", "llm", error) from error
         yield Generation(
@@ -174,6 +194,8 @@ class LangChainEmbedder(Embedder):
     Args:
         model: Any `Embeddings`.
     """
+
+    late: ClassVar[bool] = False
 
     def __init__(self, model: Embeddings) -> None:
         self.model = model
@@ -205,8 +227,8 @@ class LangChainEmbedder(Embedder):
     def token_vectors(self, texts: Sequence[str], *, query: bool = False) -> list[np.ndarray]:
         """See `Embedder.token_vectors`; LangChain's interface has none."""
         raise ModelError(
-            f"the embedder {self.id!r} gives no token vectors, which `rerank` needs",
-            fix="use cross_rerank with a cross-encoder, or leave the step out",
+            f"the embedder {self.id!r} gives no token vectors, which late interaction needs",
+            fix="use a local embedder, or another retriever in the place of max_sim",
         )
 
     def lengths(self, texts: Sequence[str]) -> list[int]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rag.errors import InputError
 from rag.llm.base import Prompt
+from rag.llm.prompting import Parts, length
 from rag.llm.signals import Scored
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from rag.kvcache.engine import Prefilled
     from rag.kvcache.model import ModelView
-    from rag.llm.local import LocalLLM, Parts, Tokens
+    from rag.llm.local import LocalLLM, Tokens
 
 BLOCK = 256
 """Tokens whose logits are held at a time."""
@@ -80,13 +81,18 @@ class Plain:
 
 
 def opened(llm: LocalLLM, parts: Parts, room: int) -> Composed | Plain:
-    """A prompt's states with room for so many tokens more; every token is computed."""
+    """A prompt's states with room for so many tokens more.
+
+    A beginning with chunks that was computed before is not computed again: judges and rerankers
+    put many questions to one document.
+    """
     from rag.kvcache.settings import ContextSettings
 
     engine = llm._engine_or_none(None)
     if engine is None:
         return Plain(llm._model, [*parts[0], *(one for c in parts[1] for one in c), *parts[2]])
-    done = engine.prefill(*parts, ContextSettings(mode="full"), room=room)
+    mode: Literal["prefix", "full"] = "prefix" if parts[1] else "full"
+    done = engine.prefill(*parts, ContextSettings(mode=mode), room=room)
     return Composed(engine.view, done)
 
 
@@ -109,7 +115,7 @@ def score(llm: LocalLLM, prompt: Prompt, answers: Sequence[str]) -> Generator[Sc
         logits = states.logits[None]
         if len(ids) > 1:
             logits = torch.cat([logits, states.peek(ids[:-1])])
-        yield Scored(tuple(logprobs(logits, ids)))
+        yield Scored(tuple(logprobs(logits, ids)), length(parts))
 
 
 def logprobs(logits: torch.Tensor, ids: Sequence[int]) -> list[float]:

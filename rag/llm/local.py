@@ -17,7 +17,7 @@ from rag.llm.base import LLM, Generation, M, Prompt, Sampling
 from rag.llm.embed import unreadable
 from rag.llm.gguf import converted
 from rag.llm.models import find_model, huge_pages
-from rag.llm.prompting import pieces_of
+from rag.llm.prompting import Parts, length, pieces_of
 from rag.llm.sampling import Chosen
 from rag.llm.scheduler import Scheduler
 from rag.llm.signals import Scored
@@ -28,14 +28,12 @@ if TYPE_CHECKING:
 
     from rag.kvcache.engine import KVEngine
     from rag.kvcache.settings import ContextSettings
-    from rag.llm.structured import Grammar
+    from rag.llm.structured import Filled, Grammar
 
 Tokens = Generator["int | Pass", "torch.Tensor | None", None]
 """An answer's tokens, and between them passes whose logits are sent."""
 Saying = Generator["str | Generation | Pass", "torch.Tensor | None", None]
 """The same as text, and last the result."""
-Parts = tuple[list[int], list[list[int]], list[int]]
-"""A prompt's token ids: before the chunks, of each chunk, behind them."""
 _CUT = "\x00"
 DRAFT, DRAFT_INT8 = 8, 3
 """Tokens proposed at a time where an answer quotes its sources: in eight bits every further token
@@ -396,9 +394,9 @@ class LocalLLM(LLM):
 
     async def structured(
         self, prompt: Prompt, schema: type[M], sampling: Sampling | None = None
-    ) -> M | None:
+    ) -> Filled[M]:
         """See `LLM.structured`."""
-        from rag.llm.structured import Grammar, described, read, tokens_of
+        from rag.llm.structured import Grammar, described, filled, tokens_of
 
         sampling = sampling or Sampling()
         tokenizer = await asyncio.to_thread(
@@ -411,7 +409,9 @@ class LocalLLM(LLM):
 
         work = self._generate(parts, sampling, None, grammar)
         done = [piece async for piece in self._scheduler.stream(work)][-1]
-        return read(done, schema)[0] if isinstance(done, Generation) else None
+        if not isinstance(done, Generation):
+            raise RuntimeError(f"{self.id} ended its answer without a result")
+        return filled(done, schema)
 
     def spans(self, text: str) -> tuple[list[tuple[int, int]], list[int]]:
         """First and end of each token in characters, and the tokens."""
@@ -453,11 +453,6 @@ def _next(tokens: Tokens, logits: torch.Tensor | None) -> int | Pass | None:
         return tokens.send(logits)
     except StopIteration:
         return None
-
-
-def length(parts: Parts) -> int:
-    """Tokens of a prompt."""
-    return len(parts[0]) + sum(map(len, parts[1])) + len(parts[2])
 
 
 def _device() -> str:

@@ -7,10 +7,12 @@ import unicodedata
 
 from rag.llm.base import Prompt
 
+Parts = tuple[list[int], list[list[int]], list[int]]
+"""A prompt's token ids: before the chunks, of each chunk, behind them."""
 OPEN, CLOSE = "<source>", "</source>"
 _STRUCTURE = re.compile(
     r"""
-    <\s*[/\\]?\s*(?:source|sources|system|user|assistant|human|instructions?|question)\b
+    <[\s/\\]*(?:sources?[\d_]*|system|user|assistant|human|instructions?|question)\b
     | <\|                                     # <|im_end|>, <|eot_id|>
     | <\s*/?\s*(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|think)\s*>
     | <<\s*/?\s*SYS
@@ -45,7 +47,9 @@ _ALIKE = {
 }
 """Characters that look like those of a delimiter: brackets, strokes, Cyrillic and Greek letters."""
 
-_INVISIBLE = ("Cf", "Mn", "Cc")
+_INVISIBLE = frozenset(("Cf", "Mn", "Me", "Cc", "Cn"))
+_BLANK = "\u115f\u1160\u2800\U0001d159"
+"""Letters and symbols that show nothing: fillers of Hangul, the empty Braille cell, a null note."""
 
 
 def messages(prompt: Prompt) -> list[tuple[str, str]]:
@@ -87,7 +91,7 @@ def harmless(text: str) -> str:
     places: list[int] = []
     for place, character in enumerate(text):
         for plain in unicodedata.normalize("NFKC", character).translate(_ALIKE):
-            if unicodedata.category(plain) not in _INVISIBLE or plain in "\n\t":
+            if plain in "\n\t" or not _hidden(plain):
                 seen.append(plain)
                 places.append(place)
     found = [places[match.start()] for match in _STRUCTURE.finditer("".join(seen))]
@@ -97,3 +101,12 @@ def harmless(text: str) -> str:
     for place in found:
         characters[place] = "("
     return "".join(characters)
+
+
+def _hidden(character: str) -> bool:
+    return character in _BLANK or unicodedata.category(character) in _INVISIBLE
+
+
+def length(parts: Parts) -> int:
+    """Tokens of a prompt."""
+    return len(parts[0]) + sum(map(len, parts[1])) + len(parts[2])

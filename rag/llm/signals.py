@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from rag.errors import InputError
+from rag.llm.prompts import prompts
 
 if TYPE_CHECKING:
     from rag.llm.base import LLM, Prompt
 
 CHOICE_TOKENS = 24
 """Tokens that a model without likelihoods may use to name its choice."""
+_ALONE = re.compile(r"[^\S\n]*(?:\Z|\n|[^\w\s/'\u2019-]|(?<=\s)-)")
+_CLAUSE = re.compile(r"[,;:.!?()]+|\s[-\u2013\u2014]+\s|[\u2014\u3002\uff01\uff0c\uff1a]")
+_OTHER = frozenset("not no nor or and than cannot never neither without t".split())  # noqa: SIM905
+"""Words before an option that name it beside another, or deny it (`isn't`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,8 @@ class Scored:
     """How likely an answer is: the natural log probability of each of its tokens."""
 
     logprobs: tuple[float, ...]
+    prompt_tokens: int
+    """Of the prompt before it, which all answers share."""
 
     @property
     def total(self) -> float:
@@ -43,6 +51,8 @@ class Choice:
     """Of every option; they sum to 1."""
     certain: bool
     """False: nothing told the options apart, and the default was taken."""
+    tokens: int
+    """Read and written for it."""
 
 
 async def choose(
@@ -61,7 +71,7 @@ async def choose(
     if default is not None and default not in options:
         raise InputError(f"the default {default!r} is no option", fix=f"one of {list(options)!r}")
     if len(options) == 1:
-        return Choice(options[0], {options[0]: 1.0}, certain=True)
+        return Choice(options[0], {options[0]: 1.0}, certain=True, tokens=0)
     if llm.scores:
         return await _by_likelihood(llm, prompt, options, default)
     return await _by_asking(llm, prompt, options, default)
@@ -70,12 +80,13 @@ async def choose(
 async def _by_likelihood(
     llm: LLM, prompt: Prompt, options: Sequence[str], default: str | None
 ) -> Choice:
-    means = [scored.mean for scored in await llm.score(prompt, options)]
-    shares = softmax(means)
+    scored = await llm.score(prompt, options)
+    shares = softmax([one.mean for one in scored])
+    tokens = scored[0].prompt_tokens + sum(len(one.logprobs) for one in scored)
     best = max(range(len(options)), key=lambda at: shares[at])
     tied = max(shares) - min(shares) < 1e-9
     option = (default or options[0]) if tied else options[best]
-    return Choice(option, dict(zip(options, shares, strict=True)), certain=not tied)
+    return Choice(option, dict(zip(options, shares, strict=True)), not tied, tokens)
 
 
 async def _by_asking(
@@ -86,29 +97,61 @@ async def _by_asking(
     from rag.llm.base import Sampling
 
     listed = "\n".join(f"- {option}" for option in options)
-    asked = replace(
-        prompt,
-        question=f"{prompt.question}\n\nAnswer with one of these and nothing else:\n{listed}",
-    )
+    text = prompts()["choose"].text
+    asked = replace(prompt, question=f"{prompt.question}\n\n{text}\n{listed}")
     done = await llm.generate(asked, Sampling(max_tokens=CHOICE_TOKENS))
     named = named_option(done.text, options)
+    tokens = done.prompt_tokens + done.completion_tokens
     if named is None:
         even = dict.fromkeys(options, 1 / len(options))
-        return Choice(default or options[0], even, certain=False)
-    return Choice(named, {o: float(o == named) for o in options}, certain=True)
+        return Choice(default or options[0], even, certain=False, tokens=tokens)
+    return Choice(named, {o: float(o == named) for o in options}, certain=True, tokens=tokens)
 
 
 def named_option(text: str, options: Sequence[str]) -> str | None:
-    """The option that an answer names: the first that stands in it as whole words.
+    """The option that an answer names, as whole words; None: it names none.
 
-    Case, punctuation and spaces do not matter; where two begin at the same place, the longer
-    one is meant.
+    The one that is the whole answer or stands alone at its beginning (`No, since ...`); else the
+    one that a line's last words come to (`Answer: no`), the last line first; else the first that
+    is named. Case, punctuation and spaces do not matter; where two begin at the same place, the
+    longer one is meant.
     """
-    said = f" {_plain(text)} "
+    plain = {words: option for option in options if (words := _plain(option))}
+    said = text.casefold().replace("_", " ")
+    for found in (_opening(said, plain), *map(_last, reversed(said.splitlines()), repeat(plain))):
+        if found is not None:
+            return plain[found]
+    first = _first(said, plain)
+    return None if first is None else plain[first]
+
+
+def _opening(said: str, options: Iterable[str]) -> str | None:
+    """The option that the text begins with, if nothing but punctuation or a new line follows."""
+    words = _plain(said)
+    named = [option for option in options if f"{words} ".startswith(f"{option} ")]
+    if not named:
+        return None
+    longest = max(named, key=len)
+    spelled = r"\W+".join(map(re.escape, longest.split()))
+    begins = re.match(rf"\W*{spelled}", said)
+    return longest if begins and _ALONE.match(said, begins.end()) else None
+
+
+def _last(line: str, options: Iterable[str]) -> str | None:
+    """The option that the line's last words end with, if they name it and deny none."""
+    words = f" {_plain(line)}"
+    named = [option for option in options if words.endswith(f" {option}")]
+    if not named:
+        return None
+    longest = max(named, key=len)
+    clause = [part for one in _CLAUSE.split(line) if (part := _plain(one))][-1]
+    return None if _OTHER.intersection(clause[: -len(longest)].split()) else longest
+
+
+def _first(said: str, options: Iterable[str]) -> str | None:
+    words = f" {_plain(said)} "
     found = [
-        (at, -len(plain), option)
-        for option in options
-        if (plain := _plain(option)) and (at := said.find(f" {plain} ")) >= 0
+        (at, -len(option), option) for option in options if (at := words.find(f" {option} ")) >= 0
     ]
     return min(found)[2] if found else None
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from rag.llm.base import LLM, Generation, Prompt, Sampling
+from rag.llm.prompts import prompts
 
 if TYPE_CHECKING:
     import torch
@@ -20,26 +21,46 @@ ATTEMPTS = 2
 """The answer, and one more that is told what was wrong."""
 
 
+@dataclass(frozen=True, slots=True)
+class Filled(Generic[M]):
+    """What a model made of a form."""
+
+    value: M | None
+    """None: no such object."""
+    calls: int
+    """Of the model."""
+    tokens: int
+    """Read and written in all calls."""
+
+
 def described(prompt: Prompt, schema: type[BaseModel]) -> Prompt:
     """The prompt, with what the object looks like behind its question."""
     shape = json.dumps(_shape(schema.model_json_schema()), ensure_ascii=False)
-    return replace(prompt, question=f"{prompt.question}\n\nAnswer with JSON like this: {shape}")
+    text = prompts()["structured"].text
+    return replace(prompt, question=f"{prompt.question}\n\n{text} {shape}")
 
 
-async def ask(llm: LLM, prompt: Prompt, schema: type[M], sampling: Sampling) -> M | None:
+async def ask(llm: LLM, prompt: Prompt, schema: type[M], sampling: Sampling) -> Filled[M]:
     """See `LLM.structured`, for a model whose tokens cannot be constrained."""
     asked = described(prompt, schema)
-    for _ in range(ATTEMPTS):
+    tokens = 0
+    for call in range(1, ATTEMPTS + 1):
         done = await llm.generate(asked, sampling)
+        tokens += done.prompt_tokens + done.completion_tokens
         found, wrong = read(done, schema)
         if found is not None:
-            return found
+            return Filled(found, call, tokens)
         asked = replace(
             asked,
             history=(*asked.history, ("user", asked.question), ("assistant", done.text or "{}")),
-            question=f"That cannot be used: {wrong}. Answer again, with the JSON alone.",
+            question=prompts()["structured_again"].text.format(wrong=wrong),
         )
-    return None
+    return Filled(None, ATTEMPTS, tokens)
+
+
+def filled(done: Generation, schema: type[M]) -> Filled[M]:
+    """What one answer holds."""
+    return Filled(read(done, schema)[0], 1, done.prompt_tokens + done.completion_tokens)
 
 
 def read(done: Generation, schema: type[M]) -> tuple[M | None, str]:

@@ -108,13 +108,13 @@ class Tenants:
             self._salted.clear()
 
     def _make(self, flow: Flow, tenant: str) -> Flow:
-        from rag.index import Index
+        from rag.index import Index, IndexWriter
         from rag.llm import LLM
 
         opened: dict[str, Resource] = {}
         for name, kind in _needed(flow):
             spec = flow.resources.specs.get(name, kind.default)
-            if issubclass(kind, Index) and not isinstance(spec, Resource):
+            if issubclass(kind, Index | IndexWriter) and not isinstance(spec, Resource):
                 opened[name] = self._index(flow, self.index_path(flow, tenant, spec))
             elif issubclass(kind, LLM):
                 opened[name] = self._llm(flow.resources.get(name, kind), tenant)

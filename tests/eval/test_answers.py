@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from langchain_core.documents import Document
 
-from rag import Flow, operator
-from rag.errors import ModelError
+from rag import Context, Flow, Interrupt, operator
+from rag.errors import InputError, ModelError
 from rag.eval.answers import Asked, ask_all, rows
 from rag.eval.beir import Query
 from rag.eval.compare import Gain, paired
+from rag.eval.kept import Kept
 from rag.eval.report import write_report
 from rag.eval.support import Judge
 
@@ -58,24 +59,40 @@ def test_a_failure_is_a_wrong_answer() -> None:
     assert row.gains["containment"] == Gain(0.0, 0.0, 0.0)
 
 
+@operator(writes="noted")
+def spend(query: str, *, run: Context) -> str:
+    """Use what a model would."""
+    run.spend(llm_calls=2, tokens=70)
+    return query
+
+
+def test_a_failed_run_costs_what_it_spent() -> None:
+    (found,) = ask_all(Flow(spend() >> answer()), QUERIES[2:], Judge(), None, quiet)
+    assert found.error is not None
+    assert (found.llm_calls, found.tokens) == (2, 70)
+    (done,) = ask_all(Flow(spend() >> answer()), QUERIES[:1], Judge(), None, quiet)
+    assert (done.error, done.llm_calls, done.tokens) == (None, 2, 70)
+
+
+def test_a_pipeline_that_waits_for_a_person_is_refused() -> None:
+    with pytest.raises(InputError, match="stops for a person"):
+        ask_all(Flow(answer() >> Interrupt("Is it right?")), QUERIES, Judge(), None, quiet)
+
+
 def test_what_was_answered_is_not_asked_again(tmp_path: Path) -> None:
-    kept, flow, judge = tmp_path / "it.jsonl", Flow(answer()), Judge()
-    first = ask_all(flow, QUERIES[:2], judge, kept, quiet)
-    with kept.open("a") as file:
+    path, flow, judge = tmp_path / "it.jsonl", Flow(answer()), Judge()
+
+    def kept() -> Kept:
+        return Kept(path, "digest", QUERIES)
+
+    first = ask_all(flow, QUERIES[:2], judge, kept(), quiet)
+    with path.open("a") as file:
         file.write('{"id": "q2", "ans')  # killed while it wrote
     ASKED.clear()
-    again = ask_all(flow, QUERIES, judge, kept, quiet)
+    again = ask_all(flow, QUERIES, judge, kept(), quiet)
     assert (again[:2], ASKED) == (first, ["broken"])
-    assert ask_all(flow, QUERIES, judge, kept, quiet) == again
+    assert ask_all(flow, QUERIES, judge, kept(), quiet) == again
     assert ASKED == ["broken"]
-
-
-def test_what_another_flow_answered_is_not_taken(tmp_path: Path) -> None:
-    kept = tmp_path / "it.jsonl"
-    ask_all(Flow(answer()), QUERIES, Judge(), kept, quiet)
-    found = ask_all(Flow(never()), QUERIES, Judge(), kept, quiet)
-    assert [one.answer for one in found] == ["", "", ""]
-    assert len(kept.read_text().splitlines()) == 3
 
 
 def test_the_paired_bootstrap() -> None:

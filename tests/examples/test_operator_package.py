@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from rag.cli.main import app
 from rag.cli.new import templates
 from rag.errors import ConfigError
+from rag.flow.operator import snake_case
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "operator-package"
 RAG = Path(sys.executable).parent / "rag"
@@ -78,6 +80,45 @@ def test_a_new_package_installs_is_found_and_passes_its_tests(tmp_path: Path) ->
     run([sys.executable, "-m", *ruff, "--line-length", "100", str(folder / "src")], tmp_path, {})
 
 
+def names_in(source: str) -> set[str]:
+    """Every name that a module takes from elsewhere, its attributes included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.alias(name=name):
+                found |= set(name.split("."))
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                found.add(name)
+    return found
+
+
+def test_any_name_of_the_templates_may_be_an_operators_name(tmp_path: Path) -> None:
+    wrote = templates("sample")
+    used = set().union(*(names_in(text) for path, text in wrote.items() if path.endswith(".py")))
+    names = {snake_case(name).strip("_") for name in used}
+    assert {"document", "flow", "operator", "field", "rag", "pydantic", "documents"} <= names
+    sources = []
+    for name in sorted(names):
+        for path, text in templates(name).items():
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_text(text)
+        sources.append(str(tmp_path / name / "src"))
+    tests = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", str(tmp_path)]
+    said = run(tests, tmp_path, {"PYTHONPATH": os.pathsep.join(sources)})
+    assert f"{2 * len(names)} passed" in said
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for place in (file / "below", file / "far" / "below", tmp_path / ("x" * 300)):
+        made = CliRunner().invoke(app, ["new", "operator", "shout", "--dir", str(place)])
+        assert isinstance(made.exception, ConfigError)
+        assert "cannot be written" in str(made.exception)
+        assert made.exception.fix == "give another --dir"
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "there"
     folder.mkdir()
@@ -101,6 +142,8 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
         ("n\u00e4chste", "small letters"),
         ("x" * 51, "50 at most"),
         ("class", "word of Python"),
+        ("none", "word of Python"),
+        ("null", "no text in YAML"),
         ("rerank", "there is an operator 'rerank' already"),
     ],
 )

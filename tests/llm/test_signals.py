@@ -205,6 +205,25 @@ def test_the_longer_option_is_meant() -> None:
     assert named_option("irrelevant", ["relevant", "irrelevant"]) == "irrelevant"
 
 
+@pytest.mark.parametrize(
+    ("said", "option"),
+    [
+        ("There is no doubt that it does: Yes", "yes"),
+        ("I cannot say yes; no.", "no"),
+        ("No-one else may, so the answer is yes.", "yes"),
+        ("Yes - it may, there is no doubt", "yes"),
+        ("**No**\nIt would be wrong to say yes", "no"),
+        ("It could be no.\n\nAnswer: **Yes**", "yes"),
+        ("The answer is yes, not no.", "yes"),
+        ("yes/no: no", "no"),
+        ("I would say no here, whatever yes means to you", "no"),
+        ("I say it is, so not sure", "not sure"),
+    ],
+)
+def test_what_an_answer_comes_to_is_meant(said: str, option: str) -> None:
+    assert named_option(said, ["yes", "no", "not sure"]) == option
+
+
 @pytest.mark.parametrize("options", [[], ["a", "a"], ["a", " "]])
 def test_wrong_options_are_said(options: list[str]) -> None:
     with pytest.raises(InputError, match="no options"):

@@ -31,7 +31,7 @@ def remote(*texts: str) -> tuple[LLM, GenericFakeChatModel]:
 
 
 def test_the_local_engine_can_write_nothing_else(llm: LLM) -> None:
-    found = asyncio.run(llm.structured(ASK, Person, Sampling(max_tokens=60)))
+    found = asyncio.run(llm.structured(ASK, Person, Sampling(max_tokens=60))).value
     assert found is not None
     assert "Anna" in found.name
     assert 0 <= found.age <= 150
@@ -40,11 +40,11 @@ def test_the_local_engine_can_write_nothing_else(llm: LLM) -> None:
 def test_every_draw_fits_the_schema(llm: LLM) -> None:
     for seed in range(3):
         wild = Sampling(max_tokens=90, temperature=2.0, seed=seed)
-        assert asyncio.run(llm.structured(ASK, Person, wild)) is not None
+        assert asyncio.run(llm.structured(ASK, Person, wild)).value is not None
 
 
 def test_an_object_that_is_cut_off_is_none(llm: LLM) -> None:
-    assert asyncio.run(llm.structured(ASK, Person, Sampling(max_tokens=4))) is None
+    assert asyncio.run(llm.structured(ASK, Person, Sampling(max_tokens=4))).value is None
 
 
 def test_without_the_library_the_local_answer_is_read(
@@ -54,7 +54,7 @@ def test_without_the_library_the_local_answer_is_read(
 
     structured.tokens_of.cache_clear()
     monkeypatch.setitem(sys.modules, "llguidance.hf", None)
-    found = asyncio.run(llm.structured(ASK, Person, Sampling(max_tokens=60)))
+    found = asyncio.run(llm.structured(ASK, Person, Sampling(max_tokens=60))).value
     structured.tokens_of.cache_clear()
     assert found is None or isinstance(found, Person)
 
@@ -72,15 +72,15 @@ def test_without_the_library_the_local_answer_is_read(
 )
 def test_nearly_right_is_right(text: str) -> None:
     llm, _ = remote(text)
-    assert asyncio.run(llm.structured(ASK, Person)) == Person(name="Bo", age=4)
+    assert asyncio.run(llm.structured(ASK, Person)).value == Person(name="Bo", age=4)
 
 
 @pytest.mark.parametrize("wrong", ["no idea", " ", '{"name": "Bo"}', "[]", "{" * 300, "\u202e\x07"])
 def test_a_wrong_answer_gets_one_more_chance(wrong: str) -> None:
     llm, _ = remote(wrong, '{"name": "Bo", "age": 4}')
-    assert asyncio.run(llm.structured(ASK, Person)) == Person(name="Bo", age=4)
+    assert asyncio.run(llm.structured(ASK, Person)).value == Person(name="Bo", age=4)
     llm, model = remote(wrong, wrong, '{"name": "Bo", "age": 4}')
-    assert asyncio.run(llm.structured(ASK, Person)) is None
+    assert asyncio.run(llm.structured(ASK, Person)).value is None
     assert next(model.messages).text.startswith("{"), "asked a third time"
 
 
@@ -93,5 +93,5 @@ def test_the_second_question_says_what_was_wrong() -> None:
             return super()._generate(messages, *args, **kwargs)
 
     model = Listening(messages=iter([AIMessage('{"name": "Bo"}'), AIMessage("{}")]))
-    assert asyncio.run(LLM.load(model, base=Path()).structured(ASK, Person)) is None
+    assert asyncio.run(LLM.load(model, base=Path()).structured(ASK, Person)).value is None
     assert "age: Field required" in seen[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,14 +20,18 @@ from rag.operators import (
     Replug,
     StructuredAnswer,
     Verify,
+    VerifyLLM,
+    VerifyNLI,
 )
 from rag.operators.documents import shares
 from rag.operators.generation.compose import FORM
 from rag.operators.generation.generate import NOTHING_FOUND
 
+from rag.errors import ModelError
 from rag.flow import Flow, Operator
 from rag.flow.events import Warned
-from rag.llm import LLM, Embedder
+from rag.llm import LLM, NLI, Embedder
+from tests.operators import tiny
 from tests.scripted import Scripted
 
 DOCUMENTS = [
@@ -104,12 +109,57 @@ def test_words_support_a_claim() -> None:
     assert run(Verify(), Scripted(), answer="A thing.", documents=[])["support"] == 0.0
 
 
+def test_claims_are_sentences_in_any_script() -> None:
+    answer = "Dr. Smith opens it. 北閘由值班員開啟。成人票價四克朗。"
+    claims = run(Verify(), Scripted(), answer=answer)["claims"]
+    assert [claim.text for claim in claims] == [
+        "Dr. Smith opens it.",
+        "北閘由值班員開啟。",
+        "成人票價四克朗。",
+    ]
+
+
 def test_the_model_supports_a_claim() -> None:
     llm = Scripted({}, {"verify": [0.1, 0.2, 0.9]})
-    found = run(Verify(by="llm"), llm, answer="The lock is 120 m long.")
+    found = run(VerifyLLM(), llm, answer="The lock is 120 m long.")
     (claim,) = found["claims"]
     assert (claim.source, claim.support) == (3, 0.9)
     assert len(llm.asked) == 3
+
+
+def test_a_model_of_inference_supports_a_claim(tmp_path: Path) -> None:
+    answer = "The keeper opens the lock. The lock is 120 m long."
+    place = tiny.nli(tmp_path / "nli", [answer, *(d.page_content for d in DOCUMENTS)])
+    nli = NLI.load(str(place), base=Path())
+    flow = Flow(
+        VerifyNLI(),
+        inputs={"answer": str, "documents": list[Document]},
+        resources={"nli": nli},
+    )
+    found = flow.invoke(answer=answer, documents=DOCUMENTS)
+    for claim in found["claims"]:
+        chances = nli.entails([d.page_content for d in DOCUMENTS], claim.text)
+        assert all(0 < chance < 1 for chance in chances)
+        assert claim.support == pytest.approx(max(chances), abs=1e-3)
+        assert claim.source == 1 + chances.index(max(chances))
+    assert flow.invoke(answer="", documents=DOCUMENTS)["support"] == 0.0
+    assert flow.invoke(answer=answer, documents=[])["support"] == 0.0
+
+
+def test_entailment_is_the_label_of_that_name(tmp_path: Path) -> None:
+    """Whatever its place: what the model gives must be that column of its own softmax."""
+    from sentence_transformers import CrossEncoder
+
+    place = tiny.nli(tmp_path / "nli", ["a lock", "a bridge"])
+    row = CrossEncoder(str(place)).predict([("a lock", "a bridge")], apply_softmax=True)[0]
+    (chance,) = NLI.load(str(place), base=Path()).entails(["a lock"], "a bridge")
+    assert chance == pytest.approx(float(row[1]), abs=1e-6)
+
+
+def test_a_model_without_entailment_is_refused(tmp_path: Path) -> None:
+    place = tiny.cross_encoder(tmp_path / "other", ["a lock"])
+    with pytest.raises(ModelError, match="not `entailment`"):
+        NLI.load(str(place), base=Path())
 
 
 @pytest.mark.parametrize(("support", "kept"), [(0.8, True), (0.5, True), (0.2, False)])
@@ -150,6 +200,22 @@ def test_the_next_sentence_says_how_sure_it_is() -> None:
     assert (again["sentence"], again["finished"]) == ("", True)
     silent = run(NextSentence(), Scripted({"next_sentence": "It is long."}))
     assert (silent["confidence"], silent["finished"]) == (0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("Dr. Smith opens it. So it is.", "Dr. Smith opens it."),
+        ("1. The keeper opens it. 2. So", "1. The keeper opens it."),
+        ("北閘由值班員開啟。它長120米。", "北閘由值班員開啟。"),
+        (" It is so", "It is so"),
+    ],
+)
+def test_the_next_sentence_is_a_whole_one(said: str, sentence: str) -> None:
+    llm = Scripted({"next_sentence": said})
+    assert run(NextSentence(), llm)["sentence"] == sentence
+    again = run(NextSentence(), llm, answer=f"So. {said}")
+    assert (again["sentence"], again["finished"]) == ("", True)
 
 
 def test_the_local_engine_says_how_sure_it_is(llm: LLM) -> None:

@@ -22,7 +22,7 @@ from rag.operators import (
     StepBack,
     VerificationQueries,
 )
-from rag.operators.asking import first_line, lines, prompts
+from rag.operators.asking import first_line, lines
 from rag.operators.documents import both
 
 from rag.flow import Flow, Operator, load_flow
@@ -31,6 +31,7 @@ from rag.flow.registry import Registry
 from rag.flow.types import show
 from rag.index import Index
 from rag.llm import LLM, Embedder
+from rag.llm.prompts import prompts
 from tests.scripted import Scripted
 
 NEEDED = {"route_llm": "routes: {a: b}", "llm_judge": "aspect: useful"}
@@ -203,6 +204,42 @@ def test_the_local_engine_can_only_name_what_there_is(index: Index, llm: LLM) ->
     where = flow.invoke(query="Only documents of the kind pump")["where"]
     assert set(where) <= {"kind"}
     assert where.get("kind", "pump") in {"lock", "pump", "lift"}
+
+
+@pytest.mark.parametrize(
+    ("said", "where"),
+    [
+        ('{"model_config": "a", "schema": "x"}', {"model_config": "a", "schema": "x"}),
+        ('{"valid from": "May"}', {"valid from": "May"}),
+        ('{"valid value from": 2, "valid value to": 3}', {"valid": {"$gte": 2.0, "$lte": 3.0}}),
+        ('{"open": true}', {"open": True}),
+        ('{"open": false, "year to": 2001}', {"open": False, "year": {"$lte": 2001.0}}),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_metadata_may_have_any_name(
+    said: str, where: dict[str, Any], tmp_path: Path, embedder: Embedder
+) -> None:
+    writer = Index.writer(tmp_path / "index", embedder=embedder.id, dim=embedder.dim)
+    documents = [
+        Document(
+            page_content=f"Lock {n}.",
+            metadata={
+                "source": f"s{n}", "model_config": "ab"[n], "schema": "xy"[n], "valid": n + 1,
+                "valid from": ["May", "June"][n], "open": bool(n), "year": 2000 + n, 'q"': "ab"[n],
+            },
+        )
+        for n in range(2)
+    ]  # fmt: skip
+    writer.add(documents, embedder.embed([document.page_content for document in documents]))
+    writer.close()
+    llm = Scripted({"construct_query": said})
+    index = Index.open(tmp_path / "index")
+    flow = Flow(
+        ConstructQuery() >> Dense(), resources={"index": index, "llm": llm, "embedder": embedder}
+    )
+    assert flow.invoke(query="Which?")["where"] == where
+    index.close()
 
 
 def test_the_mean_of_passages_and_query_is_searched_for(index: Index, embedder: Embedder) -> None:

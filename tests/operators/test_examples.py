@@ -23,7 +23,7 @@ from tests.scripted import Scripted
 OURS = sorted(
     name
     for name, where in CATALOGUE.items()
-    if re.search(r"operators\.(pre_retrieval|generation|orchestration)\.", where)
+    if re.search(r"operators\.(indexing|pre_retrieval|generation|orchestration)\.", where)
 )
 TEXTS = ["The lock is 120 m long.", "The pump is loud."]
 DOCUMENTS = [
@@ -38,6 +38,7 @@ GIVEN: dict[str, Any] = {
     "documents": DOCUMENTS,
     "answer": "The lock is 120 m long.",
     "answers": ["120 m.", "It is long."],
+    "paths": [__file__],
     "critiques": ["Too short.", ""],
     "sentence": "It is long.",
     "tokens": [("It is ", -0.1), ("long.", -3.0)],
@@ -100,7 +101,8 @@ def test_its_example_runs(name: str, resources: dict[str, Any]) -> None:
     signature = kind.signature()
     given = {
         port.name: GIVEN[port.name]
-        if show(port.type) not in BY_TYPE or port.name in ("queries", "critiques", "answers")
+        if show(port.type) not in BY_TYPE
+        or port.name in ("queries", "critiques", "answers", "paths")
         else BY_TYPE[show(port.type)]
         for port in signature.reads
         if port.required

@@ -74,6 +74,74 @@ def test_a_wrong_number_weighs() -> None:
     assert wrong < 0.7
 
 
+@pytest.mark.parametrize(
+    ("texts", "answer", "marked"),
+    [
+        (
+            ["北閘由值班員和港務長開啟。", "成人票價四克朗，兒童免費。", "水泵每年三月檢修一次。"],
+            "港務長和值班員可以開啟北閘。成人的票價是四克朗！月亮是由奶酪做的。",
+            "港務長和值班員可以開啟北閘 [1]。成人的票價是四克朗 [2]！月亮是由奶酪做的。",
+        ),
+        (
+            ["チケットは四クローネです。", "当直の管理人は北の水門を開けます。"],
+            "北の水門は当直の管理人が開けます。",
+            "北の水門は当直の管理人が開けます [2]。",
+        ),
+        (
+            ["Северный шлюз открывает дежурный смотритель.", "Билет стоит четыре кроны."],
+            "Смотритель открывает северный шлюз. Четыре кроны стоит билет.",
+            "Смотритель открывает северный шлюз [1]. Четыре кроны стоит билет [2].",
+        ),
+        (
+            ["ตั๋วราคาสี่คราวน์สำหรับผู้ใหญ่", "ประตูน้ำด้านเหนือเปิดโดยผู้ดูแลที่เข้าเวร"],
+            "ผู้ดูแลเปิดประตูน้ำด้านเหนือ",
+            "ผู้ดูแลเปิดประตูน้ำด้านเหนือ [2]",
+        ),
+        (
+            ["टिकट चार क्राउन का है।", "उत्तरी द्वार रखवाला खोलता है।"],
+            "रखवाला उत्तरी द्वार खोलता है। टिकट चार क्राउन का है।",
+            "रखवाला उत्तरी द्वार खोलता है [2]। टिकट चार क्राउन का है [1]।",
+        ),
+    ],
+)
+def test_every_script_is_cited(texts: list[str], answer: str, marked: str) -> None:
+    documents = [Document(page_content=text) for text in texts]
+    found = Cite().invoke(answer=answer, documents=documents)
+    assert found["answer"] == marked
+    assert all(citation.quote in texts for citation in found["citations"])
+
+
+def test_a_wrong_number_weighs_between_characters_too() -> None:
+    assert support("北閘長120米", "北閘長120米。") == 1.0
+    assert support("北閘長90米", "北閘長120米。") < 0.6
+    assert support("南閘長120米", "北閘長120\n米。") == pytest.approx(7 / 8)
+
+
+def test_words_are_counted_as_they_always_were() -> None:
+    text = "The north lock may be opened by the keeper on duty; it is 1,200.5 m long."
+    assert support("The keeper opens the north locks.", text) == 1.0
+    assert support("It is 1,200.5 m and 7 m deep.", text) == pytest.approx(3 / 6)
+    assert support("It is not. Or is it?", text) == 0.0
+
+
+def test_a_mark_behind_the_full_stop_is_that_sentences() -> None:
+    answer, *_ = cite("Tickets cost 4 crowns. [2] The lock is 120 m long. [1]")
+    assert answer == "Tickets cost 4 crowns [2]. The lock is 120 m long [1]."
+
+
+def test_lists_keep_their_lines_and_numbers() -> None:
+    answer, *_ = cite("1. Tickets cost 4 crowns.\n2. The lock is 120 m long.")
+    assert answer == "1. Tickets cost 4 crowns [2].\n2. The lock is 120 m long [1]."
+
+
+def test_metadata_of_any_kind_is_cited() -> None:
+    metadata = {"title": 123, "start": "z", "end": "12", "score": "high", "page": [1]}
+    documents = [Document(page_content="Tickets cost 4 crowns.", metadata=metadata)]
+    found = Cite().invoke(answer="Tickets cost 4 crowns.", documents=documents)
+    (citation,) = found["citations"]
+    assert (citation.title, citation.start, citation.end, citation.score) == ("123", None, 12, None)
+
+
 def test_the_real_model_answers_from_the_documents(llm: LLM) -> None:
     flow = Flow(Generate(max_tokens=40) >> Cite(), inputs=INPUTS, resources={"llm": llm})
     events = list(flow.stream(query="How long is the north lock?", documents=DOCUMENTS))

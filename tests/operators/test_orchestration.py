@@ -30,6 +30,7 @@ from rag.operators import (
 from rag.flow import Flow, Operator, Parallel, operator
 from rag.flow.events import Warned
 from rag.llm import LLM, Embedder, Generation
+from rag.llm.prompts import prompts
 from tests.scripted import Scripted
 
 ROUTES = {"locks": ["lock", "gate"], "pumps": ["pump", "P-17"]}
@@ -145,17 +146,55 @@ def test_generate_tells_how_sure_it_was(llm: LLM) -> None:
     assert 0 < flow.invoke(query="How long?", documents=DOCUMENTS)["confidence"] < 1
 
 
+@pytest.mark.parametrize("by", ["likelihood", "answer"])
 @pytest.mark.parametrize("aspect", ["relevant", "supported", "useful"])
-def test_the_model_judges(aspect: Any) -> None:
-    llm = Scripted({}, {aspect: [0.8, 0.3]})
+def test_the_model_judges(aspect: Any, by: Any) -> None:
+    llm = Scripted({}, {aspect: [0.8, 0.1]})
     given = {"query": "Who?", "documents": DOCUMENTS, "answer": "The keeper."}
-    first, second = (run(LLMJudge(aspect=aspect), {"llm": llm}, **given) for _ in range(2))
+    step = LLMJudge(aspect=aspect, by=by)
+    first, second = (run(step, {"llm": llm}, **given) for _ in range(2))
     assert (first["verdict"], second["verdict"]) == (True, False)
-    assert first["probability"] == pytest.approx(0.8)
-    assert bool(llm.prompts[0].chunks) == (aspect != "useful")
+    assert first["score"] == pytest.approx(0.8)
+    calls = 2 if by == "likelihood" else 1
+    assert len(llm.asked) == 2 * calls
+    sources = 1 if aspect == "useful" else 2
+    assert len(llm.prompts[calls - 1].chunks) == (
+        0 if (aspect, by) == ("useful", "answer") else sources
+    )
     nothing = {**given, "answer": "", "documents": []}
-    assert run(LLMJudge(aspect=aspect), {"llm": llm}, **nothing)["verdict"] is False
-    assert len(llm.asked) == 2
+    assert run(step, {"llm": llm}, **nothing)["verdict"] is False
+    assert len(llm.asked) == 2 * calls
+
+
+def test_the_small_model_knows_what_a_document_is_about(llm: LLM) -> None:
+    """By what it foretells of the question; it says Yes or No by habit."""
+    documents = [
+        Document(page_content="The north lock was built by Anna Brandt in 1897."),
+        Document(page_content="Visitors pay four crowns for the boat lift."),
+    ]
+    query = "Who built the north lock?"
+    found = run(GradeDocuments(), {"llm": llm}, query=query, documents=documents)
+    assert found["grade"] == "correct"
+    assert found["documents"] == documents[:1]
+    for one, verdict in zip(documents, (True, False), strict=True):
+        given = {"query": query, "documents": [one], "answer": "It was built by Anna Brandt."}
+        assert run(LLMJudge(aspect="relevant"), {"llm": llm}, **given)["verdict"] is verdict
+        assert run(LLMJudge(aspect="supported"), {"llm": llm}, **given)["verdict"] is verdict
+
+
+def test_a_judge_is_charged_for(llm: LLM) -> None:
+    step = GradeDocuments()
+    flow = Flow(step, inputs={"query": str, "documents": list[Document]}, resources={"llm": llm})
+    done = list(flow.stream(query="How long?", documents=DOCUMENTS))[-1]
+    assert done.llm_calls == 3
+    assert done.tokens > 100
+
+
+def test_what_is_asked_stays_when_the_question_is_cut() -> None:
+    llm = Scripted({}, {"supported": 0.9})
+    given = {"query": "Why? " * 9000, "documents": DOCUMENTS, "answer": "So. " * 9000}
+    run(LLMJudge(aspect="supported", by="answer"), {"llm": llm}, **given)
+    assert llm.prompts[0].question.endswith(prompts()["supported"].text)
 
 
 @pytest.mark.parametrize(
@@ -164,19 +203,39 @@ def test_the_model_judges(aspect: Any) -> None:
 )
 def test_a_remote_model_judges_in_words(said: str, verdict: bool) -> None:
     llm = LLM.load(FakeListChatModel(responses=[said]), base=Path())
-    step = LLMJudge(aspect="relevant", threshold=0.6)
-    assert run(step, {"llm": llm}, query="Who?", documents=DOCUMENTS)["verdict"] is verdict
+    flow = Flow(
+        LLMJudge(aspect="relevant"),
+        inputs={"query": str, "documents": list[Document]},
+        resources={"llm": llm},
+    )
+    events = list(flow.stream(query="Who?", documents=DOCUMENTS))
+    assert events[-1].result["verdict"] is verdict
+    unclear = said not in ("Yes.", "no, not at all")
+    assert any(isinstance(event, Warned) for event in events) == unclear
 
 
 @pytest.mark.parametrize(
-    ("values", "grade", "kept"),
-    [([0.9, 0.1], "correct", 1), ([0.5, 0.4], "ambiguous", 2), ([0.1, 0.2], "incorrect", 0)],
+    ("by", "values", "grade", "kept"),
+    [
+        ("answer", [0.9, 0.1], "correct", 1),
+        ("answer", [0.45, 0.4], "ambiguous", 2),
+        ("answer", [0.1, 0.2], "incorrect", 0),
+        ("likelihood", [0.5, 0.05], "correct", 1),
+        ("likelihood", [0.25, 0.16], "ambiguous", 2),
+        ("likelihood", [0.05, -0.1], "incorrect", 0),
+    ],
 )
-def test_documents_are_graded(values: list[float], grade: str, kept: int) -> None:
+def test_documents_are_graded(by: Any, values: list[float], grade: str, kept: int) -> None:
     llm = Scripted({}, {"relevant": values})
-    found = run(GradeDocuments(), {"llm": llm}, query="Who?", documents=DOCUMENTS)
+    step = GradeDocuments(by=by)
+    found = run(step, {"llm": llm}, query="Who?", documents=DOCUMENTS)
     assert (found["grade"], len(found["documents"])) == (grade, kept)
-    assert run(GradeDocuments(), {"llm": llm}, query="Who?", documents=[])["grade"] == "incorrect"
+    assert run(step, {"llm": llm}, query="Who?", documents=[])["grade"] == "incorrect"
+
+
+def test_grades_that_cross_are_refused() -> None:
+    with pytest.raises(ValidationError, match="lower must not be above upper"):
+        GradeDocuments(lower=0.5, upper=0.2)
 
 
 def test_the_model_says_whether_it_knows() -> None:
@@ -233,6 +292,37 @@ def test_scores_are_weighed() -> None:
     assert run(Weighted(), documents={"one": [], "two": []})["documents"] == []
 
 
+def test_a_document_that_a_ranking_names_twice_counts_once() -> None:
+    twice = [Document(page_content="a", id="a", metadata={"score": score}) for score in (2.0, 1.0)]
+    other = Document(page_content="b", id="b", metadata={"score": 0.0})
+    found = run(Weighted(), documents={"one": [*twice, other], "two": [other]})["documents"]
+    assert [(d.id, d.metadata["score"]) for d in found] == [("a", 1.0), ("b", 1.0)]
+
+
+def test_a_document_without_a_number_for_a_score_scores_nothing() -> None:
+    ranking = [
+        Document(page_content=str(score), metadata={"score": score, "scores": "3:1"})
+        for score in (None, "high", 1.0)
+    ]
+    found = run(Weighted(), documents={"one": ranking})["documents"]
+    assert [d.metadata["score"] for d in found] == [1.0, 0.0, 0.0]
+    assert found[0].metadata["scores"] == {"weighted": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("answers", "best"),
+    [
+        (["Yes", "No", "No"], "No"),
+        (["Yes", "Yes", "No.", "No, it may not.", "no"], "No."),
+        (["5", "-5", " **-5**."], "-5"),
+        (["是", "否", "否。"], "否"),
+        (["The cook.", "42", "42", "42"], "42"),
+    ],
+)
+def test_equal_answers_are_votes(answers: list[str], best: str) -> None:
+    assert run(Vote(), answer=answers)["answer"] == best
+
+
 def test_the_answer_that_most_agree_with_wins() -> None:
     answers = ["The cook.", "The keeper on duty.", "The keeper may.", "", "The duty keeper."]
     assert run(Vote(), answer=answers)["answer"] == "The keeper on duty."
@@ -240,11 +330,12 @@ def test_the_answer_that_most_agree_with_wins() -> None:
     assert run(Vote(), answer=[])["answer"] == ""
 
 
-def test_answers_are_ranked_by_the_model() -> None:
-    llm = Scripted({}, {"useful": [0.2, 0.9, 0.5]})
+@pytest.mark.parametrize("by", ["likelihood", "answer"])
+def test_answers_are_ranked_by_the_model(by: Any) -> None:
+    llm = Scripted({}, {"useful": [0.2, 0.9, 0.6]})
     given = {"query": "Who?", "answer": ["A", "B", "B", "", "C"]}
-    assert run(RankAnswers(k=2), {"llm": llm}, **given)["answers"] == ["B", "C"]
-    assert run(RankAnswers(), {"llm": llm}, query="Who?", answer=[])["answers"] == []
+    assert run(RankAnswers(k=2, by=by), {"llm": llm}, **given)["answers"] == ["B", "C"]
+    assert run(RankAnswers(by=by), {"llm": llm}, query="Who?", answer=[])["answers"] == []
 
 
 def test_answers_are_fused_by_the_model() -> None:
@@ -255,6 +346,9 @@ def test_answers_are_fused_by_the_model() -> None:
     noted = {**given, "critiques": ["bad", ""]}
     run(LLMFusion(), {"llm": llm}, **noted)
     assert llm.prompts[-1].chunks == ("A\nCritique: bad", "B")
+    run(LLMFusion(), {"llm": llm}, **given, queries=["Who?", "When?"])
+    assert llm.prompts[-1].chunks == ("Question: Who?\nAnswer: A", "Question: When?\nAnswer: B")
+    assert llm.prompts[-1].system == prompts()["llm_fusion_parts"].text
     assert run(LLMFusion(), {"llm": llm}, query="Who?", answer=["A", "A"])["answer"] == "A"
     assert run(LLMFusion(), {"llm": llm}, query="Who?", answer=[])["answer"] == ""
-    assert len(llm.asked) == 3
+    assert len(llm.asked) == 4

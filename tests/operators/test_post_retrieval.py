@@ -176,6 +176,15 @@ def test_compression_keeps_whole_words_within_the_budget(llm: LLM) -> None:
     assert run(Compress(), [], llm=llm)[0] == []
 
 
+@pytest.mark.parametrize("settings", [{"ratio": 0.05}, {"tokens": 1}])
+def test_a_budget_for_no_word_is_told(llm: LLM, settings: dict[str, Any]) -> None:
+    documents = [doc(" "), doc("Krxqzyvbn"), doc("Hvtqzzkwp")]
+    found, warnings = run(Compress(**settings), documents, llm=llm)
+    assert texts(found) == ["Krxqzyvbn"]
+    assert len(warnings) == 1
+    assert "no word fits the budget" in warnings[0]
+
+
 def test_compression_takes_any_script(llm: LLM) -> None:
     text = "北閘由值班員和港務長開啟。南閘四月至十月開放。"
     (found,), _ = run(Compress(ratio=0.5), [doc(text)], llm=llm)
@@ -203,7 +212,7 @@ def test_pointwise_by_yes_or_no() -> None:
     llm = LLM.load(FakeListChatModel(responses=["No", "yes.", "maybe"]), base=Path())
     operator = PointwiseRerank(by="answer")
     found, _ = run(operator, [doc(ICE), doc(LOCK), doc(PUMP)], "Who opens the lock?", llm=llm)
-    assert texts(found) == [LOCK, PUMP, ICE]
+    assert texts(found) == [LOCK, ICE, PUMP], "maybe counts as No"
     assert [document.metadata["score"] for document in found] == [1.0, 0.5, 0.0]
 
 

@@ -43,6 +43,17 @@ def database(tmp_path: Path) -> Database:
         (["SELECT 1; DROP TABLE locks"], "", 2),
         (["SELECT load_extension('evil')"], "", 2),
         (["WITH x AS (SELECT 1) DELETE FROM locks"], "", 2),
+        ([f"Here is a query with the name:\n{GOOD}"], GOOD, 1),
+        ([f"Here is the SELECT statement: {GOOD}"], GOOD, 1),
+        (
+            [GOOD.replace(" WHERE", "\n\nWHERE") + ";\n\nIt lists them."],
+            GOOD.replace(" WHERE", "\n\nWHERE"),
+            1,
+        ),
+        ([f"```\nCREATE TABLE locks\n```\nso {GOOD}"], GOOD, 1),
+        (["SELECT nome FROM locks UNION SELECT name FROM locks"], "", 2),
+        (["WITH locks AS (SELECT nome FROM locks) SELECT name FROM locks"], "", 2),
+        (["SELECT nome, (SELECT name FROM locks) FROM locks"], "", 2),
         (["I cannot."], "", 2),
         ([""], "", 2),
         (["SELECT " * 5000], "", 2),
@@ -73,6 +84,25 @@ def test_an_empty_question_asks_nobody(database: Database) -> None:
     flow = Flow(TextToSQL(), resources={"llm": llm, "database": database})
     assert flow.invoke(query=" ")["sql"] == ""
     assert llm.asked == []
+
+
+def test_what_is_wrong_is_told_of_the_statement_and_not_of_the_words_around_it(
+    database: Database,
+) -> None:
+    llm = Scripted({"text_to_sql": "Here, with love:\nSELECT nome FROM locks\n\nThat is all."})
+    flow = Flow(TextToSQL(), resources={"llm": llm, "database": database})
+    flow.invoke(query="Which locks?")
+    assert "so far: SELECT nome FROM locks\nThat is wrong: no such column: nome" in (
+        llm.prompts[1].question
+    )
+
+
+def test_columns_of_the_same_name_are_all_there(database: Database) -> None:
+    join = "FROM locks AS a JOIN locks AS b ON a.name < b.name"
+    (row,) = database.rows(f"SELECT a.name, b.name {join}")
+    assert row == {"name": "north", "name_2": "south"}
+    (row,) = database.rows(f"SELECT a.name, b.name, 7 AS name_2 {join}")
+    assert row == {"name": "north", "name_3": "south", "name_2": 7}
 
 
 def test_rows_come_by_the_names_of_their_columns(database: Database) -> None:

@@ -49,3 +49,12 @@ def splade(folder: Path, texts: Sequence[str]) -> Path:
 def cross_encoder(folder: Path, texts: Sequence[str]) -> Path:
     """Save a cross-encoder of sentence-transformers; gives its folder."""
     return bert(folder, "BertForSequenceClassification", texts, num_labels=1)
+
+
+def nli(folder: Path, texts: Sequence[str]) -> Path:
+    """Save a model of inference, `entailment` in the middle; gives its folder."""
+    labels = {0: "contradiction", 1: "entailment", 2: "neutral"}
+    return bert(
+        folder, "BertForSequenceClassification", texts, id2label=labels,
+        label2id={name: at for at, name in labels.items()},
+    )  # fmt: skip

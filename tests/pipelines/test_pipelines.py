@@ -69,8 +69,7 @@ def test_a_rewritten_question_is_searched_and_not_answered(
 def test_the_question_takes_its_way(query: str, way: str, index: Index, embedder: Embedder) -> None:
     result, skipped, _ = run(flow("routed", index, embedder, Scripted()), query)
     assert result["route"] == way
-    assert way not in skipped
-    assert len(skipped) == 3
+    assert set(skipped) == {"words", "meaning", "default"} - {way if way != "both" else "default"}
 
 
 def test_every_wording_is_searched(index: Index, embedder: Embedder) -> None:
@@ -85,11 +84,15 @@ def test_sub_questions_are_answered_one_by_one(index: Index, embedder: Embedder)
         {
             "decompose": "Which lock opens at six?\nWhat does P-17 lift?",
             "generate": ["The south lock.", "240 litres."],
-            "llm_fusion": "The south lock opens at six and P-17 lifts 240 litres.",
+            "llm_fusion_parts": "The south lock opens at six and P-17 lifts 240 litres.",
         }
     )
     result, *_ = run(flow("decomposition", index, embedder, llm))
-    assert sorted(llm.asked) == ["decompose", "generate", "generate", "llm_fusion"]
+    assert sorted(llm.asked) == ["decompose", "generate", "generate", "llm_fusion_parts"]
+    assert llm.prompts[-1].chunks == (
+        "Question: Which lock opens at six?\nAnswer: The south lock.",
+        "Question: What does P-17 lift?\nAnswer: 240 litres.",
+    )
     assert "240 litres" in result["answer"]
     assert len(result["citations"]) >= 1
 
@@ -131,13 +134,13 @@ def test_an_ambiguous_question_is_answered_in_each_meaning_to_a_depth(
     index: Index, embedder: Embedder
 ) -> None:
     llm = Scripted({"clarify": "Who opens the north lock?\nWho opens the south lock?"})
-    for name in ("generate", "llm_fusion"):
+    for name in ("generate", "llm_fusion_parts"):
         llm.says[name] = [f"{name} {n} of the keeper." for n in range(9)]
     run(flow("tree_of_clarifications", index, embedder, llm))
     # The root and its two children branch; their children are as deep as it goes.
     assert llm.asked.count("clarify") == 3
     assert llm.asked.count("generate") == 4
-    assert llm.asked.count("llm_fusion") == 3
+    assert llm.asked.count("llm_fusion_parts") == 3
 
 
 def test_what_the_model_is_sure_of_is_not_looked_up(index: Index, embedder: Embedder) -> None:
@@ -186,7 +189,12 @@ def test_an_answer_must_be_supported_and_useful(
         sure=0.5,
     )
     _, skipped, took = run(flow("self_rag", index, embedder, llm))
-    assert (skipped, took) == (["true"], turns)
+    assert took == turns
+    # The question is known to be none that the model can answer; every turn but one that ends the
+    # loop writes another query.
+    ends = supported[-1] > 0.5 and useful[-1] > 0.5 or turns == 3
+    assert skipped == ["true", *["true"] * (turns - 1), *(["false"] if ends else [])]
+    assert llm.asked.count("rewrite") == turns
 
 
 def test_no_relevant_document_is_no_answer(index: Index, embedder: Embedder) -> None:
@@ -198,7 +206,7 @@ def test_no_relevant_document_is_no_answer(index: Index, embedder: Embedder) -> 
 
 @pytest.mark.parametrize(
     ("relevant", "grade", "rewritten"),
-    [(0.9, "correct", False), (0.5, "ambiguous", True), (0.1, "incorrect", True)],
+    [(0.9, "correct", False), (0.2, "ambiguous", True), (0.1, "incorrect", True)],
 )
 def test_what_was_found_is_corrected(
     relevant: float, grade: str, rewritten: bool, index: Index, embedder: Embedder
@@ -208,9 +216,12 @@ def test_what_was_found_is_corrected(
     assert result["grade"] == grade
     assert set(skipped) == {"correct", "ambiguous", "incorrect"} - {grade}
     assert ("rewrite" in llm.asked) == rewritten
-    texts = " ".join(document.page_content for document in result["documents"])
-    assert ("crowns" in texts) == rewritten
-    assert ("keeper" in texts) == (grade != "incorrect")
+    texts = [document.page_content for document in result["documents"]]
+    assert any("crowns" in text for text in texts) == rewritten
+    if grade == "incorrect":
+        assert "crowns" in texts[0], "what the other query found replaces what was there"
+    else:
+        assert any("keeper" in text for text in texts)
 
 
 def test_answers_are_ranked_criticised_and_fused(index: Index, embedder: Embedder) -> None:
@@ -235,12 +246,14 @@ def test_answers_are_ranked_criticised_and_fused(index: Index, embedder: Embedde
 @pytest.mark.parametrize(
     ("name", "calls"),
     [
-        ("archon", 3 + 3 + 2 + 1),
+        ("archon", 3 + 4 + 2 + 1),
+        ("best_document", 1),
         ("cached", 1),
-        ("crag", 2 + 2),
+        ("crag", 2 + 3),
         ("decomposition", 3 + 2),
         ("flare", 8),
         ("hybrid", 1),
+        ("hybrid_smoothed", 1),
         ("hyde", 2),
         ("iter_retgen", 3),
         ("multi_query", 2),
@@ -248,7 +261,7 @@ def test_answers_are_ranked_criticised_and_fused(index: Index, embedder: Embedde
         ("replug", 1),
         ("rewrite_retrieve_rerank_read", 2),
         ("routed", 1),
-        ("self_rag", 2 + 3 * (2 + 4)),
+        ("self_rag", 4 + 3 * (2 + 6)),
         ("tree_of_clarifications", 2 + 2 * 2 + 2 * 2),
     ],
 )
@@ -259,7 +272,13 @@ def test_it_costs_no_more_than_its_header_says(
         one: [f"{one} {n}.\nAnother {one} {n}.\nA third {one} {n}." for n in range(20)]
         for one in ("generate", "decompose", "clarify", "next_sentence", "critique", "llm_fusion")
     }
-    llm = Scripted(said, {"relevant": 0.5, "supported": 0.1}, sure=0.01)
+    llm = Scripted(said, {"relevant": 0.2, "supported": 0.1}, sure=0.01)
     events = list(flow(name, index, embedder, llm).stream(query=QUESTION))
     assert len(llm.asked) == calls
     assert events[-1].llm_calls == calls
+
+
+def test_what_a_judge_costs_that_is_asked_in_words(index: Index, embedder: Embedder) -> None:
+    llm = Scripted({"knows": "no", "relevant": "yes", "supported": "no", "useful": "yes"})
+    events = list(flow("self_rag", index, embedder, llm).stream(query=QUESTION))
+    assert len(llm.asked) == events[-1].llm_calls == 5 + 3 * (2 + 3)

@@ -1,0 +1,1 @@
+"""Operators that make an index of files: read, cut, label, describe, write."""

@@ -1,0 +1,45 @@
+"""Loading: files to documents, by their type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from langchain_core.documents import Document
+
+from rag.errors import LoadError
+from rag.flow import Context, Operator
+from rag.index import loading
+from rag.index.filters import clean
+
+
+class Load(Operator):
+    """Reads files and folders: PDF, HTML, Markdown, DOCX, text, code, CSV, JSON Lines.
+
+    The first step of indexing (Modular RAG, arXiv 2407.21059, section IV-A). HTML and DOCX become
+    Markdown, a PDF a document for each page, a row of a table a paragraph. A file that cannot be
+    read is left out with a warning. All that is read is in memory: for corpora of many gigabytes
+    there is `rag ingest`.
+    Reads `paths`, relative ones from the working directory; writes `documents` with `source`,
+    `path`, `title`, `page` (of a PDF) and `language` (of code) in their metadata.
+    Example: `{use: load}`
+    """
+
+    writes = "documents"
+    blocking = True
+
+    def run(self, paths: list[str], *, run: Context) -> list[Document]:
+        """Read what can be read, folders in sorted order."""
+        documents: list[Document] = []
+        for found in loading.discover(Path(path).expanduser() for path in paths):
+            if isinstance(found, loading.Skipped):
+                run.warn(f"{found.path} is left out: {found.reason}")
+                continue
+            try:
+                read = loading.load(found.path, loading.read(found), found.name)
+            except LoadError as error:
+                run.warn(f"{found.path} is left out: {error.what}")
+                continue
+            for document in read:
+                document.metadata["source"] = clean(found.path.as_posix())
+            documents += read
+        return documents

@@ -1,0 +1,37 @@
+"""Writing: chunks into the index, where searches find them."""
+
+from __future__ import annotations
+
+from langchain_core.documents import Document
+
+from rag.flow import Context, Operator
+from rag.index import IndexWriter, WriteReport
+from rag.llm import Embedder
+
+
+class WriteIndex(Operator):
+    """Brings the index up to date with documents: embeds what is new, removes what is gone.
+
+    The last step of indexing (Modular RAG, arXiv 2407.21059, section IV-A), for `dense`, `bm25`
+    and all other searches. The documents of a `source` are all that the index then has of it:
+    what it has already keeps its vector, the source's other chunks go. Sources that no document
+    names stay. A run that was stopped leaves the last commit, and the next one goes on there.
+    Reads `documents`; writes `written`: how many chunks were added, kept and removed.
+    Example: `{use: write_index}`
+    """
+
+    writes = "written"
+    blocking = True
+
+    def run(
+        self, documents: list[Document], *, index: IndexWriter, embedder: Embedder, run: Context
+    ) -> WriteReport:
+        """Write; without documents the index is left alone, with a warning.
+
+        Raises:
+            IndexStateError: Another process writes to the index, it was made with another
+                embedder, or it cannot be written.
+        """
+        if not documents:
+            run.warn("there are no documents to write")
+        return index.write(documents, embedder)

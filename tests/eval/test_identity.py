@@ -1,0 +1,91 @@
+"""What makes an answer another one: steps, resources, corpus, judge; and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rag.eval.beir import load
+from rag.eval.identity import depends, identity
+from rag.eval.support import Judge
+from rag.flow import Flow, load_flow
+from rag.llm import LLM
+
+FILE = """
+name: words
+resources:
+  index: {path: ./index, chunk_size: 40}
+  llm: {model: smollm2-135m-instruct}
+steps:
+  - {use: bm25, k: 4}
+  - {use: generate, max_tokens: 12}
+"""
+
+
+def flow(text: str = FILE, base: str = "") -> Flow:
+    return load_flow(text, base=Path(base))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("k: 4", "k: 5"),
+        ("{model: smollm2-135m-instruct}", "Qwen/Qwen3-4B-Instruct-2507"),
+        ("smollm2-135m-instruct}", "smollm2-135m-instruct, int8: true}"),
+        ("chunk_size: 40", "chunk_size: 50"),
+        ("  llm: ", "  embedder: another\n  llm: "),
+        ("steps:", "budget: {llm_calls: 1}\nsteps:"),
+        ("steps:", "outputs: [answer]\nsteps:"),
+    ],
+)
+def test_another_flow_is_another(old: str, new: str) -> None:
+    assert old in FILE
+    assert identity(flow(FILE.replace(old, new))) != identity(flow())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("./index", "./elsewhere"),
+        ("  llm: ", "  embedder: all-minilm-l6-v2\n  llm: "),  # the default
+        ("  llm: ", "  nli: no step takes it\n  llm: "),
+        ("name: words", "name: other"),
+    ],
+)
+def test_what_does_not_matter_does_not_count(old: str, new: str) -> None:
+    assert old in FILE
+    assert identity(flow(FILE.replace(old, new))) == identity(flow())
+
+
+def test_a_file_counts_with_its_place() -> None:
+    text = FILE.replace("smollm2-135m-instruct", "./models/mine")
+    assert identity(flow(text, "/one")) != identity(flow(text, "/two"))
+    assert identity(flow(text, "/one")) == identity(flow(text, "/one"))
+    assert identity(flow(base="/one")) == identity(flow(base="/two"))
+
+
+def test_an_open_model_counts_by_its_id(llm: LLM) -> None:
+    given = flow().with_resources(llm=llm)
+    assert identity(given) == identity(flow().with_resources(llm=llm))
+    assert identity(given) != identity(flow())
+
+
+def test_resources_of_inner_flows_count() -> None:
+    def outer(model: str) -> Flow:
+        return Flow(flow(FILE.replace("smollm2-135m-instruct", model)).at())
+
+    assert identity(outer("one")) == identity(outer("one"))
+    assert identity(outer("one")) != identity(outer("two"))
+
+
+def test_corpus_and_judge_count(data: Path) -> None:
+    whole = load(data)
+    judges = [Judge(), Judge("llm"), Judge("llm", {"llm": "another"}), Judge("nli", {"nli": "a"})]
+    found = {depends(flow(), whole, judge) for judge in judges}
+    assert len(found) == len(judges)
+    assert depends(flow(), whole, Judge("words", {"llm": "unused"})) in found
+    assert depends(flow(), load(data, limit=1), Judge()) in found
+    corpus = data / "corpus.jsonl"
+    corpus.write_text(corpus.read_text() + '\n{"_id": "d4", "text": "new"}')
+    assert depends(flow(), load(data), Judge()) not in found
