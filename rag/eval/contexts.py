@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rag.errors import ConfigError
+
 if TYPE_CHECKING:
     from rag.eval.beir import Dataset
     from rag.llm.local import LocalLLM
@@ -34,13 +36,22 @@ def samples(data: Dataset, count: int, others: int = 4, seed: int = 0) -> list[S
         count: Questions at most.
         others: Passages besides the gold one.
         seed: Of all chance.
+
+    Raises:
+        ConfigError: The corpus is too small.
     """
     chance = random.Random(seed)  # noqa: S311 - a sample, no secret
     texts = {
         str(d.id): f"{d.metadata.get('title') or ''}\n{d.page_content}".strip()
         for d in data.documents
     }
-    ids = sorted(texts)
+    ids, drawn = sorted(texts), 3 * others + 2
+    if len(ids) < drawn:
+        raise ConfigError(
+            f"the corpus has {len(ids)} documents, {drawn} are needed",
+            where=data.name,
+            fix="use a larger one",
+        )
     # Judgements may name documents that the corpus does not hold.
     graded = [
         (q, {one: q.relevant[one] for one in q.relevant if one in texts}) for q in data.queries
@@ -49,7 +60,7 @@ def samples(data: Dataset, count: int, others: int = 4, seed: int = 0) -> list[S
     found = []
     for query, grades in chance.sample(queries, min(count, len(queries))):
         gold = max(grades, key=lambda one: grades[one])
-        rest = [one for one in chance.sample(ids, 3 * others + 2) if one != gold]
+        rest = [one for one in chance.sample(ids, drawn) if one != gold]
         chosen = [gold, *rest[:others]]
         chance.shuffle(chosen)
         spare = rest[others:]

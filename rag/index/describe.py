@@ -53,7 +53,8 @@ async def describe(
         ModelError: The model cannot be reached.
         BudgetError: The run has used more than it may.
     """
-    told = (prompts()[f"describe_{how.by}"].text if system is None else system).replace("{n}", str(how.n))
+    text = prompts()[f"describe_{how.by}"].text if system is None else system
+    told = text.replace("{n}", str(how.n))
     sampling = Sampling(max_tokens=how.max_tokens)
     room = max(llm.window - how.max_tokens - llm.count(told) - MARGIN, 1)
     found = []

@@ -96,8 +96,10 @@ def test_judgements_of_what_is_not_there_are_told(data: Path) -> None:
     documents, queries = found.notes
     assert "1 of the judged documents are not in corpus.jsonl" in documents
     assert "1 of the judged queries are not in queries.jsonl" in queries
-    (sample,) = samples(found, 1, others=1)
-    assert any("120 m" in chunk for chunk in sample.chunks)
+    (sample,) = samples(found, 1, others=0)
+    assert "120 m" in sample.chunks[0]
+    with pytest.raises(ConfigError, match="3 documents, 14 are needed"):
+        samples(found, 1)
 
 
 def test_the_digest_is_of_the_corpus(data: Path) -> None:

@@ -85,7 +85,6 @@ def test_a_pipeline_that_loops_is_ranked_without_asking(data: Path) -> None:
     (found,) = told("eval", "retrieval", "--data", data, "-c", "iter_retgen")["pipelines"]
     assert found["means"]["ndcg_at_10"] == 1.0
     assert found["depth"] == 3
-    assert found["milliseconds"] < 1000
 
 
 def test_answers_are_measured_and_compared(data: Path, words: Path, tmp_path: Path) -> None:
@@ -202,9 +201,13 @@ def test_where_nothing_can_be_written_is_said_first(
     if option == "--html":
         if command == "retrieval":
             return
-        places = {file / "report.html": "Not a directory", folder: "is a folder"}
+        places = {
+            file / "report.html": "is a file, not a folder",
+            file / "below" / "report.html": "Not a directory",
+            folder: "is a folder",
+        }
     else:
-        places = {file: "File exists", file / "below": "Not a directory"}
+        places = {file: "is a file, not a folder", file / "below": "Not a directory"}
     if option == "--out":
         places[folder] = "is a folder"
     before = sorted(tmp_path.rglob("*"))

@@ -99,10 +99,11 @@ def test_any_name_of_the_templates_may_be_an_operators_name(tmp_path: Path) -> N
     assert {"document", "flow", "operator", "field", "rag", "pydantic", "documents"} <= names
     sources = []
     for name in sorted(names):
+        folder = tmp_path / f"rag-{name}"
         for path, text in templates(name).items():
-            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name / path).write_text(text)
-        sources.append(str(tmp_path / name / "src"))
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+        sources.append(str(folder / "src"))
     tests = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", str(tmp_path)]
     said = run(tests, tmp_path, {"PYTHONPATH": os.pathsep.join(sources)})
     assert f"{2 * len(names)} passed" in said

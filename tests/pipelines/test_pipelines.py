@@ -192,7 +192,7 @@ def test_an_answer_must_be_supported_and_useful(
     assert took == turns
     # The question is known to be none that the model can answer; every turn but one that ends the
     # loop writes another query.
-    ends = supported[-1] > 0.5 and useful[-1] > 0.5 or turns == 3
+    ends = (supported[-1] > 0.5 and useful[-1] > 0.5) or turns == 3
     assert skipped == ["true", *["true"] * (turns - 1), *(["false"] if ends else [])]
     assert llm.asked.count("rewrite") == turns
 
@@ -246,7 +246,7 @@ def test_answers_are_ranked_criticised_and_fused(index: Index, embedder: Embedde
 @pytest.mark.parametrize(
     ("name", "calls"),
     [
-        ("archon", 3 + 4 + 2 + 1),
+        ("archon", 3 + 10 + 2 + 1),
         ("best_document", 1),
         ("cached", 1),
         ("crag", 2 + 3),
