@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -170,10 +171,10 @@ def _judgements(file: Path) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for number, line in _lines(file):
         parts = line.split("\t") if "\t" in line else line.split()
-        grade = parts[-1].strip()
-        if number == 1 and not _is_number(grade):
+        grade, fits = parts[-1].strip(), len(parts) in {3, 4}
+        if number == 1 and fits and not _is_number(grade):
             continue
-        if len(parts) not in {3, 4} or not grade.lstrip("-").isdecimal():
+        if not fits or not re.fullmatch(r"[+-]?\d+", grade):
             raise ConfigError(
                 f"no judgement: {line.strip()!r}",
                 where=f"{file}:{number}",
