@@ -161,7 +161,9 @@ def main() -> None:
                 )
         if "answers" in kinds:
             flows = chosen(ANSWERS, given.only, "base")
-            rows = measured("answers", flows, given.data, out, ["--limit", str(given.limit)])
+            rows = measured(
+                "answers", flows, given.data, out, ["--limit", str(given.limit), "--at-once", "8"]
+            )
             print("| operator | contains | gain | F1 | faithful | LLM calls | tokens | seconds |")
             print("|---|---|---|---|---|---|---|---|")
             for row in rows:

@@ -6,6 +6,7 @@ import typer
 
 from rag.cli.config import AllowImport, Json, Param
 from rag.cli.evaluate import (
+    AtOnce,
     By,
     Configs,
     Data,
@@ -38,6 +39,7 @@ def pipelines(
     out: Out = None,
     html: Html = None,
     by: By = "words",
+    at_once: AtOnce = 1,
     params: Param = None,
     allow: AllowImport = None,
     as_json: Json = False,
@@ -48,5 +50,5 @@ def pipelines(
     found = read(data, split, limit, seed)
     compare_answers(
         found, configs or ["naive", *(name for name in names() if name != "naive")], where=where,
-        out=out, html=html, by=by, params=params, allow=allow, as_json=as_json,
+        out=out, html=html, by=by, at_once=at_once, params=params, allow=allow, as_json=as_json,
     )  # fmt: skip

@@ -48,6 +48,14 @@ Out = Annotated[
         "--out", help="Folder for each query's result, as JSONL; what stands there is not redone."
     ),
 ]
+AtOnce = Annotated[
+    int,
+    typer.Option(
+        "--at-once",
+        min=1,
+        help="Questions under way together: sooner done; each one's seconds are longer then.",
+    ),
+]
 Html = Annotated[Path | None, typer.Option("--html", help="Write a report with plots here.")]
 By = Annotated[
     Literal["words", "nli", "llm"],
@@ -132,6 +140,7 @@ def answers(
     out: Out = None,
     html: Html = None,
     by: By = "words",
+    at_once: AtOnce = 1,
     params: Param = None,
     allow: AllowImport = None,
     as_json: Json = False,
@@ -139,8 +148,8 @@ def answers(
     """Measure the answers: right, faithful, well cited; and what they cost."""
     found = read(data, split, limit, seed)
     compare_answers(
-        found, configs or [default(None)], where=where, out=out, html=html, by=by, params=params,
-        allow=allow, as_json=as_json,
+        found, configs or [default(None)], where=where, out=out, html=html, by=by,
+        at_once=at_once, params=params, allow=allow, as_json=as_json,
     )  # fmt: skip
 
 
@@ -152,6 +161,7 @@ def compare_answers(
     out: Path | None,
     html: Path | None,
     by: By,
+    at_once: int,
     params: list[str] | None,
     allow: list[str] | None,
     as_json: bool,
@@ -187,7 +197,7 @@ def compare_answers(
             kept = None
             if name in files:
                 kept = Kept(files[name], depends(flows[name], data, judge), queries)
-            asked[name] = ask_all(flow, queries, judge, kept, partial(tell, name))
+            asked[name] = ask_all(flow, queries, judge, kept, partial(tell, name), at_once)
     table = rows(asked)
     if html is not None:
         write_report(html, data.name, table, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rag.errors import RagError
 from rag.eval.compare import Gain, mean, paired
 from rag.eval.metrics import contains, exact_match, token_f1
+from rag.flow.execution import Execution, blocking
 
 if TYPE_CHECKING:
     from rag.eval.beir import Query
@@ -82,25 +84,23 @@ class Row:
     gains: dict[str, Gain | None]
 
 
-def ask(flow: Flow, query: Query, judge: Judge) -> Asked:
+async def ask(flow: Flow, query: Query, judge: Judge) -> Asked:
     """Put one question to a pipeline; a failure is a result too, with what it cost.
 
     Raises:
         InputError: The pipeline waits for a person.
     """
-    from rag.flow.execution import Execution
-
     run = Execution(flow, {"query": query.text})
     result: dict[str, Any] = {}
     error = None
     started = perf_counter()
     try:
-        result = run.invoke()
+        result = await run.ainvoke()
     except RagError as failed:
         error = str(failed)
     seconds = perf_counter() - started
     answer = str(result.get("answer") or "")
-    supported = judge.judge(answer, result.get("documents") or ())
+    supported = await asyncio.to_thread(judge.judge, answer, result.get("documents") or ())
     return Asked(
         id=query.id,
         question=query.text,
@@ -123,6 +123,7 @@ def ask_all(
     judge: Judge,
     kept: Kept | None,
     told: Callable[[int, int], None],
+    at_once: int = 1,
 ) -> list[Asked]:
     """Put all questions to a pipeline.
 
@@ -132,21 +133,33 @@ def ask_all(
         judge: Of support.
         kept: What was answered before and is not asked again, and gets the new answers.
         told: How many of how many.
+        at_once: Questions under way together; a local model decodes them together.
 
     Raises:
         ConfigError: The answers cannot be kept.
         InputError: The pipeline waits for a person.
     """
-    found = []
-    for number, query in enumerate(queries):
-        told(number, len(queries))
-        one = kept.get(query) if kept is not None else None
-        if one is None:
-            one = ask(flow, query, judge)
+    known = {query.id: kept.get(query) if kept is not None else None for query in queries}
+    waiting = [query for query in queries if known[query.id] is None]
+
+    async def work() -> None:
+        while waiting:
+            told(len(queries) - len(waiting), len(queries))
+            query = waiting.pop(0)
+            one = known[query.id] = await ask(flow, query, judge)
             if kept is not None:
                 kept.add(one)
-        found.append(one)
-    return found
+
+    async def all_of_them() -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(at_once, len(waiting))):
+                group.create_task(work())
+
+    try:
+        blocking(all_of_them())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
+    return [one for query in queries if (one := known[query.id]) is not None]
 
 
 def rows(asked: dict[str, list[Asked]]) -> list[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from langchain_core.documents import Document
@@ -57,6 +58,23 @@ def test_a_failure_is_a_wrong_answer() -> None:
     assert row.means["containment"] == pytest.approx(1 / 3)
     assert row.means["faithfulness"] == 0.5
     assert row.gains["containment"] == Gain(0.0, 0.0, 0.0)
+
+
+def test_questions_asked_at_once_are_answered_in_their_order(tmp_path: Path) -> None:
+    together = Barrier(2)
+
+    @operator(writes="noted", blocking=True)
+    def meet(query: str) -> str:
+        """Go on when two are here."""
+        together.wait(timeout=30)
+        return query
+
+    kept = Kept(tmp_path / "it.jsonl", "digest", QUERIES[:2])
+    flow = Flow(meet() >> answer())
+    found = ask_all(flow, QUERIES[:2], Judge(), kept, quiet, at_once=2)
+    assert [one.id for one in found] == [query.id for query in QUERIES[:2]]
+    assert [one.containment for one in found] == [1.0, 0.0]
+    assert [kept.get(query) for query in QUERIES[:2]] == found
 
 
 @operator(writes="noted")
