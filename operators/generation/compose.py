@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from langchain_core.documents import Document
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 from rag.operators.asking import Asking, about, fitting, told
-from rag.operators.documents import shares
+from rag.operators.documents import score_of, shares
 from rag.operators.generation.generate import NOTHING_FOUND
 
 from rag.flow import Context
@@ -154,7 +152,8 @@ class Replug(Asking):
         ]
         run.spend(llm_calls=1)
         done = Generation("", 0, 0, "stop")
-        weights = shares([_score(document) for document in documents], self.temperature)
+        scores = [score_of(document) or 0.0 for document in documents]
+        weights = shares(scores, self.temperature)
         async for piece in llm.ensemble(prompts, weights, Sampling(max_tokens=self.max_tokens)):
             if isinstance(piece, Generation):
                 done = piece
@@ -162,8 +161,3 @@ class Replug(Asking):
             else:
                 run.token(piece)
         return done.text.strip(), done
-
-
-def _score(document: Document) -> float:
-    value: Any = document.metadata.get("score")
-    return float(value) if isinstance(value, int | float) else 0.0

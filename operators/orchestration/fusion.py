@@ -58,8 +58,11 @@ class Weighted(Operator):
     )
     k: PositiveInt | None = Field(default=None, description="how many to keep; all if not given")
 
-    def run(self, documents: dict[str, list[Document]]) -> list[Document]:
+    def run(self, documents: dict[str, list[Document]], *, context: Context) -> list[Document]:
         """Fuse; ties keep the order in which documents were first seen."""
+        if unknown := sorted(self.weights.keys() - documents.keys()):
+            there = ", ".join(documents)
+            context.warn(f"weights of {', '.join(unknown)}, which is no branch; there are: {there}")
         totals: dict[str, float] = defaultdict(float)
         for branch, ranking in documents.items():
             each = unique(ranking)

@@ -8,6 +8,7 @@ from typing import Literal
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from rag.operators.asking import BY, Asking, By, Judging, about, likeliest, told
+from rag.operators.documents import score_of
 from rag.operators.generation.cite import support
 
 from rag.flow import Context, Operator
@@ -53,7 +54,7 @@ class RuleJudge(Operator):
         good = [
             document
             for document in documents
-            if (self.score is None or document.metadata.get("score", 0.0) >= self.score)
+            if (self.score is None or (score_of(document) or 0.0) >= self.score)
             and (not self.words or support(query, document.page_content) >= self.words)
         ]
         return len(good) >= self.least

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.documents import scored, unique
+from rag.operators.documents import score_of, scored, unique
 
 from rag.flow import Operator
 from rag.index.splitting import embedding_text
@@ -50,7 +50,7 @@ class MMR(Operator):
         if self.relevance == "query":
             relevance = vectors @ embedder.embed_query(query)
         else:
-            relevance = _scaled([document.metadata.get("score") for document in candidates])
+            relevance = _scaled([score_of(document) for document in candidates])
         taken = mmr(relevance, vectors, self.weight, self.k)
         return [*(scored(candidates[at], value, self.use) for at, value in taken), *rest][: self.k]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt, field_validator
-from rag.operators.documents import unique
+from rag.operators.documents import score_of, unique
 
 from rag.errors import ConfigError
 from rag.flow import Context, Operator
@@ -49,7 +49,7 @@ class RuleRerank(Operator):
         for rank, document in enumerate(found, start=1):
             given = dict.fromkeys(rule.names) | dict(document.metadata)
             given |= {"rank": rank, "text": document.page_content, "query": query}
-            given["score"] = document.metadata.get("score") or 0
+            given["score"] = score_of(document) or 0.0
             try:
                 values.append(rule(given))
             except ConfigError as error:

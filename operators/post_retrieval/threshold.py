@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field
+from rag.operators.documents import score_of
 
 from rag.flow import Context, Operator
 
@@ -29,7 +30,7 @@ class Threshold(Operator):
 
     def run(self, documents: list[Document], *, context: Context) -> list[Document]:
         """Choose."""
-        scores = [self._score(document) for document in documents]
+        scores = [score_of(document, self.by) for document in documents]
         best = max((score for score in scores if score is not None), default=0.0)
         least = [] if self.minimum is None else [self.minimum]
         if self.share is not None and best > 0:
@@ -43,9 +44,3 @@ class Threshold(Operator):
             for document, score in zip(documents, scores, strict=True)
             if score is None or all(score >= limit for limit in least)
         ]
-
-    def _score(self, document: Document) -> float | None:
-        if self.by is None:
-            return document.metadata.get("score")
-        found: float | None = document.metadata.get("scores", {}).get(self.by)
-        return found

@@ -55,7 +55,7 @@ class ConstructQuery(Asking):
 
     async def run(self, query: str, *, llm: LLM, index: Index, run: Context) -> dict[str, Any]:
         """Ask for the limits; without an answer there are none."""
-        form = self._form(index)
+        form = self._form(index, run)
         if not query.strip() or not form.model_fields:
             return {}
         prompt = fitting(llm, run, self.system, query, (), self.max_tokens)
@@ -67,7 +67,7 @@ class ConstructQuery(Asking):
             return {}
         return _filter(found)
 
-    def _form(self, index: Index) -> type[BaseModel]:
+    def _form(self, index: Index, run: Context) -> type[BaseModel]:
         seen: dict[str, set[Any]] = defaultdict(set)
         left = self.sample
         for batch in index.batches(min(left, 500)):
@@ -78,6 +78,8 @@ class ConstructQuery(Asking):
             left -= len(batch)
             if left <= 0:
                 break
+        if unknown := [key for key in self.keys or () if key not in seen]:
+            run.warn(f"no document has {', '.join(unknown)} in its metadata")
         keys = self.keys if self.keys is not None else sorted(seen.keys() - OURS)
         # Neutral names: what documents call their metadata may mean something to pydantic.
         fields: dict[str, Any] = {

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
 
 from rag.errors import ModelError
 from rag.llm import LLM, Prompt, Sampling
@@ -52,3 +53,30 @@ def test_a_model_that_cannot_be_reached_is_said() -> None:
     llm = LLM.load(Unreachable(messages=answers()), base=Path())
     with pytest.raises(ModelError, match="gave no answer: connection refused"):
         asyncio.run(llm.generate(Prompt("?")))
+
+
+@pytest.mark.parametrize("limit", [None, "num_predict"])
+def test_an_endless_answer_ends(limit: str | None) -> None:
+    """By the model where it knows a limit, under whatever name; else by us."""
+    told: list[dict[str, Any]] = []
+
+    class Endless(GenericFakeChatModel):
+        """Says words without end, as streams do."""
+
+        def _stream(self, *args: Any, **kwargs: Any) -> Any:
+            told.append(kwargs)
+            for _ in range(kwargs.get("num_predict") or 100_000):
+                yield ChatGenerationChunk(message=AIMessageChunk(content="word "))
+
+    class Limited(Endless):
+        """Knows a limit."""
+
+        num_predict: int = 0
+
+    kind = Limited if limit else Endless
+    llm = LLM.load(kind(messages=answers()), base=Path())
+    found = asyncio.run(llm.generate(Prompt("?"), Sampling(max_tokens=20)))
+    assert found.text.startswith("word word")
+    assert llm.count(found.text) <= 25
+    assert found.finish == ("stop" if limit else "length")
+    assert ("num_predict" in told[0]) == bool(limit)

@@ -18,6 +18,7 @@ from rag.flow.registry import Registry
 from rag.flow.types import show
 from rag.index import Index
 from rag.llm import Embedder, Generation
+from tests.operators import tiny
 from tests.scripted import Scripted
 
 OURS = sorted(
@@ -70,6 +71,7 @@ def resources(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> d
         "embedder": embedder,
         "llm": Scripted(said, sure=0.5),
         "database": str(folder / "tables.sqlite"),
+        "nli": str(tiny.nli(folder / "nli", TEXTS)),
     }
 
 

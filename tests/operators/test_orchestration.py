@@ -352,3 +352,9 @@ def test_answers_are_fused_by_the_model() -> None:
     assert run(LLMFusion(), {"llm": llm}, query="Who?", answer=["A", "A"])["answer"] == "A"
     assert run(LLMFusion(), {"llm": llm}, query="Who?", answer=[])["answer"] == ""
     assert len(llm.asked) == 4
+
+
+def test_weights_of_what_is_no_branch_are_told() -> None:
+    flow = Flow(Weighted(weights={"dens": 0.5}), inputs={"documents": dict[str, list[Document]]})
+    events = list(flow.stream(documents={"dense": [], "sparse": []}))
+    assert any("dens, which is no branch" in e.message for e in events if isinstance(e, Warned))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models import FakeListChatModel
 from pydantic import ValidationError
 from rag.operators import (
@@ -17,6 +18,7 @@ from rag.operators import (
     ListwiseRerank,
     PointwiseRerank,
     Reorder,
+    Rerank,
     RuleRerank,
     Threshold,
 )
@@ -213,7 +215,7 @@ def test_pointwise_by_yes_or_no() -> None:
     operator = PointwiseRerank(by="answer")
     found, _ = run(operator, [doc(ICE), doc(LOCK), doc(PUMP)], "Who opens the lock?", llm=llm)
     assert texts(found) == [LOCK, ICE, PUMP], "maybe counts as No"
-    assert [document.metadata["score"] for document in found] == [1.0, 0.5, 0.0]
+    assert [document.metadata["score"] for document in found] == [1.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("operator", [PointwiseRerank(), ListwiseRerank(window=2, step=1)])
@@ -278,3 +280,11 @@ def test_in_a_pipeline_file(embedder: Embedder) -> None:
     documents = [doc(LOCK, year=1), doc(LOCK, year=9), doc(PUMP, year=2), doc(ICE, year=3)]
     found = flow.invoke(query="the north lock", documents=documents)["documents"]
     assert texts(found) == [ICE, LOCK, PUMP]
+
+
+def test_an_embedder_without_token_vectors_still_orders() -> None:
+    embedder = Embedder.load(DeterministicFakeEmbedding(size=16), base=Path())
+    documents = [doc(ICE), doc(LOCK), doc(PUMP, scores={"bm25": 3.0})]
+    found, warned = run(Rerank(k=3), documents, LOCK, embedder=embedder)
+    assert texts(found)[0] == LOCK, "the same text has the same vector"
+    assert any("no token vectors" in message for message in warned)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from rag.operators import BM25, Cite, Generate
+from rag.operators import BM25, Cite, Generate, WriteIndex
 
-from rag import Flow
+from rag import Document, Flow, operator
 from rag.llm import LLM, Embedder
 from rag.serve import Settings, app
 from rag.serve.keys import KeyFile
+from rag.serve.tenants import Tenants
 from tests.cli.test_commands import rag
 from tests.serve.conftest import running, until
 
@@ -128,3 +129,21 @@ def test_the_command(tmp_path: Path) -> None:
     rag("keys", "revoke", one["id"], cwd=tmp_path)
     assert json.loads(rag("keys", "list", "--json", cwd=tmp_path)) == []
     assert "rag keys add" in rag("serve", "--host", "192.0.2.1", cwd=tmp_path, code=2)
+
+
+def test_what_a_tenant_writes_goes_to_its_own_index(tmp_path: Path, embedder: Embedder) -> None:
+    @operator(writes="documents")
+    def note(query: str) -> list[Document]:
+        """What was said, to be kept."""
+        return [Document(page_content=query, metadata={"source": query})]
+
+    flow = Flow(
+        note() >> WriteIndex() >> BM25(k=5),
+        resources={"index": str(tmp_path / "index"), "embedder": embedder},
+    )
+    tenants = Tenants({"notes": flow}, tmp_path / "data")
+    for tenant in ("north", "south"):
+        found = tenants.flow("notes", tenant).invoke(query=f"ferry of {tenant}")["documents"]
+        assert [one.page_content for one in found] == [f"ferry of {tenant}"]
+    assert not (tmp_path / "index").exists()
+    tenants.close()
