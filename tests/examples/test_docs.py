@@ -51,6 +51,7 @@ def rows(heading: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("heading", "module"),
     [
+        ("Indexing", "indexing"),
         ("Before retrieval", "pre_retrieval"),
         ("Generation", "generation"),
         ("Orchestration", "orchestration"),
