@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import ModelError
@@ -16,6 +17,11 @@ from rag.kvcache.step import FEW, FusedStep, fused
 
 if TYPE_CHECKING:
     import torch
+
+
+def cache_name(model: Any) -> str:
+    """What the model's forward pass calls the cache: releases of transformers differ."""
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
 
 
 class ModelView:
@@ -37,6 +43,7 @@ class ModelView:
 
     def __init__(self, model: Any, id: str, int8: bool = False) -> None:  # noqa: A002
         self.model, self.id = model, id
+        self._cache = cache_name(model)
         self.lock = threading.RLock()
         """One forward pass at a time: hooks and buffers belong to it."""
         config = model.config.get_text_config()
@@ -298,9 +305,9 @@ class ModelView:
             found: torch.Tensor = self.model(
                 ids[None].to(self.device),
                 position_ids=positions[None].to(self.device),
-                past_key_values=buffer,
                 use_cache=True,
                 logits_to_keep=1,
+                **{self._cache: buffer},
             ).logits[0, -1]
         return found
 
@@ -327,8 +334,8 @@ class ModelView:
             found: torch.Tensor = self.model(
                 torch.tensor([one.ids], device=self.device),
                 position_ids=places[None],
-                past_key_values=one.buffer,
                 use_cache=True,
+                **{self._cache: one.buffer},
             ).logits[0]
         return found
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from rag.errors import InputError
+from rag.kvcache.model import cache_name
 from rag.llm.base import Prompt
 from rag.llm.prompting import Parts, length
 from rag.llm.signals import Scored
@@ -58,6 +59,7 @@ class Plain:
 
         self._model = model
         self._cache = DynamicCache(config=model.config)
+        self._name = cache_name(model)
         self.logits: torch.Tensor = self.step(ids)[-1]
 
     def step(self, ids: Sequence[int]) -> torch.Tensor:
@@ -66,7 +68,7 @@ class Plain:
 
         given = torch.tensor([list(ids)], device=self._model.device)
         found: torch.Tensor = self._model(
-            given, past_key_values=self._cache, use_cache=True
+            given, use_cache=True, **{self._name: self._cache}
         ).logits[0]
         self.logits = found[-1]
         return found

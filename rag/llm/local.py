@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from rag.errors import ConfigError, ModelError
+from rag.kvcache.model import cache_name
 from rag.kvcache.passes import Pass
 from rag.llm.base import LLM, Generation, M, Prompt, Sampling
 from rag.llm.embed import unreadable
@@ -437,12 +438,10 @@ class LocalLLM(LLM):
         from transformers import DynamicCache
 
         device = self._model.device
-        cache = DynamicCache(config=self._model.config)
+        cache = {cache_name(self._model): DynamicCache(config=self._model.config)}
         given = torch.tensor([ids], device=device)
         for _ in range(limit):
-            logits = self._model(
-                given, past_key_values=cache, use_cache=True, logits_to_keep=1
-            ).logits
+            logits = self._model(given, use_cache=True, logits_to_keep=1, **cache).logits
             token = next_token(logits[0, -1])
             yield token
             given = torch.tensor([[token]], device=device)
