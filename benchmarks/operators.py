@@ -57,9 +57,9 @@ RANKINGS: dict[str, list[Any]] = {
     "hybrid": [use("hybrid", k=100)],
     "rerank": [both(), use("rerank", k=100)],
     "rerank_prior": [use("hybrid", k=100), use("rerank", k=100, prior=1)],
-    "mmr": [use("dense", k=100), use("mmr", k=100)],
+    "mmr": [use("dense", k=20), use("mmr", k=20)],
     "dedupe": [use("dense", k=100), use("dedupe")],
-    "dedupe_semantic": [use("dense", k=100), use("dedupe_semantic")],
+    "dedupe_semantic": [use("dense", k=20), use("dedupe_semantic")],
 }
 ANSWERS: dict[str, list[Any]] = {
     "base": [*FIND, *READ],
@@ -147,8 +147,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         out = given.out or Path(scratch)
         kinds = given.kind or ["rankings", "answers"]
-        if "rankings" in kinds:
-            flows = chosen(RANKINGS, given.only, "dense")
+        if "rankings" in kinds and (flows := chosen(RANKINGS, given.only, "dense")):
             rows = measured("retrieval", flows, given.data, out, [])
             print("| operator | nDCG@10 | recall@10 | MRR@10 | nDCG@10, gain | ms |")
             print("|---|---|---|---|---|---|")
@@ -159,25 +158,26 @@ def main() -> None:
                     f"| `{row['pipeline']}` | {' | '.join(numbers)} | {gain(row['gain'])} "
                     f"| {row['milliseconds']:.0f} |"
                 )
-        if "answers" in kinds:
-            flows = chosen(ANSWERS, given.only, "base")
+        if "answers" in kinds and (flows := chosen(ANSWERS, given.only, "base")):
             rows = measured(
                 "answers", flows, given.data, out, ["--limit", str(given.limit), "--at-once", "8"]
             )
-            print("| operator | contains | gain | F1 | faithful | LLM calls | tokens | seconds |")
-            print("|---|---|---|---|---|---|---|---|")
+            print("| operator | contains | gain | F1 | faithful | LLM calls | tokens |")
+            print("|---|---|---|---|---|---|---|")
             for row in rows:
                 means = row["means"]
                 print(
                     f"| `{row['pipeline']}` | {means['containment']:.2f} "
                     f"| {gain(row['gains']['containment'])} | {means['token_f1']:.3f} "
-                    f"| {means['faithfulness'] or 0:.2f} | {means['llm_calls']:.1f} "
-                    f"| {means['tokens']:.0f} | {means['seconds']:.1f} |"
+                    f"| {number(means['faithfulness'])} | {means['llm_calls']:.1f} "
+                    f"| {means['tokens']:.0f} |"
                 )
 
 
 def chosen(flows: dict[str, list[Any]], only: list[str] | None, base: str) -> dict[str, list[Any]]:
-    """The flows that are measured, the base first."""
+    """The flows that are measured, the base first; none where none of them is wanted."""
+    if only and not flows.keys() & set(only):
+        return {}
     return {name: steps for name, steps in flows.items() if not only or name in (base, *only)}
 
 
@@ -189,11 +189,8 @@ def measured(
     folder.mkdir(parents=True, exist_ok=True)
     configs = []
     for name, steps in flows.items():
-        # JSON is YAML.
         file = folder / f"{name}.yaml"
-        file.write_text(
-            json.dumps({"name": name, "resources": RESOURCES, "steps": steps}, indent=1)
-        )
+        file.write_text(pipeline(name, steps))
         configs += ["-c", str(file)]
     command = [
         sys.executable, "-c", COMMAND, "eval", kind, "--data", str(data), "--json",
@@ -204,10 +201,19 @@ def measured(
     return rows
 
 
+def pipeline(name: str, steps: list[Any]) -> str:
+    """A pipeline file: JSON is YAML."""
+    return json.dumps({"name": name, "resources": RESOURCES, "steps": steps}, indent=1)
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
 def gain(found: dict[str, float] | None) -> str:
     """A mean difference with its interval."""
-    if found is None or found["low"] == found["high"] == 0:
-        return ""
+    if found is None:
+        return "-"
     return f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -22,7 +21,6 @@ DELIMITER = 16
 """Tokens around each source."""
 SCORED = 256
 """Tokens of a text whose likelihood is asked: every call reads them."""
-_BULLET = re.compile(r"^\s*(?:(?:[-*\u2022\u2013]|\(?\d{1,2}[.):]|[a-z][.)])\s+)?")
 
 
 By = Literal["likelihood", "answer"]
@@ -196,30 +194,15 @@ def fitting(
     )
 
 
-def about(query: str, answer: str, what: str = "Answer") -> str:
-    """The question together with what was answered, which may quote a document's delimiters."""
-    return f"{query}\n{what}: {harmless(answer)}"
+def about(llm: LLM, run: Context, query: str, answer: str, what: str = "Answer") -> str:
+    """The question together with what was answered, which may quote a document's delimiters.
 
-
-def lines(text: str, most: int, *, but: str = "") -> list[str]:
-    """The different lines of a list that a model wrote, without numbers and bullets.
-
-    They may quote documents, and stand in prompts as questions: they cannot close a source.
-
-    Args:
-        text: What it wrote.
-        most: Lines at most.
-        but: A line that is not wanted again.
+    Each is cut at a sixth of the window, with a warning, so that the one leaves room for the other.
     """
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        plain = harmless(_BULLET.sub("", line, count=1).strip().strip("\"'`*"))
-        key = plain.casefold()
-        if re.search(r"\w", plain) and not plain.endswith(":") and key != but.strip().casefold():
-            found.setdefault(key, plain)
-    return list(found.values())[:most]
-
-
-def first_line(text: str) -> str:
-    """The first line that says something, without quotes and bullets; empty: there is none."""
-    return next(iter(lines(text, 1)), "")
+    parts = []
+    for name, text in (("question", query), (what.lower(), harmless(answer))):
+        kept = llm.clip(text, max(llm.window // 6, 1))
+        if len(kept) < len(text):
+            run.warn(f"the {name} is cut to {len(kept)} of {len(text)} characters")
+        parts.append(kept)
+    return f"{parts[0]}\n{what}: {parts[1]}"

@@ -107,7 +107,7 @@ def _abbreviated(said: str, text: str, at: int) -> bool:
     last = found[0] if found else ""
     plain = last.casefold()
     if plain in _BEFORE_NUMBERS:
-        return text[at].isdigit()
+        return text[at : at + 1].isdigit()
     if plain in _BEFORE_NAMES or _initial(last):
         word = _WORD.match(text, at)
         return word is not None and word[0].casefold() not in COMMON

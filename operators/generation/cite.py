@@ -96,7 +96,7 @@ class Cite(Operator):
     def _marks(self, sentence: str, own: Sequence[int], texts: Sequence[str]) -> dict[int, float]:
         """Source number to support, for the marks that the sentence gets."""
         supports = {n: support(sentence, text) for n, text in enumerate(texts, start=1)}
-        kept = {n: supports[n] for n in own if supports.get(n, 0.0) >= self.threshold}
+        kept = {n: supports[n] for n in own if n in supports and supports[n] >= self.threshold}
         if kept or not supports:
             return kept
         best = max(supports, key=lambda number: (supports[number], -number))

@@ -35,7 +35,7 @@ class Refine(Asking):
         answer = ""
         for start in range(0, len(documents), self.group):
             part = documents[start : start + self.group]
-            asked = about(query, answer, "Answer so far") if answer else query
+            asked = about(llm, run, query, answer, "Answer so far") if answer else query
             system = self.system if answer else self.first
             answer = (await self._ask(llm, run, system, asked, part)).text.strip() or answer
         return answer if documents else NOTHING_FOUND
@@ -106,8 +106,9 @@ class StructuredAnswer(Asking):
         if not documents:
             return NOTHING_FOUND, Reply(answer=NOTHING_FOUND)
         prompt = fitting(llm, run, self.system, query, documents, self.max_tokens)
+        run.spend(llm_calls=1)
         done = await llm.structured(prompt, Reply, Sampling(max_tokens=self.max_tokens))
-        run.spend(llm_calls=done.calls, tokens=done.tokens)
+        run.spend(llm_calls=done.calls - 1, tokens=done.tokens)
         found = done.value
         if found is None or found.answer.strip() == FORM:
             run.warn(

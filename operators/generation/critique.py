@@ -36,6 +36,6 @@ class Critique(Asking):
         """Ask for each."""
         found = []
         for answer in answers:
-            asked = about(query, answer)
+            asked = about(llm, run, query, answer)
             found.append((await self._ask(llm, run, self.system, asked, documents)).text.strip())
         return found

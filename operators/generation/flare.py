@@ -37,7 +37,7 @@ class NextSentence(Asking):
         self, query: str, documents: list[Document], answer: str = "", *, llm: LLM, run: Context
     ) -> tuple[str, float, list[Token], bool]:
         """Write it."""
-        asked = about(query, answer, "The answer so far") if answer else query
+        asked = about(llm, run, query, answer, "The answer so far") if answer else query
         done = await self._ask(llm, run, self.system, asked, documents, logprobs=llm.scores)
         sentence = next(iter(sentences(done.text)), "")
         if sentence.casefold() in ("", *(one.casefold() for one in sentences(answer))):

@@ -86,7 +86,7 @@ class VerifyLLM(Judging):
         """Check each sentence; an answer without one has no support."""
         scores = []
         for sentence in sentences(answer):
-            asked = about("", sentence, "Statement").strip()
+            asked = about(llm, run, "", sentence, "Statement").strip()
             scores.append([await self._yes(llm, run, self.system, asked, [d]) for d in documents])
         return judged(answer, scores)
 

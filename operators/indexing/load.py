@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from langchain_core.documents import Document
+from pydantic import Field
 
 from rag.errors import LoadError
 from rag.flow import Context, Operator
@@ -20,26 +21,37 @@ class Load(Operator):
     read is left out with a warning. All that is read is in memory: for corpora of many gigabytes
     there is `rag ingest`.
     Reads `paths`, relative ones from the working directory; writes `documents` with `source`,
-    `path`, `title`, `page` (of a PDF) and `language` (of code) in their metadata.
+    `path`, `title`, `page` (of a PDF) and `language` (of code) in their metadata, and `sources`:
+    all that were read, for `write_index` to empty those of which no document is left.
     Example: `{use: load}`
     """
 
-    writes = "documents"
+    writes = ("documents", "sources")
     blocking = True
 
-    def run(self, paths: list[str], *, run: Context) -> list[Document]:
+    root: str | None = Field(
+        default=None, description="folder outside of which nothing is read, links followed"
+    )
+
+    def run(self, paths: list[str], *, run: Context) -> tuple[list[Document], list[str]]:
         """Read what can be read, folders in sorted order."""
         documents: list[Document] = []
+        sources: list[str] = []
+        root = None if self.root is None else Path(self.root).expanduser().resolve()
         for found in loading.discover(Path(path).expanduser() for path in paths):
             if isinstance(found, loading.Skipped):
                 run.warn(f"{found.path} is left out: {found.reason}")
+                continue
+            if root is not None and not found.path.resolve().is_relative_to(root):
+                run.warn(f"{found.path} is left out: it is not in {self.root}")
                 continue
             try:
                 read = loading.load(found.path, loading.read(found), found.name)
             except LoadError as error:
                 run.warn(f"{found.path} is left out: {error.what}")
                 continue
+            sources.append(clean(found.path.as_posix()))
             for document in read:
-                document.metadata["source"] = clean(found.path.as_posix())
+                document.metadata["source"] = sources[-1]
             documents += read
-        return documents
+        return documents, sources

@@ -113,7 +113,7 @@ def _agreement(one: str, other: str) -> float:
 
 def _plain(answer: str) -> str:
     """The answer without what does not make it another; a sign stays: -5 is not 5."""
-    return " ".join(answer.casefold().split()).strip(f" \"'*_`,;:{STOPS}")
+    return " ".join(answer.casefold().split()).strip(" \"'*_`").rstrip(f" \"'*_`,;:{STOPS}")
 
 
 class RankAnswers(Judging):
@@ -123,8 +123,8 @@ class RankAnswers(Judging):
     `likelihood`: the share of its surprise that the answer takes from the question, and where
     there are documents, that these take from the answer; both together tell right answers of
     SmolLM2-135M on NQ-open from wrong ones with an AUC of 0.77. By `answer`: the probability of
-    Yes to whether it is an answer (0.62). LLM calls: answers; by likelihood one more, and with
-    documents three times as many.
+    Yes to whether it is an answer (0.62). LLM calls for n answers: n; by
+    likelihood n + 1, with documents 3n + 1.
     A join: reads `answer` of every branch, `query` and, where there are some, `documents`; writes
     `answers`, the first k, each once.
     Example: `{use: rank_answers, k: 2}`
@@ -148,7 +148,8 @@ class RankAnswers(Judging):
         given = list(dict.fromkeys(one.strip() for one in answer if one.strip()))
         told = {name: one.text for name, one in prompts().items()}
         if (self.by or likeliest(llm)) == "answer":
-            values = [await self._yes(llm, run, told["useful"], about(query, one)) for one in given]
+            asked = [about(llm, run, query, one) for one in given]
+            values = [await self._yes(llm, run, told["useful"], one) for one in asked]
         else:
             groups = [[Document(page_content=one)] for one in given]
             values = await self._explained(llm, run, query, groups, told["question_answered"])
@@ -165,11 +166,11 @@ class LLMFusion(Asking):
     """One answer of many, written by the model (LLM-Blender, Jiang et al. 2023, arXiv 2306.02561).
 
     The paper's generative fusion, and Modular RAG's LLM fusion (arXiv 2407.21059, section
-    IV-F-3). For branches that each know a part. Where there are as many `queries` as answers,
-    each answer is shown with its question. LLM calls: 1.
-    A join: reads `answer` of every branch, `query` and, where there are some, `queries` and
-    `critiques`, one for each answer; writes `answer`. One answer stays as it is; where the model
-    writes nothing the first one is taken.
+    IV-F-3). For branches that each know a part; with `pair` each answer is shown with its question.
+    LLM calls: 1.
+    A join: reads `answer` of every branch, `query` and, where there are some, `queries` (with
+    `pair`) and `critiques`, one for each answer; writes `answer`. One answer stays as it is;
+    where the model writes nothing the first one is taken.
     Example: `{use: llm_fusion}`
     """
 
@@ -177,6 +178,7 @@ class LLMFusion(Asking):
     writes = "answer"
 
     max_tokens: PositiveInt = Field(default=128, description="the answer at most")
+    pair: bool = Field(default=False, description="whether each answer is to one of `queries`")
     system: str = told("llm_fusion")
     parts: str = told("llm_fusion_parts")
 
@@ -191,7 +193,7 @@ class LLMFusion(Asking):
         run: Context,
     ) -> str:
         """Ask for it."""
-        asked = queries if queries and len(queries) == len(answer) else None
+        asked = queries if self.pair and queries and len(queries) == len(answer) else None
         notes = critiques if critiques and len(critiques) == len(answer) else [""] * len(answer)
         shown: dict[str, str] = {}
         for at, one in enumerate(answer):

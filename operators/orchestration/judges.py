@@ -123,7 +123,7 @@ class LLMJudge(Judging):
         system = self.system or prompts()[LIKELY[aspect] if by == "likelihood" else aspect].text
         threshold = THRESHOLDS[by][aspect] if self.threshold is None else self.threshold
         if by == "answer":
-            asked = query if aspect == "relevant" else about(query, answer)
+            asked = query if aspect == "relevant" else about(llm, run, query, answer)
             found = await self._yes(
                 llm, run, system, asked, () if aspect == "useful" else documents
             )
@@ -160,7 +160,9 @@ class GradeDocuments(Judging):
 
     @model_validator(mode="after")
     def _ordered(self) -> GradeDocuments:
-        if None not in (self.lower, self.upper) and (self.lower or 0) > (self.upper or 0):
+        if (self.lower is None) != (self.upper is None):
+            raise ValueError("give both of upper and lower, or none")
+        if self.lower is not None and self.upper is not None and self.lower > self.upper:
             raise ValueError("lower must not be above upper")
         return self
 
@@ -170,8 +172,8 @@ class GradeDocuments(Judging):
         """Judge each."""
         by = self.by or likeliest(llm)
         lower, upper = GRADES[by]
-        lower = lower if self.lower is None else self.lower
-        upper = upper if self.upper is None else self.upper
+        if self.lower is not None and self.upper is not None:
+            lower, upper = self.lower, self.upper
         if by == "likelihood":
             system = self.system or prompts()["question_of"].text
             values = await self._explained(llm, run, query, [[one] for one in documents], system)

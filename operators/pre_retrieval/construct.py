@@ -12,10 +12,16 @@ from rag.operators.asking import Asking, fitting, told
 
 from rag.flow import Context
 from rag.index import Index
-from rag.llm import LLM, Sampling
+from rag.llm import LLM, Prompt, Sampling
+from rag.llm.prompting import harmless
+from rag.llm.structured import described
 
-OURS = frozenset({"start", "end", "chunk", "score", "scores", "id"})
-"""Metadata that say where a chunk stands, not what it is."""
+OURS = frozenset(
+    {"start", "end", "chunk", "score", "scores", "id", "questions", "summary", "found_by"}
+)
+"""Metadata that say where a chunk stands or how it is found, not what it is."""
+LONGEST = 80
+"""Characters of a value that a model can be asked to choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +64,11 @@ class ConstructQuery(Asking):
         form = self._form(index, run)
         if not query.strip() or not form.model_fields:
             return {}
-        prompt = fitting(llm, run, self.system, query, (), self.max_tokens)
+        shown = llm.count(described(Prompt(""), form).question)
+        prompt = fitting(llm, run, self.system, query, (), self.max_tokens + shown)
+        run.spend(llm_calls=1)
         done = await llm.structured(prompt, form, Sampling(max_tokens=self.max_tokens))
-        run.spend(llm_calls=done.calls, tokens=done.tokens)
+        run.spend(llm_calls=done.calls - 1, tokens=done.tokens)
         found = done.value
         if found is None:
             run.warn("no filter could be read from the model's answer: everything is searched")
@@ -80,6 +88,9 @@ class ConstructQuery(Asking):
                 break
         if unknown := [key for key in self.keys or () if key not in seen]:
             run.warn(f"no document has {', '.join(unknown)} in its metadata")
+        unsayable = [key for key, values in seen.items() if not all(map(_sayable, (key, *values)))]
+        for key in unsayable:
+            del seen[key]
         keys = self.keys if self.keys is not None else sorted(seen.keys() - OURS)
         # Neutral names: what documents call their metadata may mean something to pydantic.
         fields: dict[str, Any] = {
@@ -87,6 +98,11 @@ class ConstructQuery(Asking):
             for at, limit in enumerate(_limits(keys, seen, self.values))
         }
         return create_model("Limits", **fields)
+
+
+def _sayable(value: Any) -> bool:
+    """Whether a value of somebody's metadata may stand in the prompt: short, and no delimiter."""
+    return not isinstance(value, str) or (len(value) <= LONGEST and harmless(value) == value)
 
 
 def _limits(keys: Iterable[str], seen: Mapping[str, set[Any]], most: int) -> Iterator[_Limit]:

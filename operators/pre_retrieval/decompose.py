@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.asking import Asking, about, lines, told
+from rag.operators.asking import Asking, about, told
 
 from rag.flow import Context
 from rag.llm import LLM
+from rag.llm.lists import lines
 
 
 class Decompose(Asking):
@@ -77,6 +78,6 @@ class VerificationQueries(Asking):
         """Ask for the questions."""
         if not answer.strip():
             return [query]
-        asked = about(f"Question: {query}", answer)
+        asked = about(llm, run, f"Question: {query}", answer)
         done = await self._ask(llm, run, self.system, asked)
         return lines(done.text, self.n) or [query]

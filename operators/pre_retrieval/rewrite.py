@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pydantic import Field, PositiveInt
-from rag.operators.asking import Asking, first_line, lines, told
+from rag.operators.asking import Asking, told
 
 from rag.flow import Context, Operator
 from rag.llm import LLM
+from rag.llm.lists import first_line, lines
 
 
 class Rewrite(Asking):

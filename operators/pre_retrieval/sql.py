@@ -54,7 +54,8 @@ class TextToSQL(Asking):
             sql, wrong = _statement(said, database)
             if not wrong:
                 return sql
-            asked = about(query, f"{sql or said}\nThat is wrong: {wrong}", "Statement so far")
+            failed = f"{sql or said}\nThat is wrong: {wrong}"
+            asked = about(llm, run, query, failed, "Statement so far")
         run.warn(f"the model wrote no statement that could be used: {wrong}")
         return ""
 

@@ -144,11 +144,11 @@ def ask_all(
 
     async def work() -> None:
         while waiting:
-            told(len(queries) - len(waiting), len(queries))
             query = waiting.pop(0)
             one = known[query.id] = await ask(flow, query, judge)
             if kept is not None:
                 kept.add(one)
+            told(sum(found is not None for found in known.values()), len(queries))
 
     async def all_of_them() -> None:
         async with asyncio.TaskGroup() as group:

@@ -14,6 +14,7 @@ from rag.flow.constructs import SubFlow
 from rag.index import Index
 from rag.index.spec import IndexSpec
 from rag.llm import LLM, Embedder
+from rag.llm.prompts import digest
 
 if TYPE_CHECKING:
     from rag.eval.beir import Dataset
@@ -32,7 +33,7 @@ def depends(flow: Flow, data: Dataset, judge: Judge) -> str:
 
 
 def identity(flow: Flow) -> str:
-    """The digest of what a flow does: nodes, inputs, outputs, budget and resources.
+    """The digest of what a flow does: nodes, inputs, outputs, budget, resources and prompts.
 
     A resource that a step takes counts by its specification, or by its default where the pipeline
     does not name it; one that was given open counts by its `id`, and without one it is like no
@@ -40,7 +41,7 @@ def identity(flow: Flow) -> str:
     """
     inner = [node.flow for node in flow.walk() if isinstance(node, SubFlow)]
     resources = [_resources(one) for one in (flow, *inner)]
-    return _digest([digest_of(flow), repr(flow.budget), resources])
+    return _digest([digest_of(flow), repr(flow.budget), resources, digest()])
 
 
 def _resources(flow: Flow) -> dict[str, Any]:

@@ -8,13 +8,13 @@ text or in its place (`rag.index.splitting.indexed_text`); what is read later is
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 
 from rag.llm import Prompt, Sampling
+from rag.llm.lists import lines
 from rag.llm.prompts import prompts
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MARGIN = 96
 """Tokens kept free for the chat template."""
-_NUMBER = re.compile(r"^\s*(?:[-*\u2022]|\(?\d{1,2}[.):])\s*")
 
 
 def described(chunks: Sequence[Document], how: Describe, llm: LLM) -> list[Document]:
@@ -79,9 +78,8 @@ async def describe(
 
 def _written(text: str, how: Describe) -> dict[str, Any]:
     """The metadata that an answer makes; none if it says nothing."""
-    plain = [_NUMBER.sub("", line).strip() for line in text.splitlines()]
-    lines = list(dict.fromkeys(line for line in plain if re.search(r"\w", line)))
-    if not lines:
+    found = lines(text, how.n if how.by == "questions" else how.max_tokens)
+    if not found:
         return {}
-    told: dict[str, Any] = {how.by: lines[: how.n] if how.by == "questions" else " ".join(lines)}
+    told: dict[str, Any] = {how.by: found if how.by == "questions" else " ".join(found)}
     return told if how.text else {**told, "found_by": how.by}

@@ -11,6 +11,7 @@ from langchain_core.documents import Document
 
 from rag.flow.resources import Resource
 from rag.index.chunks import source_of
+from rag.index.filters import clean
 from rag.index.index import Index
 from rag.index.ingest import WINDOW
 from rag.index.spec import IndexSpec
@@ -52,17 +53,20 @@ class IndexWriter(Resource):
             return cls(spec.path)
         return cls(base / IndexSpec.of(spec).path.expanduser())
 
-    def write(self, documents: Sequence[Document], embedder: Embedder) -> WriteReport:
+    def write(
+        self, documents: Sequence[Document], embedder: Embedder, sources: Sequence[str] = ()
+    ) -> WriteReport:
         """Make the sources of the documents consist of these; other sources stay.
 
         What is stored already keeps its vector and takes the new metadata; what a source has no
         longer is deleted. Many documents are several commits, each of whole sources: a write that
-        was stopped goes on from the last one. Without documents nothing is opened.
+        was stopped goes on from the last one. Without documents and sources nothing is opened.
 
         Args:
             documents: Each is one chunk. Its source is what its metadata name as `source`, else
                 its id, else its content.
             embedder: Makes the vectors of what is new.
+            sources: Further ones that are up to date: one that no document names is emptied.
 
         Returns:
             How many chunks were added, kept and removed.
@@ -71,15 +75,15 @@ class IndexWriter(Resource):
             IndexStateError: Another process writes to the index, it was made with another
                 embedder, the folder holds something else, or the disk failed.
         """
-        if not documents:
+        if not documents and not sources:
             return WriteReport(0, 0, 0)
-        sources: dict[str, list[Document]] = {}
+        chunks: dict[str, list[Document]] = {clean(uri): [] for uri in sources}
         for document in documents:
-            sources.setdefault(source_of(document), []).append(document)
+            chunks.setdefault(source_of(document), []).append(document)
         with self._turn:
             index = Index.writer(self.path, embedder=embedder.id, dim=embedder.dim)
             try:
-                return _fill(index, sources, embedder)
+                return _fill(index, chunks, embedder)
             finally:
                 index.close()
 

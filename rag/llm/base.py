@@ -83,6 +83,12 @@ class LLM(Resource):
     scores: ClassVar[bool] = False
     """Whether likelihoods can be had: `score`, `surprise`, `ensemble`, `Sampling.logprobs`."""
 
+    def version(self) -> str:
+        """What models are told: a kept result depends on it."""
+        from rag.llm.prompts import digest
+
+        return digest()
+
     @abstractmethod
     def count(self, text: str) -> int:
         """Tokens of a text, special tokens left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,12 @@ class Told:
 
     text: str
     version: int
+
+
+def digest() -> str:
+    """Changes with any of the texts: what depends on what models are told depends on it."""
+    said = sorted((name, one.version, one.text) for name, one in prompts().items())
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
 
 @cache

@@ -15,12 +15,16 @@ from rag.llm.prompts import prompts
 if TYPE_CHECKING:
     from rag.llm.base import LLM, Prompt
 
+DENIED = 3
+"""Words before an option that may deny it."""
 CHOICE_TOKENS = 24
 """Tokens that a model without likelihoods may use to name its choice."""
 _ALONE = re.compile(r"[^\S\n]*(?:\Z|\n|[^\w\s/'\u2019-]|(?<=\s)-)")
 _CLAUSE = re.compile(r"[,;:.!?()]+|\s[-\u2013\u2014]+\s|[\u2014\u3002\uff01\uff0c\uff1a]")
-_OTHER = frozenset("not no nor or and than cannot never neither without t".split())  # noqa: SIM905
-"""Words before an option that name it beside another, or deny it (`isn't`)."""
+_DENIES = frozenset("not nor cannot never neither without t".split())  # noqa: SIM905
+"""Words before an option that deny it (`isn't`)."""
+_OTHER = _DENIES | {"no", "or", "and", "than"}
+"""Those, and such as name it beside another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +116,17 @@ def named_option(text: str, options: Sequence[str]) -> str | None:
     """The option that an answer names, as whole words; None: it names none.
 
     The one that is the whole answer or stands alone at its beginning (`No, since ...`); else the
-    one that a line's last words come to (`Answer: no`), the last line first; else the first that
-    is named. Case, punctuation and spaces do not matter; where two begin at the same place, the
-    longer one is meant.
+    one that a line's last words come to (`Answer: no`), the last line first; else the only one
+    that is named and not denied. Case, punctuation and spaces do not matter; where two begin at
+    the same place, the longer one is meant.
     """
     plain = {words: option for option in options if (words := _plain(option))}
     said = text.casefold().replace("_", " ")
     for found in (_opening(said, plain), *map(_last, reversed(said.splitlines()), repeat(plain))):
         if found is not None:
             return plain[found]
-    first = _first(said, plain)
-    return None if first is None else plain[first]
+    only = _only(said, list(plain))
+    return None if only is None else plain[only]
 
 
 def _opening(said: str, options: Iterable[str]) -> str | None:
@@ -148,12 +152,18 @@ def _last(line: str, options: Iterable[str]) -> str | None:
     return None if _OTHER.intersection(clause[: -len(longest)].split()) else longest
 
 
-def _first(said: str, options: Iterable[str]) -> str | None:
-    words = f" {_plain(said)} "
-    found = [
-        (at, -len(option), option) for option in options if (at := words.find(f" {option} ")) >= 0
-    ]
-    return min(found)[2] if found else None
+def _only(said: str, options: Sequence[str]) -> str | None:
+    """The option that is named and not denied, if there is but one."""
+    named: set[str] = set()
+    words = _plain(said).split()
+    at = 0
+    while at < len(words):
+        here = [one for one in options if words[at : at + len(one.split())] == one.split()]
+        longest = max(here, key=len, default="")
+        if longest and not _DENIES.intersection(words[max(at - DENIED, 0) : at]):
+            named.add(longest)
+        at += len(longest.split()) or 1
+    return named.pop() if len(named) == 1 else None
 
 
 def _plain(text: str) -> str:

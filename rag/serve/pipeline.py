@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rag.errors import ConfigError
 from rag.flow import Flow, Loop, Map, Node, Operator, Parallel, Recurse, Route, Sequence, SubFlow
 from rag.flow.mermaid import label
+from rag.operators.indexing.load import Load
 
 ANSWER = "answer"
 
@@ -30,7 +31,7 @@ def served(flow: Flow) -> Flow:
     """The flow, if it can be served.
 
     Raises:
-        ConfigError: It takes no `query`, needs more than that, or stops for a person.
+        ConfigError: It takes no `query`, stops for a person, or reads files that requests name.
     """
     where = flow.name or "flow"
     if flow.inputs.get("query") is not str:
@@ -42,6 +43,11 @@ def served(flow: Flow) -> Flow:
         raise ConfigError(
             "the flow stops for a person, which a server cannot wait for", where=where,
             fix="take the interrupt out, or run it with rag run --checkpoint",
+        )  # fmt: skip
+    if any(isinstance(node, Load) and node.root is None for node in flow.walk()):
+        raise ConfigError(
+            "`load` would read any file of the server that a request names", where=where,
+            fix="give it a root: {use: load, root: ./documents}",
         )  # fmt: skip
     return flow
 

@@ -11,6 +11,7 @@ from rag.eval.identity import depends, identity
 from rag.eval.support import Judge
 from rag.flow import Flow, load_flow
 from rag.llm import LLM
+from rag.llm.prompts import Told, prompts
 
 FILE = """
 name: words
@@ -89,3 +90,11 @@ def test_corpus_and_judge_count(data: Path) -> None:
     corpus = data / "corpus.jsonl"
     corpus.write_text(corpus.read_text() + '\n{"_id": "d4", "text": "new"}')
     assert depends(flow(), load(data), Judge()) not in found
+
+
+def test_what_models_are_told_counts(monkeypatch: pytest.MonkeyPatch, llm: LLM) -> None:
+    before, version = identity(flow()), llm.version()
+    other = {**prompts(), "useful": Told("Is it of use?", 2)}
+    monkeypatch.setattr("rag.llm.prompts.prompts", lambda: other)
+    assert identity(flow()) != before
+    assert llm.version() != version

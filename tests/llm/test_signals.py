@@ -216,12 +216,26 @@ def test_the_longer_option_is_meant() -> None:
         ("It could be no.\n\nAnswer: **Yes**", "yes"),
         ("The answer is yes, not no.", "yes"),
         ("yes/no: no", "no"),
-        ("I would say no here, whatever yes means to you", "no"),
+        ("I would say no here, whatever it means to you", "no"),
         ("I say it is, so not sure", "not sure"),
     ],
 )
 def test_what_an_answer_comes_to_is_meant(said: str, option: str) -> None:
     assert named_option(said, ["yes", "no", "not sure"]) == option
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The answer is not Yes.",
+        "Not yes",
+        "I cannot say yes",
+        "Neither Yes nor No.",
+        "Answer Yes or No.",
+    ],
+)
+def test_what_is_denied_or_left_open_is_no_answer(said: str) -> None:
+    assert named_option(said, ["Yes", "No"]) is None
 
 
 @pytest.mark.parametrize("options", [[], ["a", "a"], ["a", " "]])

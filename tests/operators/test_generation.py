@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage
 from rag.operators import Cite, Generate
 from rag.operators.generation.cite import Citation, support
 from rag.operators.generation.generate import NOTHING_FOUND
+from rag.operators.sentences import sentences
 
 from rag.flow import Flow
 from rag.flow.events import Token, Warned
@@ -173,3 +174,16 @@ def test_an_empty_answer_is_an_answer(text: str) -> None:
     flow = Flow(Generate() >> Cite(), inputs=INPUTS, resources={"llm": llm})
     result = flow.invoke(query="x", documents=DOCUMENTS)
     assert (result["answer"], result["citations"]) == ("", [])
+
+
+@pytest.mark.parametrize("end", ["see Fig. (", "in Jan. **", 'No. ["'])
+def test_an_abbreviation_may_end_a_text(end: str) -> None:
+    assert sentences(f"The lock is 5 m high, {end}")
+
+
+def test_a_mark_without_a_source_is_taken_out_at_any_threshold() -> None:
+    flow = Flow(Cite(threshold=0), inputs={"answer": str, "documents": list[Document]})
+    documents = [Document(page_content="The lock opens.")]
+    assert flow.invoke(answer="The lock opens [9].", documents=documents)["answer"] == (
+        "The lock opens [1]."
+    )

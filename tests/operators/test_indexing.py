@@ -35,6 +35,7 @@ from rag.index.spec import Cutting
 from rag.index.spec import Describe as DescribeSpec
 from rag.index.splitting import indexed_text
 from rag.llm import Embedder
+from rag.serve.pipeline import served
 from tests.index.test_loading import pdf, word
 from tests.scripted import Scripted
 
@@ -504,3 +505,51 @@ class Watched(Embedder):
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         return self.real.lengths(texts)
+
+
+def test_a_source_whose_chunks_a_step_leaves_out_is_emptied(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    @operator(writes="documents")
+    def published(documents: list[Document]) -> list[Document]:
+        """Leave drafts out."""
+        return [one for one in documents if "DRAFT" not in one.page_content]
+
+    page = tmp_path / "locks.md"
+    flow = Flow(
+        Load() >> Split() >> published() >> WriteIndex(),
+        inputs={"paths": list[str]},
+        resources={"index": str(tmp_path / "index"), "embedder": embedder},
+    )
+    page.write_text("# Lock\n\nThe keeper opens it.\n")
+    assert flow.invoke(paths=[str(page)])["written"].added == 1
+    page.write_text("# Lock\n\nDRAFT: closed.\n")
+    assert flow.invoke(paths=[str(page)])["written"].removed == 1
+    index = Index.open(tmp_path / "index")
+    assert index.stats().chunks == 0
+    index.close()
+
+
+def test_nothing_is_read_outside_of_the_root(tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    secret = tmp_path / "secret.md"
+    secret.write_text("# Secret\n\nThe key lies under the mat.\n")
+    (inside / "open.md").write_text("# Open\n\nThe lock is long.\n")
+    (inside / "link.md").symlink_to(secret)
+    flow = Flow(Load(root=str(inside)), inputs={"paths": list[str]})
+    paths = [str(inside), str(inside / ".." / "secret.md"), str(secret)]
+    events = list(flow.stream(paths=paths))
+    result = events[-1].result
+    assert [d.metadata["title"] for d in result["documents"]] == ["Open"]
+    assert len(result["sources"]) == 1
+    assert any("it is not in" in e.message for e in events if isinstance(e, Warned))
+
+
+def test_a_server_reads_no_file_that_a_request_names(tmp_path: Path) -> None:
+    def flow(**fields: Any) -> Flow:
+        return Flow(Load(**fields), inputs={"query": str, "paths": list[str]})
+
+    with pytest.raises(ConfigError, match="any file of the server"):
+        served(flow())
+    assert served(flow(root=str(tmp_path)))

@@ -236,6 +236,8 @@ def test_documents_are_graded(by: Any, values: list[float], grade: str, kept: in
 def test_grades_that_cross_are_refused() -> None:
     with pytest.raises(ValidationError, match="lower must not be above upper"):
         GradeDocuments(lower=0.5, upper=0.2)
+    with pytest.raises(ValidationError, match="give both"):
+        GradeDocuments(lower=0.5)
 
 
 def test_the_model_says_whether_it_knows() -> None:
@@ -346,7 +348,7 @@ def test_answers_are_fused_by_the_model() -> None:
     noted = {**given, "critiques": ["bad", ""]}
     run(LLMFusion(), {"llm": llm}, **noted)
     assert llm.prompts[-1].chunks == ("A\nCritique: bad", "B")
-    run(LLMFusion(), {"llm": llm}, **given, queries=["Who?", "When?"])
+    run(LLMFusion(pair=True), {"llm": llm}, **given, queries=["Who?", "When?"])
     assert llm.prompts[-1].chunks == ("Question: Who?\nAnswer: A", "Question: When?\nAnswer: B")
     assert llm.prompts[-1].system == prompts()["llm_fusion_parts"].text
     assert run(LLMFusion(), {"llm": llm}, query="Who?", answer=["A", "A"])["answer"] == "A"
