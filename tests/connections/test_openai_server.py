@@ -1,4 +1,8 @@
-"""A server that speaks OpenAI's protocol, over real HTTP, as the chat model."""
+"""A server that speaks OpenAI's protocol, over real HTTP, as the chat model.
+
+Our own server over the small model is asked as any other; what it would never say (a broken answer,
+exact counts) is said by a stand-in.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,11 @@ import pytest
 from langchain_core.documents import Document
 
 from rag.errors import ModelError
-from rag.flow import load_flow
+from rag.flow import Flow, load_flow
+from rag.flow.events import Token
 from rag.llm import LLM, Prompt, Sampling
+from rag.serve import Settings, app
+from tests.serve.conftest import library, real, running  # noqa: F401 - fixtures
 
 WORDS = ["The ", "keeper ", "opens ", "it [1]."]
 
@@ -105,3 +112,30 @@ def test_its_errors_are_told(address: str) -> None:
         asyncio.run(LLM.load(spec(address, "broken"), base=Path()).generate(Prompt("?")))
     with pytest.raises(ModelError, match="gave no answer"):
         asyncio.run(LLM.load(spec("http://127.0.0.1:9/v1"), base=Path()).generate(Prompt("?")))
+
+
+def test_our_own_server_is_a_flows_chat_model(
+    real: Flow,  # noqa: F811 - a fixture
+    tmp_path: Path,
+) -> None:
+    flow = load_flow(
+        """
+        name: asks-a-server
+        inputs: {query: str, documents: "list[Document]"}
+        steps:
+          - {use: rewrite, outputs: {query: search}}
+          - {use: generate, max_tokens: 12}
+          - {use: llm_judge, aspect: supported}
+        """
+    )
+    documents = [Document(page_content="The north lock may be opened by the lock keeper.")]
+    with running(app(real, settings=Settings(data=tmp_path))) as address:
+        asked = flow.with_resources(llm=spec(f"{address}/v1", "real"))
+        events = list(asked.stream(query="Who may open the north lock?", documents=documents))
+    result = events[-1].result
+    assert "".join(e.text for e in events if isinstance(e, Token)).strip() == result["answer"]
+    assert result["answer"]
+    assert result["search"]
+    assert result["verdict"] in (True, False)
+    assert events[-1].llm_calls == 3
+    assert events[-1].tokens > 50
