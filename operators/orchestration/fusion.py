@@ -134,6 +134,9 @@ class RankAnswers(Judging):
 
     k: PositiveInt = Field(default=3, description="how many to keep")
     by: By | None = Field(default=None, description=BY)
+    system: str | None = Field(
+        default=None, description="what the model is told to judge usefulness; by `by`"
+    )
 
     async def run(
         self,
@@ -146,17 +149,18 @@ class RankAnswers(Judging):
     ) -> list[str]:
         """Judge each; the first of equals."""
         given = list(dict.fromkeys(one.strip() for one in answer if one.strip()))
-        told = {name: one.text for name, one in prompts().items()}
-        if (self.by or likeliest(llm)) == "answer":
+        by = self.by or likeliest(llm)
+        system = self.system or prompts()["useful" if by == "answer" else "question_answered"].text
+        if by == "answer":
             asked = [about(llm, run, query, one) for one in given]
-            values = [await self._yes(llm, run, told["useful"], one) for one in asked]
+            values = [await self._yes(llm, run, system, one) for one in asked]
         else:
             groups = [[Document(page_content=one)] for one in given]
-            values = await self._explained(llm, run, query, groups, told["question_answered"])
+            values = await self._explained(llm, run, query, groups, system)
+            answered = prompts()["generate"].text
             for at, one in enumerate(given if documents else ()):
-                (found,) = await self._explained(
-                    llm, run, one, [documents or ()], query, told["generate"]
-                )
+                read = [documents or ()]
+                (found,) = await self._explained(llm, run, one, read, query, answered)
                 values[at] += found
         scores = dict(zip(given, values, strict=True))
         return sorted(given, key=lambda one: -scores[one])[: self.k]
