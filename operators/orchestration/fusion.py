@@ -121,9 +121,8 @@ class RankAnswers(Judging):
 
     Archon's ranker (arXiv 2409.15254, section 3.1), for answers too many to fuse. By
     `likelihood`: the share of its surprise that the answer takes from the question, and where
-    there are documents, that these take from the answer; both together tell right answers of
-    SmolLM2-135M on NQ-open from wrong ones with an AUC of 0.77. By `answer`: the probability of
-    Yes to whether it is an answer (0.62). LLM calls for n answers: n; by
+    there are documents, that these take from the answer. By `answer`: the probability of Yes to
+    whether it is one. `docs/operators.md` has what that is worth with a small model. LLM calls for n answers: n; by
     likelihood n + 1, with documents 3n + 1.
     A join: reads `answer` of every branch, `query` and, where there are some, `documents`; writes
     `answers`, the first k, each once.
