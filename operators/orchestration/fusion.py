@@ -122,8 +122,8 @@ class RankAnswers(Judging):
     Archon's ranker (arXiv 2409.15254, section 3.1), for answers too many to fuse. By
     `likelihood`: the share of its surprise that the answer takes from the question, and where
     there are documents, that these take from the answer. By `answer`: the probability of Yes to
-    whether it is one. `docs/operators.md` has what that is worth with a small model. LLM calls
-    for n answers: n; by likelihood n + 1, with documents 3n + 1.
+    whether it is one. `docs/operators.md` has what that is worth with a small model. LLM
+    calls: n for n answers; by likelihood n + 1, with documents 3n + 1.
     A join: reads `answer` of every branch, `query` and, where there are some, `documents`; writes
     `answers`, the first k, each once.
     Example: `{use: rank_answers, k: 2}`
