@@ -14,15 +14,16 @@ from rag.llm.lists import lines
 class Decompose(Asking):
     """Breaks a question into simpler ones (least-to-most, Zhou et al. 2022, arXiv 2205.10625).
 
-    Section 2 of the paper, its first stage. For questions that need several facts. Where the
-    model finds none, the question stays alone. LLM calls: 1.
-    Reads `query`; writes `queries`, easiest first.
+    Section 2 of the paper, its first stage: the question itself is the last of those to be
+    answered. For questions that need several facts. Where the model finds none, the question
+    stays alone. LLM calls: 1.
+    Reads `query`; writes `queries`, easiest first, the question itself last.
     Example: `{use: decompose, n: 3}`
     """
 
     writes = "queries"
 
-    n: PositiveInt = Field(default=3, description="how many questions at most")
+    n: PositiveInt = Field(default=3, description="how many simpler questions at most")
     max_tokens: PositiveInt = Field(default=128, description="the model's answer at most")
     system: str = told("decompose")
 
@@ -31,7 +32,7 @@ class Decompose(Asking):
         if not query.strip():
             return [query]
         done = await self._ask(llm, run, self.system, query)
-        return lines(done.text, self.n) or [query]
+        return [*lines(done.text, self.n, but=query), query]
 
 
 class Clarify(Asking):

@@ -83,15 +83,22 @@ def test_sub_questions_are_answered_one_by_one(index: Index, embedder: Embedder)
     llm = Scripted(
         {
             "decompose": "Which lock opens at six?\nWhat does P-17 lift?",
-            "generate": ["The south lock.", "240 litres."],
+            "generate": ["The south lock.", "240 litres.", "Both."],
             "llm_fusion_parts": "The south lock opens at six and P-17 lifts 240 litres.",
         }
     )
     result, *_ = run(flow("decomposition", index, embedder, llm))
-    assert sorted(llm.asked) == ["decompose", "generate", "generate", "llm_fusion_parts"]
+    assert sorted(llm.asked) == [
+        "decompose",
+        "generate",
+        "generate",
+        "generate",
+        "llm_fusion_parts",
+    ]
     assert llm.prompts[-1].chunks == (
         "Question: Which lock opens at six?\nAnswer: The south lock.",
         "Question: What does P-17 lift?\nAnswer: 240 litres.",
+        f"Question: {QUESTION}\nAnswer: Both.",
     )
     assert "240 litres" in result["answer"]
     assert len(result["citations"]) >= 1
@@ -250,7 +257,7 @@ def test_answers_are_ranked_criticised_and_fused(index: Index, embedder: Embedde
         ("best_document", 1),
         ("cached", 1),
         ("crag", 2 + 3),
-        ("decomposition", 3 + 2),
+        ("decomposition", 3 + 3),
         ("flare", 8),
         ("hybrid", 1),
         ("hybrid_smoothed", 1),
