@@ -88,18 +88,16 @@ def test_sub_questions_are_answered_one_by_one(index: Index, embedder: Embedder)
         }
     )
     result, *_ = run(flow("decomposition", index, embedder, llm))
-    assert sorted(llm.asked) == [
-        "decompose",
-        "generate",
-        "generate",
-        "generate",
-        "llm_fusion_parts",
+    assert sorted(llm.asked) == ["decompose", *["generate"] * 3, "llm_fusion_parts"]
+    asked = [chunk.partition("\nAnswer: ")[0] for chunk in llm.prompts[-1].chunks]
+    assert asked == [
+        "Question: Which lock opens at six?",
+        "Question: What does P-17 lift?",
+        f"Question: {QUESTION}",
     ]
-    assert llm.prompts[-1].chunks == (
-        "Question: Which lock opens at six?\nAnswer: The south lock.",
-        "Question: What does P-17 lift?\nAnswer: 240 litres.",
-        f"Question: {QUESTION}\nAnswer: Both.",
-    )
+    # Branches run at once: which of them gets which answer is chance.
+    said = {chunk.partition("\nAnswer: ")[2] for chunk in llm.prompts[-1].chunks}
+    assert said == {"The south lock.", "240 litres.", "Both."}
     assert "240 litres" in result["answer"]
     assert len(result["citations"]) >= 1
 
