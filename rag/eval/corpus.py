@@ -8,9 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rag.index import Index
+from rag.index import Index, IndexWriter
 from rag.index.spec import IndexSpec
-from rag.index.splitting import indexed_text
 from rag.llm import LLM, Embedder
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from rag.flow import Flow, Resource
 
 BATCH = 512
-"""Chunks that are embedded and committed together."""
+"""Documents that are cut, embedded and committed together."""
 
 Progress = Callable[[str, int, int], None]
 """Takes what is being done, how many are done, and of how many."""
@@ -75,15 +74,10 @@ class Corpus:
             raise RuntimeError("a Corpus is used in a `with` block")
         path = self._where / name
         split: Any = spec.splitter_of(embedder, lambda: flow.resources.get("llm", LLM))
-        index = Index.writer(path, embedder=embedder.id, dim=embedder.dim)
-        try:
-            chunks = split(self._data.documents)
-            for start in range(0, len(chunks), BATCH):
-                self._told("indexing", start, len(chunks))
-                part = chunks[start : start + BATCH]
-                index.add(part, embedder.embed([indexed_text(chunk) for chunk in part]))
-        finally:
-            index.close()
+        writer, documents = IndexWriter(path), self._data.documents
+        for start in range(0, len(documents), BATCH):
+            self._told("indexing", start, len(documents))
+            writer.write(split(documents[start : start + BATCH]), embedder)
         opened = Index.open(path)
         self._stack.callback(opened.close)
         return opened

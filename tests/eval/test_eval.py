@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
+from rag.operators import Dense
 
 from rag import operator
 from rag.eval.beir import load
+from rag.eval.corpus import Corpus
 from rag.eval.metrics import contains, exact_match, token_f1
 from rag.eval.ranking import rank_all, ranking_rows
 from rag.flow import Flow
+from rag.llm import Embedder
+from rag.llm.embed import LocalEmbedder
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -43,3 +49,20 @@ def test_answer_measures(answer: str, em: float, f1: float, contained: float) ->
     assert exact_match(answer, ["120 m"]) == em
     assert token_f1(answer, ["120 m", "something else"]) == f1
     assert contains(answer, ["120 m"]) == contained
+
+
+def test_an_index_that_is_kept_is_not_made_again(
+    data: Path, tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[int] = []
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        embedded.append(len(texts))
+        return LocalEmbedder.embed(embedder, texts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(embedder, "embed", embed)
+    flow = Flow(Dense(k=3), resources={"embedder": embedder})
+    for _ in range(2):
+        with Corpus(load(data), tmp_path / "kept", quiet) as corpus:
+            assert corpus.bound(flow).invoke(query="lock")["documents"]
+    assert sum(embedded) == len(load(data).documents)
