@@ -172,7 +172,7 @@ class LLMFusion(Asking):
     IV-F-3). For branches that each know a part; with `pair` each answer is shown with its question.
     LLM calls: 1.
     A join: reads `answer` of every branch, `query` and, where there are some, `queries` (with
-    `pair`) and `critiques`, one for each answer; writes `answer`. One answer stays as it is;
+    `pair`) and `critiques`, one for each answer; writes `answer`. Where all say the same it stays;
     where the model writes nothing the first one is taken.
     Example: `{use: llm_fusion}`
     """
@@ -204,7 +204,7 @@ class LLMFusion(Asking):
                 text = f"Question: {asked[at]}\nAnswer: {one.strip()}" if asked else one.strip()
                 shown.setdefault(text, f"{text}\nCritique: {notes[at]}" if notes[at] else text)
         said = [one.strip() for one in answer if one.strip()]
-        if len(shown) < 2:
+        if len(set(said)) < 2:
             return next(iter(said), "")
         given = [Document(page_content=text) for text in shown.values()]
         done = await self._ask(llm, run, self.parts if asked else self.system, query, given)

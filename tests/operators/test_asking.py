@@ -98,7 +98,7 @@ def test_lists_are_read_however_they_are_written(text: str, expected: list[str])
         (MultiQuery(), "queries", "who?\n", ["Who?"]),
         (StepBack(), "queries", "What are locks?", ["Who?", "What are locks?"]),
         (StepBack(), "queries", "", ["Who?"]),
-        (Decompose(n=2), "queries", "- A?\n- B?\n- C?", ["A?", "B?"]),
+        (Decompose(n=2), "queries", "- A?\n- B?\n- C?", ["A?", "B?", "Who?"]),
         (Decompose(), "queries", "...", ["Who?"]),
         (HyDE(), "passages", " The keeper. ", ["The keeper."]),
         (HyDE(), "passages", "", []),
