@@ -275,7 +275,15 @@ def test_it_costs_no_more_than_its_header_says(
 ) -> None:
     said: dict[str, Any] = {
         one: [f"{one} {n}.\nAnother {one} {n}.\nA third {one} {n}." for n in range(20)]
-        for one in ("generate", "decompose", "clarify", "next_sentence", "critique", "llm_fusion")
+        for one in (
+            "generate",
+            "decompose",
+            "clarify",
+            "next_sentence",
+            "critique",
+            "llm_fusion",
+            "llm_fusion_parts",
+        )
     }
     llm = Scripted(said, {"relevant": 0.2, "supported": 0.1}, sure=0.01)
     events = list(flow(name, index, embedder, llm).stream(query=QUESTION))
