@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from langchain_core.documents import Document
-from pydantic import Field, PositiveInt
+from pydantic import BaseModel, Field, PositiveInt
 
 from rag.flow import Context, Operator
 from rag.index.splitting import embedding_text
@@ -14,6 +14,8 @@ from rag.llm import LLM, Generation, Prompt, Sampling
 from rag.llm.prompting import harmless
 from rag.llm.prompts import prompts
 from rag.llm.signals import CHOICE_TOKENS, Scored
+
+M = TypeVar("M", bound=BaseModel)
 
 MARGIN = 64
 """Tokens kept free for the chat template."""
@@ -80,9 +82,7 @@ class Judging(Operator):
             question: What the text answers.
             system: What the model is told.
         """
-        said = llm.clip(text, SCORED)
-        if len(said) < len(text):
-            run.warn(f"of a text to judge by, the first {len(said)} characters count")
+        said = clipped(llm, run, text, SCORED, "text to judge by")
         prompt = fitting(llm, run, system, question, documents, llm.count(said), numbered=False)
         run.spend(llm_calls=1)
         (found,) = await llm.score(prompt, [said])
@@ -139,6 +139,13 @@ class Asking(Operator):
         run.spend(tokens=done.prompt_tokens + done.completion_tokens)
         return done
 
+    async def _fill(self, llm: LLM, run: Context, prompt: Prompt, form: type[M]) -> M | None:
+        """The form as the model filled it in; None where it gave no such object."""
+        run.spend(llm_calls=1)
+        done = await llm.structured(prompt, form, Sampling(max_tokens=self.max_tokens))
+        run.spend(llm_calls=done.calls - 1, tokens=done.tokens)
+        return done.value
+
 
 def fitting(
     llm: LLM,
@@ -164,11 +171,9 @@ def fitting(
         then: What is asked behind the question; never cut.
         numbered: Whether the sources get numbers.
     """
-    told = llm.count(system) + llm.count(then)
-    asked = llm.clip(question, max(llm.window // 2 - told, 1))
-    if len(asked) < len(question):
-        run.warn(f"the question is cut to {len(asked)} of {len(question)} characters")
-    room = max(llm.window - told - llm.count(asked) - answer - MARGIN, 1)
+    fixed = llm.count(system) + llm.count(then)
+    asked = clipped(llm, run, question, llm.window // 2 - fixed, "question")
+    room = max(llm.window - fixed - llm.count(asked) - answer - MARGIN, 1)
     chunks: list[str] = []
     for document in documents:
         text = embedding_text(document)
@@ -199,10 +204,14 @@ def about(llm: LLM, run: Context, query: str, answer: str, what: str = "Answer")
 
     Each is cut at a sixth of the window, with a warning, so that the one leaves room for the other.
     """
-    parts = []
-    for name, text in (("question", query), (what.lower(), harmless(answer))):
-        kept = llm.clip(text, max(llm.window // 6, 1))
-        if len(kept) < len(text):
-            run.warn(f"the {name} is cut to {len(kept)} of {len(text)} characters")
-        parts.append(kept)
-    return f"{parts[0]}\n{what}: {parts[1]}"
+    room = llm.window // 6
+    asked = clipped(llm, run, query, room, "question")
+    return f"{asked}\n{what}: {clipped(llm, run, harmless(answer), room, what.lower())}"
+
+
+def clipped(llm: LLM, run: Context, text: str, tokens: int, what: str) -> str:
+    """The text's first tokens, at least one, with a warning where that is not all."""
+    kept = llm.clip(text, max(tokens, 1))
+    if len(kept) < len(text):
+        run.warn(f"the {what} is cut to {len(kept)} of {len(text)} characters")
+    return kept

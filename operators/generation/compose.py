@@ -106,10 +106,7 @@ class StructuredAnswer(Asking):
         if not documents:
             return NOTHING_FOUND, Reply(answer=NOTHING_FOUND)
         prompt = fitting(llm, run, self.system, query, documents, self.max_tokens)
-        run.spend(llm_calls=1)
-        done = await llm.structured(prompt, Reply, Sampling(max_tokens=self.max_tokens))
-        run.spend(llm_calls=done.calls - 1, tokens=done.tokens)
-        found = done.value
+        found = await self._fill(llm, run, prompt, Reply)
         if found is None or found.answer.strip() == FORM:
             run.warn(
                 "the model gave no object" if found is None else "the model gave the form back"

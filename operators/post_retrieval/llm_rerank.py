@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt, model_validator
-from rag.operators.asking import DELIMITER, MARGIN, SCORED, Asking, Judging, told
+from rag.operators.asking import DELIMITER, MARGIN, SCORED, Asking, Judging, clipped, told
 from rag.operators.documents import scored, unique
 
 from rag.flow import Context
@@ -114,9 +114,7 @@ class ListwiseRerank(Asking):
         self, query: str, documents: list[Document], llm: LLM, run: Context
     ) -> list[int]:
         """Positions of the documents, best first."""
-        asked = f"{llm.clip(query, SCORED)}\n{self.system}"
-        if not asked.startswith(query):
-            run.warn(f"of the question, {SCORED} tokens count")
+        asked = f"{clipped(llm, run, query, SCORED, 'question')}\n{self.system}"
         free = llm.window - llm.count(asked) - self.max_tokens - MARGIN
         room = min(self.passage, max(free // len(documents) - DELIMITER, 1))
         texts = [embedding_text(document) for document in documents]

@@ -12,7 +12,7 @@ from rag.operators.asking import Asking, fitting, told
 
 from rag.flow import Context
 from rag.index import Index
-from rag.llm import LLM, Prompt, Sampling
+from rag.llm import LLM, Prompt
 from rag.llm.prompting import harmless
 from rag.llm.structured import described
 
@@ -66,10 +66,7 @@ class ConstructQuery(Asking):
             return {}
         shown = llm.count(described(Prompt(""), form).question)
         prompt = fitting(llm, run, self.system, query, (), self.max_tokens + shown)
-        run.spend(llm_calls=1)
-        done = await llm.structured(prompt, form, Sampling(max_tokens=self.max_tokens))
-        run.spend(llm_calls=done.calls - 1, tokens=done.tokens)
-        found = done.value
+        found = await self._fill(llm, run, prompt, form)
         if found is None:
             run.warn("no filter could be read from the model's answer: everything is searched")
             return {}
