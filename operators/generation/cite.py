@@ -21,7 +21,8 @@ from rag.operators.sentences import (
 
 from rag.flow import Context, Operator
 
-_MARK = re.compile(r"\s*\[(\d{1,3})\]")
+MARK = re.compile(r"\s*\[(\d{1,3})\]")
+"""A citation: the number of a source."""
 _WORD = re.compile(
     rf"[^\W{SCRIPTS}]+(?:[{MARKS}]+[^\W{SCRIPTS}]*)*(?:[.,]\d+)*"  # 1.5 and 1,000 are one word
 )
@@ -78,8 +79,8 @@ class Cite(Operator):
         last = 0
         for start, end in spans(answer):
             sentence = answer[start:end]
-            plain = _MARK.sub("", sentence)
-            own = [int(number) for number in _MARK.findall(sentence)]
+            plain = MARK.sub("", sentence)
+            own = [int(number) for number in MARK.findall(sentence)]
             marks = self._marks(plain, own, texts)
             for wrong in set(own) - set(marks):
                 context.warn(f"the citation [{wrong}] is not supported and was removed")

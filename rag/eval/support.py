@@ -8,7 +8,6 @@ is said by `verify`, `verify_nli` or `verify_llm`, in the place of the papers' j
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -18,13 +17,13 @@ from langchain_core.documents import Document
 
 from rag.eval.identity import identity
 from rag.flow import Flow, Operator, Resources
+from rag.operators.generation.cite import MARK
 from rag.operators.generation.verify import Verify, VerifyLLM, VerifyNLI, sentences
 
 By = Literal["words", "nli", "llm"]
 VERIFIERS: dict[By, type[Operator]] = {"words": Verify, "nli": VerifyNLI, "llm": VerifyLLM}
 NEEDED = 0.5
 """Support from which on a sentence counts as supported."""
-_MARK = re.compile(r"\s*\[(\d{1,3})\]")
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Judge:
             answer: With marks such as `[2]` where it cites; they count from 1.
             documents: As they were numbered.
         """
-        said = [(_MARK.sub("", one).strip(), _marks(one)) for one in _cited_sentences(answer)]
+        said = [(MARK.sub("", one).strip(), _marks(one)) for one in sentences(answer)]
         said = [(plain, marks) for plain, marks in said if plain]
         if not said:
             return Supported(None, None, None)
@@ -99,19 +98,8 @@ class Judge:
         return claim is not None and claim.support >= NEEDED
 
 
-def _cited_sentences(answer: str) -> list[str]:
-    """The answer's sentences; marks behind a full stop belong to the sentence before them."""
-    found: list[str] = []
-    for one in sentences(answer):
-        if found and not _MARK.sub("", one).strip():
-            found[-1] += f" {one}"
-        else:
-            found.append(one)
-    return found
-
-
 def _marks(sentence: str) -> list[int]:
-    return list(dict.fromkeys(int(number) for number in _MARK.findall(sentence)))
+    return list(dict.fromkeys(int(number) for number in MARK.findall(sentence)))
 
 
 def _joined(documents: Sequence[Document]) -> Document:
