@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from langchain_core.documents import Document
@@ -79,8 +80,7 @@ class ConfidenceJudge(Operator):
         if not generation.logprobs:
             run.warn("how likely the answer's tokens were is not told: the confidence is 0")
             return False, 0.0
-        values = [logprob for _, logprob in generation.logprobs]
-        confidence = math.exp(sum(values) / len(values))
+        confidence = _sure(generation.logprobs)
         return confidence >= self.threshold, confidence
 
 
@@ -212,7 +212,12 @@ class KnowledgeJudge(Asking, Judging):
         if not answer:
             return False, ""
         if done.logprobs:
-            sure = math.exp(sum(value for _, value in done.logprobs) / len(done.logprobs))
+            sure = _sure(done.logprobs)
         else:
             sure = await self._yes(llm, run, self.question, query)
         return sure >= self.threshold, answer
+
+
+def _sure(logprobs: Sequence[tuple[str, float]]) -> float:
+    """The geometric mean of the tokens' probabilities."""
+    return math.exp(sum(value for _, value in logprobs) / len(logprobs))
