@@ -64,6 +64,7 @@ def _stream(flow: Any, question: str, *, live: bool) -> tuple[dict[str, Any], fl
     from rich.live import Live
     from rich.text import Text
 
+    from rag.cli.output import note
     from rag.flow.events import Done, Token, Warned
 
     said = Text()
@@ -76,7 +77,7 @@ def _stream(flow: Any, question: str, *, live: bool) -> tuple[dict[str, Any], fl
             if isinstance(event, Token) and screen:
                 said.append(event.text)
             elif isinstance(event, Warned):
-                typer.echo(f"note: {event.message}", err=True)
+                note(event.message)
             elif isinstance(event, Done):
                 done = event
     finally:

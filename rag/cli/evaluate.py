@@ -80,7 +80,7 @@ def retrieval(
 ) -> None:
     """Measure the ranking: nDCG@10, recall, MRR."""
     from rag import places
-    from rag.cli.output import print_json
+    from rag.cli.output import note, print_json
     from rag.eval.ranking import DEPTH, MEASURES, measures, rank_all, ranking_rows
     from rag.eval.retrieval_part import retrieval_part
     from rag.files import write_atomically
@@ -105,7 +105,7 @@ def retrieval(
     table = ranking_rows(ranked)
     for row in table:
         if row.depth < min(DEPTH, len(found.documents)):
-            _note(f"{row.pipeline} ranks {row.depth} documents at most, so R@100 is R@{row.depth}")
+            note(f"{row.pipeline} ranks {row.depth} documents at most, so R@100 is R@{row.depth}")
     if as_json:
         print_json(
             {
@@ -236,20 +236,13 @@ def compare_answers(
 
 def read(data: Path, split: str | None, limit: int | None, seed: int) -> Dataset:
     """The data set; what is odd in it is said on stderr."""
+    from rag.cli.output import note
     from rag.eval.beir import load as load_data
 
     found = load_data(data, split=split, limit=limit, seed=seed)
-    for note in found.notes:
-        _note(note)
+    for one in found.notes:
+        note(one)
     return found
-
-
-def _note(text: str) -> None:
-    from rich.text import Text
-
-    from rag.cli.output import console
-
-    console(stderr=True).print(Text("note: ", style="bold yellow") + Text(text), soft_wrap=True)
 
 
 def _judge(by: By, flow: Flow) -> Judge:

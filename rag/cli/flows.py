@@ -53,12 +53,13 @@ def run(
 
 def result_of(events: Iterator[Event]) -> dict[str, Any]:
     """What a run ends with; its warnings are shown on standard error meanwhile."""
+    from rag.cli.output import note
     from rag.flow.events import Done, Warned
 
     found: dict[str, Any] = {}
     for event in events:
         if isinstance(event, Warned):
-            typer.echo(f"note: {event.message}", err=True)
+            note(event.message)
         elif isinstance(event, Done):
             found = event.result
     return found

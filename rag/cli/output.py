@@ -51,6 +51,13 @@ def console(*, stderr: bool = False) -> Console:
     )
 
 
+def note(text: str) -> None:
+    """Say something on standard error that is no failure."""
+    from rich.text import Text
+
+    console(stderr=True).print(Text("note: ", style="bold yellow") + Text(text), soft_wrap=True)
+
+
 def fail(error: RagError, *, as_json: bool) -> int:
     """Print the error and return the exit code."""
     if as_json:
