@@ -81,11 +81,12 @@ def retrieval(
     """Measure the ranking: nDCG@10, recall, MRR."""
     from rag import places
     from rag.cli.output import note, print_json
-    from rag.eval.ranking import DEPTH, MEASURES, measures, rank_all, ranking_rows
+    from rag.eval.extra import library
+    from rag.eval.ranking import DEPTH, MEASURES, rank_all, ranking_rows
     from rag.eval.retrieval_part import retrieval_part
     from rag.files import write_atomically
 
-    measures()
+    library("ir_measures")
     found = read(data, split, limit, seed)
     ranked = {}
     with ExitStack() as stack:
@@ -171,16 +172,17 @@ def compare_answers(
     from rag.cli.output import print_json
     from rag.errors import ConfigError
     from rag.eval.answers import ask_all, rows
+    from rag.eval.extra import library
     from rag.eval.identity import depends
     from rag.eval.kept import Kept
-    from rag.eval.report import plotting, write_report
+    from rag.eval.report import write_report
 
     queries: list[Query] = [query for query in data.queries if query.answers]
     if not queries:
         fix = "use data with metadata.answers"
         raise ConfigError("the queries have no answers", where=data.name, fix=fix)
     if html is not None:
-        plotting()
+        library("matplotlib", "--html")
         places.file(html, "--html")
     asked: dict[str, list[Asked]] = {}
     judge: Judge | None = None

@@ -6,12 +6,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
-from rag.errors import ConfigError
 from rag.eval.beir import Dataset
 from rag.eval.compare import Gain, mean, paired
 from rag.eval.corpus import Progress
+from rag.eval.extra import library
 from rag.eval.retrieval_part import retrieval_part
 from rag.flow import Flow
 
@@ -60,20 +59,6 @@ class RankingRow:
     gain: Gain | None
 
 
-def measures() -> Any:
-    """The library of the measures.
-
-    Raises:
-        ConfigError: It is not installed.
-    """
-    try:
-        import ir_measures
-    except ImportError as error:
-        fix = 'pip install "modular-rag[eval]"'
-        raise ConfigError("ir-measures is not installed", fix=fix) from error
-    return ir_measures
-
-
 def rank_all(flow: Flow, data: Dataset, told: Progress) -> list[Ranked]:
     """Rank the corpus for each query by the flow's steps before the first language model.
 
@@ -83,8 +68,8 @@ def rank_all(flow: Flow, data: Dataset, told: Progress) -> list[Ranked]:
     Raises:
         ConfigError: The flow finds no documents; ir-measures is not installed.
     """
-    library = measures()
-    ndcg, recall, mrr = library.nDCG, library.R, library.RR
+    ir = library("ir_measures")
+    ndcg, recall, mrr = ir.nDCG, ir.R, ir.RR
     wanted = dict(zip((ndcg @ 10, recall @ 10, recall @ 100, mrr @ 10), MEASURES, strict=True))
     ranker = retrieval_part(flow)
     ranking: dict[str, dict[str, float]] = {}
@@ -99,7 +84,7 @@ def rank_all(flow: Flow, data: Dataset, told: Progress) -> list[Ranked]:
     relevant = {query.id: query.relevant for query in data.queries}
     # A query without any document is not in trec_eval's results: its measures are 0.
     scores = {query.id: dict.fromkeys(MEASURES, 0.0) for query in data.queries}
-    for one in library.iter_calc(list(wanted), relevant, ranking):
+    for one in ir.iter_calc(list(wanted), relevant, ranking):
         scores[one.query_id][wanted[one.measure]] = float(one.value)
     return [
         Ranked(

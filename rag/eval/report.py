@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag.errors import ConfigError
 from rag.eval.answers import COST, QUALITY
+from rag.eval.extra import library
 from rag.files import write_atomically
 from rag.places import writing
 
@@ -63,20 +63,6 @@ def write_report(path: Path, data: str, rows: Sequence[Row], asked: dict[str, li
         write_atomically(path, f"<!doctype html>{head}" + "\n".join(body) + "</html>\n")
 
 
-def plotting() -> Any:
-    """The library of the plots.
-
-    Raises:
-        ConfigError: It is not installed.
-    """
-    try:
-        import matplotlib
-    except ImportError as error:
-        fix = 'pip install "modular-rag[eval]"'
-        raise ConfigError("matplotlib is not installed", where="--html", fix=fix) from error
-    return matplotlib
-
-
 def _table(rows: Sequence[Row]) -> str:
     heads = ["pipeline", *(name.replace("_", " ") for name in QUALITY), "containment, gain"]
     heads += [*(name.replace("_", " ") for name in COST), "errors"]
@@ -120,7 +106,7 @@ def _questions(asked: dict[str, list[Asked]]) -> list[str]:
 
 def _svg(draw: Any, rows: Sequence[Row]) -> str:
     """The plot as an SVG element."""
-    matplotlib = plotting()
+    matplotlib = library("matplotlib", "--html")
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
