@@ -26,12 +26,6 @@ SCORED = 256
 
 
 By = Literal["likelihood", "answer"]
-BY = "how it is judged; not given: by likelihood where the model tells any"
-
-
-def likeliest(llm: LLM) -> By:
-    """The way to judge that suits the model."""
-    return "likelihood" if llm.scores else "answer"
 
 
 def told(name: str) -> Any:
@@ -113,6 +107,27 @@ class Judging(Operator):
             for documents in groups
         ]
         return [1 - one.total / min(alone.total, -1e-9) for one in behind]
+
+
+class Weighing(Judging):
+    """Base of the judges that go by likelihood, or by whether the model says Yes."""
+
+    by: By | None = Field(
+        default=None,
+        description="how it is judged; not given: by likelihood where the model tells any",
+    )
+    system: str | None = Field(default=None, description="what the model is told; by `by`")
+
+    def _way(self, llm: LLM, likely: str, said: str) -> tuple[By, str]:
+        """How it is judged with this model, and what the model is told.
+
+        Args:
+            llm: The model.
+            likely: The prompt's name where likelihoods judge.
+            said: And where Yes or No does.
+        """
+        by = self.by or ("likelihood" if llm.scores else "answer")
+        return by, self.system or prompts()[likely if by == "likelihood" else said].text
 
 
 class Asking(Operator):

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from rag.operators.asking import BY, Asking, By, Judging, about, likeliest, told
+from rag.operators.asking import Asking, Weighing, about, told
 from rag.operators.documents import identity, score_of, scored, unique
 from rag.operators.generation.cite import support
 from rag.operators.sentences import COMMON, STOPS
@@ -116,7 +116,7 @@ def _plain(answer: str) -> str:
     return " ".join(answer.casefold().split()).strip(" \"'*_`").rstrip(f" \"'*_`,;:{STOPS}")
 
 
-class RankAnswers(Judging):
+class RankAnswers(Weighing):
     """Orders answers by how good the model finds them, the best first.
 
     Archon's ranker (arXiv 2409.15254, section 3.1), for answers too many to fuse. By
@@ -132,10 +132,6 @@ class RankAnswers(Judging):
     writes = "answers"
 
     k: PositiveInt = Field(default=3, description="how many to keep")
-    by: By | None = Field(default=None, description=BY)
-    system: str | None = Field(
-        default=None, description="what the model is told to judge usefulness; by `by`"
-    )
 
     async def run(
         self,
@@ -148,8 +144,7 @@ class RankAnswers(Judging):
     ) -> list[str]:
         """Judge each; the first of equals."""
         given = list(dict.fromkeys(one.strip() for one in answer if one.strip()))
-        by = self.by or likeliest(llm)
-        system = self.system or prompts()["useful" if by == "answer" else "question_answered"].text
+        by, system = self._way(llm, "question_answered", "useful")
         if by == "answer":
             asked = [about(llm, run, query, one) for one in given]
             values = [await self._yes(llm, run, system, one) for one in asked]

@@ -8,13 +8,12 @@ from typing import Literal
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
-from rag.operators.asking import BY, Asking, By, Judging, about, likeliest, told
+from rag.operators.asking import Asking, By, Judging, Weighing, about, told
 from rag.operators.documents import score_of
 from rag.operators.generation.cite import support
 
 from rag.flow import Context, Operator
 from rag.llm import LLM, Generation
-from rag.llm.prompts import prompts
 
 Grade = Literal["correct", "ambiguous", "incorrect"]
 Aspect = Literal["relevant", "supported", "useful"]
@@ -84,7 +83,7 @@ class ConfidenceJudge(Operator):
         return confidence >= self.threshold, confidence
 
 
-class LLMJudge(Judging):
+class LLMJudge(Weighing):
     """Lets the model judge: are the documents relevant, is the answer supported, is it useful?
 
     Self-RAG's three questions (Asai et al. 2023, arXiv 2310.11511, table 1) put to any model in
@@ -102,14 +101,10 @@ class LLMJudge(Judging):
     writes = ("verdict", "score")
 
     aspect: Aspect = Field(description="what is judged")
-    by: By | None = Field(default=None, description=BY)
     threshold: float | None = Field(
         default=None, le=1,
         description="score needed; by likelihood 0.2, useful 0.15; else 0.5",
     )  # fmt: skip
-    system: str | None = Field(
-        default=None, description="what the model is told; by the aspect and `by`"
-    )
 
     async def run(
         self, query: str, documents: list[Document], answer: str = "", *, llm: LLM, run: Context
@@ -118,8 +113,7 @@ class LLMJudge(Judging):
         aspect = self.aspect
         if (aspect != "useful" and not documents) or (aspect != "relevant" and not answer.strip()):
             return False, 0.0
-        by = self.by or likeliest(llm)
-        system = self.system or prompts()[LIKELY[aspect] if by == "likelihood" else aspect].text
+        by, system = self._way(llm, LIKELY[aspect], aspect)
         threshold = THRESHOLDS[by][aspect] if self.threshold is None else self.threshold
         if by == "answer":
             asked = query if aspect == "relevant" else about(llm, run, query, answer)
@@ -134,7 +128,7 @@ class LLMJudge(Judging):
         return found >= threshold, found
 
 
-class GradeDocuments(Judging):
+class GradeDocuments(Weighing):
     """Keeps the relevant documents and grades what was found (CRAG, arXiv 2401.15884).
 
     Yan et al. 2024, section 4.3: correct where one document is surely relevant, incorrect where
@@ -148,14 +142,12 @@ class GradeDocuments(Judging):
 
     writes = ("documents", "grade")
 
-    by: By | None = Field(default=None, description=BY)
     upper: float | None = Field(
         default=None, le=1, description="surely relevant from here; by likelihood 0.3, else 0.6"
     )
     lower: float | None = Field(
         default=None, le=1, description="surely irrelevant below; by likelihood 0.15, else 0.3"
     )
-    system: str | None = Field(default=None, description="what the model is told; by `by`")
 
     @model_validator(mode="after")
     def _ordered(self) -> GradeDocuments:
@@ -169,15 +161,13 @@ class GradeDocuments(Judging):
         self, query: str, documents: list[Document], *, llm: LLM, run: Context
     ) -> tuple[list[Document], Grade]:
         """Judge each."""
-        by = self.by or likeliest(llm)
+        by, system = self._way(llm, LIKELY["relevant"], "relevant")
         lower, upper = GRADES[by]
         if self.lower is not None and self.upper is not None:
             lower, upper = self.lower, self.upper
         if by == "likelihood":
-            system = self.system or prompts()["question_of"].text
             values = await self._explained(llm, run, query, [[one] for one in documents], system)
         else:
-            system = self.system or prompts()["relevant"].text
             values = [await self._yes(llm, run, system, query, [one]) for one in documents]
         kept = [d for d, value in zip(documents, values, strict=True) if value >= lower]
         best = max(values, default=0.0)

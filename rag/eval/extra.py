@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from rag.errors import ConfigError
+
 
 def library(name: str, where: str | None = None) -> Any:
     """The module of this name.
@@ -16,8 +18,6 @@ def library(name: str, where: str | None = None) -> Any:
     Raises:
         ConfigError: It is not installed.
     """
-    from rag.errors import ConfigError
-
     try:
         return import_module(name)
     except ImportError as error:

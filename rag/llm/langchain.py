@@ -150,18 +150,15 @@ class LangChainLLM(LLM):
             )
         said = ""
         used: Mapping[str, Any] = {}
-        options: dict[str, Any] = {
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-        }
+        known = set(type(self._model).model_fields)
+        limit = next((name for name in LIMITS if name in known), None)
+        options: dict[str, Any] = {"temperature": sampling.temperature}
+        if limit is not None:
+            options[limit] = sampling.max_tokens
         if sampling.seed is not None:
             options["seed"] = sampling.seed
         if sampling.stop:
             options["stop"] = list(sampling.stop)
-        known = set(type(self._model).model_fields)
-        limit = next((name for name in LIMITS if name in known), None)
-        if limit is not None:
-            options[limit] = options["max_tokens"]
         options = {k: v for k, v in options.items() if k == "stop" or k in known}
         finish = "stop"
         try:
