@@ -46,7 +46,7 @@ class Tantivy:
     """As `rag.index` uses it."""
 
     def __init__(self, folder: Path) -> None:
-        from rag.index.bm25 import BM25, bm25_folder
+        from rag.index.local.bm25 import BM25, bm25_folder
 
         self.database = sqlite3.connect(folder / "rows.sqlite", isolation_level=None)
         self.database.execute(
@@ -57,7 +57,7 @@ class Tantivy:
 
     def add(self, first: int, texts: list[str]) -> None:
         """Add texts."""
-        from rag.index.database import State
+        from rag.index.local.database import State
 
         rows = enumerate(texts, first)
         self.database.execute("BEGIN")

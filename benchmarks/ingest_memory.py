@@ -21,9 +21,9 @@ def measure(chunks: int) -> None:
     import psutil
 
     from rag.index import Index
-    from rag.index.ingest import ingest, plan
-    from rag.index.splitting import split, words
-    from rag.llm import Embedder
+    from rag.index.ingest.ingest import ingest, plan
+    from rag.models import Embedder
+    from rag.text.splitting import split, words
 
     class Lengths(Embedder):
         """Vectors of text lengths: quick, and good for nothing else."""

@@ -26,11 +26,12 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rag.index import Index
-from rag.index.ingest import IngestReport, ingest, plan
-from rag.index.loading import FileRef, discover, load, read
-from rag.index.splitting import embedding_text, split
-from rag.llm import Embedder
-from rag.llm.models import find_model
+from rag.index.ingest.ingest import IngestReport, ingest, plan
+from rag.index.readers.discover import FileRef, discover, read
+from rag.index.readers.load import load
+from rag.models import Embedder
+from rag.models.opening.find import find_model
+from rag.text.splitting import embedding_text, split
 
 CHUNKS_A_FILE = 8
 TOKENS_A_CHUNK = 150

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.documents import Document
-from rag.operators import Dense, LLMJudge
 
 from rag.eval.beir import Dataset, Query, load
 from rag.eval.corpus import Corpus
 from rag.eval.metrics import contains
 from rag.flow import Flow
-from rag.llm import LLM, Embedder, Prompt, Sampling
-from rag.llm.prompts import prompts
+from rag.models import LLM, Embedder, Prompt, Sampling
+from rag.operators import Dense, LLMJudge
+from rag.prompts.templates import prompts
 
 Scores = dict[str, list[tuple[str, bool, float]]]
 """Way of judging to question, truth and score."""

@@ -30,7 +30,7 @@ class Texts:
     """Chunks of real text, in any order."""
 
     def __init__(self, llm: Any, folder: Path) -> None:
-        from rag.llm.base import Prompt
+        from rag.models.base import Prompt
 
         words = "\n\n".join(p.read_text() for p in sorted(folder.rglob("*.md")))
         ids = llm._encode(words)
@@ -175,7 +175,7 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
-    from rag.llm.local import LocalLLM
+    from rag.models.local.model import LocalLLM
 
     opened = {
         int8: LocalLLM.open(options.model, Path(), kv={"memory": "2GB"}, int8=int8)

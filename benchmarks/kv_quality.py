@@ -222,7 +222,7 @@ def main() -> None:
     from rag.eval.beir import load
     from rag.eval.contexts import parts, samples
     from rag.kvcache.calibrate import calibrate
-    from rag.llm.local import LocalLLM
+    from rag.models.local.model import LocalLLM
 
     scratch = tempfile.TemporaryDirectory()
     small = {"memory": 1, "storage": "int8", "disk": scratch.name}

@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--gguf", type=Path)
     options = parser.parse_args()
-    from rag.llm.local import LocalLLM
+    from rag.models.local.model import LocalLLM
 
     results: dict[str, Any] = {"warm": {}, "reading": {}, "disk": {}, "cold": {}, "prefix": {}}
     llm = LocalLLM.open(options.model, Path(), kv={"memory": "4GB"})

@@ -8,12 +8,12 @@ from typing import Any, Literal, TypeVar
 from langchain_core.documents import Document
 from pydantic import BaseModel, Field, PositiveInt
 
-from rag.flow import Context, Operator
-from rag.index.splitting import embedding_text
-from rag.llm import LLM, Generation, Prompt, Sampling
-from rag.llm.prompting import harmless
-from rag.llm.prompts import prompts
-from rag.llm.signals import CHOICE_TOKENS, Scored
+from rag.flow import Operator, RunContext
+from rag.models import LLM, Generation, Prompt, Sampling
+from rag.models.choice import CHOICE_TOKENS, Scored
+from rag.prompts.layout import harmless
+from rag.prompts.templates import prompts
+from rag.text.splitting import embedding_text
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -42,25 +42,25 @@ class Judging(Operator):
     async def _yes(
         self,
         llm: LLM,
-        run: Context,
+        ctx: RunContext,
         system: str,
         question: str,
         documents: Sequence[Document] = (),
     ) -> float:
         """The probability of Yes over No; 0, with a warning, where the model says neither."""
-        run.spend(llm_calls=1)
-        prompt = fitting(llm, run, "", question, documents, CHOICE_TOKENS, then=system)
+        ctx.spend(llm_calls=1)
+        prompt = fitting(llm, ctx, "", question, documents, CHOICE_TOKENS, then=system)
         choice = await llm.choose(prompt, ["Yes", "No"], default="No")
-        run.spend(tokens=choice.tokens)
+        ctx.spend(tokens=choice.tokens)
         if not choice.certain:
-            run.warn("the model said neither Yes nor No, which counts as No")
+            ctx.warn("the model said neither Yes nor No, which counts as No")
             return 0.0
         return choice.probabilities["Yes"]
 
     async def _likelihood(
         self,
         llm: LLM,
-        run: Context,
+        ctx: RunContext,
         text: str,
         documents: Sequence[Document],
         question: str,
@@ -70,23 +70,23 @@ class Judging(Operator):
 
         Args:
             llm: Tells likelihoods.
-            run: Is charged.
+            ctx: Is charged.
             text: Its first 256 tokens count.
             documents: Not numbered, so that what was computed of one is of use again.
             question: What the text answers.
             system: What the model is told.
         """
-        said = clipped(llm, run, text, SCORED, "text to judge by")
-        prompt = fitting(llm, run, system, question, documents, llm.count(said), numbered=False)
-        run.spend(llm_calls=1)
+        said = clipped(llm, ctx, text, SCORED, "text to judge by")
+        prompt = fitting(llm, ctx, system, question, documents, llm.count(said), numbered=False)
+        ctx.spend(llm_calls=1)
         (found,) = await llm.score(prompt, [said])
-        run.spend(tokens=found.prompt_tokens + len(found.logprobs))
+        ctx.spend(tokens=found.prompt_tokens + len(found.logprobs))
         return found
 
     async def _explained(
         self,
         llm: LLM,
-        run: Context,
+        ctx: RunContext,
         text: str,
         groups: Sequence[Sequence[Document]],
         question: str,
@@ -101,9 +101,9 @@ class Judging(Operator):
         """
         if not groups or not text.strip():
             return [0.0] * len(groups)
-        alone = await self._likelihood(llm, run, text, (), question, system)
+        alone = await self._likelihood(llm, ctx, text, (), question, system)
         behind = [
-            await self._likelihood(llm, run, text, documents, question, system)
+            await self._likelihood(llm, ctx, text, documents, question, system)
             for documents in groups
         ]
         return [1 - one.total / min(alone.total, -1e-9) for one in behind]
@@ -140,7 +140,7 @@ class Asking(Operator):
     async def _ask(
         self,
         llm: LLM,
-        run: Context,
+        ctx: RunContext,
         system: str,
         question: str,
         documents: Sequence[Document] = (),
@@ -148,23 +148,23 @@ class Asking(Operator):
     ) -> Generation:
         """The model's answer; what does not fit its window is left out, with a warning."""
         settings = Sampling(**{"max_tokens": self.max_tokens, **sampling})
-        prompt = fitting(llm, run, system, question, documents, settings.max_tokens)
-        run.spend(llm_calls=1)
+        prompt = fitting(llm, ctx, system, question, documents, settings.max_tokens)
+        ctx.spend(llm_calls=1)
         done = await llm.generate(prompt, settings)
-        run.spend(tokens=done.prompt_tokens + done.completion_tokens)
+        ctx.spend(tokens=done.prompt_tokens + done.completion_tokens)
         return done
 
-    async def _fill(self, llm: LLM, run: Context, prompt: Prompt, form: type[M]) -> M | None:
+    async def _fill(self, llm: LLM, ctx: RunContext, prompt: Prompt, form: type[M]) -> M | None:
         """The form as the model filled it in; None where it gave no such object."""
-        run.spend(llm_calls=1)
+        ctx.spend(llm_calls=1)
         done = await llm.structured(prompt, form, Sampling(max_tokens=self.max_tokens))
-        run.spend(llm_calls=done.calls - 1, tokens=done.tokens)
+        ctx.spend(llm_calls=done.calls - 1, tokens=done.tokens)
         return done.value
 
 
 def fitting(
     llm: LLM,
-    run: Context,
+    ctx: RunContext,
     system: str,
     question: str,
     documents: Sequence[Document],
@@ -177,7 +177,7 @@ def fitting(
 
     Args:
         llm: The model.
-        run: Gets the warnings.
+        ctx: Gets the warnings.
         system: What the model is told.
         question: Cut at half of the window.
         documents: Best first; from the first one on that does not fit they are left out, so
@@ -187,7 +187,7 @@ def fitting(
         numbered: Whether the sources get numbers.
     """
     fixed = llm.count(system) + llm.count(then)
-    asked = clipped(llm, run, question, llm.window // 2 - fixed, "question")
+    asked = clipped(llm, ctx, question, llm.window // 2 - fixed, "question")
     room = max(llm.window - fixed - llm.count(asked) - answer - MARGIN, 1)
     chunks: list[str] = []
     for document in documents:
@@ -195,11 +195,11 @@ def fitting(
         size = llm.count(text) + DELIMITER
         if size > room and not chunks:
             text = llm.clip(text, max(room - DELIMITER, 1))
-            run.warn(
+            ctx.warn(
                 f"a document is cut to {len(text)} characters by the window of {llm.window} tokens"
             )
         elif size > room:
-            run.warn(
+            ctx.warn(
                 f"{len(documents) - len(chunks)} of {len(documents)} documents do not fit the "
                 f"model's window of {llm.window} tokens"
             )
@@ -214,19 +214,19 @@ def fitting(
     )
 
 
-def about(llm: LLM, run: Context, query: str, answer: str, what: str = "Answer") -> str:
+def about(llm: LLM, ctx: RunContext, query: str, answer: str, what: str = "Answer") -> str:
     """The question together with what was answered, which may quote a document's delimiters.
 
     Each is cut at a sixth of the window, with a warning, so that the one leaves room for the other.
     """
     room = llm.window // 6
-    asked = clipped(llm, run, query, room, "question")
-    return f"{asked}\n{what}: {clipped(llm, run, harmless(answer), room, what.lower())}"
+    asked = clipped(llm, ctx, query, room, "question")
+    return f"{asked}\n{what}: {clipped(llm, ctx, harmless(answer), room, what.lower())}"
 
 
-def clipped(llm: LLM, run: Context, text: str, tokens: int, what: str) -> str:
+def clipped(llm: LLM, ctx: RunContext, text: str, tokens: int, what: str) -> str:
     """The text's first tokens, at least one, with a warning where that is not all."""
     kept = llm.clip(text, max(tokens, 1))
     if len(kept) < len(text):
-        run.warn(f"the {what} is cut to {len(kept)} of {len(text)} characters")
+        ctx.warn(f"the {what} is cut to {len(kept)} of {len(text)} characters")
     return kept

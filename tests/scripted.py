@@ -6,9 +6,9 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from rag.llm import LLM, Generation, Prompt, Sampling
-from rag.llm.prompts import prompts
-from rag.llm.signals import Scored
+from rag.models import LLM, Generation, Prompt, Sampling
+from rag.models.choice import Scored
+from rag.prompts.templates import prompts
 
 JUDGED = {"question_of": "relevant", "generate": "supported", "question_answered": "useful"}
 """What a prompt judges by the likelihood of a text behind it."""

@@ -14,9 +14,9 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, HttpResponse
 from django.urls import path as route
-from rag.pipelines import path
 
 from rag import load_flow
+from rag.pipelines import path
 from rag.serve import app as rag_app
 
 if not settings.configured:

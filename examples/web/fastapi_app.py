@@ -11,9 +11,9 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
-from rag.pipelines import path
 
 from rag import load_flow
+from rag.pipelines import path
 from rag.serve import router
 
 PEOPLE = {"ann": "canal", "ben": "bridge"}

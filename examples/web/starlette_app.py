@@ -5,12 +5,12 @@ uvicorn examples.web.starlette_app:app
 
 from pathlib import Path
 
-from rag.pipelines import path
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from rag import load_flow
+from rag.pipelines import path
 from rag.serve import app as rag_app
 
 

@@ -7,8 +7,10 @@ from collections.abc import Collection, Sequence
 
 from langchain_core.documents import Document
 from pydantic import BaseModel, Field
+
+from rag.flow import Operator, RunContext
 from rag.operators.documents import number_of, score_of
-from rag.operators.sentences import (
+from rag.text.sentences import (
     COMMON,
     IDEOGRAMS,
     LETTERS,
@@ -18,8 +20,6 @@ from rag.operators.sentences import (
     sentences,
     spans,
 )
-
-from rag.flow import Context, Operator
 
 MARK = re.compile(r"\s*\[(\d{1,3})\]")
 """A citation: the number of a source."""
@@ -70,7 +70,7 @@ class Cite(Operator):
     threshold: float = Field(default=0.5, ge=0, le=1, description="support that a citation needs")
 
     def run(
-        self, answer: str, documents: list[Document], *, context: Context
+        self, answer: str, documents: list[Document], *, ctx: RunContext
     ) -> tuple[str, list[Citation]]:
         """Check the marks and add what is missing."""
         texts = [document.page_content for document in documents]
@@ -83,7 +83,7 @@ class Cite(Operator):
             own = [int(number) for number in MARK.findall(sentence)]
             marks = self._marks(plain, own, texts)
             for wrong in set(own) - set(marks):
-                context.warn(f"the citation [{wrong}] is not supported and was removed")
+                ctx.warn(f"the citation [{wrong}] is not supported and was removed")
             for number, support in marks.items():
                 if support > cited.get(number, (0.0, ""))[0]:
                     cited[number] = (support, plain)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
+
+from rag.flow import RunContext
+from rag.models import LLM, Generation, Sampling
 from rag.operators.asking import Asking, about, fitting, told
 from rag.operators.documents import score_of, shares
 from rag.operators.generation.generate import NOTHING_FOUND
-
-from rag.flow import Context
-from rag.llm import LLM, Generation, Sampling
 
 
 class Refine(Asking):
@@ -30,14 +30,14 @@ class Refine(Asking):
     first: str = told("generate")
     system: str = told("refine")
 
-    async def run(self, query: str, documents: list[Document], *, llm: LLM, run: Context) -> str:
+    async def run(self, query: str, documents: list[Document], *, llm: LLM, ctx: RunContext) -> str:
         """Answer, and answer again."""
         answer = ""
         for start in range(0, len(documents), self.group):
             part = documents[start : start + self.group]
-            asked = about(llm, run, query, answer, "Answer so far") if answer else query
+            asked = about(llm, ctx, query, answer, "Answer so far") if answer else query
             system = self.system if answer else self.first
-            answer = (await self._ask(llm, run, system, asked, part)).text.strip() or answer
+            answer = (await self._ask(llm, ctx, system, asked, part)).text.strip() or answer
         return answer if documents else NOTHING_FOUND
 
 
@@ -56,18 +56,18 @@ class MapReduce(Asking):
     each: str = told("map_reduce_map")
     system: str = told("map_reduce")
 
-    async def run(self, query: str, documents: list[Document], *, llm: LLM, run: Context) -> str:
+    async def run(self, query: str, documents: list[Document], *, llm: LLM, ctx: RunContext) -> str:
         """Answer each, then all."""
         if not documents:
             return NOTHING_FOUND
         answers = []
         for document in documents:
-            said = (await self._ask(llm, run, self.each, query, [document])).text.strip()
+            said = (await self._ask(llm, ctx, self.each, query, [document])).text.strip()
             if said:
                 answers.append(Document(page_content=said))
         if len(answers) < 2:
             return answers[0].page_content if answers else ""
-        done = await self._ask(llm, run, self.system, query, answers)
+        done = await self._ask(llm, ctx, self.system, query, answers)
         return done.text.strip() or answers[0].page_content
 
 
@@ -100,15 +100,15 @@ class StructuredAnswer(Asking):
     system: str = told("structured_answer")
 
     async def run(
-        self, query: str, documents: list[Document], *, llm: LLM, run: Context
+        self, query: str, documents: list[Document], *, llm: LLM, ctx: RunContext
     ) -> tuple[str, Reply]:
         """Answer."""
         if not documents:
             return NOTHING_FOUND, Reply(answer=NOTHING_FOUND)
-        prompt = fitting(llm, run, self.system, query, documents, self.max_tokens)
-        found = await self._fill(llm, run, prompt, Reply)
+        prompt = fitting(llm, ctx, self.system, query, documents, self.max_tokens)
+        found = await self._fill(llm, ctx, prompt, Reply)
         if found is None or found.answer.strip() == FORM:
-            run.warn(
+            ctx.warn(
                 "the model gave no object" if found is None else "the model gave the form back"
             )
             return "", Reply(answer="")
@@ -135,7 +135,7 @@ class Replug(Asking):
     system: str = told("generate")
 
     async def run(
-        self, query: str, documents: list[Document], *, llm: LLM, run: Context
+        self, query: str, documents: list[Document], *, llm: LLM, ctx: RunContext
     ) -> tuple[str, Generation]:
         """Answer.
 
@@ -145,17 +145,17 @@ class Replug(Asking):
         if not documents:
             return NOTHING_FOUND, Generation(NOTHING_FOUND, 0, 0, "stop")
         prompts = [
-            fitting(llm, run, self.system, query, [document], self.max_tokens)
+            fitting(llm, ctx, self.system, query, [document], self.max_tokens)
             for document in documents
         ]
-        run.spend(llm_calls=1)
+        ctx.spend(llm_calls=1)
         done = Generation("", 0, 0, "stop")
         scores = [score_of(document) or 0.0 for document in documents]
         weights = shares(scores, self.temperature)
         async for piece in llm.ensemble(prompts, weights, Sampling(max_tokens=self.max_tokens)):
             if isinstance(piece, Generation):
                 done = piece
-                run.spend(tokens=piece.prompt_tokens + piece.completion_tokens)
+                ctx.spend(tokens=piece.prompt_tokens + piece.completion_tokens)
             else:
-                run.token(piece)
+                ctx.token(piece)
         return done.text.strip(), done

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.asking import Asking, about, told
 
-from rag.flow import Context
-from rag.llm import LLM
+from rag.flow import RunContext
+from rag.models import LLM
+from rag.operators.asking import Asking, about, told
 
 
 class Critique(Asking):
@@ -31,11 +31,11 @@ class Critique(Asking):
         documents: list[Document],
         *,
         llm: LLM,
-        run: Context,
+        ctx: RunContext,
     ) -> list[str]:
         """Ask for each."""
         found = []
         for answer in answers:
-            asked = about(llm, run, query, answer)
-            found.append((await self._ask(llm, run, self.system, asked, documents)).text.strip())
+            asked = about(llm, ctx, query, answer)
+            found.append((await self._ask(llm, ctx, self.system, asked, documents)).text.strip())
         return found

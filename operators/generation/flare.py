@@ -8,11 +8,11 @@ from typing import Any
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.asking import Asking, about, told
-from rag.operators.sentences import sentences
 
-from rag.flow import Context, Operator
-from rag.llm import LLM
+from rag.flow import Operator, RunContext
+from rag.models import LLM
+from rag.operators.asking import Asking, about, told
+from rag.text.sentences import sentences
 
 Token = tuple[str, float]
 
@@ -34,11 +34,11 @@ class NextSentence(Asking):
     system: str = told("next_sentence")
 
     async def run(
-        self, query: str, documents: list[Document], answer: str = "", *, llm: LLM, run: Context
+        self, query: str, documents: list[Document], answer: str = "", *, llm: LLM, ctx: RunContext
     ) -> tuple[str, float, list[Token], bool]:
         """Write it."""
-        asked = about(llm, run, query, answer, "The answer so far") if answer else query
-        done = await self._ask(llm, run, self.system, asked, documents, logprobs=llm.scores)
+        asked = about(llm, ctx, query, answer, "The answer so far") if answer else query
+        done = await self._ask(llm, ctx, self.system, asked, documents, logprobs=llm.scores)
         sentence = next(iter(sentences(done.text)), "")
         if sentence.casefold() in ("", *(one.casefold() for one in sentences(answer))):
             return "", 1.0, [], True

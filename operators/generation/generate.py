@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from rag.operators.asking import fitting, told
 
-from rag.flow import Context, Operator
+from rag.flow import Operator, RunContext
 from rag.kvcache.settings import ContextSettings
-from rag.llm import LLM, Generation, Sampling
+from rag.models import LLM, Generation, Sampling
+from rag.operators.asking import fitting, told
 
 NOTHING_FOUND = "The sources do not say: nothing was found for this question."
 
@@ -43,14 +43,14 @@ class Generate(Operator):
     )
 
     async def run(
-        self, query: str, documents: list[Document], *, llm: LLM, run: Context
+        self, query: str, documents: list[Document], *, llm: LLM, ctx: RunContext
     ) -> tuple[str, Generation]:
         """Write the answer."""
         if not documents:
-            run.token(NOTHING_FOUND)
+            ctx.token(NOTHING_FOUND)
             return NOTHING_FOUND, Generation(NOTHING_FOUND, 0, 0, "stop")
         prompt = fitting(
-            llm, run, self.system, query, documents, self.max_tokens, numbered=self.context is None
+            llm, ctx, self.system, query, documents, self.max_tokens, numbered=self.context is None
         )
         sampling = Sampling(
             max_tokens=self.max_tokens,
@@ -60,11 +60,11 @@ class Generate(Operator):
             logprobs=self.logprobs,
         )
         done = Generation("", 0, 0, "stop")
-        run.spend(llm_calls=1)
+        ctx.spend(llm_calls=1)
         async for piece in llm.stream(prompt, sampling, self.context):
             if isinstance(piece, Generation):
                 done = piece
-                run.spend(tokens=piece.prompt_tokens + piece.completion_tokens)
+                ctx.spend(tokens=piece.prompt_tokens + piece.completion_tokens)
             else:
-                run.token(piece)
+                ctx.token(piece)
         return done.text.strip(), done

@@ -8,12 +8,12 @@ from typing import ClassVar
 
 from langchain_core.documents import Document
 from pydantic import BaseModel, Field
+
+from rag.flow import Operator, RunContext
+from rag.models import LLM, NLI
 from rag.operators.asking import Judging, about, told
 from rag.operators.generation.cite import support
-from rag.operators.sentences import sentences as split
-
-from rag.flow import Context, Operator
-from rag.llm import LLM, NLI
+from rag.text.sentences import sentences as split
 
 DO_NOT_KNOW = "The sources do not say."
 _SAYS = re.compile(r"\w")
@@ -81,13 +81,13 @@ class VerifyLLM(Judging):
     system: str = told("verify")
 
     async def run(
-        self, answer: str, documents: list[Document], *, llm: LLM, run: Context
+        self, answer: str, documents: list[Document], *, llm: LLM, ctx: RunContext
     ) -> tuple[list[Claim], float]:
         """Check each sentence; an answer without one has no support."""
         scores = []
         for sentence in sentences(answer):
-            asked = about(llm, run, "", sentence, "Statement").strip()
-            scores.append([await self._yes(llm, run, self.system, asked, [d]) for d in documents])
+            asked = about(llm, ctx, "", sentence, "Statement").strip()
+            scores.append([await self._yes(llm, ctx, self.system, asked, [d]) for d in documents])
         return judged(answer, scores)
 
 

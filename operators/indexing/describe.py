@@ -7,10 +7,10 @@ from typing import Literal
 from langchain_core.documents import Document
 from pydantic import Field
 
-from rag.flow import Context, Operator
+from rag.flow import Operator, RunContext
 from rag.index import spec
-from rag.index.describe import describe
-from rag.llm import LLM
+from rag.index.ingest.describe import describe
+from rag.models import LLM
 
 
 class Describe(Operator, spec.Describe):
@@ -35,6 +35,6 @@ class Describe(Operator, spec.Describe):
         default=None, description="what the model is told instead; {n} becomes the number"
     )
 
-    async def run(self, documents: list[Document], *, llm: LLM, run: Context) -> list[Document]:
+    async def run(self, documents: list[Document], *, llm: LLM, ctx: RunContext) -> list[Document]:
         """Ask of each."""
-        return await describe(documents, self, llm, system=self.system, run=run)
+        return await describe(documents, self, llm, system=self.system, ctx=ctx)

@@ -8,9 +8,10 @@ from langchain_core.documents import Document
 from pydantic import Field
 
 from rag.errors import LoadError
-from rag.flow import Context, Operator
-from rag.index import loading
+from rag.flow import Operator, RunContext
 from rag.index.filters import clean
+from rag.index.readers.discover import Skipped, discover, read
+from rag.index.readers.load import load
 
 
 class Load(Operator):
@@ -33,25 +34,25 @@ class Load(Operator):
         default=None, description="folder outside of which nothing is read, links followed"
     )
 
-    def run(self, paths: list[str], *, run: Context) -> tuple[list[Document], list[str]]:
+    def run(self, paths: list[str], *, ctx: RunContext) -> tuple[list[Document], list[str]]:
         """Read what can be read, folders in sorted order."""
         documents: list[Document] = []
         sources: list[str] = []
         root = None if self.root is None else Path(self.root).expanduser().resolve()
-        for found in loading.discover(Path(path).expanduser() for path in paths):
-            if isinstance(found, loading.Skipped):
-                run.warn(f"{found.path} is left out: {found.reason}")
+        for found in discover(Path(path).expanduser() for path in paths):
+            if isinstance(found, Skipped):
+                ctx.warn(f"{found.path} is left out: {found.reason}")
                 continue
             if root is not None and not found.path.resolve().is_relative_to(root):
-                run.warn(f"{found.path} is left out: it is not in {self.root}")
+                ctx.warn(f"{found.path} is left out: it is not in {self.root}")
                 continue
             try:
-                read = loading.load(found.path, loading.read(found), found.name)
+                loaded = load(found.path, read(found), found.name)
             except LoadError as error:
-                run.warn(f"{found.path} is left out: {error.what}")
+                ctx.warn(f"{found.path} is left out: {error.what}")
                 continue
             sources.append(clean(found.path.as_posix()))
-            for document in read:
+            for document in loaded:
                 document.metadata["source"] = sources[-1]
-            documents += read
+            documents += loaded
         return documents, sources

@@ -7,8 +7,8 @@ from pydantic import model_validator
 
 from rag.flow import Operator
 from rag.index.spec import Cutting
-from rag.index.splitting import split
-from rag.llm import Embedder
+from rag.models import Embedder
+from rag.text.splitting import split
 
 
 class Split(Operator, Cutting):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 
-from rag.flow import Context, Operator
+from rag.flow import Operator, RunContext
 from rag.index import IndexWriter, WriteReport
-from rag.llm import Embedder
+from rag.models import Embedder
 
 
 class WriteIndex(Operator):
@@ -32,7 +32,7 @@ class WriteIndex(Operator):
         *,
         index: IndexWriter,
         embedder: Embedder,
-        run: Context,
+        ctx: RunContext,
     ) -> WriteReport:
         """Write; without documents and sources the index is left alone, with a warning.
 
@@ -41,5 +41,5 @@ class WriteIndex(Operator):
                 embedder, or it cannot be written.
         """
         if not documents and not sources:
-            run.warn("there are no documents to write")
+            ctx.warn("there are no documents to write")
         return index.write(documents, embedder, sources or ())

@@ -7,14 +7,14 @@ from typing import ClassVar
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from rag.flow import Operator, RunContext
+from rag.models import LLM
 from rag.operators.asking import Asking, Weighing, about, told
 from rag.operators.documents import identity, score_of, scored, unique
 from rag.operators.generation.cite import support
-from rag.operators.sentences import COMMON, STOPS
-
-from rag.flow import Context, Operator
-from rag.llm import LLM
-from rag.llm.prompts import prompts
+from rag.prompts.templates import prompts
+from rag.text.sentences import COMMON, STOPS
 
 
 class RRF(Operator):
@@ -58,11 +58,11 @@ class Weighted(Operator):
     )
     k: PositiveInt | None = Field(default=None, description="how many to keep; all if not given")
 
-    def run(self, documents: dict[str, list[Document]], *, context: Context) -> list[Document]:
+    def run(self, documents: dict[str, list[Document]], *, ctx: RunContext) -> list[Document]:
         """Fuse; ties keep the order in which documents were first seen."""
         if unknown := sorted(self.weights.keys() - documents.keys()):
             there = ", ".join(documents)
-            context.warn(f"weights of {', '.join(unknown)}, which is no branch; there are: {there}")
+            ctx.warn(f"weights of {', '.join(unknown)}, which is no branch; there are: {there}")
         totals: dict[str, float] = defaultdict(float)
         for branch, ranking in documents.items():
             each = unique(ranking)
@@ -140,21 +140,21 @@ class RankAnswers(Weighing):
         documents: list[Document] | None = None,
         *,
         llm: LLM,
-        run: Context,
+        ctx: RunContext,
     ) -> list[str]:
         """Judge each; the first of equals."""
         given = list(dict.fromkeys(one.strip() for one in answer if one.strip()))
         by, system = self._way(llm, "question_answered", "useful")
         if by == "answer":
-            asked = [about(llm, run, query, one) for one in given]
-            values = [await self._yes(llm, run, system, one) for one in asked]
+            asked = [about(llm, ctx, query, one) for one in given]
+            values = [await self._yes(llm, ctx, system, one) for one in asked]
         else:
             groups = [[Document(page_content=one)] for one in given]
-            values = await self._explained(llm, run, query, groups, system)
+            values = await self._explained(llm, ctx, query, groups, system)
             answered = prompts()["generate"].text
             for at, one in enumerate(given if documents else ()):
                 read = [documents or ()]
-                (found,) = await self._explained(llm, run, one, read, query, answered)
+                (found,) = await self._explained(llm, ctx, one, read, query, answered)
                 values[at] += found
         scores = dict(zip(given, values, strict=True))
         return sorted(given, key=lambda one: -scores[one])[: self.k]
@@ -188,7 +188,7 @@ class LLMFusion(Asking):
         critiques: list[str] | None = None,
         *,
         llm: LLM,
-        run: Context,
+        ctx: RunContext,
     ) -> str:
         """Ask for it."""
         asked = queries if self.pair and queries and len(queries) == len(answer) else None
@@ -202,5 +202,5 @@ class LLMFusion(Asking):
         if len(set(said)) < 2:
             return next(iter(said), "")
         given = [Document(page_content=text) for text in shown.values()]
-        done = await self._ask(llm, run, self.parts if asked else self.system, query, given)
+        done = await self._ask(llm, ctx, self.parts if asked else self.system, query, given)
         return done.text.strip() or said[0]

@@ -8,12 +8,12 @@ from typing import Literal
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+
+from rag.flow import Operator, RunContext
+from rag.models import LLM, Generation
 from rag.operators.asking import Asking, By, Judging, Weighing, about, told
 from rag.operators.documents import score_of
 from rag.operators.generation.cite import support
-
-from rag.flow import Context, Operator
-from rag.llm import LLM, Generation
 
 Grade = Literal["correct", "ambiguous", "incorrect"]
 Aspect = Literal["relevant", "supported", "useful"]
@@ -74,10 +74,10 @@ class ConfidenceJudge(Operator):
 
     threshold: float = Field(default=0.6, ge=0, le=1, description="confidence that is enough")
 
-    def run(self, generation: Generation, *, run: Context) -> tuple[bool, float]:
+    def run(self, generation: Generation, *, ctx: RunContext) -> tuple[bool, float]:
         """Average."""
         if not generation.logprobs:
-            run.warn("how likely the answer's tokens were is not told: the confidence is 0")
+            ctx.warn("how likely the answer's tokens were is not told: the confidence is 0")
             return False, 0.0
         confidence = _sure(generation.logprobs)
         return confidence >= self.threshold, confidence
@@ -107,7 +107,7 @@ class LLMJudge(Weighing):
     )  # fmt: skip
 
     async def run(
-        self, query: str, documents: list[Document], answer: str = "", *, llm: LLM, run: Context
+        self, query: str, documents: list[Document], answer: str = "", *, llm: LLM, ctx: RunContext
     ) -> tuple[bool, float]:
         """Judge."""
         aspect = self.aspect
@@ -116,15 +116,15 @@ class LLMJudge(Weighing):
         by, system = self._way(llm, LIKELY[aspect], aspect)
         threshold = THRESHOLDS[by][aspect] if self.threshold is None else self.threshold
         if by == "answer":
-            asked = query if aspect == "relevant" else about(llm, run, query, answer)
+            asked = query if aspect == "relevant" else about(llm, ctx, query, answer)
             found = await self._yes(
-                llm, run, system, asked, () if aspect == "useful" else documents
+                llm, ctx, system, asked, () if aspect == "useful" else documents
             )
         elif aspect == "supported":
-            (found,) = await self._explained(llm, run, answer, [documents], query, system)
+            (found,) = await self._explained(llm, ctx, answer, [documents], query, system)
         else:
             sources = documents if aspect == "relevant" else [Document(page_content=answer)]
-            (found,) = await self._explained(llm, run, query, [sources], system)
+            (found,) = await self._explained(llm, ctx, query, [sources], system)
         return found >= threshold, found
 
 
@@ -158,7 +158,7 @@ class GradeDocuments(Weighing):
         return self
 
     async def run(
-        self, query: str, documents: list[Document], *, llm: LLM, run: Context
+        self, query: str, documents: list[Document], *, llm: LLM, ctx: RunContext
     ) -> tuple[list[Document], Grade]:
         """Judge each."""
         by, system = self._way(llm, LIKELY["relevant"], "relevant")
@@ -166,9 +166,9 @@ class GradeDocuments(Weighing):
         if self.lower is not None and self.upper is not None:
             lower, upper = self.lower, self.upper
         if by == "likelihood":
-            values = await self._explained(llm, run, query, [[one] for one in documents], system)
+            values = await self._explained(llm, ctx, query, [[one] for one in documents], system)
         else:
-            values = [await self._yes(llm, run, system, query, [one]) for one in documents]
+            values = [await self._yes(llm, ctx, system, query, [one]) for one in documents]
         kept = [d for d, value in zip(documents, values, strict=True) if value >= lower]
         best = max(values, default=0.0)
         if best >= upper:
@@ -193,18 +193,18 @@ class KnowledgeJudge(Asking, Judging):
     system: str = told("knowledge_judge")
     question: str = told("knows")
 
-    async def run(self, query: str, *, llm: LLM, run: Context) -> tuple[bool, str]:
+    async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> tuple[bool, str]:
         """Answer from memory."""
         if not query.strip():
             return False, ""
-        done = await self._ask(llm, run, self.system, query, logprobs=llm.scores)
+        done = await self._ask(llm, ctx, self.system, query, logprobs=llm.scores)
         answer = done.text.strip()
         if not answer:
             return False, ""
         if done.logprobs:
             sure = _sure(done.logprobs)
         else:
-            sure = await self._yes(llm, run, self.question, query)
+            sure = await self._yes(llm, ctx, self.question, query)
         return sure >= self.threshold, answer
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from pydantic import Field, field_validator
-from rag.operators.asking import Judging, fitting, told
 
-from rag.flow import Context, Operator
-from rag.llm import LLM, Embedder
-from rag.llm.signals import CHOICE_TOKENS
+from rag.flow import Operator, RunContext
+from rag.models import LLM, Embedder
+from rag.models.choice import CHOICE_TOKENS
+from rag.operators.asking import Judging, fitting, told
 
 
 class _Routing(Operator):
@@ -137,19 +137,19 @@ class RouteLLM(Judging):
     )
     system: str = told("route_llm")
 
-    async def run(self, query: str, *, llm: LLM, run: Context) -> str:
+    async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> str:
         """Choose."""
         otherwise = self.default or next(iter(self.routes))
         if not query.strip():
             return otherwise
         listed = "\n".join(f"- {way}: {what}" for way, what in self.routes.items())
-        run.spend(llm_calls=1)
-        prompt = fitting(llm, run, "", query, (), CHOICE_TOKENS, then=f"{self.system}\n{listed}")
+        ctx.spend(llm_calls=1)
+        prompt = fitting(llm, ctx, "", query, (), CHOICE_TOKENS, then=f"{self.system}\n{listed}")
         options = list(self.routes)
         known = otherwise if otherwise in options else options[0]
         choice = await llm.choose(prompt, options, default=known)
-        run.spend(tokens=choice.tokens)
+        ctx.spend(tokens=choice.tokens)
         if not choice.certain:
-            run.warn(f"the model named none of the ways: {otherwise!r} is taken")
+            ctx.warn(f"the model named none of the ways: {otherwise!r} is taken")
             return otherwise
         return choice.option

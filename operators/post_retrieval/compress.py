@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.sentences import SCRIPTS
 
-from rag.flow import Context, Operator
-from rag.llm import LLM
+from rag.flow import Operator, RunContext
+from rag.models import LLM
+from rag.text.sentences import SCRIPTS
 
 _WORD = re.compile(f"[{SCRIPTS}]|[^\\s{SCRIPTS}]+")
 
@@ -39,7 +39,7 @@ class Compress(Operator):
         default=None, description="tokens to keep in all, in the place of the ratio"
     )
 
-    async def run(self, documents: list[Document], *, llm: LLM, context: Context) -> list[Document]:
+    async def run(self, documents: list[Document], *, llm: LLM, ctx: RunContext) -> list[Document]:
         """Compress.
 
         Raises:
@@ -50,9 +50,9 @@ class Compress(Operator):
         for number, document in enumerate(documents):
             if not document.page_content.strip():
                 continue
-            context.spend(llm_calls=1)
+            ctx.spend(llm_calls=1)
             told = await llm.surprise(document.page_content)
-            context.spend(tokens=len(told))
+            ctx.spend(tokens=len(told))
             total += len(told)
             words.extend(_words(number, document.page_content, told))
         budget = int(total * self.ratio) if self.tokens is None else self.tokens
@@ -65,7 +65,7 @@ class Compress(Operator):
                 left -= word.tokens
                 kept.setdefault(word.document, []).append(word)
         if not kept:
-            context.warn(f"no word fits the budget of {budget} tokens: one word is kept")
+            ctx.warn(f"no word fits the budget of {budget} tokens: one word is kept")
             best = max(
                 (word for word in words if word.document == words[0].document),
                 key=lambda word: word.surprise,

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.documents import identity, unique
-from rag.operators.sentences import SCRIPTS
 
 from rag.flow import Operator
-from rag.llm import Embedder
+from rag.models import Embedder
+from rag.operators.documents import identity, unique
+from rag.text.sentences import SCRIPTS
 
 _WORD = re.compile(f"[{SCRIPTS}]|[^\\W{SCRIPTS}]+")
 

@@ -6,11 +6,11 @@ import re
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.sentences import sentences
 
 from rag.flow import Operator
-from rag.index.splitting import embedding_text
-from rag.llm import Embedder
+from rag.models import Embedder
+from rag.text.sentences import sentences
+from rag.text.splitting import embedding_text
 
 _RULE = re.compile(r"[|\s:-]+|#{1,6}\s.*")
 

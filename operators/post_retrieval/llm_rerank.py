@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt, model_validator
+
+from rag.flow import RunContext
+from rag.models import LLM, Prompt, Sampling
 from rag.operators.asking import DELIMITER, MARGIN, SCORED, Asking, Judging, clipped, told
 from rag.operators.documents import scored, unique
-
-from rag.flow import Context
-from rag.index.splitting import embedding_text
-from rag.llm import LLM, Prompt, Sampling
+from rag.text.splitting import embedding_text
 
 
 class PointwiseRerank(Judging):
@@ -38,7 +38,7 @@ class PointwiseRerank(Judging):
     question: str = told("relevant")
 
     async def run(
-        self, query: str, documents: list[Document], *, llm: LLM, run: Context
+        self, query: str, documents: list[Document], *, llm: LLM, ctx: RunContext
     ) -> list[Document]:
         """Order and cut; documents beyond `depth` follow in the order they came.
 
@@ -49,15 +49,15 @@ class PointwiseRerank(Judging):
         candidates, rest = found[: self.depth], found[self.depth :]
         if not candidates or not query.strip():
             return found[: self.k]
-        scores = [await self._score(query, document, llm, run) for document in candidates]
+        scores = [await self._score(query, document, llm, ctx) for document in candidates]
         order = sorted(range(len(candidates)), key=lambda at: -scores[at])
         ranked = [scored(candidates[at], scores[at], self.use) for at in order]
         return [*ranked, *rest][: self.k]
 
-    async def _score(self, query: str, document: Document, llm: LLM, run: Context) -> float:
+    async def _score(self, query: str, document: Document, llm: LLM, ctx: RunContext) -> float:
         if self.by == "answer":
-            return await self._yes(llm, run, self.question, query, [document])
-        return (await self._likelihood(llm, run, query, [document], self.system)).mean
+            return await self._yes(llm, ctx, self.question, query, [document])
+        return (await self._likelihood(llm, ctx, query, [document], self.system)).mean
 
 
 class ListwiseRerank(Asking):
@@ -92,7 +92,7 @@ class ListwiseRerank(Asking):
         return self
 
     async def run(
-        self, query: str, documents: list[Document], *, llm: LLM, run: Context
+        self, query: str, documents: list[Document], *, llm: LLM, ctx: RunContext
     ) -> list[Document]:
         """Order and cut; documents beyond `depth` follow in the order they came."""
         found = list(unique(documents).values())
@@ -102,7 +102,7 @@ class ListwiseRerank(Asking):
         end = len(ranking)
         while True:
             start = max(end - self.window, 0)
-            order = await self._order(query, ranking[start:end], llm, run)
+            order = await self._order(query, ranking[start:end], llm, ctx)
             ranking[start:end] = [ranking[start + at] for at in order]
             if start == 0:
                 break
@@ -111,26 +111,26 @@ class ListwiseRerank(Asking):
         return [*ranked, *rest][: self.k]
 
     async def _order(
-        self, query: str, documents: list[Document], llm: LLM, run: Context
+        self, query: str, documents: list[Document], llm: LLM, ctx: RunContext
     ) -> list[int]:
         """Positions of the documents, best first."""
-        asked = f"{clipped(llm, run, query, SCORED, 'question')}\n{self.system}"
+        asked = f"{clipped(llm, ctx, query, SCORED, 'question')}\n{self.system}"
         free = llm.window - llm.count(asked) - self.max_tokens - MARGIN
         room = min(self.passage, max(free // len(documents) - DELIMITER, 1))
         texts = [embedding_text(document) for document in documents]
         chunks = tuple(llm.clip(text, room) for text in texts)
         if cut := sum(len(a) < len(b) for a, b in zip(chunks, texts, strict=True)):
-            run.warn(f"{cut} of {len(documents)} documents are shown to their first {room} tokens")
+            ctx.warn(f"{cut} of {len(documents)} documents are shown to their first {room} tokens")
         prompt = Prompt(question=asked, chunks=chunks)
-        run.spend(llm_calls=1)
+        ctx.spend(llm_calls=1)
         if llm.scores:
             # With the sign behind it, since 1 is also how 10 begins.
             firsts = await llm.score(prompt, [f"{n + 1} >" for n in range(len(documents))])
             likely = [one.total for one in firsts]
-            run.spend(tokens=firsts[0].prompt_tokens + sum(len(one.logprobs) for one in firsts))
+            ctx.spend(tokens=firsts[0].prompt_tokens + sum(len(one.logprobs) for one in firsts))
             return sorted(range(len(documents)), key=lambda at: -likely[at])
         done = await llm.generate(prompt, Sampling(max_tokens=self.max_tokens))
-        run.spend(tokens=done.prompt_tokens + done.completion_tokens)
+        ctx.spend(tokens=done.prompt_tokens + done.completion_tokens)
         return permutation(done.text, len(documents))
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.documents import score_of, scored, unique
 
 from rag.flow import Operator
-from rag.index.splitting import embedding_text
-from rag.llm import Embedder
+from rag.models import Embedder
+from rag.operators.documents import score_of, scored, unique
+from rag.text.splitting import embedding_text
 
 if TYPE_CHECKING:
     import numpy as np

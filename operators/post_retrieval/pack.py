@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.documents import unique
 
-from rag.flow import Context, Operator
-from rag.llm import LLM
+from rag.flow import Operator, RunContext
+from rag.models import LLM
+from rag.operators.documents import unique
 
 
 class Pack(Operator):
@@ -26,11 +26,11 @@ class Pack(Operator):
 
     tokens: PositiveInt = Field(default=1500, description="the budget, in the model's tokens")
 
-    def run(self, documents: list[Document], *, llm: LLM, context: Context) -> list[Document]:
+    def run(self, documents: list[Document], *, llm: LLM, ctx: RunContext) -> list[Document]:
         """Choose what fits."""
         kept = pack(list(unique(documents).values()), self.tokens, llm.count, llm.clip)
         if len(kept) < len(documents):
-            context.warn(f"{len(documents) - len(kept)} of {len(documents)} documents left out")
+            ctx.warn(f"{len(documents) - len(kept)} of {len(documents)} documents left out")
         return kept
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from rag.operators.documents import score_of, scored, scores_of, standardised, unique
 
-from rag.flow import Context, Operator
-from rag.index.splitting import embedding_text
-from rag.llm import CrossEncoder, Embedder
+from rag.flow import Operator, RunContext
+from rag.models import CrossEncoder, Embedder
+from rag.operators.documents import score_of, scored, scores_of, standardised, unique
+from rag.text.splitting import embedding_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,11 +51,11 @@ class Rerank(Operator):
     )
 
     def run(
-        self, query: str, documents: list[Document], *, embedder: Embedder, context: Context
+        self, query: str, documents: list[Document], *, embedder: Embedder, ctx: RunContext
     ) -> list[Document]:
         """Order and cut; documents beyond `depth` follow in the order they came."""
         if not embedder.late:
-            context.warn("the embedder gives no token vectors: only pooled ones are compared")
+            ctx.warn("the embedder gives no token vectors: only pooled ones are compared")
         found = list(unique(documents).values())
         candidates, rest = found[: self.depth], found[self.depth :]
         if not candidates or not query.strip():

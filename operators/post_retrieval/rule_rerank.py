@@ -6,11 +6,11 @@ from typing import Any
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt, field_validator
-from rag.operators.documents import score_of, unique
 
 from rag.errors import ConfigError
-from rag.flow import Context, Operator
+from rag.flow import Operator, RunContext
 from rag.flow.expressions import Expression
+from rag.operators.documents import score_of, unique
 
 
 class RuleRerank(Operator):
@@ -40,7 +40,7 @@ class RuleRerank(Operator):
             raise ValueError(str(error)) from error
         return text
 
-    def run(self, query: str, documents: list[Document], *, context: Context) -> list[Document]:
+    def run(self, query: str, documents: list[Document], *, ctx: RunContext) -> list[Document]:
         """Order."""
         rule = Expression(self.by)
         found = list(unique(documents).values())
@@ -56,7 +56,7 @@ class RuleRerank(Operator):
                 failures.append(error)
                 values.append(None)
         if failures:
-            context.warn(f"{failures[0].what}; so for {len(failures)} of {len(found)} documents")
+            ctx.warn(f"{failures[0].what}; so for {len(failures)} of {len(found)} documents")
         order = sorted(range(len(found)), key=lambda at: _place(values[at]), reverse=True)
         # A reversed sort keeps the order of equal ones.
         return [found[at] for at in order][: self.k]

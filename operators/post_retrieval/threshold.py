@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field
-from rag.operators.documents import score_of
 
-from rag.flow import Context, Operator
+from rag.flow import Operator, RunContext
+from rag.operators.documents import score_of
 
 
 class Threshold(Operator):
@@ -28,7 +28,7 @@ class Threshold(Operator):
     )
     by: str | None = Field(default=None, description="the operator whose score; the last's")
 
-    def run(self, documents: list[Document], *, context: Context) -> list[Document]:
+    def run(self, documents: list[Document], *, ctx: RunContext) -> list[Document]:
         """Choose."""
         scores = [score_of(document, self.by) for document in documents]
         best = max((score for score in scores if score is not None), default=0.0)
@@ -38,7 +38,7 @@ class Threshold(Operator):
         unknown = scores.count(None)
         if unknown:
             whose = f" of {self.by!r}" if self.by else ""
-            context.warn(f"{unknown} of {len(documents)} documents have no score{whose}: kept")
+            ctx.warn(f"{unknown} of {len(documents)} documents have no score{whose}: kept")
         return [
             document
             for document, score in zip(documents, scores, strict=True)

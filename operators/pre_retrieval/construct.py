@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PositiveInt, create_model
-from rag.operators.asking import Asking, fitting, told
 
-from rag.flow import Context
+from rag.flow import RunContext
 from rag.index import Index
-from rag.llm import LLM, Prompt
-from rag.llm.prompting import harmless
-from rag.llm.structured import described
+from rag.models import LLM, Prompt
+from rag.models.structured import described
+from rag.operators.asking import Asking, fitting, told
+from rag.prompts.layout import harmless
 
 OURS = frozenset(
     {"start", "end", "chunk", "score", "scores", "id", "questions", "summary", "found_by"}
@@ -59,20 +59,20 @@ class ConstructQuery(Asking):
     max_tokens: PositiveInt = Field(default=128, description="the model's answer at most")
     system: str = told("construct_query")
 
-    async def run(self, query: str, *, llm: LLM, index: Index, run: Context) -> dict[str, Any]:
+    async def run(self, query: str, *, llm: LLM, index: Index, ctx: RunContext) -> dict[str, Any]:
         """Ask for the limits; without an answer there are none."""
-        form = self._form(index, run)
+        form = self._form(index, ctx)
         if not query.strip() or not form.model_fields:
             return {}
         shown = llm.count(described(Prompt(""), form).question)
-        prompt = fitting(llm, run, self.system, query, (), self.max_tokens + shown)
-        found = await self._fill(llm, run, prompt, form)
+        prompt = fitting(llm, ctx, self.system, query, (), self.max_tokens + shown)
+        found = await self._fill(llm, ctx, prompt, form)
         if found is None:
-            run.warn("no filter could be read from the model's answer: everything is searched")
+            ctx.warn("no filter could be read from the model's answer: everything is searched")
             return {}
         return _filter(found)
 
-    def _form(self, index: Index, run: Context) -> type[BaseModel]:
+    def _form(self, index: Index, ctx: RunContext) -> type[BaseModel]:
         seen: dict[str, set[Any]] = defaultdict(set)
         left = self.sample
         for batch in index.batches(min(left, 500)):
@@ -84,7 +84,7 @@ class ConstructQuery(Asking):
             if left <= 0:
                 break
         if unknown := [key for key in self.keys or () if key not in seen]:
-            run.warn(f"no document has {', '.join(unknown)} in its metadata")
+            ctx.warn(f"no document has {', '.join(unknown)} in its metadata")
         unsayable = [key for key, values in seen.items() if not all(map(_sayable, (key, *values)))]
         for key in unsayable:
             del seen[key]

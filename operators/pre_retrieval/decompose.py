@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.asking import Asking, about, told
 
-from rag.flow import Context
-from rag.llm import LLM
-from rag.llm.lists import lines
+from rag.flow import RunContext
+from rag.models import LLM
+from rag.operators.asking import Asking, about, told
+from rag.text.lists import lines
 
 
 class Decompose(Asking):
@@ -27,11 +27,11 @@ class Decompose(Asking):
     max_tokens: PositiveInt = Field(default=128, description="the model's answer at most")
     system: str = told("decompose")
 
-    async def run(self, query: str, *, llm: LLM, run: Context) -> list[str]:
+    async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> list[str]:
         """Ask for the questions."""
         if not query.strip():
             return [query]
-        done = await self._ask(llm, run, self.system, query)
+        done = await self._ask(llm, ctx, self.system, query)
         return [*lines(done.text, self.n, but=query), query]
 
 
@@ -51,12 +51,12 @@ class Clarify(Asking):
     system: str = told("clarify")
 
     async def run(
-        self, query: str, documents: list[Document], *, llm: LLM, run: Context
+        self, query: str, documents: list[Document], *, llm: LLM, ctx: RunContext
     ) -> list[str]:
         """Ask for the meanings."""
         if not query.strip():
             return [query]
-        done = await self._ask(llm, run, self.system, query, documents)
+        done = await self._ask(llm, ctx, self.system, query, documents)
         return lines(done.text, self.n) or [query]
 
 
@@ -75,10 +75,10 @@ class VerificationQueries(Asking):
     max_tokens: PositiveInt = Field(default=128, description="the model's answer at most")
     system: str = told("verification_queries")
 
-    async def run(self, query: str, answer: str, *, llm: LLM, run: Context) -> list[str]:
+    async def run(self, query: str, answer: str, *, llm: LLM, ctx: RunContext) -> list[str]:
         """Ask for the questions."""
         if not answer.strip():
             return [query]
-        asked = about(llm, run, f"Question: {query}", answer)
-        done = await self._ask(llm, run, self.system, asked)
+        asked = about(llm, ctx, f"Question: {query}", answer)
+        done = await self._ask(llm, ctx, self.system, asked)
         return lines(done.text, self.n) or [query]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field, PositiveInt
-from rag.operators.asking import Asking, told
 
-from rag.flow import Context
-from rag.llm import LLM
+from rag.flow import RunContext
+from rag.models import LLM
+from rag.operators.asking import Asking, told
 
 
 class HyDE(Asking):
@@ -29,7 +29,7 @@ class HyDE(Asking):
     max_tokens: PositiveInt = Field(default=96, description="each passage at most")
     system: str = told("hyde")
 
-    async def run(self, query: str, *, llm: LLM, run: Context) -> list[str]:
+    async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> list[str]:
         """Ask for the passages."""
         if not query.strip():
             return []
@@ -38,6 +38,6 @@ class HyDE(Asking):
             chance: dict[str, Any] = (
                 {"temperature": 0.7, "seed": self.seed + number} if self.n > 1 else {}
             )
-            done = await self._ask(llm, run, self.system, query, **chance)
+            done = await self._ask(llm, ctx, self.system, query, **chance)
             found.append(done.text.strip())
         return [passage for passage in found if passage]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pydantic import Field, PositiveInt
-from rag.operators.asking import Asking, told
 
-from rag.flow import Context, Operator
-from rag.llm import LLM
-from rag.llm.lists import first_line, lines
+from rag.flow import Operator, RunContext
+from rag.models import LLM
+from rag.operators.asking import Asking, told
+from rag.text.lists import first_line, lines
 
 
 class Rewrite(Asking):
@@ -23,11 +23,11 @@ class Rewrite(Asking):
 
     system: str = told("rewrite")
 
-    async def run(self, query: str, *, llm: LLM, run: Context) -> str:
+    async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> str:
         """Ask for the query; the first line counts."""
         if not query.strip():
             return query
-        done = await self._ask(llm, run, self.system, query)
+        done = await self._ask(llm, ctx, self.system, query)
         return first_line(done.text) or query
 
 
@@ -46,11 +46,11 @@ class MultiQuery(Asking):
     max_tokens: PositiveInt = Field(default=128, description="the model's answer at most")
     system: str = told("multi_query")
 
-    async def run(self, query: str, *, llm: LLM, run: Context) -> list[str]:
+    async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> list[str]:
         """Ask for the wordings; those that the model does not write are missing."""
         if not query.strip():
             return [query]
-        done = await self._ask(llm, run, f"{self.system} Write {self.n}.", query)
+        done = await self._ask(llm, ctx, f"{self.system} Write {self.n}.", query)
         return [query, *lines(done.text, self.n, but=query)]
 
 
@@ -66,11 +66,11 @@ class StepBack(Asking):
 
     system: str = told("step_back")
 
-    async def run(self, query: str, *, llm: LLM, run: Context) -> list[str]:
+    async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> list[str]:
         """Ask for the general question; without one the question stays alone."""
         if not query.strip():
             return [query]
-        general = first_line((await self._ask(llm, run, self.system, query)).text)
+        general = first_line((await self._ask(llm, ctx, self.system, query)).text)
         return [query] if general.casefold() in ("", query.casefold()) else [query, general]
 
 

@@ -8,11 +8,11 @@ from itertools import islice
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.asking import Asking, about, told
 
-from rag.database import Database
-from rag.flow import Context
-from rag.llm import LLM
+from rag.connect.sql import Database
+from rag.flow import RunContext
+from rag.models import LLM
+from rag.operators.asking import Asking, about, told
 
 ATTEMPTS = 2
 """The statement, and one more that is told what was wrong with it."""
@@ -43,20 +43,20 @@ class TextToSQL(Asking):
     max_tokens: PositiveInt = Field(default=192, description="the statement at most")
     system: str = told("text_to_sql")
 
-    async def run(self, query: str, *, llm: LLM, database: Database, run: Context) -> str:
+    async def run(self, query: str, *, llm: LLM, database: Database, ctx: RunContext) -> str:
         """Ask for the statement."""
         if not query.strip():
             return ""
         tables = [Document(page_content=sql) for sql in database.schema()]
         asked, wrong = query, ""
         for _ in range(ATTEMPTS):
-            said = (await self._ask(llm, run, self.system, asked, tables)).text
+            said = (await self._ask(llm, ctx, self.system, asked, tables)).text
             sql, wrong = _statement(said, database)
             if not wrong:
                 return sql
             failed = f"{sql or said}\nThat is wrong: {wrong}"
-            asked = about(llm, run, query, failed, "Statement so far")
-        run.warn(f"the model wrote no statement that could be used: {wrong}")
+            asked = about(llm, ctx, query, failed, "Statement so far")
+        ctx.warn(f"the model wrote no statement that could be used: {wrong}")
         return ""
 
 

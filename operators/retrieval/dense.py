@@ -6,11 +6,11 @@ from typing import Any
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.documents import both, scored
 
 from rag.flow import Operator
 from rag.index import Index
-from rag.llm import Embedder
+from rag.models import Embedder
+from rag.operators.documents import both, scored
 
 
 class Dense(Operator):

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.documents import unique
 
 from rag.flow import Operator
 from rag.index import Index
-from rag.index.chunks import place
+from rag.index.local.chunks import place
+from rag.operators.documents import unique
 
 UNKNOWN = -1
 """Where a chunk that came without its place in a text starts and ends."""

@@ -6,17 +6,17 @@ from typing import Any
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.documents import scored
 
+from rag.connect.vector_stores import Store
 from rag.flow import Operator
-from rag.index.store import Store
+from rag.operators.documents import scored
 
 
 class External(Operator):
     """Asks a LangChain vector store or retriever (Qdrant, pgvector, OpenSearch, a search engine).
 
     The resource `store` is such an object, or in a pipeline file the class with its arguments
-    (`rag.index.store.Store`). Scores are the store's relevance, 0 to 1, where it tells one. For
+    (`rag.connect.vector_stores.Store`). Scores are the store's relevance, 0 to 1. For
     corpora that another system holds, or that one machine does not; everything else of a flow
     stays as it is.
     Reads `query`; writes `documents`, best first.

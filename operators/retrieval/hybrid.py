@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
-from rag.operators.documents import both, scored, standardised
 
 from rag.flow import Operator
 from rag.index import Index
-from rag.llm import Embedder
+from rag.models import Embedder
+from rag.operators.documents import both, scored, standardised
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.documents import scored
 
 from rag.errors import ConfigError
 from rag.flow import Operator
 from rag.index import Index
-from rag.index.derived import Derived, half
-from rag.index.splitting import indexed_text
-from rag.llm import Embedder
+from rag.index.local.derived import Derived, half
+from rag.models import Embedder
+from rag.operators.documents import scored
+from rag.text.splitting import indexed_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ class MaxSim(Operator):
 
     The score is the mean over the query's tokens of the best cosine with a token of the chunk.
     Exact: all chunks are compared, up to 50,000. The token vectors are computed at first use and
-    kept beside the index (`rag.index.derived`). For embedders that were trained for late
+    kept beside the index (`rag.index.local.derived`). For embedders that were trained for late
     interaction; with others `dense` and `rerank` find as well for less.
     Reads `query`; writes `documents`, best first.
     Example: `{use: max_sim, k: 20}`

@@ -7,13 +7,13 @@ from typing import Any
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.documents import scored
 
 from rag.flow import Operator
 from rag.index import Index
-from rag.index.derived import Derived
-from rag.index.splitting import indexed_text
-from rag.llm import SparseEncoder
+from rag.index.local.derived import Derived
+from rag.models import SparseEncoder
+from rag.operators.documents import scored
+from rag.text.splitting import indexed_text
 
 
 class LearnedSparse(Operator):
@@ -22,7 +22,7 @@ class LearnedSparse(Operator):
     Formal et al. 2021 (arXiv 2107.05720, section 3): texts are expanded to words that they do not
     hold, and words are weighted by a trained model. The resource `sparse_encoder` is one of
     sentence-transformers'. The chunks' weights are computed at first use and kept beside the
-    index (`rag.index.derived`). For corpora whose words matter and whose askers use others.
+    index (`rag.index.local.derived`). For corpora whose words matter and whose askers use others.
     Reads `query`; writes `documents`, best first; only chunks that share a word with the query.
     Example: `{use: learned_sparse, k: 20}`
     """

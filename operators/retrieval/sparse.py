@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
-from rag.operators.documents import both, scored
 
 from rag.flow import Operator
 from rag.index import Index
+from rag.operators.documents import both, scored
 
 
 class BM25(Operator):

@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
 
-from rag.database import Database
-from rag.flow import Context, Operator
+from rag.connect.sql import Database
+from rag.flow import Operator, RunContext
 
 
 class SQL(Operator):
     """Runs a SELECT on a SQLite file; each row becomes a document.
 
     The resource `database` can only be read: anything but one SELECT is refused, and so is one
-    that takes too long (`rag.database`). For questions that numbers and lists answer; behind
+    that takes too long (`rag.connect.sql`). For questions that numbers and lists answer; behind
     `text_to_sql`, or with a statement of one's own that gets the query as `:query`.
     Reads `query` and, where it is there, `sql`; writes `documents`, a line `column: value` for
     each cell that has one, the values in `metadata["row"]`. A cut by `limit` is told in a warning.
@@ -33,7 +33,7 @@ class SQL(Operator):
     limit: PositiveInt = Field(default=50, description="rows at most")
 
     def run(
-        self, query: str, sql: str | None = None, *, database: Database, context: Context
+        self, query: str, sql: str | None = None, *, database: Database, ctx: RunContext
     ) -> list[Document]:
         """Select; without a statement nothing is found, with a warning.
 
@@ -42,11 +42,11 @@ class SQL(Operator):
         """
         statement = sql or self.statement
         if not statement:
-            context.warn("there is no statement to run")
+            ctx.warn("there is no statement to run")
             return []
         rows = database.rows(statement, self.limit + 1, {"query": query})
         if len(rows) > self.limit:
-            context.warn(f"only the first {self.limit} rows are taken")
+            ctx.warn(f"only the first {self.limit} rows are taken")
         return [_document(row, database.path.name, statement) for row in rows[: self.limit]]
 
 

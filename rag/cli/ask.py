@@ -65,7 +65,7 @@ def _stream(flow: Any, question: str, *, live: bool) -> tuple[dict[str, Any], fl
     from rich.text import Text
 
     from rag.cli.output import note
-    from rag.flow.events import Done, Token, Warned
+    from rag.flow.run.events import Done, Token, Warned
 
     said = Text()
     screen = Live(said, console=Console(), transient=True) if live else None

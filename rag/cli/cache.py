@@ -14,7 +14,7 @@ from rag.cli.config import Config, Json, load
 if TYPE_CHECKING:
     from rag.flow import Flow
     from rag.kvcache.store import KVStore
-    from rag.llm.local import LocalLLM
+    from rag.models.local.model import LocalLLM
 
 app = typer.Typer(help="Look after the stored states of chunks.", no_args_is_help=True)
 
@@ -131,8 +131,8 @@ def warm(config: Config = None, as_json: Json = False) -> None:
     from rag.cli.index import index_path
     from rag.cli.output import console
     from rag.index import Index
-    from rag.index.splitting import embedding_text
-    from rag.llm.base import Prompt
+    from rag.models.base import Prompt
+    from rag.text.splitting import embedding_text
 
     flow = load(config)
     system = _system(flow)
@@ -190,8 +190,8 @@ def calibrate(
 
 def _local(flow: Flow) -> LocalLLM:
     from rag.errors import ConfigError
-    from rag.llm import LLM
-    from rag.llm.local import LocalLLM
+    from rag.models import LLM
+    from rag.models.local.model import LocalLLM
 
     llm = flow.resources.get("llm", LLM)
     if not isinstance(llm, LocalLLM):

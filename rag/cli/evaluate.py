@@ -79,7 +79,7 @@ def retrieval(
     as_json: Json = False,
 ) -> None:
     """Measure the ranking: nDCG@10, recall, MRR."""
-    from rag import places
+    from rag import paths as places
     from rag.cli.output import note, print_json
     from rag.eval.extra import library
     from rag.eval.ranking import DEPTH, MEASURES, rank_all, ranking_rows
@@ -168,7 +168,7 @@ def compare_answers(
     as_json: bool,
 ) -> None:
     """Ask the pipelines the data set's questions, and print how they did."""
-    from rag import places
+    from rag import paths as places
     from rag.cli.output import print_json
     from rag.errors import ConfigError
     from rag.eval.answers import ask_all, rows
@@ -255,7 +255,7 @@ def _judge(by: By, flow: Flow) -> Judge:
     """
     from rag.eval.support import Judge
     from rag.flow.resources import Resource
-    from rag.llm import LLM, NLI
+    from rag.models import LLM, NLI
 
     kinds: dict[str, type[Resource]] = {"llm": LLM, "nli": NLI}
     if by in kinds:
@@ -289,7 +289,7 @@ def _flows(
 
 def _files(out: Path | None, names: Iterable[str]) -> dict[str, Path]:
     """Pipeline to the file of its results, each seen to be writable."""
-    from rag import places
+    from rag import paths as places
 
     files = {name: out / f"{name}.jsonl" for name in names} if out is not None else {}
     for file in files.values():
@@ -305,9 +305,9 @@ def _bound(
     tell: Progress,
 ) -> Iterator[tuple[str, Flow]]:
     """Each pipeline over the data set; models that are specified alike are shared."""
-    from rag import places
+    from rag import paths as places
     from rag.eval.corpus import Corpus
-    from rag.llm import LLM, Embedder
+    from rag.models import LLM, Embedder
 
     if where is not None:
         places.folder(where, "--index")

@@ -13,7 +13,7 @@ from rag.cli.output import shown
 from rag.cli.runs import RUNS, Runs, drawn, start, telling
 
 if TYPE_CHECKING:
-    from rag.flow.events import Event
+    from rag.flow.run.events import Event
 
 File = Annotated[
     str | None,
@@ -54,7 +54,7 @@ def run(
 def result_of(events: Iterator[Event]) -> dict[str, Any]:
     """What a run ends with; its warnings are shown on standard error meanwhile."""
     from rag.cli.output import note
-    from rag.flow.events import Done, Warned
+    from rag.flow.run.events import Done, Warned
 
     found: dict[str, Any] = {}
     for event in events:
@@ -140,12 +140,12 @@ def show(
         flow, notes = drawn(runs, run, allow)
     if svg is not None:
         from rag.files import write_atomically
-        from rag.flow.svg import svg as draw
+        from rag.flow.draw.svg import svg as draw
 
         write_atomically(svg, draw(flow, notes))
         made = {"svg": str(svg)}
     else:
-        from rag.flow.mermaid import mermaid
+        from rag.flow.draw.mermaid import mermaid
 
         made = {"mermaid": mermaid(flow, notes)}
     if as_json:

@@ -14,7 +14,7 @@ from rag.cli.index import index_path
 
 if TYPE_CHECKING:
     from rag.flow import Flow
-    from rag.index.ingest import IngestReport, Plan, Progress
+    from rag.index.ingest.ingest import IngestReport, Plan, Progress
     from rag.index.spec import IndexSpec
 
 SKIPPED = 3
@@ -33,9 +33,9 @@ def ingest(
     """Bring the index up to date with files: what is unchanged costs nothing."""
     from rag.cli.output import plain, print_json
     from rag.index import Index
-    from rag.index.ingest import plan
+    from rag.index.ingest.ingest import plan
     from rag.index.spec import IndexSpec
-    from rag.llm import LLM, Embedder
+    from rag.models import LLM, Embedder
 
     flow = load(config, params)
     path = index_path(flow)
@@ -61,9 +61,9 @@ def ingest(
 
 def _work(flow: Flow, path: Path, todo: Plan, spec: IndexSpec, fingerprint: str) -> IngestReport:
     from rag.index import Index
-    from rag.index.ingest import IngestReport
-    from rag.index.ingest import ingest as run
-    from rag.llm import LLM, Embedder
+    from rag.index.ingest.ingest import IngestReport
+    from rag.index.ingest.ingest import ingest as run
+    from rag.models import LLM, Embedder
 
     if not todo.files and not todo.gone:
         return IngestReport(unchanged=todo.unchanged, skipped=todo.skipped)

@@ -150,7 +150,7 @@ def operator(
     as_json: Json = False,
 ) -> None:
     """Write a package with an operator of your own: source, entry point, test, README."""
-    from rag import places
+    from rag import paths as places
     from rag.errors import ConfigError
 
     _check(name)

@@ -15,8 +15,8 @@ from rag.cli.output import shown
 
 if TYPE_CHECKING:
     from rag.flow import Flow
-    from rag.flow.checkpoint import Checkpoints, RunRecord
-    from rag.flow.checkpoint.checkpoints import CheckpointedRun
+    from rag.flow.memory.checkpoints import CheckpointedRun, Checkpoints
+    from rag.flow.memory.store import RunRecord
 
 RUNS = Path(".rag/runs.sqlite")
 
@@ -32,7 +32,7 @@ def start(
     inputs: dict[str, Any],
 ) -> CheckpointedRun:
     """Begin a run that is remembered, with what is needed to load its pipeline again."""
-    from rag.flow.checkpoint import Checkpoints
+    from rag.flow.memory.checkpoints import Checkpoints
 
     name = default(file)
     where = str(Path(name).resolve()) if Path(name).exists() else name
@@ -127,7 +127,7 @@ def runs(
 
 def drawn(runs: Path, run: str, allow: list[str] | None) -> tuple[Flow, dict[str, str]]:
     """The flow of a run, and for each of its steps how often it ran and how long."""
-    from rag.flow.checkpoint.checkpoints import static_path
+    from rag.flow.memory.checkpoints import static_path
 
     with _opened(runs) as checkpoints:
         record = checkpoints.get(run)
@@ -144,7 +144,7 @@ def drawn(runs: Path, run: str, allow: list[str] | None) -> tuple[Flow, dict[str
 @contextmanager
 def _opened(path: Path) -> Iterator[Checkpoints]:
     from rag.errors import CheckpointError
-    from rag.flow.checkpoint import Checkpoints
+    from rag.flow.memory.checkpoints import Checkpoints
 
     if not path.exists():
         raise CheckpointError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rag.errors import RagError
 from rag.eval.compare import Gain, mean, paired
 from rag.eval.metrics import contains, exact_match, token_f1
-from rag.flow.execution import Execution, blocking
+from rag.flow.run.execution import Execution, blocking
 
 if TYPE_CHECKING:
     from rag.eval.beir import Query

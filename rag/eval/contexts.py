@@ -11,7 +11,7 @@ from rag.errors import ConfigError
 
 if TYPE_CHECKING:
     from rag.eval.beir import Dataset
-    from rag.llm.local import LocalLLM
+    from rag.models.local.model import LocalLLM
 
 SYSTEM = "Answer the question from the sources, in one short sentence."
 
@@ -86,6 +86,6 @@ def parts(llm: LocalLLM, question: str, chunks: Sequence[str]) -> tuple[
     list[int], list[list[int]], list[int]
 ]:  # fmt: skip
     """The token ids of a prompt over these chunks: prefix, chunks, suffix."""
-    from rag.llm.base import Prompt
+    from rag.models.base import Prompt
 
     return llm.parts(Prompt(question, SYSTEM, tuple(chunks), numbered=False))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rag.index import Index, IndexWriter
 from rag.index.spec import IndexSpec
-from rag.llm import LLM, Embedder
+from rag.models import LLM, Embedder
 
 if TYPE_CHECKING:
     from rag.eval.beir import Dataset

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.flow import Flow, Operator, Resource
-from rag.flow.checkpoint.checkpoints import digest_of
 from rag.flow.constructs import SubFlow
+from rag.flow.memory.checkpoints import digest_of
 from rag.index import Index
 from rag.index.spec import IndexSpec
-from rag.llm import LLM, Embedder
-from rag.llm.prompts import digest
+from rag.models import LLM, Embedder
+from rag.prompts.templates import digest
 
 if TYPE_CHECKING:
     from rag.eval.beir import Dataset

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rag.eval.answers import Asked
 from rag.files import write_atomically
-from rag.places import writing
+from rag.paths import writing
 
 if TYPE_CHECKING:
     from rag.eval.beir import Query

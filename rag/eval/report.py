@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rag.eval.answers import COST, QUALITY
 from rag.eval.extra import library
 from rag.files import write_atomically
-from rag.places import writing
+from rag.paths import writing
 
 if TYPE_CHECKING:
     from rag.eval.answers import Asked, Row

@@ -12,7 +12,7 @@ from rag.flow import Flow, Loop, Map, Operator, Parallel, Route, Sequence
 from rag.flow.constructs import SubFlow, walk
 from rag.flow.node import Node
 from rag.flow.types import fits
-from rag.llm import LLM
+from rag.models import LLM
 from rag.operators import Extract
 
 Part = tuple[Node | None, bool]

@@ -1,6 +1,5 @@
 """The flow engine: build, check, run and draw flows. It knows nothing of RAG beyond its types."""
 
-from rag.flow.checkpoint import Checkpoints
 from rag.flow.constructs import (
     Interrupt,
     Loop,
@@ -11,20 +10,20 @@ from rag.flow.constructs import (
     Sequence,
     SubFlow,
 )
-from rag.flow.context import Context
 from rag.flow.flow import Flow
 from rag.flow.langchain import as_step
+from rag.flow.memory.checkpoints import Checkpoints
 from rag.flow.node import Node
 from rag.flow.operator import Operator, operator
-from rag.flow.policy import Budget, Cache, Retry
 from rag.flow.resources import Resource, Resources
+from rag.flow.run.context import RunContext
+from rag.flow.run.policy import Budget, Cache, Retry
 from rag.flow.yaml import load_flow
 
 __all__ = [
     "Budget",
     "Cache",
     "Checkpoints",
-    "Context",
     "Flow",
     "Interrupt",
     "Loop",
@@ -37,6 +36,7 @@ __all__ = [
     "Resources",
     "Retry",
     "Route",
+    "RunContext",
     "Sequence",
     "SubFlow",
     "as_step",

@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rag.flow.build import BUILDS, Builder, Positions
+from rag.flow.compile import BUILDS, Builder, Positions
 from rag.flow.constructs import SubFlow, as_node, walk
-from rag.flow.events import Event
-from rag.flow.execution import Execution, blocking, initial_state
 from rag.flow.node import Node
-from rag.flow.policy import Budget
 from rag.flow.resources import Resources
-from rag.flow.run import Run
+from rag.flow.run.events import Event
+from rag.flow.run.execution import Execution, blocking, initial_state
+from rag.flow.run.policy import Budget
+from rag.flow.run.run import Run
 from rag.flow.scope import Channel, Scope
 from rag.flow.types import matcher
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rag.flow.constructs import Sequence
-    from rag.flow.events import Event
     from rag.flow.flow import Flow
+    from rag.flow.run.events import Event
 
 
 class Node:

@@ -13,10 +13,10 @@ from typing import Any, ClassVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, create_model, field_validator
 
 from rag.errors import ConfigError
-from rag.flow.context import Context
 from rag.flow.node import Node
-from rag.flow.policy import Cache, Retry
 from rag.flow.resources import Resource
+from rag.flow.run.context import RunContext
+from rag.flow.run.policy import Cache, Retry
 from rag.flow.types import show
 
 
@@ -47,7 +47,7 @@ class Operator(Node, BaseModel):
     Subclasses declare their configuration as pydantic fields, `writes`, and a method `run`:
     its positional parameters are the channels read (with a default: optional), its
     keyword-only ones the resources it shares (annotated with a `Resource`) or the run's
-    `Context`; what it returns goes to the channel named by `writes` (a tuple of them takes
+    `RunContext`; what it returns goes to the channel named by `writes` (a tuple of them takes
     a tuple). `run` may be `async`; a synchronous one that waits or computes for long says
     `blocking = True` and gets a worker thread.
 
@@ -157,7 +157,7 @@ def _is_config(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
     return (
         parameter.kind is parameter.KEYWORD_ONLY
         and not _is_class(hint, Resource)
-        and not _is_class(hint, Context)
+        and not _is_class(hint, RunContext)
     )
 
 
@@ -182,14 +182,14 @@ def _signature(cls: type[Operator]) -> Signature:
             reads.append(Port(parameter.name, hint, required))
         elif _is_class(_without_none(hint), Resource):
             resources.append(Port(parameter.name, _without_none(hint), required))
-        elif _is_class(hint, Context):
+        elif _is_class(hint, RunContext):
             context = parameter.name
         elif decorated:
             config.append(parameter.name)
         else:
             raise ConfigError(
                 f"{cls.__name__}.run takes {parameter.name!r} by keyword: {show(hint)} is neither "
-                "a Resource nor the Context",
+                "a Resource nor the RunContext",
                 fix="make it a field of the class, or a positional parameter to read a channel",
             )
     return Signature(

@@ -10,14 +10,14 @@ from langchain_core.documents import Document
 
 from rag.errors import IndexStateError
 from rag.flow.resources import Resource
-from rag.index.bm25 import FEW
-from rag.index.chunks import fetch, make_plan, place
 from rag.index.filters import clean
-from rag.index.reading import Reading, open_database
+from rag.index.local.bm25 import FEW
+from rag.index.local.chunks import fetch, make_plan, place
+from rag.index.local.reading import Reading, open_database
+from rag.index.local.vectors import search, unit
+from rag.index.local.writing import Writing
 from rag.index.spec import IndexSpec
 from rag.index.types import Candidates, IndexStats, Source, SourceUpdate, WriteReport
-from rag.index.vectors import search, unit
-from rag.index.writing import Writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,7 +118,7 @@ class Index(Resource):
 
         Returns:
             Rising positions of the chunks that are not stored for this source with the same
-            content and embedding text (`rag.index.splitting.indexed_text`).
+            content and embedding text (`rag.text.splitting.indexed_text`).
         """
         with self._reading.database.connection() as connection:
             return make_plan(connection, clean(uri), chunks).new

@@ -13,11 +13,11 @@ from langchain_core.documents import Document
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from rag.errors import ConfigError
-from rag.index.sections import Splitter
-from rag.index.splitting import OVERLAP, SIZE, split
+from rag.text.sections import Splitter
+from rag.text.splitting import OVERLAP, SIZE, split
 
 if TYPE_CHECKING:
-    from rag.llm import LLM, Embedder
+    from rag.models import LLM, Embedder
 
 
 class Describe(BaseModel):
@@ -46,10 +46,10 @@ class Cutting(BaseModel):
     )
 
     def cut(self, documents: Sequence[Document], embedder: Embedder) -> list[Document]:
-        """The chunks of the documents: see `rag.index.splitting.split`.
+        """The chunks of the documents: see `rag.text.splitting.split`.
 
         Args:
-            documents: As `rag.index.loading` makes them.
+            documents: As `rag.index.readers` makes them.
             embedder: Counts tokens, and embeds sentences for `semantic`.
 
         Raises:
@@ -115,7 +115,7 @@ class IndexSpec(Cutting):
         Raises:
             ConfigError: `describe` without a model.
         """
-        from rag.index.describe import described
+        from rag.index.ingest.describe import described
 
         if self.describe is not None and llm is None:
             raise ConfigError("`describe` needs a language model", where="resources.llm")

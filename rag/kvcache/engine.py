@@ -10,8 +10,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rag.kvcache.buffer import KVBuffer
-from rag.kvcache.compose import choose, craft
-from rag.kvcache.compose.choose import Prompt
+from rag.kvcache.composers import choose, craft
+from rag.kvcache.composers.choose import Prompt
 from rag.kvcache.encode import encode_chunks, encode_prefix
 from rag.kvcache.keys import Keys
 from rag.kvcache.model import ModelView

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rag.serve.endpoints import app, router
+    from rag.serve.http.endpoints import app, router
     from rag.serve.settings import Settings
 
 __all__ = ["Settings", "app", "router"]
@@ -17,7 +17,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'rag.serve' has no attribute {name!r}")
     try:
         module = import_module(
-            "rag.serve.settings" if name == "Settings" else "rag.serve.endpoints"
+            "rag.serve.settings" if name == "Settings" else "rag.serve.http.endpoints"
         )
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "rag":

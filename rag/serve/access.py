@@ -8,8 +8,8 @@ from typing import Any
 
 from starlette.requests import Request
 
+from rag.serve.http.problems import Problem
 from rag.serve.keys import KeyFile, bearer, unauthorised
-from rag.serve.problems import Problem
 from rag.serve.tenants import DEFAULT
 
 Tenant = Callable[..., Any]

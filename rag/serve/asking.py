@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from rag.flow import events
 from rag.flow.flow import Flow
-from rag.serve import payload
+from rag.flow.run import events
+from rag.serve.http import payload
+from rag.serve.http.problems import Problem, as_dict, problem_of
 from rag.serve.pipeline import Overrides, answering, tuned
-from rag.serve.problems import Problem, as_dict, problem_of
 from rag.serve.rewrite import Turn, standalone
 from rag.serve.runs import RunRecord, RunStep
 
 if TYPE_CHECKING:
-    from rag.serve.gate import Ticket
+    from rag.serve.queue import Ticket
     from rag.serve.service import Service
 
 Told = tuple[str, dict[str, Any]]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from rag.serve.problems import Problem
+from rag.serve.http.problems import Problem
 from rag.serve.store import Store
 
 TITLE = 80

@@ -30,7 +30,7 @@ def refusal(name: str, head: bytes) -> str | None:
         name: The file's name.
         head: Its first kilobyte, or all.
     """
-    from rag.index.loading.load import loadable
+    from rag.index.readers.load import loadable
 
     ending = Path(name).suffix.lower()
     if not loadable(Path(name)):
@@ -57,7 +57,7 @@ def inspect(path: Path, *, pages: int, text: int) -> int:
     Raises:
         LoadError: It cannot be read, is not what its name says, or holds too much.
     """
-    from rag.index.loading import load
+    from rag.index.readers.load import load
 
     data = path.read_bytes()
     why = refusal(path.name, data[:HEAD])
@@ -81,7 +81,7 @@ def inspect(path: Path, *, pages: int, text: int) -> int:
 
 
 def _is_docx(path: Path) -> None:
-    from rag.index.loading.formats import UNPACKED_BYTES
+    from rag.index.readers.formats import UNPACKED_BYTES
 
     try:
         with zipfile.ZipFile(path) as parts:

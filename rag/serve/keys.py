@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from rag.errors import ConfigError, InputError
 from rag.files import write_atomically
-from rag.serve.problems import Problem
+from rag.serve.http.problems import Problem
 
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _KEY = re.compile(r"rag_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from rag.serve.runs import RunRecord
 
 if TYPE_CHECKING:
-    from rag.serve.gate import Gate
+    from rag.serve.queue import Gate
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rag.errors import ConfigError
 from rag.flow import Flow, Loop, Map, Node, Operator, Parallel, Recurse, Route, Sequence, SubFlow
-from rag.flow.mermaid import label
+from rag.flow.draw.mermaid import label
 from rag.operators.indexing.load import Load
 
 ANSWER = "answer"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rag.llm import LLM, Prompt, Sampling
+from rag.models import LLM, Prompt, Sampling
 
 SYSTEM = (
     "Rewrite the last question so that it can be understood without the conversation. "

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 from rag.errors import ConfigError
 from rag.flow import Flow
 from rag.serve.conversations import Conversations
-from rag.serve.documents import Documents
-from rag.serve.gate import Gate
+from rag.serve.http.problems import Problem, problem_of
 from rag.serve.metrics import Metrics
 from rag.serve.pipeline import served
-from rag.serve.problems import Problem, problem_of
+from rag.serve.queue import Gate
 from rag.serve.runs import Runs
 from rag.serve.settings import Settings
 from rag.serve.store import Store
 from rag.serve.tenants import DEFAULT, Tenants
+from rag.serve.uploads import Documents
 
 if TYPE_CHECKING:
-    from rag.llm import LLM
+    from rag.models import LLM
     from rag.serve.asking import Asking
 
 log = logging.getLogger("rag.serve")
@@ -148,7 +148,7 @@ class Service:
 
     def llm(self, flow: Flow) -> LLM | None:
         """The language model that the flow answers with, if it has one."""
-        from rag.llm import LLM
+        from rag.models import LLM
 
         for spec in flow.resources.specs.values():
             if isinstance(spec, LLM):

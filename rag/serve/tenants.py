@@ -18,7 +18,7 @@ from rag.serve.keys import TENANT
 
 if TYPE_CHECKING:
     from rag.index import Index
-    from rag.llm import LLM, Embedder
+    from rag.models import LLM, Embedder
 
 DEFAULT = "default"
 """The tenant of a server without keys: the pipeline's own index, no salt."""
@@ -86,7 +86,7 @@ class Tenants:
 
     def embedder(self, flow: Flow) -> Embedder:
         """The embedder that the flow's indexes are made with."""
-        from rag.llm import Embedder
+        from rag.models import Embedder
 
         return flow.resources.get("embedder", Embedder)
 
@@ -109,7 +109,7 @@ class Tenants:
 
     def _make(self, flow: Flow, tenant: str) -> Flow:
         from rag.index import Index, IndexWriter
-        from rag.llm import LLM
+        from rag.models import LLM
 
         opened: dict[str, Resource] = {}
         for name, kind in _needed(flow):
@@ -134,7 +134,7 @@ class Tenants:
         return self._indexes[path]
 
     def _llm(self, llm: LLM, tenant: str) -> LLM:
-        from rag.llm.local import LocalLLM
+        from rag.models.local.model import LocalLLM
 
         if tenant == DEFAULT or not isinstance(llm, LocalLLM):
             return llm  # a model that runs elsewhere stores nothing here

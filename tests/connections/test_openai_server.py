@@ -19,8 +19,8 @@ from langchain_core.documents import Document
 
 from rag.errors import ModelError
 from rag.flow import Flow, load_flow
-from rag.flow.events import Token
-from rag.llm import LLM, Prompt, Sampling
+from rag.flow.run.events import Token
+from rag.models import LLM, Prompt, Sampling
 from rag.serve import Settings, app
 from tests.serve.conftest import library, real, running  # noqa: F401 - fixtures
 

@@ -15,13 +15,13 @@ from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
-from rag.operators import RRF, External
 
+from rag.connect.vector_stores import Store
 from rag.errors import ConfigError, StepError
 from rag.flow import Flow, Parallel, load_flow
-from rag.index.store import Store
-from rag.llm import Embedder
-from rag.llm.langchain import as_embeddings
+from rag.models import Embedder
+from rag.models.langchain import as_embeddings
+from rag.operators import RRF, External
 
 TEXTS = [
     "The north lock may be opened by the keeper on duty and by the harbour master.",

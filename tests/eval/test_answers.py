@@ -9,7 +9,7 @@ from threading import Barrier
 import pytest
 from langchain_core.documents import Document
 
-from rag import Context, Flow, Interrupt, operator
+from rag import Flow, Interrupt, RunContext, operator
 from rag.errors import InputError, ModelError
 from rag.eval.answers import Asked, ask_all, rows
 from rag.eval.beir import Query
@@ -78,9 +78,9 @@ def test_questions_asked_at_once_are_answered_in_their_order(tmp_path: Path) -> 
 
 
 @operator(writes="noted")
-def spend(query: str, *, run: Context) -> str:
+def spend(query: str, *, ctx: RunContext) -> str:
     """Use what a model would."""
-    run.spend(llm_calls=2, tokens=70)
+    ctx.spend(llm_calls=2, tokens=70)
     return query
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from langchain_core.documents import Document
-from rag.operators import Dense
 
 from rag import operator
 from rag.eval.beir import load
@@ -16,8 +15,9 @@ from rag.eval.corpus import Corpus
 from rag.eval.metrics import contains, exact_match, token_f1
 from rag.eval.ranking import rank_all, ranking_rows
 from rag.flow import Flow
-from rag.llm import Embedder
-from rag.llm.embed import LocalEmbedder
+from rag.models import Embedder
+from rag.models.local.encoders import LocalEmbedder
+from rag.operators import Dense
 
 
 def quiet(what: str, done: int, total: int) -> None:

@@ -10,8 +10,8 @@ from rag.eval.beir import load
 from rag.eval.identity import depends, identity
 from rag.eval.support import Judge
 from rag.flow import Flow, load_flow
-from rag.llm import LLM
-from rag.llm.prompts import Told, prompts
+from rag.models import LLM
+from rag.prompts.templates import Told, prompts
 
 FILE = """
 name: words
@@ -95,6 +95,6 @@ def test_corpus_and_judge_count(data: Path) -> None:
 def test_what_models_are_told_counts(monkeypatch: pytest.MonkeyPatch, llm: LLM) -> None:
     before, version = identity(flow()), llm.version()
     other = {**prompts(), "useful": Told("Is it of use?", 2)}
-    monkeypatch.setattr("rag.llm.prompts.prompts", lambda: other)
+    monkeypatch.setattr("rag.prompts.templates.prompts", lambda: other)
     assert identity(flow()) != before
     assert llm.version() != version

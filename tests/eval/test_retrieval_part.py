@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 from langchain_core.documents import Document
-from rag.operators import BM25, RRF, Dense, Extract, Generate, HyDE, RankAnswers, Rerank, Rewrite
-from rag.pipelines import names, path
 
 from rag import Loop, Map, Operator, Parallel, Route, operator
 from rag.errors import ConfigError
 from rag.eval.retrieval_part import retrieval_part
 from rag.flow import Flow, load_flow
 from rag.flow.constructs import walk
-from rag.llm import LLM
+from rag.models import LLM
+from rag.operators import BM25, RRF, Dense, Extract, Generate, HyDE, RankAnswers, Rerank, Rewrite
+from rag.pipelines import names, path
 
 
 def steps(flow: Flow) -> list[str]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
-from rag.operators import CATALOGUE
-from rag.pipelines import names, path
 from ruamel.yaml import YAML
 
 from rag.flow import load_flow
 from rag.flow.registry import Registry
 from rag.flow.yaml.schema import schema
+from rag.operators import CATALOGUE
+from rag.pipelines import names, path
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rag.index.loading import FileRef, discover, load
+from rag.index.readers.discover import FileRef, discover
+from rag.index.readers.load import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HANDBOOK = EXAMPLES / "handbook"

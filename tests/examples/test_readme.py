@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from rag.pipelines import path
 
 from rag.flow import load_flow
 from rag.index import Index
-from rag.index.ingest import ingest, plan
-from rag.index.splitting import split
-from rag.llm import Embedder
+from rag.index.ingest.ingest import ingest, plan
+from rag.models import Embedder
+from rag.pipelines import path
+from rag.text.splitting import split
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -8,7 +8,7 @@ from typing import Literal
 
 from langchain_core.documents import Document
 
-from rag.flow import Context, Operator, operator
+from rag.flow import Operator, RunContext, operator
 from rag.flow.registry import Registry
 
 
@@ -95,10 +95,10 @@ def lie(x: int) -> int:
 
 
 @operator(writes="answer")
-async def speak(query: str, *, context: Context) -> str:
+async def speak(query: str, *, ctx: RunContext) -> str:
     """Stream the query's letters."""
     for letter in query:
-        context.token(letter)
+        ctx.token(letter)
     return query
 
 

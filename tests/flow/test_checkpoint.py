@@ -32,7 +32,6 @@ from rag.errors import (
 from rag.flow import (
     Budget,
     Checkpoints,
-    Context,
     Flow,
     Interrupt,
     Loop,
@@ -40,10 +39,11 @@ from rag.flow import (
     Node,
     Parallel,
     Recurse,
+    RunContext,
     operator,
 )
-from rag.flow.checkpoint.store import Store
-from rag.flow.events import Done, LoopTurn, NodeStarted, Reused, Waiting
+from rag.flow.memory.store import Store
+from rag.flow.run.events import Done, LoopTurn, NodeStarted, Reused, Waiting
 from tests.flow.bricks import expand, explode, find, fuse, inc, nap, speak, top, total
 from tests.flow.test_yaml import nodes
 
@@ -194,8 +194,8 @@ def test_the_budget_counts_what_was_spent_before_the_crash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @operator(writes="x")
-    def spend(x: int, *, context: Context) -> int:
-        context.spend(llm_calls=1, tokens=10)
+    def spend(x: int, *, ctx: RunContext) -> int:
+        ctx.spend(llm_calls=1, tokens=10)
         return x + 1
 
     flow = Flow(Loop(body=spend(), max_turns=4), inputs=INT, budget=Budget(llm_calls=3))

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from rag.errors import BudgetError, BuildError, StepError
-from rag.flow import Budget, Context, Flow, Loop, Map, Parallel, Retry, operator
-from rag.flow.events import BranchFailed, Done, FellBack, NodeFailed, Retried
+from rag.flow import Budget, Flow, Loop, Map, Parallel, Retry, RunContext, operator
+from rag.flow.run.events import BranchFailed, Done, FellBack, NodeFailed, Retried
 from tests.flow.bricks import Scale, block, explode, inc, named, nap, total
 
 INT = {"x": int}
@@ -98,9 +98,9 @@ def test_skipping_needs_a_join() -> None:
 
 
 @operator(writes="x")
-def costly(x: int, *, context: Context) -> int:
+def costly(x: int, *, ctx: RunContext) -> int:
     """Use one call and ten tokens."""
-    context.spend(llm_calls=1, tokens=10)
+    ctx.spend(llm_calls=1, tokens=10)
     return x + 1
 
 

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from rag.errors import InputError, StepError
-from rag.flow import Context, Flow, Loop, Map, Parallel, Route, Sequence, operator
-from rag.flow.events import (
+from rag.flow import Flow, Loop, Map, Parallel, Route, RunContext, Sequence, operator
+from rag.flow.run.events import (
     BranchSkipped,
     Done,
     LoopTurn,
@@ -311,10 +311,10 @@ def test_a_flow_is_a_langchain_runnable() -> None:
 
 
 @operator(writes="x")
-def doubt(x: int, *, context: Context) -> int:
+def doubt(x: int, *, ctx: RunContext) -> int:
     """Warn as long as the number is small."""
     if x < 3:
-        context.warn(f"{x} is small")
+        ctx.warn(f"{x} is small")
     return x + 1
 
 
@@ -327,7 +327,7 @@ def test_a_loop_may_end_by_what_its_turn_told() -> None:
 
 
 def test_every_event_is_a_mapping_for_who_wants_one() -> None:
-    from rag.flow.events import as_dict
+    from rag.flow.run.events import as_dict
 
     told = [as_dict(event) for event in Flow(inc(), inputs=INT).stream(x=1)]
     assert [one["event"] for one in told] == ["node_started", "node_finished", "done"]

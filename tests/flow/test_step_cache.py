@@ -10,9 +10,9 @@ from langchain_core.documents import Document
 
 from rag.errors import ConfigError
 from rag.flow import Flow, Resource, load_flow, operator
-from rag.flow.events import NodeStarted, Reused
+from rag.flow.memory.step_cache import StepCache
 from rag.flow.registry import Registry
-from rag.flow.step_cache import StepCache
+from rag.flow.run.events import NodeStarted, Reused
 
 CALLS: list[str] = []
 
@@ -92,7 +92,7 @@ def test_what_comes_out_is_a_copy() -> None:
 
 def test_a_result_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     flow, now = Flow(shout(cache={"ttl": 60})), [1000.0]
-    monkeypatch.setattr("rag.flow.step_cache.time.time", lambda: now[0])
+    monkeypatch.setattr("rag.flow.memory.step_cache.time.time", lambda: now[0])
     flow.invoke(query="a")
     now[0] += 59
     flow.invoke(query="a")
@@ -106,7 +106,7 @@ def test_the_least_recently_used_goes_when_the_bytes_are_used_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = iter(range(1, 100))
-    monkeypatch.setattr("rag.flow.step_cache.time.time", lambda: float(next(clock)))
+    monkeypatch.setattr("rag.flow.memory.step_cache.time.time", lambda: float(next(clock)))
     flow = Flow(shout(cache=True), resources={"step_cache": {"max_bytes": 2500}})
     for letter in ("a", "b", "a", "c", "a", "b"):
         flow.invoke(query=letter * 1000)

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from rag.errors import StepError
-from rag.flow import Context, Flow, Map, Operator, operator
+from rag.flow import Flow, Map, Operator, RunContext, operator
 from tests.flow.bricks import expand, explode, fuse
 
 
@@ -34,9 +34,9 @@ class Write(Operator):
     span_kind = "LLM"
     blocking = True
 
-    def run(self, query: str, *, context: Context) -> str:
-        context.spend(llm_calls=1, tokens=5)
-        context.spend(tokens=2)
+    def run(self, query: str, *, ctx: RunContext) -> str:
+        ctx.spend(llm_calls=1, tokens=5)
+        ctx.spend(tokens=2)
         return f"re: {query}"
 
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from rag.pipelines import names, path
 from ruamel.yaml import YAML
 
 from rag.errors import BuildError, ConfigError, RagError
@@ -30,6 +29,7 @@ from rag.flow import (
 )
 from rag.flow.yaml import dump
 from rag.flow.yaml.schema import schema
+from rag.pipelines import names, path
 from tests.flow.bricks import REGISTRY, Scale, expand, find, fuse, inc, nap, top, total
 
 steps = st.one_of(

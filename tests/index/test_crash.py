@@ -8,7 +8,7 @@ import pytest
 
 from rag.errors import IndexStateError
 from rag.index import Index
-from rag.index.bm25 import BM25
+from rag.index.local.bm25 import BM25
 from tests.index import index_scenario as scenario
 
 KILLS = 12

@@ -11,11 +11,11 @@ import pytest
 from langchain_core.documents import Document
 
 from rag.index import Index
-from rag.index import ingest as ingesting
-from rag.index.ingest import IngestReport, Plan, Progress, ingest, plan
-from rag.index.loading import ahead
-from rag.index.splitting import split, words
-from rag.llm import Embedder
+from rag.index.ingest import ingest as ingesting
+from rag.index.ingest.ahead import ahead
+from rag.index.ingest.ingest import IngestReport, Plan, Progress, ingest, plan
+from rag.models import Embedder
+from rag.text.splitting import split, words
 
 
 class HashEmbedder(Embedder):

@@ -11,8 +11,8 @@ from types import FrameType
 from typing import Any
 
 from rag.index import Index
-from rag.index import ingest as ingesting
-from rag.index.ingest import IngestReport, ingest, plan
+from rag.index.ingest import ingest as ingesting
+from rag.index.ingest.ingest import IngestReport, ingest, plan
 from tests.index.test_ingest import HashEmbedder, cut, paragraphs
 
 KILLS = 20

@@ -13,7 +13,7 @@ from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
 from rag.errors import LoadError
-from rag.index.loading import load
+from rag.index.readers.load import load
 
 
 def read(name: str, data: bytes | str) -> list[Document]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rag.index.loading import FileRef, Skipped, discover
+from rag.index.readers.discover import FileRef, Skipped, discover
 
 
 def put(root: Path, *names: str) -> None:

@@ -13,8 +13,8 @@ from rag.cli.main import app
 from rag.errors import ConfigError
 from rag.index import Index
 from rag.index.spec import IndexSpec
-from rag.index.splitting import embedding_text, indexed_text
-from rag.llm import LLM, Embedder
+from rag.models import LLM, Embedder
+from rag.text.splitting import embedding_text, indexed_text
 
 FILE = """
 name: small

@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 from langchain_core.documents import Document
+
+from rag.errors import ModelError
+from rag.flow import Flow, Operator
+from rag.flow.run.events import Warned
+from rag.models import LLM, NLI, Embedder
 from rag.operators import (
     Abstain,
     AppendSentence,
@@ -26,11 +31,6 @@ from rag.operators import (
 from rag.operators.documents import shares
 from rag.operators.generation.compose import FORM
 from rag.operators.generation.generate import NOTHING_FOUND
-
-from rag.errors import ModelError
-from rag.flow import Flow, Operator
-from rag.flow.events import Warned
-from rag.llm import LLM, NLI, Embedder
 from tests.operators import tiny
 from tests.scripted import Scripted
 

@@ -9,6 +9,13 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
+
+from rag.flow import Flow, Operator, load_flow
+from rag.flow.registry import Registry
+from rag.flow.run.events import Warned
+from rag.flow.types import show
+from rag.index import Index
+from rag.models import LLM, Embedder
 from rag.operators import (
     CATALOGUE,
     Clarify,
@@ -25,15 +32,8 @@ from rag.operators import (
     VerificationQueries,
 )
 from rag.operators.documents import both
-
-from rag.flow import Flow, Operator, load_flow
-from rag.flow.events import Warned
-from rag.flow.registry import Registry
-from rag.flow.types import show
-from rag.index import Index
-from rag.llm import LLM, Embedder
-from rag.llm.lists import first_line, lines
-from rag.llm.prompts import prompts
+from rag.prompts.templates import prompts
+from rag.text.lists import first_line, lines
 from tests.scripted import Scripted
 
 NEEDED = {"route_llm": "routes: {a: b}", "llm_judge": "aspect: useful"}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from langchain_core.documents import Document
+
 from rag.operators.documents import number_of, score_of, scored, scores_of, unique
 
 

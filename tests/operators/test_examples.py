@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 from langchain_core.documents import Document
-from rag.operators import CATALOGUE
 from ruamel.yaml import YAML
 
 from rag.flow import Flow
 from rag.flow.registry import Registry
 from rag.flow.types import show
 from rag.index import Index
-from rag.llm import Embedder, Generation
+from rag.models import Embedder, Generation
+from rag.operators import CATALOGUE
 from tests.operators import tiny
 from tests.scripted import Scripted
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from langchain_core.documents import Document
-from rag.operators import Neighbours, Parents
 
 from rag.flow import Flow, Operator
 from rag.index import Index
-from rag.index.splitting import split
+from rag.operators import Neighbours, Parents
+from rag.text.splitting import split
 
 TEXT = "# Locks\n\n" + " ".join(f"Sentence {n} is about lock {n}." for n in range(12))
 

@@ -8,14 +8,14 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
+
+from rag.flow import Flow
+from rag.flow.run.events import Token, Warned
+from rag.models import LLM
 from rag.operators import Cite, Generate
 from rag.operators.generation.cite import Citation, support
 from rag.operators.generation.generate import NOTHING_FOUND
-from rag.operators.sentences import sentences
-
-from rag.flow import Flow
-from rag.flow.events import Token, Warned
-from rag.llm import LLM
+from rag.text.sentences import sentences
 
 DOCUMENTS = [
     Document(
@@ -158,7 +158,7 @@ def test_without_documents_no_model_is_asked() -> None:
 
 
 def test_what_does_not_fit_the_window_is_left_out_with_a_warning(llm: LLM) -> None:
-    from rag.llm.local import LocalLLM
+    from rag.models.local.model import LocalLLM
 
     assert isinstance(llm, LocalLLM)
     small = LocalLLM("small", llm._model, llm._tokenizer, window=400)

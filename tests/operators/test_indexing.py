@@ -11,6 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 from langchain_core.documents import Document
+from typer.testing import CliRunner
+
+from rag.cli.main import app
+from rag.errors import BudgetError, BuildError, ConfigError, StepError
+from rag.flow import Budget, Flow, Node, load_flow, operator
+from rag.flow.registry import Registry
+from rag.flow.run.events import Done, Warned
+from rag.index import Index, IndexWriter, WriteReport
+from rag.index.ingest import writer
+from rag.index.ingest.ingest import plan
+from rag.index.spec import Cutting
+from rag.index.spec import Describe as DescribeSpec
+from rag.models import Embedder
 from rag.operators import (
     BM25,
     CATALOGUE,
@@ -22,20 +35,8 @@ from rag.operators import (
     Split,
     WriteIndex,
 )
-from typer.testing import CliRunner
-
-from rag.cli.main import app
-from rag.errors import BudgetError, BuildError, ConfigError, StepError
-from rag.flow import Budget, Flow, Node, load_flow, operator
-from rag.flow.events import Done, Warned
-from rag.flow.registry import Registry
-from rag.index import Index, IndexWriter, WriteReport, writer
-from rag.index.ingest import plan
-from rag.index.spec import Cutting
-from rag.index.spec import Describe as DescribeSpec
-from rag.index.splitting import indexed_text
-from rag.llm import Embedder
 from rag.serve.pipeline import served
+from rag.text.splitting import indexed_text
 from tests.index.test_loading import pdf, word
 from tests.scripted import Scripted
 

@@ -10,6 +10,10 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from pydantic import ValidationError
+
+from rag.flow import Flow, Operator, Parallel, operator
+from rag.flow.run.events import Warned
+from rag.models import LLM, Embedder, Generation
 from rag.operators import (
     ConfidenceJudge,
     Generate,
@@ -26,11 +30,7 @@ from rag.operators import (
     Vote,
     Weighted,
 )
-
-from rag.flow import Flow, Operator, Parallel, operator
-from rag.flow.events import Warned
-from rag.llm import LLM, Embedder, Generation
-from rag.llm.prompts import prompts
+from rag.prompts.templates import prompts
 from tests.scripted import Scripted
 
 ROUTES = {"locks": ["lock", "gate"], "pumps": ["pump", "P-17"]}

@@ -10,6 +10,11 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models import FakeListChatModel
 from pydantic import ValidationError
+
+from rag.errors import StepError
+from rag.flow import Flow, Operator, load_flow
+from rag.flow.run.events import Warned
+from rag.models import LLM, Embedder
 from rag.operators import (
     MMR,
     Compress,
@@ -23,11 +28,6 @@ from rag.operators import (
     Threshold,
 )
 from rag.operators.post_retrieval.llm_rerank import permutation
-
-from rag.errors import StepError
-from rag.flow import Flow, Operator, load_flow
-from rag.flow.events import Warned
-from rag.llm import LLM, Embedder
 
 LOCK = "The north lock may be opened by the keeper on duty and by the harbour master."
 LOCK_AGAIN = "The keeper on duty may open the north lock, and so may the harbour master."

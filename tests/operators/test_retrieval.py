@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from langchain_core.documents import Document
-from rag.operators import BM25, RRF, Dense, Extract, Pack, Rerank
 
 from rag.errors import StepError
 from rag.flow import Flow, Parallel
-from rag.flow.events import Warned
+from rag.flow.run.events import Warned
 from rag.index import Index
-from rag.llm import LLM, Embedder
+from rag.models import LLM, Embedder
+from rag.operators import BM25, RRF, Dense, Extract, Pack, Rerank
 
 TEXTS = [
     "The north lock may be opened by the keeper on duty and by the harbour master.",

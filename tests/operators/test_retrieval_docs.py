@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 from langchain_core.vectorstores import InMemoryVectorStore
-from rag.operators import CATALOGUE
 
 from rag.flow import Flow, load_flow
 from rag.flow.registry import Registry
 from rag.index import Index
-from rag.index.splitting import split
-from rag.llm import LLM, Embedder
-from rag.llm.langchain import as_embeddings
+from rag.models import LLM, Embedder
+from rag.models.langchain import as_embeddings
+from rag.operators import CATALOGUE
+from rag.text.splitting import split
 from tests.operators import tiny
 from tests.operators.test_retrieval import TEXTS
 

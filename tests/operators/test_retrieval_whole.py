@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
-from rag.operators import BM25, Dense, Hybrid, LearnedSparse, MaxSim, Rerank
-from rag.operators.documents import standardised
-from rag.operators.retrieval.hybrid import smoothed
 
 from rag.errors import ConfigError, StepError
 from rag.flow import Flow
 from rag.index import Index
-from rag.index.derived import FILE
-from rag.llm import Embedder, SparseEncoder
+from rag.index.local.derived import FILE
+from rag.models import Embedder, SparseEncoder
+from rag.operators import BM25, Dense, Hybrid, LearnedSparse, MaxSim, Rerank
+from rag.operators.documents import standardised
+from rag.operators.retrieval.hybrid import smoothed
 from tests.operators import tiny
 from tests.operators.test_retrieval import TEXTS
 

@@ -6,13 +6,13 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from rag.operators import TextToSQL
 
-from rag.database import Database
+from rag.connect.sql import Database
 from rag.errors import ConfigError, InputError, StepError
 from rag.flow import Flow
-from rag.flow.events import Warned
-from rag.llm import LLM
+from rag.flow.run.events import Warned
+from rag.models import LLM
+from rag.operators import TextToSQL
 from tests.scripted import Scripted
 
 GOOD = "SELECT name FROM locks WHERE metres > 100"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rag.operators import SQL
 
 from rag.errors import StepError
 from rag.flow import Flow
-from rag.flow.events import Warned
+from rag.flow.run.events import Warned
+from rag.operators import SQL
 
 
 @pytest.fixture

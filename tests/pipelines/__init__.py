@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from langchain_core.documents import Document
-from rag.pipelines import path
 
 from rag.flow import Flow, load_flow
 from rag.index import Index
-from rag.llm import LLM, Embedder
+from rag.models import LLM, Embedder
+from rag.pipelines import path
 
 QUESTION = "Who may open the north lock?"
 

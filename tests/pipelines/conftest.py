@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rag.index import Index
-from rag.llm import LLM, Embedder, Generation, Prompt, Sampling
-from rag.llm.local import LocalLLM
+from rag.models import LLM, Embedder, Generation, Prompt, Sampling
+from rag.models.local.model import LocalLLM
 from tests.pipelines import made
 
 TEXTS = [

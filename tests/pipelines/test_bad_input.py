@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from rag.operators.generation.generate import NOTHING_FOUND
-from rag.pipelines import names
 
 from rag.errors import ModelError, StepError
-from rag.flow.events import LoopTurn, Warned
+from rag.flow.run.events import LoopTurn, Warned
 from rag.index import Index
-from rag.llm import Embedder, Generation, Prompt, Sampling
-from rag.llm.prompting import messages
-from rag.llm.prompts import prompts
-from tests.llm.test_prompting import ATTACKS, plain
+from rag.models import Embedder, Generation, Prompt, Sampling
+from rag.operators.generation.generate import NOTHING_FOUND
+from rag.pipelines import names
+from rag.prompts.layout import messages
+from rag.prompts.templates import prompts
+from tests.models.test_prompting import ATTACKS, plain
 from tests.pipelines import QUESTION, flow, made
 from tests.scripted import Scripted
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models import FakeListChatModel
-from rag.pipelines import names
 
 from rag.errors import StepError
 from rag.index import Index
-from rag.llm import LLM, Embedder
+from rag.models import LLM, Embedder
+from rag.pipelines import names
 from tests.pipelines import QUESTION, flow, made
 from tests.pipelines.conftest import TEXTS
 

@@ -6,14 +6,14 @@ import re
 from typing import Any
 
 import pytest
-from rag.operators.generation.generate import NOTHING_FOUND
-from rag.pipelines import names, path
 
 from rag.errors import ModelError, StepError
 from rag.flow import Flow, load_flow
-from rag.flow.events import BranchSkipped, LoopTurn
+from rag.flow.run.events import BranchSkipped, LoopTurn
 from rag.index import Index
-from rag.llm import LLM, Embedder
+from rag.models import LLM, Embedder
+from rag.operators.generation.generate import NOTHING_FOUND
+from rag.pipelines import names, path
 from tests.pipelines import QUESTION, flow
 from tests.scripted import Scripted
 

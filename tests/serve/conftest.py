@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from rag.operators import BM25, Cite, Generate
 
-from rag import Context, Document, Flow, operator
+from rag import Document, Flow, RunContext, operator
 from rag.errors import ModelError
-from rag.llm import LLM, Embedder
+from rag.models import LLM, Embedder
+from rag.operators import BM25, Cite, Generate
 from rag.serve.server import Server
 from rag.serve.service import Service
 
@@ -65,7 +65,7 @@ def shelf(query: str) -> list[Document]:
 
 @operator(writes="answer")
 async def say(
-    query: str, documents: list[Document], *, run: Context, max_tokens: int = 9, seed: int = 0
+    query: str, documents: list[Document], *, ctx: RunContext, max_tokens: int = 9, seed: int = 0
 ) -> str:
     """Answer word by word."""
     await DOORS.pass_through(query)
@@ -75,7 +75,7 @@ async def say(
         raise ModelError("the model cannot be reached", fix="start it")
     words = [f"{query} ", "stand ", "on ", "the ", f"shelf {seed}." if seed else "shelf."]
     for word in words[:max_tokens]:
-        run.token(word)
+        ctx.token(word)
     return "".join(words[:max_tokens]).strip()
 
 
@@ -125,8 +125,8 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 def library(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Path:
     """An index over two short documents."""
     from rag.index import Index
-    from rag.index.ingest import ingest, plan
-    from rag.index.splitting import split
+    from rag.index.ingest.ingest import ingest, plan
+    from rag.text.splitting import split
 
     folder = tmp_path_factory.mktemp("library")
     for name, text in TEXTS.items():

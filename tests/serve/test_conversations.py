@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rag.llm import LLM, Generation, Prompt, Sampling
+from rag.models import LLM, Generation, Prompt, Sampling
 from rag.serve import Settings, app
 from rag.serve.rewrite import leans, standalone
 from tests.serve.conftest import Doors, running, toy

@@ -13,9 +13,9 @@ import pytest
 
 from rag import Flow
 from rag.serve import Settings, app
-from rag.serve.documents import safe_name
-from rag.serve.problems import Problem
+from rag.serve.http.problems import Problem
 from rag.serve.service import Service
+from rag.serve.uploads import safe_name
 from tests.serve.conftest import running, until
 
 NOTE = b"# Ferry\n\nThe ferry Borealis leaves the quay at seven.\n"

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rag.llm import LLM, Embedder
+from rag.models import LLM, Embedder
 from tests.serve.conftest import running
 
 QUESTION = {"query": "How long does a full passage of the north lock take?", "max_tokens": 8}

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from rag.operators import Cite
 
-from rag import Context, Document, Flow, operator
+from rag import Document, Flow, RunContext, operator
+from rag.operators import Cite
 from rag.serve import Settings, app
+from rag.serve.http.page import FOLDER
 from rag.serve.keys import KeyFile
-from rag.serve.routes.page import FOLDER
 from tests.serve.conftest import DOORS, Doors, running, toy
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -212,9 +212,9 @@ def found(query: str) -> list[Document]:
 
 
 @operator(writes="answer")
-async def repeated(query: str, documents: list[Document], *, run: Context) -> str:
+async def repeated(query: str, documents: list[Document], *, ctx: RunContext) -> str:
     """Answer with the payload."""
-    run.token(query)
+    ctx.token(query)
     await DOORS.pass_through(query)
     return query
 

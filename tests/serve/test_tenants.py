@@ -8,10 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from rag.operators import BM25, Cite, Generate, WriteIndex
 
 from rag import Document, Flow, operator
-from rag.llm import LLM, Embedder
+from rag.models import LLM, Embedder
+from rag.operators import BM25, Cite, Generate, WriteIndex
 from rag.serve import Settings, app
 from rag.serve.keys import KeyFile
 from rag.serve.tenants import Tenants

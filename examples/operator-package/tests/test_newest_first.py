@@ -6,7 +6,7 @@ from langchain_core.documents import Document
 from rag_newest_first import NewestFirst
 
 from rag import Flow
-from rag.flow.events import Warned
+from rag.flow.run.events import Warned
 
 
 def ordered(*dates: object, **settings: object) -> list[str]:

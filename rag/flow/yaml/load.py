@@ -13,9 +13,9 @@ from rag.flow.constructs import Interrupt, Loop, Map, Parallel, Recurse, Route, 
 from rag.flow.flow import Flow
 from rag.flow.node import Node
 from rag.flow.operator import PLACEMENT, Operator
-from rag.flow.policy import Budget
 from rag.flow.registry import Registry
 from rag.flow.resources import Resources
+from rag.flow.run.policy import Budget
 from rag.flow.types import parse
 from rag.flow.yaml.source import Source, nearest
 

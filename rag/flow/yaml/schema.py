@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from rag.flow.policy import Budget
 from rag.flow.registry import Registry
+from rag.flow.run.policy import Budget
 
 _PARAMETER = {"type": "string", "pattern": r"\$\{\w+(:[^}]*)?\}"}
 _STEP: dict[str, Any] = {"$ref": "#/$defs/step"}

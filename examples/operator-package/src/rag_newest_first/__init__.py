@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
 
-from rag import Context, Operator
+from rag import Operator, RunContext
 
 
 class NewestFirst(Operator):
@@ -26,22 +26,22 @@ class NewestFirst(Operator):
     key: str = Field(default="date", description="metadata with the date, as ISO 8601 text")
     k: PositiveInt | None = Field(default=None, description="how many to keep; all if not given")
 
-    def run(self, documents: list[Document], *, context: Context) -> list[Document]:
+    def run(self, documents: list[Document], *, ctx: RunContext) -> list[Document]:
         """Sort; equal dates keep their order."""
-        dates = [self._date(document.metadata.get(self.key), context) for document in documents]
+        dates = [self._date(document.metadata.get(self.key), ctx) for document in documents]
         dated = [at for at, found in enumerate(dates) if found is not None]
         dated.sort(key=lambda at: dates[at] or datetime.min.replace(tzinfo=UTC), reverse=True)
         rest = [at for at, found in enumerate(dates) if found is None]
         return [documents[at] for at in (*dated, *rest)][: self.k]
 
-    def _date(self, value: Any, context: Context) -> datetime | None:
+    def _date(self, value: Any, ctx: RunContext) -> datetime | None:
         if isinstance(value, date) and not isinstance(value, datetime):
             value = datetime(value.year, value.month, value.day, tzinfo=UTC)
         if isinstance(value, str):
             try:
                 value = datetime.fromisoformat(value)
             except ValueError:
-                context.warn(f"{value!r} in {self.key!r} is no date")
+                ctx.warn(f"{value!r} in {self.key!r} is no date")
         if not isinstance(value, datetime):
             return None
         return value if value.tzinfo else value.replace(tzinfo=UTC)

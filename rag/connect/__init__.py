@@ -1,0 +1,1 @@
+"""Other systems: vector stores, SQL databases."""

@@ -1,0 +1,1 @@
+"""What outlives a run: checkpoints, the step cache, and how values are written down."""

@@ -1,0 +1,1 @@
+"""One run of a flow: its events, policies and what its nodes share."""

@@ -1,0 +1,118 @@
+"""Finding files: every file once, in a fixed order, and a reason for each that is left out."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rag.errors import LoadError
+from rag.index.local.database import FILE
+from rag.index.readers.load import loadable
+
+MAX_BYTES = 20 * 2**20
+"""Larger files are data rather than documents, and would not fit a bounded memory."""
+NOISE = frozenset({"node_modules", "__pycache__", "venv"})
+
+Seen = set[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file to ingest.
+
+    Attributes:
+        path: Absolute.
+        name: Relative to the folder that was asked for, POSIX.
+        size: Bytes.
+        mtime_ns: Time of its last change, nanoseconds since the epoch.
+    """
+
+    path: Path
+    name: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file or folder that is left out, and why."""
+
+    path: Path
+    reason: str
+
+
+def discover(paths: Iterable[Path]) -> Iterator[FileRef | Skipped]:
+    """The files under `paths`, folders walked in sorted order.
+
+    Hidden files and folders, those that tools make, and indexes are passed over in silence,
+    unless named. Each file comes once, even where links lead to it twice or in circles.
+    """
+    seen: Seen = set()
+    for path in paths:
+        root = absolute(path)
+        yield from _visit(root, root, seen)
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root of the file system, without `..`; links are not followed."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+
+
+def _visit(path: Path, root: Path, seen: Seen) -> Iterator[FileRef | Skipped]:
+    try:
+        about = path.stat()
+        if (about.st_dev, about.st_ino) in seen:
+            return
+        seen.add((about.st_dev, about.st_ino))
+        if stat.S_ISDIR(about.st_mode):
+            inside = sorted(path.iterdir())
+        else:
+            name = path.name if path == root else path.relative_to(root).as_posix()
+            yield _file(path, name, about)
+            return
+    except FileNotFoundError:
+        yield Skipped(path, "there is no such file or folder")
+        return
+    except OSError as error:
+        yield Skipped(path, f"cannot be opened: {error.strerror}")
+        return
+    if path != root and path / FILE in inside:
+        return
+    for entry in inside:
+        if not entry.name.startswith(".") and entry.name not in NOISE:
+            yield from _visit(entry, root, seen)
+
+
+def _file(path: Path, name: str, about: os.stat_result) -> FileRef | Skipped:
+    if not stat.S_ISREG(about.st_mode):
+        return Skipped(path, "not a regular file")
+    if not loadable(path):
+        return Skipped(path, f"unknown file type {path.suffix or '(no ending)'}")
+    if about.st_size == 0:
+        return Skipped(path, "the file is empty")
+    if about.st_size > MAX_BYTES:
+        size, limit = about.st_size / 2**20, MAX_BYTES // 2**20
+        return Skipped(path, f"too large: {size:.0f} MB, the limit is {limit} MB")
+    if not os.access(path, os.R_OK):
+        return Skipped(path, "cannot be opened: Permission denied")
+    return FileRef(path, name, about.st_size, about.st_mtime_ns)
+
+
+def read(file: FileRef) -> bytes:
+    """A file's bytes, if it is still the one that was found.
+
+    Raises:
+        LoadError: It is gone, was changed, or cannot be read.
+    """
+    try:
+        with file.path.open("rb") as opened:
+            data = opened.read(file.size + 1)
+            about = os.fstat(opened.fileno())
+    except OSError as error:
+        raise LoadError(f"cannot be read: {error.strerror}", where=file.name) from error
+    if (len(data), about.st_size, about.st_mtime_ns) != (file.size, file.size, file.mtime_ns):
+        raise LoadError("changed while it was ingested; ingest it again", where=file.name)
+    return data

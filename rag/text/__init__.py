@@ -1,0 +1,1 @@
+"""Sentences, sections and words of texts, in any script."""

@@ -1,0 +1,33 @@
+"""Reading what a model wrote as a list."""
+
+from __future__ import annotations
+
+import re
+
+from rag.prompts.layout import harmless
+
+_BULLET = re.compile(r"^\s*(?:(?:[-*\u2022\u2013]|\(?\d{1,2}[.):]|[a-z][.)])\s+)?")
+
+
+def lines(text: str, most: int, *, but: str = "") -> list[str]:
+    """The different lines of a list that a model wrote, without numbers and bullets.
+
+    They may quote documents, and stand in prompts as questions: they cannot close a source.
+
+    Args:
+        text: What it wrote.
+        most: Lines at most.
+        but: A line that is not wanted again.
+    """
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        plain = harmless(_BULLET.sub("", line, count=1).strip().strip("\"'`*"))
+        key = plain.casefold()
+        if re.search(r"\w", plain) and not plain.endswith(":") and key != but.strip().casefold():
+            found.setdefault(key, plain)
+    return list(found.values())[:most]
+
+
+def first_line(text: str) -> str:
+    """The first line that says something, without quotes and bullets; empty: there is none."""
+    return next(iter(lines(text, 1)), "")

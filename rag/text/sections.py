@@ -1,0 +1,214 @@
+"""Where a text may be cut: its sections, and the pieces in them.
+
+Every splitter is a way to find these; how they are put together to chunks is the same for all
+(`rag.text.splitting`).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from rag.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Splitter = Literal["structure", "markdown", "sentence", "token", "semantic", "code"]
+"""`structure`: Markdown sections, small ones together; sentences, table rows, definitions in code.
+`markdown`: every section on its own. `sentence`: whole sentences, whatever the headings.
+`token`: words up to the size. `semantic`: cut where neighbouring sentences differ most in
+meaning. `code`: functions, classes and methods of Python by its syntax tree; else `structure`."""
+
+Embed = Callable[[Sequence[str]], "np.ndarray"]
+"""Texts to unit vectors: float32 [texts, dim]."""
+
+Span = tuple[int, int]
+
+APART = 90
+"""Percentile of the distances between neighbouring sentences above which `semantic` cuts."""
+BESIDE = 1
+"""Sentences on either side that are embedded with each, since a short one alone says little."""
+
+_HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$")
+_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$")
+_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=\S)|(?<=[\u3002\uff01\uff1f])")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+WORDS = re.compile(r"\S+\s*")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the text that a chunk does not reach out of without need.
+
+    Attributes:
+        headings: What it stands under, outermost first.
+        pieces: What is not cut without need, each with what opens there: 0 nothing, 1 a
+            paragraph, 2 a definition in code.
+    """
+
+    headings: list[str]
+    pieces: list[tuple[Span, int]]
+
+
+def sections(text: str, how: Splitter, language: str, embed: Embed | None) -> list[Section]:
+    """The sections of a text.
+
+    Args:
+        text: Of one document.
+        how: The splitter.
+        language: Of the code that it is; "" for prose.
+        embed: For `semantic`.
+
+    Raises:
+        ConfigError: `semantic` without an embedder.
+    """
+    whole = (0, len(text))
+    if how == "token":
+        return [Section([], [(match.span(), 0) for match in WORDS.finditer(text)])]
+    if how == "sentence":
+        return [Section([], [(span, 0) for span, _ in _pieces(text, whole, code=False)])]
+    if how == "semantic":
+        return _semantic(text, embed)
+    if how == "code" and language == "python":
+        found = _python(text)
+        if found:
+            return found
+    parts = [([], whole)] if language else _sections(text)
+    return [Section(path, list(_pieces(text, span, code=bool(language)))) for path, span in parts]
+
+
+def _semantic(text: str, embed: Embed | None) -> list[Section]:
+    """Cut where the meaning turns: between neighbours whose cosine is among the lowest.
+
+    Kamradt's semantic chunking (2023), with the percentile taken over the document.
+    """
+    import numpy as np
+
+    if embed is None:
+        raise ConfigError("the splitter `semantic` needs an embedder", where="resources.index")
+    pieces = list(_pieces(text, (0, len(text)), code=False))
+    if len(pieces) < 3:
+        return [Section([], pieces)]
+    near = [
+        text[pieces[max(at - BESIDE, 0)][0][0] : pieces[min(at + BESIDE, len(pieces) - 1)][0][1]]
+        for at in range(len(pieces))
+    ]
+    vectors = embed(near)
+    apart = 1 - np.sum(vectors[1:] * vectors[:-1], axis=1)
+    border = float(np.percentile(apart, APART))
+    found = [Section([], [pieces[0]])]
+    for piece, distance in zip(pieces[1:], apart, strict=True):
+        if distance > border:
+            found.append(Section([], []))
+        found[-1].pieces.append(piece)
+    return found
+
+
+def _python(text: str) -> list[Section]:
+    """A section per function, class and method, with decorators and the comments above."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return []
+    starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
+    lines = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    marks: list[tuple[int, list[str]]] = [(0, [])]
+    _definitions(tree, [], lines, marks)
+    ends = [starts[line] for line, _ in marks[1:]] + [len(text)]
+    return [
+        Section(path, list(_pieces(text, (starts[line], end), code=True)))
+        for (line, path), end in zip(marks, ends, strict=True)
+        if text[starts[line] : end].strip()
+    ]
+
+
+def _definitions(
+    node: ast.Module | ast.ClassDef,
+    path: list[str],
+    lines: list[str],
+    marks: list[tuple[int, list[str]]],
+) -> None:
+    """Note the first line (from 0) of each definition, and of what stands behind it."""
+    for child in node.body:
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            first = min([child.lineno, *(one.lineno for one in child.decorator_list)]) - 1
+            while first > marks[-1][0] and lines[first - 1].lstrip().startswith("#"):
+                first -= 1
+            below = [*path, child.name]
+            if first > marks[-1][0] or not first:
+                marks.append((first, below))
+            if isinstance(child, ast.ClassDef):
+                _definitions(child, below, lines, marks)
+        elif marks[-1][1] != path and child.lineno - 1 > marks[-1][0]:
+            marks.append((child.lineno - 1, path))
+
+
+def _sections(text: str) -> list[tuple[list[str], Span]]:
+    """The text cut at Markdown headings: the path of headings, and the span.
+
+    A heading with nothing of its own belongs to the first section below it.
+    """
+    sections: list[tuple[list[str], Span]] = []
+    path: list[tuple[int, str]] = []
+    start, position, fence, bare = 0, 0, "", False
+    for line in text.splitlines(keepends=True):
+        heading = None if fence else _HEADING.match(line)
+        if heading:
+            level = len(heading.group(1))
+            if not (bare and path[-1][0] < level):
+                if text[start:position].strip():
+                    sections.append(([title for _, title in path], (start, position)))
+                start = position
+            path = [*(step for step in path if step[0] < level), (level, heading.group(2))]
+            bare = True
+        elif line.strip():
+            fence = _fence(line, fence)
+            bare = False
+        position += len(line)
+    sections.append(([title for _, title in path], (start, len(text))))
+    return sections
+
+
+def _fence(line: str, fence: str) -> str:
+    """The fence that is open after a line, given the one before it; "" for none."""
+    found = _FENCE.match(line)
+    if not found:
+        return fence
+    if not fence:
+        return found.group(1)
+    closes = found.group(1).startswith(fence) and not found.group(2).strip()
+    return "" if closes else fence
+
+
+def _pieces(text: str, span: Span, *, code: bool) -> Iterator[tuple[Span, int]]:
+    """The section's sentences, or lines where line ends mean something, and what opens there."""
+    held: tuple[Span, int] | None = None
+    position, blank = span[0], True
+    for line in text[span[0] : span[1]].splitlines(keepends=True):
+        end = position + len(line)
+        if line.strip():
+            whole = code or line.lstrip().startswith("|")
+            opens = (2 if code and not line[0].isspace() else 1) if blank else 0
+            for piece in [(position, end)] if whole else _sentences(text, (position, end)):
+                if held:
+                    yield held
+                held, opens = (piece, opens), 0
+        elif held:  # a blank line belongs to what stands before it
+            held = ((held[0][0], end), held[1])
+        blank = not line.strip()
+        position = end
+    if held:
+        yield held
+
+
+def _sentences(text: str, span: Span) -> Iterator[Span]:
+    start = span[0]
+    for match in _SENTENCE.finditer(text, *span):
+        if start < match.end() < span[1]:
+            yield start, match.end()
+            start = match.end()
+    yield start, span[1]

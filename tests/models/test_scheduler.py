@@ -1,0 +1,121 @@
+"""Requests that are decoded together: each as if it were alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+import torch
+
+from rag.kvcache.decode import decode, decoding
+from rag.kvcache.engine import KVEngine
+from rag.kvcache.passes import Pass
+from rag.kvcache.settings import ContextSettings
+from rag.models.local.scheduler import TOGETHER, Scheduler
+from tests.kvcache.test_decode import made
+from tests.kvcache.test_exact import CHUNKS, PREFIX
+
+QUOTED = [one for chunk in CHUNKS for one in chunk]
+
+
+def greedy(logits: torch.Tensor) -> int:
+    return int(logits.argmax())
+
+
+class Counting:
+    """Makes the passes, and counts how many were made together."""
+
+    def __init__(self, engine: KVEngine) -> None:
+        self.engine = engine
+        self.sizes: list[int] = []
+
+    def __call__(self, passes: list[Pass]) -> list[torch.Tensor]:
+        self.sizes.append(len(passes))
+        return self.engine.view.steps(passes)
+
+
+def prefilled(engine: KVEngine, number: int) -> Any:
+    settings = ContextSettings(mode="ape" if number % 2 else "full")
+    return engine.prefill(PREFIX, CHUNKS, [3, 9, 5 + number], settings, room=40)
+
+
+def work(engine: KVEngine, number: int, draft: int = 4) -> Generator[Any, Any, None]:
+    yield from decoding(prefilled(engine, number), greedy, 20, QUOTED, draft)
+
+
+async def told(scheduler: Scheduler, task: Generator[Any, Any, None]) -> list[int]:
+    return [token async for token in scheduler.stream(task)]
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "mistral-sliding", "gemma3"])
+def test_together_as_alone(name: str) -> None:
+    engine = made(name)
+    count = TOGETHER + 3
+    with torch.inference_mode():
+        alone = [
+            list(decode(engine.view, prefilled(engine, number), greedy, 20))
+            for number in range(count)
+        ]
+    passes = Counting(engine)
+    scheduler = Scheduler(passes)
+
+    async def everything() -> list[list[int]]:
+        return await asyncio.gather(
+            *(told(scheduler, work(engine, number)) for number in range(count))
+        )
+
+    assert asyncio.run(everything()) == alone
+    assert max(passes.sizes) > TOGETHER // 2
+    assert len(passes.sizes) < sum(map(len, alone)) / 3
+    engine.store.close()
+
+
+def test_one_that_fails_or_leaves_disturbs_nobody() -> None:
+    engine = made("llama")
+    passes = Counting(engine)
+    scheduler = Scheduler(passes)
+
+    def failing() -> Generator[Any, Any, None]:
+        tokens = work(engine, 1, draft=0)
+        yield next(tokens)
+        raise ValueError("no")
+
+    async def leaving() -> int:
+        async with aclosing(scheduler.stream(work(engine, 2))) as tokens:
+            async for token in tokens:
+                return int(token)
+        return -1
+
+    async def everything() -> list[Any]:
+        return await asyncio.gather(
+            told(scheduler, work(engine, 0)),
+            told(scheduler, failing()),
+            leaving(),
+            return_exceptions=True,
+        )
+
+    whole, failed, left = asyncio.run(everything())
+    with torch.inference_mode():
+        assert whole == list(decode(engine.view, prefilled(engine, 0), greedy, 20))
+    assert isinstance(failed, ValueError)
+    assert left >= 0
+    engine.store.close()
+
+
+def test_a_pass_that_fails_is_told_to_all_who_wait_for_it() -> None:
+    engine = made("llama")
+
+    def broken(passes: list[Pass]) -> list[torch.Tensor]:
+        raise RuntimeError("out of memory")
+
+    scheduler = Scheduler(broken)
+
+    async def everything() -> list[Any]:
+        tasks = (told(scheduler, work(engine, number)) for number in range(2))
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [str(error) for error in asyncio.run(everything())] == ["out of memory"] * 2
+    engine.store.close()
