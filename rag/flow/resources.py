@@ -2,43 +2,164 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import uuid
 from collections.abc import Mapping
+from functools import lru_cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from rag.errors import ConfigError
+from rag.names import suggestion
 
 R = TypeVar("R", bound="Resource")
+
+GROUP = "rag.resources"
+"""The entry points that say which class a resource of a well-known name is."""
+
+
+class Spec(BaseModel):
+    """Base of what a pipeline may say of a resource; a field that is unknown is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Use(BaseModel):
+    """Another library's object in a resource's place: its class, and arguments for it.
+
+    Args:
+        use: `module.Class`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    use: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of the class."""
+        return dict(self.__pydantic_extra__ or {})
 
 
 class Resource:
     """Base of everything that operators take by keyword and flows open lazily.
 
     An operator asks for one by a keyword-only parameter: `def run(self, query, *, index: Index)`.
-    The parameter's name is the resource's name in the pipeline file.
+    The parameter's name is the resource's name in the pipeline, unless the step binds another:
+    `resources: {index: handbook}`.
+
+    A subclass says what a pipeline may write of it (`Spec`), and opens it (`open`).
     """
 
     default: ClassVar[Any] = None
     """The specification used where a pipeline names none; None: it must be named."""
+    Spec: ClassVar[type[BaseModel] | None] = None
+    """The mapping that a pipeline may write; None: anything, handed to `open` as it is."""
+    shorthand: ClassVar[str | None] = None
+    """The field of `Spec` that a bare string fills."""
+    foreign: ClassVar[str | None] = None
+    """The base class of another library's objects that may stand in its place (`use:`)."""
+    opener: ClassVar[str] = ""
+    """`module:function` that opens it, for a class that several others implement."""
 
     @classmethod
-    def load(cls, spec: Any, *, base: Path) -> Self:
+    def load(cls, spec: Any, *, base: Path | None = None) -> Self:
         """Open the resource that `spec` describes.
 
         Args:
-            spec: What the pipeline file says: a string or a mapping.
+            spec: What a pipeline says: a string or a mapping, or an instance of `Spec`.
+            base: The folder that relative paths start from; default: the current one.
+
+        Raises:
+            ConfigError: The specification is wrong.
+        """
+        found = parse(cls, spec)
+        if cls.opener:
+            module, _, function = cls.opener.partition(":")
+            opened = getattr(importlib.import_module(module), function)(found, base or Path())
+            return cast(Self, opened)
+        return cls.open(found, base=base or Path())
+
+    @classmethod
+    def open(cls, spec: Any, *, base: Path) -> Self:
+        """Open the resource.
+
+        Args:
+            spec: An instance of `Spec`, or a `Use`, or an object of the class `foreign`.
             base: The folder that relative paths start from.
         """
         raise NotImplementedError(f"{cls.__name__} cannot be opened from {spec!r}")
 
+    @classmethod
+    def absent(cls, spec: Any, *, base: Path) -> ConfigError | None:
+        """Why the resource cannot be opened now, found without opening it: no file, no model."""
+        return None
+
     def version(self) -> str:
-        """What a kept result depends on besides the specification: an index's state, say."""
+        """What a cached result depends on besides the specification: an index's state, say."""
         return ""
 
     def close(self) -> None:
-        """Give back what is held; called once, by whoever opened it."""
+        """Release what is held; called once, by whoever opened it."""
+
+
+def parse(kind: type[Resource], spec: Any) -> Any:
+    """The specification, validated: an instance of `kind.Spec`, a `Use`, or what `open` takes.
+
+    Raises:
+        ConfigError: A field is unknown, missing or of another type; the first such problem.
+    """
+    model = kind.Spec
+    if model is None or isinstance(spec, model | Use | Resource):
+        return spec
+    if isinstance(spec, str) and kind.shorthand is not None:
+        spec = {kind.shorthand: spec}
+    if isinstance(spec, Mapping):
+        if "use" in spec and kind.foreign is not None:
+            return Use(**{str(key): value for key, value in spec.items()})
+        try:
+            return model.model_validate(dict(spec))
+        except ValidationError as error:
+            raise _problem(kind, model, error) from error
+    if kind.foreign is not None and not isinstance(spec, str | int | float | list | None):
+        return spec
+    takes = f"a string, or {{{kind.shorthand}: ...}}" if kind.shorthand else "a mapping"
+    raise ConfigError(f"{spec!r} describes no {kind.__name__}", fix=f"write {takes}")
+
+
+def _problem(kind: type[Resource], model: type[BaseModel], error: ValidationError) -> ConfigError:
+    detail = error.errors()[0]
+    place = ".".join(str(part) for part in detail["loc"])
+    fields = [field.alias or name for name, field in model.model_fields.items()]
+    if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
+        fix = suggestion(place, fields)
+        if kind.foreign is not None:
+            fix += f"; or `use` with a class of LangChain's ({kind.foreign})"
+        return ConfigError(f"{kind.__name__} has no field {place!r}", fix=fix)
+    if detail["type"] == "missing":
+        return ConfigError(f"{kind.__name__} needs the field {place!r}", fix=f"add {place}: ...")
+    what = f"{place} is {detail.get('input')!r}: {detail['msg']}"
+    return ConfigError(what, fix=f"fields: {', '.join(fields)}")
+
+
+@lru_cache(maxsize=1)
+def _well_known() -> Mapping[str, Any]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def well_known() -> tuple[str, ...]:
+    """The names of resources whose kind is known without a step that asks for them."""
+    return tuple(_well_known())
+
+
+def kind_of(name: str) -> type[Resource] | None:
+    """The kind of a well-known resource; None: the name is not well known."""
+    entry = _well_known().get(name)
+    return None if entry is None else cast(type[Resource], entry.load())
 
 
 class Resources:
@@ -48,11 +169,19 @@ class Resources:
         specs: Name to specification (a string, a mapping) or to an open `Resource`; one that
             comes open stays its giver's to close.
         base: The folder that relative paths in specifications start from.
+        outer: Where a name is looked up that is not in `specs`: an inner flow inherits.
     """
 
-    def __init__(self, specs: Mapping[str, Any] | None = None, *, base: Path | None = None) -> None:
+    def __init__(
+        self,
+        specs: Mapping[str, Any] | None = None,
+        *,
+        base: Path | None = None,
+        outer: Resources | None = None,
+    ) -> None:
         self.specs = dict(specs or {})
         self.base = base or Path()
+        self._outer = outer
         self._open: dict[tuple[str, type[Resource]], Resource] = {}
         self._lock = threading.RLock()
         self._token = uuid.uuid4().hex
@@ -62,8 +191,19 @@ class Resources:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def within(self, outer: Resources) -> Resources:
+        """These resources for a flow inside another: what they do not name is the outer's."""
+        if not self.specs:
+            return outer
+        view = Resources.__new__(Resources)
+        view.__dict__.update(self.__dict__)
+        view._outer = outer
+        return view
+
     def is_open(self, name: str, kind: type[Resource]) -> bool:
         """Whether `get` returns at once."""
+        if self._outer is not None and name not in self.specs:
+            return self._outer.is_open(name, kind)
         return (name, kind) in self._open or isinstance(self.specs.get(name), kind)
 
     def get(self, name: str, kind: type[R]) -> R:
@@ -72,6 +212,8 @@ class Resources:
         Raises:
             ConfigError: The pipeline does not name it, or it is of another kind.
         """
+        if self._outer is not None and name not in self.specs:
+            return self._outer.get(name, kind)
         found = self._open.get((name, kind))
         if found is not None:
             return cast(R, found)
@@ -92,10 +234,17 @@ class Resources:
             )
         if isinstance(spec, kind):
             return spec
-        return kind.load(spec, base=self.base)
+        try:
+            return kind.load(spec, base=self.base)
+        except ConfigError as error:
+            if error.where is None:
+                raise ConfigError(error.what, where=f"resources.{name}", fix=error.fix) from error
+            raise
 
     def identity(self, name: str) -> str:
-        """The resource for kept results: its specification, or for an open one this process."""
+        """The resource for cached results: its specification; an open one, this process."""
+        if self._outer is not None and name not in self.specs:
+            return self._outer.identity(name)
         spec = self.specs.get(name)
         if isinstance(spec, Resource):
             return f"{self._token}.{id(spec)}"
@@ -108,3 +257,14 @@ class Resources:
                 if self.specs.get(name) is not resource:
                     resource.close()
             self._open.clear()
+
+
+__all__ = [
+    "Resource",
+    "Resources",
+    "Spec",
+    "Use",
+    "kind_of",
+    "parse",
+    "well_known",
+]

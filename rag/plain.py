@@ -1,0 +1,29 @@
+"""Any value as plain JSON data, for people and for other programs to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def document(value: Any) -> dict[str, Any]:
+    """The one JSON form of a LangChain `Document`: `id`, `text`, `metadata`."""
+    return {"id": value.id, "text": value.page_content, "metadata": plain(value.metadata)}
+
+
+def plain(value: Any) -> Any:
+    """`value` as `json.dumps` takes it; what JSON does not know becomes text."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [plain(item) for item in value]
+    if hasattr(value, "page_content"):
+        return document(value)
+    if hasattr(value, "model_dump"):
+        return plain(value.model_dump(mode="json"))
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    return str(value)
