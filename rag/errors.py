@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -73,15 +74,28 @@ class ModelError(RagError):
 
 
 class BudgetError(RagError):
-    """A run used up what it may use: seconds, calls of a language model, or tokens."""
+    """A run exceeded its budget: seconds, LLM calls, or tokens."""
 
     exit_code = 6
 
 
 class StepError(RagError):
-    """A step failed while a flow ran; `__cause__` is what the operator raised."""
+    """A step failed while a flow ran; `__cause__` is what the operator raised.
+
+    Args:
+        what: One sentence that says what was wrong.
+        where: The place of the step, as text.
+        fix: How to mend it.
+        place: The occurrence of the step: a `rag.flow.place.Place`.
+    """
 
     exit_code = 6
+
+    def __init__(
+        self, what: str, *, where: str | None = None, fix: str | None = None, place: Any = ()
+    ) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.place = place
 
 
 class CheckpointError(RagError):
@@ -90,29 +104,30 @@ class CheckpointError(RagError):
     exit_code = 4
 
 
-class Interrupted(RagError):  # noqa: N818 - no error: the run waits
-    """A run stopped for a person's word; it goes on when it is resumed.
+@dataclass(frozen=True)
+class Stop:
+    """A place where a run waits for human approval.
 
     Args:
-        what: The question put to the person.
-        where: The path of the node.
-        place: The occurrence of the node in its run.
-        channels: What the person is shown: channel to value.
+        place: The occurrence of the node: a `rag.flow.place.Place`.
+        node: Its place in the flow, as text.
+        message: The question.
+        channels: What the person sees: channel to value.
         kinds: The types of these channels.
     """
 
+    place: Any
+    node: str
+    message: str
+    channels: Mapping[str, Any]
+    kinds: Mapping[str, Any]
+
+
+class Interrupted(RagError):  # noqa: N818 - no error: the run waits
+    """A run paused for human approval, at one place or several; it goes on when it is resumed."""
+
     exit_code = 7
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        where: str,
-        place: str,
-        channels: Mapping[str, Any],
-        kinds: Mapping[str, Any],
-    ) -> None:
-        super().__init__(what, where=where)
-        self.place = place
-        self.channels = channels
-        self.kinds = kinds
+    def __init__(self, stops: Sequence[Stop]) -> None:
+        self.stops = tuple(stops)
+        super().__init__(self.stops[0].message, where=str(self.stops[0].place))

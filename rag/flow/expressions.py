@@ -21,12 +21,25 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+METHODS = frozenset(
+    "casefold count endswith find get index isalpha isdecimal isdigit isnumeric isspace items keys "
+    "lower lstrip removeprefix removesuffix rfind rstrip split splitlines startswith strip title "
+    "upper values".split()
+)
+"""Methods that may be called: they change nothing and make nothing larger than their value."""
+
+MAX_REPEAT = 10_000
+"""The largest result of a repetition of a text or list."""
+
+
 class Expression:
     """A small expression over channels: `len(documents) < 3 and confidence < 0.5`.
 
+    It can change no channel, allocates little, and means the same in every process.
+
     Args:
         text: The expression: literals, channels, comparisons, arithmetic, indexing,
-            comprehensions and the functions in `FUNCTIONS`.
+            comprehensions, the functions in `FUNCTIONS` and the methods in `METHODS`.
 
     Raises:
         ConfigError: `text` is not one expression, or calls what is not allowed.
@@ -37,19 +50,23 @@ class Expression:
         self._threads = threading.local()
         try:
             self._tree = ast.parse(text.strip(), mode="eval").body
-        except SyntaxError as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            reason = getattr(error, "msg", None) or str(error)
             raise ConfigError(
-                f"{text!r} is not an expression: {error.msg}",
+                f"{text!r} is not an expression: {reason}",
                 fix="write one such as: len(documents) < 3 and confidence < 0.5",
             ) from error
         self.names = _free_names(self._tree)
         self.measured = _measured(self._tree)
-        """The names whose `len` is asked for."""
+        """The names whose `len` is taken."""
+        self.is_boolean = _is_boolean(self._tree)
+        """Whether the value can only be true or false."""
         for node in ast.walk(self._tree):
             if isinstance(node, ast.Call) and not _may_call(node.func):
+                functions = ", ".join(sorted(FUNCTIONS))
                 raise ConfigError(
                     f"{ast.unparse(node.func)!r} cannot be called in {text!r}",
-                    fix=f"allowed: {', '.join(sorted(FUNCTIONS))} and methods of values",
+                    fix=f"allowed: {functions}, and the methods {', '.join(sorted(METHODS))}",
                 )
 
     def __call__(self, names: Mapping[str, Any]) -> Any:
@@ -67,16 +84,46 @@ class Expression:
         """This thread's evaluator: making one costs more than evaluating."""
         found = getattr(self._threads, "evaluator", None)
         if found is None:
-            from simpleeval import EvalWithCompoundTypes
+            from simpleeval import DEFAULT_OPERATORS, EvalWithCompoundTypes
 
-            found = self._threads.evaluator = EvalWithCompoundTypes(functions=FUNCTIONS)
+            operators = {**DEFAULT_OPERATORS, ast.Mult: _multiply, ast.Mod: _modulo}
+            # simpleeval adds to the mapping that it is given: it gets one of its own.
+            found = EvalWithCompoundTypes(functions=dict(FUNCTIONS), operators=operators)
+            self._threads.evaluator = found
         return found
 
 
+def _multiply(left: Any, right: Any) -> Any:
+    for value, times in ((left, right), (right, left)):
+        if isinstance(value, str | bytes | list | tuple) and isinstance(times, int):
+            if len(value) * times > MAX_REPEAT:
+                raise ValueError(f"a repetition to more than {MAX_REPEAT} items")
+    return left * right
+
+
+def _modulo(left: Any, right: Any) -> Any:
+    if isinstance(left, str | bytes):
+        raise TypeError("texts are not formatted here")
+    return left % right
+
+
+def _is_boolean(tree: ast.expr) -> bool:
+    match tree:
+        case ast.Compare() | ast.UnaryOp(op=ast.Not()) | ast.Constant(value=bool()):
+            return True
+        case ast.BoolOp(values=values):
+            return all(_is_boolean(value) for value in values)
+        case ast.Call(func=ast.Name(id=name)):
+            return name in ("all", "any")
+        case ast.Call(func=ast.Attribute(attr=name)):
+            return name in ("startswith", "endswith") or name.startswith("is")
+    return False
+
+
 def _may_call(function: ast.expr) -> bool:
-    return isinstance(function, ast.Attribute) or (
-        isinstance(function, ast.Name) and function.id in FUNCTIONS
-    )
+    if isinstance(function, ast.Attribute):
+        return function.attr in METHODS
+    return isinstance(function, ast.Name) and function.id in FUNCTIONS
 
 
 def _free_names(tree: ast.expr) -> frozenset[str]:

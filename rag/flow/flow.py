@@ -5,41 +5,68 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from rag.errors import ConfigError
 from rag.flow.compile import BUILDS, Builder, Positions
-from rag.flow.constructs import SubFlow, as_node, walk
-from rag.flow.node import Node
+from rag.flow.constructs.checks import texts
+from rag.flow.constructs.guard import Guard
+from rag.flow.constructs.subflow import SubFlow
+from rag.flow.node import Node, as_node, walk
+from rag.flow.place import Place, segment
+from rag.flow.policies import Budget
 from rag.flow.resources import Resources
 from rag.flow.run.events import Event
-from rag.flow.run.execution import Execution, blocking, initial_state
-from rag.flow.run.policy import Budget
-from rag.flow.run.run import Run
+from rag.flow.run.execution import Execution
+from rag.flow.run.record import RunRecord
+from rag.flow.run.runtime import RUNTIME
 from rag.flow.scope import Channel, Scope
-from rag.flow.types import matcher
+from rag.flow.types import fits, matcher, show
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
+
+Config = Mapping[str, Mapping[str, Any]]
+"""Step (place or label) to fields of its configuration that differ in one run."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a flow that may be left out.
+
+    Args:
+        type: The type of its values.
+        default: Its value where a caller gives none.
+    """
+
+    type: Any
+    default: Any
 
 
 class Flow(Node):
     """A node, checked: every read has a writer on every path, with a fitting type.
 
+    A flow is a node: `step >> flow`, a branch, the body of a loop.
+
     Args:
         node: What runs.
         name: The flow's name.
         description: One line that says what the flow is good for.
-        inputs: Channel to type, of what a caller gives. An input whose type allows None may
-            be left out. Default: `query`, a string.
+        inputs: Channel to type, or to an `Input` with a default, of what a caller gives. An
+            input whose type allows None may be left out. Default: `query`, a string.
         outputs: The channels that a caller gets; None: all there are in the end.
         resources: Name to specification or open resource; a `Resources` to share open ones.
+            An inner flow inherits those that it does not name.
         budget: What one run may use.
-        positions: Where the nodes stand in a file, for messages.
+        positions: Where the nodes are in a file, for messages.
 
     Raises:
         BuildError: The parts do not fit together; it holds all problems, not the first only.
     """
+
+    key = "flow"
 
     def __init__(
         self,
@@ -48,51 +75,109 @@ class Flow(Node):
         name: str | None = None,
         description: str | None = None,
         inputs: Mapping[str, Any] | None = None,
-        outputs: Iterable[str] | None = None,
+        outputs: Iterable[str] | str | None = None,
         resources: Mapping[str, Any] | Resources | None = None,
-        budget: Budget | None = None,
+        budget: Budget | Mapping[str, Any] | None = None,
         positions: Positions | None = None,
     ) -> None:
         self.node = as_node(node)
         self.name = name
         self.description = description
-        self.inputs: dict[str, Any] = dict(inputs) if inputs is not None else {"query": str}
-        self.outputs = tuple(outputs) if outputs is not None else None
+        self.inputs, self.defaults = _inputs({"query": str} if inputs is None else inputs)
+        self.outputs = None if outputs is None else texts("outputs", _listed(outputs))
         self.resources = resources if isinstance(resources, Resources) else Resources(resources)
-        self.budget = budget
-        builder = Builder(BUILDS, positions, self.inputs, self.outputs)
-        scope = Scope({n: Channel(kind, "inputs") for n, kind in self.inputs.items()})
-        built = builder.build(self.node, scope, "steps")
-        builder.finish(self, built)
-        ends = {n: c.type for n, c in built.scope.channels.items() if not c.maybe}
-        self.output_types: dict[str, Any] = {n: ends[n] for n in self.outputs or ends if n in ends}
-        """Channel to type, of what `invoke` returns."""
-        self.interrupts = builder.interrupts
-        """The paths of the nodes that stop a run for a person, each with the channels that may
-        be edited there and their types."""
-        self.suspends = built.suspends or (budget is not None and budget.seconds is not None)
-        self.runner = built.run
-        self.matchers = {n: matcher(kind) for n, kind in self.inputs.items()}
+        self.budget: Budget | None = Guard(self.node, budget=budget).budget  # type: ignore[arg-type]
+        self.positions: Positions = dict(positions or {})
         self.tracer: Any = None
+        self._build()
+
+    def _build(self) -> None:
+        builder = Builder(
+            BUILDS,
+            inputs=self.inputs,
+            defaults=self.defaults,
+            outputs=self.outputs,
+            resources=self.resources,
+            positions=self.positions,
+        )
+        scope = Scope({n: Channel(kind, "inputs") for n, kind in self.inputs.items()})
+        label = self.node.label
+        built = builder.build(self.node, scope, Place((segment(label),)) if label else Place())
+        compiled = builder.finish(self, built)
+        ends = {n: c for n, c in compiled.writes.items() if self.outputs or not c.optional}
+        self.output_types: dict[str, Any] = {
+            n: ends[n].type | None if ends[n].optional else ends[n].type
+            for n in self.outputs or ends
+            if n in ends
+        }
+        """Channel to type, of what `invoke` returns."""
+        self.interrupts = compiled.interrupts
+        """The places of the nodes that pause a run for approval, as text, each with the channels
+        that may be edited there and their types."""
+        self.steps = compiled.steps
+        """Place to operator, those of inner flows included."""
+        self.needs = compiled.needs
+        """Place, name and kind of each resource that a step takes."""
+        self.waits = compiled.waits or (
+            self.budget is not None and self.budget.seconds is not None
+        )
+        self.runner = compiled.run
+        self.matchers = {n: matcher(kind) for n, kind in self.inputs.items()}
+
+    # As a value
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Node):
+        if not isinstance(other, Flow):
             return NotImplemented
-        try:
-            other = other if isinstance(other, Flow) else Flow(other)
-        except Exception:  # noqa: BLE001 - a node that is no flow by itself equals none
-            return False
-        mine, theirs = self._identity(), other._identity()
-        return mine == theirs
+        return self._identity() == other._identity()
 
     __hash__ = None  # type: ignore[assignment]
 
     def _identity(self) -> tuple[Any, ...]:
-        shown = (self.name, self.description, self.inputs, self.outputs)
+        shown = (self.name, self.description, self.inputs, self.defaults, self.outputs)
         return (self.node, shown, self.resources, self.budget)
 
-    def __rshift__(self, other: Node) -> Any:
-        return self.at() >> other
+    def _arguments(self) -> dict[str, Any]:
+        inputs = {
+            name: Input(kind, self.defaults[name]) if name in self.defaults else kind
+            for name, kind in self.inputs.items()
+        }
+        return {
+            "name": self.name,
+            "description": self.description,
+            "inputs": inputs,
+            "outputs": self.outputs,
+            "budget": self.budget,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        resources = {"specs": self.resources.specs, "base": self.resources.base}
+        return _rebuild, (self.node, self._arguments(), resources)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{name}: {show(kind)}" for name, kind in self.inputs.items())
+        outputs = ", ".join(self.output_types)
+        return f"<Flow {self.name or ''}({inputs}) -> {outputs}; {len(self.steps)} steps>"
+
+    # As a node
+
+    def children(self) -> dict[str, Node]:
+        """The flow's node."""
+        return {"": self.node}
+
+    def with_children(self, children: Mapping[str, Node]) -> Flow:  # type: ignore[override]
+        """The flow with another node."""
+        return self.with_node(children[""]) if children else self
+
+    def with_node(self, node: Node) -> Flow:
+        """The flow with another node, checked again; resources and positions stay."""
+        return Flow(
+            node, **self._arguments(), resources=self.resources, positions=self.positions
+        )
+
+    def as_step(self) -> SubFlow:
+        """See `at`."""
+        return self.at()
 
     def at(
         self,
@@ -103,6 +188,13 @@ class Flow(Node):
     ) -> SubFlow:
         """This flow as a step of another, with its inputs and outputs renamed."""
         return SubFlow(self, dict(inputs or {}), dict(outputs or {}), name)
+
+    def walk(self) -> Iterator[tuple[Place, Node]]:
+        """All nodes with their places, those of inner flows included."""
+        label = self.node.label
+        return walk(self.node, Place((segment(label),)) if label else Place())
+
+    # Variants
 
     def with_resources(self, **resources: Any) -> Flow:
         """The same flow with other resources in place of those named."""
@@ -116,71 +208,97 @@ class Flow(Node):
         other.tracer = tracer
         return other
 
-    def __repr__(self) -> str:
-        return f"Flow({self.node!r}, name={self.name!r}, inputs={self.inputs!r})"
+    # Running
 
-    def walk(self) -> Iterator[Node]:
-        """All nodes, those of inner flows included."""
-        return walk(self.node)
+    def _execution(self, config: Config | None, inputs: dict[str, Any]) -> Execution:
+        if "config" in self.inputs:
+            inputs, config = {**inputs, "config": config}, None
+        return Execution(self, inputs, config=config)
 
-    def _flow(self, inputs: Mapping[str, Any]) -> Flow:
-        return self
+    def invoke(self, *, config: Config | None = None, **inputs: Any) -> dict[str, Any]:
+        """Run over the inputs and return every output channel.
 
-    async def run_within(self, run: Run, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Run as a part of another run, which it sees through `run`; returns the outputs."""
-        state = initial_state(self, inputs)
-        await self.runner(state, run)
-        return {name: state[name] for name in self.output_types}
+        Args:
+            config: Step (its place or label) to fields of its configuration that differ in
+                this run: `config={"bm25": {"k": 5}}`.
+            inputs: The flow's inputs.
 
-    def invoke(self, **inputs: Any) -> dict[str, Any]:
-        """See `Node.invoke`. Works inside a running event loop too, and holds it up."""
-        return Execution(self, inputs).invoke()
+        Raises:
+            InputError: The values do not fit the inputs.
+            ConfigError: A step or field of `config` is unknown, or its value is wrong.
+            StepError: A step failed; the error names it.
+            BudgetError: The run exceeded its budget.
+        """
+        return self._execution(config, inputs).invoke()
 
-    async def ainvoke(self, **inputs: Any) -> dict[str, Any]:
-        """See `Node.ainvoke`."""
-        return await Execution(self, inputs).ainvoke()
+    async def ainvoke(self, *, config: Config | None = None, **inputs: Any) -> dict[str, Any]:
+        """`invoke` for asynchronous callers."""
+        return await self._execution(config, inputs).ainvoke()
 
-    def astream(self, **inputs: Any) -> AsyncIterator[Event]:
-        """See `Node.astream`."""
-        return Execution(self, inputs).astream()
+    def run(self, *, config: Config | None = None, **inputs: Any) -> RunRecord:
+        """Run, and return the record of the run; of a failed run too, with its `error`."""
+        return self._execution(config, inputs).recorded()
 
-    def stream(self, **inputs: Any) -> Iterator[Event]:
-        """See `Node.stream`."""
-        return Execution(self, inputs).stream()
+    def stream(self, *, config: Config | None = None, **inputs: Any) -> Iterator[Event]:
+        """Run and yield the events as they come; the last is `Done` with result and record."""
+        return self._execution(config, inputs).stream()
+
+    def astream(self, *, config: Config | None = None, **inputs: Any) -> AsyncIterator[Event]:
+        """`stream` for asynchronous callers; closing it cancels the run."""
+        return self._execution(config, inputs).astream()
 
     def batch(
-        self, many: Iterable[Mapping[str, Any]], *, concurrency: int = 8
-    ) -> list[dict[str, Any]]:
+        self,
+        many: Iterable[Mapping[str, Any]],
+        *,
+        concurrency: int = 8,
+        return_exceptions: bool = False,
+    ) -> list[Any]:
         """See `Node.batch`."""
-        return blocking(self.abatch(many, concurrency=concurrency))
+        work = self.abatch(many, concurrency=concurrency, return_exceptions=return_exceptions)
+        return RUNTIME.run(work)
 
     async def abatch(
-        self, many: Iterable[Mapping[str, Any]], *, concurrency: int = 8
-    ) -> list[dict[str, Any]]:
+        self,
+        many: Iterable[Mapping[str, Any]],
+        *,
+        concurrency: int = 8,
+        return_exceptions: bool = False,
+    ) -> list[Any]:
         """See `Node.abatch`."""
         gate = asyncio.Semaphore(concurrency)
 
-        async def one(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        async def one(inputs: Mapping[str, Any]) -> Any:
             async with gate:
-                return await Execution(self, inputs).ainvoke()
+                try:
+                    return await Execution(self, inputs).ainvoke()
+                except Exception as error:
+                    if return_exceptions:
+                        return error
+                    raise
 
-        return list(await asyncio.gather(*(one(inputs) for inputs in many)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(inputs)) for inputs in many]
+        except BaseExceptionGroup as found:
+            raise found.exceptions[0] from found.exceptions[0].__cause__
+        return [task.result() for task in tasks]
 
     def as_runnable(self) -> Runnable[dict[str, Any], dict[str, Any]]:
         """This flow as a LangChain `Runnable` from inputs to outputs."""
-        from langchain_core.runnables import RunnableLambda
+        from rag.flow.langchain import FlowRunnable
 
-        def call(inputs: dict[str, Any]) -> dict[str, Any]:
-            return self.invoke(**inputs)
+        return FlowRunnable.of(self)
 
-        async def acall(inputs: dict[str, Any]) -> dict[str, Any]:
-            return await self.ainvoke(**inputs)
-
-        return RunnableLambda(call, acall, name=self.name or "flow")
+    # Written down
 
     def to_yaml(self) -> str:
-        """See `Node.to_yaml`."""
-        from rag.flow.yaml import dump
+        """See `Node.to_yaml`.
+
+        Raises:
+            ConfigError: A resource was given open, or a type has no name in pipeline files.
+        """
+        from rag.flow.yaml.dump import dump
 
         return dump(self)
 
@@ -190,8 +308,32 @@ class Flow(Node):
 
         write_atomically(path, self.to_yaml())
 
+    def mermaid(self, notes: Mapping[str, str] | None = None) -> str:
+        """The flow as a Mermaid flowchart.
+
+        Args:
+            notes: Place of a step, as text, to a line that is added to it.
+        """
+        from rag.flow.draw.mermaid import mermaid
+
+        return mermaid(self, notes)
+
+    def svg(self, notes: Mapping[str, str] | None = None) -> str:
+        """The flow as an SVG document; see `mermaid`."""
+        from rag.flow.draw.svg import svg
+
+        return svg(self, notes)
+
+    def _repr_html_(self) -> str:
+        return self.svg()
+
+    # Lifetime
+
     def close(self) -> None:
-        """Close the resources that the flow opened."""
+        """Close the resources that the flow and its inner flows opened."""
+        for _, node in self.walk():
+            if isinstance(node, SubFlow):
+                node.flow.resources.close()
         self.resources.close()
 
     def __enter__(self) -> Self:
@@ -199,3 +341,41 @@ class Flow(Node):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _listed(outputs: Any) -> Any:
+    return outputs if isinstance(outputs, str | list | tuple | set) else list(outputs)
+
+
+def _inputs(given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Channel to type, and to default for those that may be left out."""
+    if not isinstance(given, Mapping):
+        fix = "write inputs={'query': str}"
+        raise ConfigError(f"inputs is {given!r}, not a mapping", fix=fix)
+    kinds: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
+    for name, kind in given.items():
+        if isinstance(kind, Input):
+            kinds[name], defaults[name] = kind.type, kind.default
+            if not matcher(kind.type)(kind.default):
+                what = f"the default of {name!r} is {kind.default!r}, {show(kind.type)} is wanted"
+                raise ConfigError(what, where=f"inputs.{name}")
+        else:
+            kinds[name] = kind
+            if kind is not Any and fits(type(None), kind):
+                defaults[name] = None
+    return kinds, defaults
+
+
+def _rebuild(node: Node, arguments: dict[str, Any], resources: dict[str, Any]) -> Flow:
+    return Flow(node, **arguments, resources=Resources(resources["specs"], base=resources["base"]))
+
+
+def _alone(node: Node, inputs: Mapping[str, Any] | None) -> Flow:
+    """A bare node as a flow whose inputs are the channels given."""
+    if isinstance(node, Flow):
+        return node
+    return Flow(node, inputs=None if inputs is None else dict.fromkeys(inputs, Any))
+
+
+Node._alone = _alone

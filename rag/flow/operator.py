@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import collections.abc
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, ClassVar, get_args, get_origin
+from typing import Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, create_model, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    create_model,
+    field_validator,
+)
 
 from rag.errors import ConfigError
-from rag.flow.node import Node
+from rag.flow.node import Node, as_node
+from rag.flow.policies import Budget, Cache, Retry
 from rag.flow.resources import Resource
 from rag.flow.run.context import RunContext
-from rag.flow.run.policy import Cache, Retry
+from rag.flow.run.run import Run
+from rag.flow.run.streaming import collector
 from rag.flow.types import show
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +44,25 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What an operator's `run` method takes and gives, read off its annotations."""
+    """What an operator's `run` method takes and gives, read off its annotations.
 
-    reads: tuple[Port, ...]
-    writes: tuple[Port, ...]
-    resources: tuple[Port, ...]
-    config: tuple[str, ...]
-    context: str | None
-    is_async: bool
+    Args:
+        reads: The channels it reads.
+        writes: The channels it writes.
+        resources: The resources it takes.
+        config: Of a decorated function: its configuration.
+        context: The parameter that gets the `RunContext`.
+        is_async: Whether `run` is a coroutine function.
+        collect: Of a generator: what makes one value of what it yields.
+    """
+
+    reads: tuple[Port, ...] = ()
+    writes: tuple[Port, ...] = ()
+    resources: tuple[Port, ...] = ()
+    config: tuple[str, ...] = ()
+    context: str | None = None
+    is_async: bool = False
+    collect: Callable[[Any, dict[str, Any], RunContext, Run], Awaitable[Any]] | None = None
 
 
 class Operator(Node, BaseModel):
@@ -48,8 +72,10 @@ class Operator(Node, BaseModel):
     its positional parameters are the channels read (with a default: optional), its
     keyword-only ones the resources it shares (annotated with a `Resource`) or the run's
     `RunContext`; what it returns goes to the channel named by `writes` (a tuple of them takes
-    a tuple). `run` may be `async`; a synchronous one that waits or computes for long says
-    `blocking = True` and gets a worker thread.
+    a tuple). `run` may be `async`, or a generator: texts that it yields are streamed as tokens
+    and joined, other values are collected in a list. A plain `run` gets a thread where it would
+    hold up an event loop or its siblings; one that takes microseconds sets `light = True` and
+    is called directly.
 
     The fields below say how an operator stands at its place of use; they have the same names
     in pipeline files.
@@ -58,29 +84,35 @@ class Operator(Node, BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     writes: ClassVar[str | tuple[str, ...]] = ()
-    blocking: ClassVar[bool] = False
+    light: ClassVar[bool] = False
     span_kind: ClassVar[str] = "CHAIN"
     """OpenInference's kind of span: RETRIEVER, RERANKER, LLM, ..."""
     use: ClassVar[str] = ""
     """The name in pipeline files; made from the class's name where it is not given."""
 
-    name: str | None = Field(default=None, description="the step's own name in paths and events")
+    name: str | None = Field(default=None, description="the step's own name in places and events")
     inputs: dict[str, str] = Field(
         default_factory=dict, description="parameter: the channel it reads instead"
     )
     outputs: dict[str, str] = Field(
         default_factory=dict, description="written channel: the name it gets instead"
     )
+    resources: dict[str, str] = Field(
+        default_factory=dict, description="parameter: the resource of the pipeline it takes instead"
+    )
 
     timeout: PositiveFloat | None = Field(default=None, description="seconds for each attempt")
     retry: Retry | None = Field(default=None, description="further attempts after a failure")
-    fallback: Operator | None = Field(
-        default=None, description="the operator that runs in its place when it failed for good"
+    fallback: Any = Field(
+        default=None, description="the step that runs in its place when it failed for good"
     )
-
     cache: Cache | None = Field(
         default=None, description="take the result of equal inputs from the flow's step cache"
     )
+    concurrency: PositiveInt | None = Field(
+        default=None, description="executions at the same time at most, over all runs"
+    )
+    budget: Budget | None = Field(default=None, description="what one execution may use")
 
     run: ClassVar[Callable[..., Any]]
 
@@ -95,10 +127,35 @@ class Operator(Node, BaseModel):
     def _cache(cls, given: Any) -> Any:
         return {} if given is True else given or None if isinstance(given, bool) else given
 
+    @field_validator("fallback", mode="before")
+    @classmethod
+    def _fallback(cls, given: Any) -> Any:
+        try:
+            return None if given is None else as_node(given)
+        except ConfigError as error:
+            raise ValueError(error.what) from error
+
+    @field_validator("outputs", "inputs", "resources", mode="before")
+    @classmethod
+    def _renames(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            raise ValueError('write a mapping: {"name": "channel"}')  # noqa: TRY004 - for pydantic
+        return given
+
     @property
     def label(self) -> str:
-        """The step's name in paths: its own where it has one."""
+        """The step's name in places: its own where it has one."""
         return self.name or self.use
+
+    def children(self) -> dict[str, Node]:
+        """The fallback, if there is one."""
+        return {} if self.fallback is None else {".fallback": self.fallback}
+
+    def with_children(self, children: Mapping[str, Node]) -> Self:
+        """The step with another fallback."""
+        if not children:
+            return self
+        return self.model_copy(update={"fallback": children[".fallback"]})
 
     @classmethod
     def signature(cls) -> Signature:
@@ -107,16 +164,40 @@ class Operator(Node, BaseModel):
         Raises:
             ConfigError: `run` is missing, or an annotation is.
         """
-        return _signature(cls)
+        if "_read_signature" not in cls.__dict__:
+            cls._read_signature = _signature(cls)
+        return cls._read_signature
+
+    _read_signature: ClassVar[Signature]
 
 
 PLACEMENT = frozenset(Operator.model_fields)
-"""The fields that every operator has: where it stands, not what it does."""
+"""The fields that every operator has: where it stands and its policies, not what it does."""
+
+
+class Brick(Generic[P, T]):
+    """What `@operator` makes of a function, as type checkers see it: a class of operators.
+
+    Called with configuration it gives a step. `run` is the function with its parameters.
+    """
+
+    if typing.TYPE_CHECKING:
+        use: str
+        __name__: str
+        __qualname__: str
+        __module__: str
+
+        def __call__(self, **config: Any) -> Operator: ...
+
+        @property
+        def run(self) -> Callable[P, T]: ...
+
+        def signature(self) -> Signature: ...
 
 
 def operator(
-    *, writes: str | tuple[str, ...], blocking: bool = False, use: str | None = None
-) -> Callable[[Callable[..., Any]], type[Operator]]:
+    *, writes: str | tuple[str, ...], light: bool = False, use: str | None = None
+) -> Callable[[Callable[P, T]], Brick[P, T]]:
     """Make an operator of a function.
 
     Positional parameters are channels; keyword-only ones are resources, the run's context,
@@ -124,24 +205,32 @@ def operator(
 
     Args:
         writes: The channel, or channels, that get what the function returns.
-        blocking: The function waits or computes for long: it gets a worker thread.
+        light: The function takes microseconds: it is called directly, never in a thread.
         use: The name in pipeline files; the function's name if not given.
+
+    Raises:
+        ConfigError: A parameter has the name of a field that every step has.
     """
 
-    def decorate(function: Callable[..., Any]) -> type[Operator]:
-        hints = _hints(function, function.__name__)
+    def decorate(function: Callable[P, T]) -> Brick[P, T]:
+        name = getattr(function, "__name__", "operator")
+        hints = _hints(function, name)
         fields: dict[str, Any] = {}
         for parameter in inspect.signature(function).parameters.values():
             if _is_config(parameter, hints):
+                if parameter.name in PLACEMENT:
+                    raise ConfigError(
+                        f"{name}: every step has a field {parameter.name!r} already",
+                        fix="give the parameter another name",
+                    )
                 default = ... if parameter.default is parameter.empty else parameter.default
                 fields[parameter.name] = (hints.get(parameter.name, Any), default)
-        made = create_model(
-            function.__name__, __base__=Operator, __module__=function.__module__, **fields
-        )
+        made = create_model(name, __base__=Operator, __module__=function.__module__, **fields)
         made.__doc__ = function.__doc__
-        made.writes, made.blocking, made.use = writes, blocking, use or function.__name__
+        made.__qualname__ = getattr(function, "__qualname__", name)
+        made.writes, made.light, made.use = writes, light, use or name
         made.run = staticmethod(function)
-        return made
+        return cast("Brick[P, T]", made)
 
     return decorate
 
@@ -161,7 +250,6 @@ def _is_config(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
     )
 
 
-@cache
 def _signature(cls: type[Operator]) -> Signature:
     run = getattr(cls, "run", None)
     if run is None:
@@ -192,13 +280,25 @@ def _signature(cls: type[Operator]) -> Signature:
                 "a Resource nor the RunContext",
                 fix="make it a field of the class, or a positional parameter to read a channel",
             )
+    returned = hints.get("return", Any)
+    collect = None
+    if inspect.isgeneratorfunction(run) or inspect.isasyncgenfunction(run):
+        item = (get_args(returned) or (Any,))[0]
+        returned = str if item is str else list[item]  # type: ignore[valid-type]
+        collect = collector(joined=item is str, is_async=inspect.isasyncgenfunction(run))
+    elif get_origin(returned) in (collections.abc.Iterator, collections.abc.Generator):
+        raise ConfigError(
+            f"{cls.__name__}.run is annotated to return a generator, and is none",
+            fix="yield in it, or return a list",
+        )
     return Signature(
         tuple(reads),
-        _written(cls, hints.get("return", Any)),
+        _written(cls, returned),
         tuple(resources),
         tuple(config),
         context,
         inspect.iscoroutinefunction(run),
+        collect,
     )
 
 

@@ -2,77 +2,86 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rag.flow.types import merge
+from rag.names import nearest
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Channel:
-    """What is known of a channel; two are the same if they are one object: one writing."""
+    """What is known of a channel at a point.
+
+    Args:
+        type: The type of its values.
+        writer: Who wrote it: the place of a node as text, or `inputs`.
+        optional: Why it may be missing; "" if it is there.
+    """
 
     type: Any
     writer: str
-    """The path of the node that wrote it, or `inputs`."""
-    maybe: bool = False
-    """There only from a loop's second turn on."""
+    optional: str = ""
+
+    def maybe(self, why: str) -> Channel:
+        """The same channel where it may be missing."""
+        return self if self.optional else replace(self, optional=why)
+
+
+Channels = Mapping[str, Channel]
 
 
 @dataclass(frozen=True)
 class Scope:
-    """The channels at a point, and what became of those that are no longer there."""
+    """The channels at a point, and what became of those that cannot be read there."""
 
-    channels: Mapping[str, Channel]
-    gone: Mapping[str, str] = field(default_factory=dict)
+    channels: Channels
+    removed: Mapping[str, str] = field(default_factory=dict)
     """Channel to why it cannot be read here."""
 
-    def with_channels(self, channels: Mapping[str, Channel]) -> Scope:
-        """This scope after `channels` were written."""
-        gone = {name: why for name, why in self.gone.items() if name not in channels}
-        return Scope({**self.channels, **channels}, gone)
+    def after(self, written: Channels, removed: Mapping[str, str] | None = None) -> Scope:
+        """The scope behind a node.
 
-    def losing(self, lost: Mapping[str, str]) -> Scope:
-        """This scope, remembering of channels that are not in it why they are not."""
-        lost = {name: why for name, why in lost.items() if name not in self.channels}
-        return Scope(self.channels, {**self.gone, **lost})
+        Args:
+            written: The channels that the node writes; an optional one leaves what was there.
+            removed: Channels of the node's inside that cannot be read here, with the reason.
+        """
+        channels = dict(self.channels)
+        for name, channel in written.items():
+            old = channels.get(name)
+            if channel.optional and old is not None:
+                kind = merge([old.type, channel.type])
+                writer = f"{old.writer} or {channel.writer}"
+                channel = Channel(kind, writer, old.optional)  # noqa: PLW2901
+            channels[name] = channel
+        gone = {**self.removed, **(removed or {})}
+        return Scope(channels, {name: why for name, why in gone.items() if name not in channels})
 
-    def written_since(self, before: Scope) -> dict[str, Channel]:
-        """The channels written between `before` and here."""
-        return {
-            name: channel
-            for name, channel in self.channels.items()
-            if before.channels.get(name) is not channel
-        }
-
-    def nearest(self, name: str) -> str | None:
-        """The channel whose name is most like `name`."""
-        found = difflib.get_close_matches(name, self.channels, n=1, cutoff=0.5)
-        return found[0] if found else None
+    def suggestion(self, name: str) -> str:
+        """A fix for a channel that is not there."""
+        there = ", ".join(sorted(self.channels)) or "nothing"
+        near = nearest(name, self.channels)
+        return f"did you mean {near!r}? there are: {there}" if near else f"there are: {there}"
 
 
-def common(before: Scope, ends: Mapping[str, Scope], node: str) -> Scope:
-    """The scope after exactly one of several branches ran.
+def written_after_one_of(branches: Mapping[str, Channels], node: str) -> dict[str, Channel]:
+    """What is written behind a node that runs exactly one of several branches.
+
+    A channel that only some branches write is optional afterwards.
 
     Args:
-        before: The scope that all branches started from.
-        ends: Branch name to the scope at its end.
-        node: The path of the node, for messages.
+        branches: Branch name to what it writes.
+        node: The node's place, for messages.
     """
-    names = {name for end in ends.values() for name in end.written_since(before)}
-    channels, lost = dict(before.channels), {}
-    for name in sorted(names):
-        found = [end.channels.get(name) for end in ends.values()]
-        if all(channel is not None for channel in found):
-            present = [channel for channel in found if channel is not None]
-            channels[name] = Channel(
-                merge(channel.type for channel in present),
-                " or ".join(dict.fromkeys(channel.writer for channel in present)),
-                any(channel.maybe for channel in present),
-            )
-        else:
-            missing = [case for case, end in ends.items() if name not in end.channels]
-            lost[name] = f"{node} does not write it on every path: not in {', '.join(missing)}"
-    return Scope(channels, {**before.gone, **lost})
+    names = dict.fromkeys(name for written in branches.values() for name in written)
+    result: dict[str, Channel] = {}
+    for name in names:
+        found = [written[name] for written in branches.values() if name in written]
+        missing = [branch for branch, written in branches.items() if name not in written]
+        why = next((channel.optional for channel in found if channel.optional), "")
+        if missing:
+            why = f"{node} does not write it on every path: not in {', '.join(missing)}"
+        writer = " or ".join(dict.fromkeys(channel.writer for channel in found))
+        result[name] = Channel(merge(channel.type for channel in found), writer, why)
+    return result

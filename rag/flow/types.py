@@ -32,7 +32,7 @@ def show(kind: Any) -> str:
         return "any"
     if kind is None or kind is type(None):
         return "none"
-    if _is_union(kind):
+    if is_union(kind):
         return " | ".join(show(arg) for arg in get_args(kind))
     origin, args = get_origin(kind), get_args(kind)
     if origin is Literal:
@@ -78,9 +78,9 @@ def fits(given: Any, wanted: Any) -> bool:
     given, wanted = _plain(given), _plain(wanted)
     if given is wanted or Any in (given, wanted) or wanted is object:
         return True
-    if _is_union(given):
+    if is_union(given):
         return all(fits(arg, wanted) for arg in get_args(given))
-    if _is_union(wanted):
+    if is_union(wanted):
         return any(fits(given, arg) for arg in get_args(wanted))
     if get_origin(given) is Literal:
         values = get_args(given)
@@ -124,16 +124,31 @@ def _tuple_items(args: tuple[Any, ...], length: int) -> tuple[Any, ...]:
 
 
 def matcher(kind: Any) -> Callable[[Any], bool]:
-    """A cheap test whether a value is of `kind`, by its outermost class alone."""
+    """A cheap test whether a value is of `kind`: by its outermost class, or among its literals."""
+    literals = _literals(kind)
+    if literals is not None:
+        return lambda value: any(value == one and type(value) is type(one) for one in literals)
     classes = _classes(kind)
     if classes is None:
         return lambda value: True
     return lambda value: isinstance(value, classes)
 
 
+def _literals(kind: Any) -> tuple[Any, ...] | None:
+    """The values of a `Literal`, or of a union of literals and None."""
+    kind = _plain(kind)
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    if is_union(kind):
+        parts = [(None,) if one is type(None) else _literals(one) for one in get_args(kind)]
+        if all(part is not None for part in parts):
+            return tuple(value for part in parts if part for value in part)
+    return None
+
+
 def _classes(kind: Any) -> tuple[type, ...] | None:
     kind = _plain(kind)
-    if _is_union(kind):
+    if is_union(kind):
         parts = [_classes(arg) for arg in get_args(kind)]
         return None if None in parts else tuple(c for part in parts if part for c in part)
     if get_origin(kind) is Literal:
@@ -167,5 +182,6 @@ def _plain(kind: Any) -> Any:
     return kind
 
 
-def _is_union(kind: Any) -> bool:
+def is_union(kind: Any) -> bool:
+    """Whether the type is `A | B`."""
     return get_origin(kind) in (Union, types.UnionType)

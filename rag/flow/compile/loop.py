@@ -1,89 +1,142 @@
-"""Building loops: what a turn starts from, and when it is the last."""
+"""Compiling loops: what a turn starts from, when it is the last, and which one counts."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
+from rag.errors import StepError
 from rag.flow.compile.builder import Builder, Built
 from rag.flow.compile.step import evaluate
-from rag.flow.constructs import Loop
+from rag.flow.constructs.loop import Loop
 from rag.flow.expressions import Expression
+from rag.flow.place import TURN, Place
 from rag.flow.run.events import Event, LoopTurn, as_dict
 from rag.flow.run.run import Run, State
 from rag.flow.scope import Channel, Scope
-from rag.flow.types import fits, merge
+from rag.flow.types import fits, merge, show
+
+_SEEN = frozenset({"turn", "events"})
 
 
-def build_loop(builder: Builder, node: Loop, scope: Scope, path: str) -> Built:
+def build_loop(builder: Builder, node: Loop, scope: Scope, place: Place) -> Built:
     """A loop: the body, then the condition, at most `max_turns` times."""
-    here = f"{path}.{node.name or 'loop'}"
+    own = {}
     if node.history is not None:
-        scope = scope.with_channels({node.history: Channel(list[dict[str, Any]], here)})
-    entry = _entry(builder, node, scope, here)
-    body = builder.build(node.body, entry, f"{here}.body")
-    wrote = body.scope.written_since(entry)
-    for name in set(node.carry or ()) - set(wrote):
-        fix = f"the body writes: {', '.join(wrote) or 'nothing'}"
-        builder.report(node, here, f"the body does not write {name!r}", "carry", fix)
-    if node.history in wrote:
-        what = f"the body writes {node.history!r}, which is to hold the turns"
-        builder.report(node, here, what, "history", "name another channel")
+        own[node.history] = Channel(list[dict[str, Any]], str(place))
+    entry = _entry(builder, node, scope.after(own), place)
+    body = builder.child(node, place, "", entry)
+    end = body.after(entry)
+    _check(builder, node, body, place)
     until = None
     if node.until is not None:
-        until = builder.expression(
-            node, node.until, body.scope, here, "until", frozenset({"turn", "events"})
-        )
-    resets = [n for n in wrote if node.carry is not None and n not in node.carry]
-    runner, turns, history = body.run, node.max_turns, node.history
+        until = builder.expression(node, node.until, end, place, "until", _SEEN)
+    carried = set(body.writes) if node.carry is None else set(node.carry)
+    writes: dict[str, Channel] = {**body.writes, **own}
+    if node.satisfied is not None:
+        writes[node.satisfied] = Channel(bool, str(place))
+    reads = (body.reads | (until.names - _SEEN - set(body.writes) if until else frozenset())) - {
+        name for name in carried if name not in scope.channels
+    }
 
-    listens = until is not None and "events" in until.names
+    run_loop = _Turns(node, body, until, frozenset(carried), place)
+    return Built(
+        run_loop, writes, reads - set(own), body.removed, waits=body.waits, heavy=body.heavy
+    )
 
-    async def run_loop(state: State, run: Run) -> None:
-        before = {name: state[name] for name in resets if name in state}
-        turns_so_far: list[dict[str, Any]] = []
-        if history is not None:
-            state[history] = []
-        for turn in range(1, turns + 1):
-            if run.emit is not None:
-                run.emit(LoopTurn(here, turn))
-            here_and_now = run.at(f"{here}@{turn}")
+
+def _check(builder: Builder, node: Loop, body: Built, place: Place) -> None:
+    there = f"the body writes: {', '.join(body.writes) or 'nothing'}"
+    for name in set(node.carry or ()) - set(body.writes):
+        builder.report(node, place, f"the body does not write {name!r}", "carry", there)
+    if node.history in body.writes:
+        what = f"the body writes {node.history!r}, which is to hold the turns"
+        builder.report(node, place, what, "history", "name another channel")
+    if node.keep is not None:
+        channel = body.writes.get(node.keep)
+        if channel is None or channel.optional:
+            builder.report(node, place, f"the body does not write {node.keep!r}", "keep", there)
+        elif not fits(channel.type, float):
+            what = f"{node.keep!r} is {show(channel.type)}, a number is wanted"
+            builder.report(node, place, what, "keep", "name a channel with a score")
+    if node.until is None and (node.satisfied is not None or node.on_max_turns == "fail"):
+        field = "satisfied" if node.satisfied is not None else "on_max_turns"
+        builder.report(node, place, "the loop has no condition", field, "add until: ...")
+
+
+class _Turns:
+    """The runner of a loop."""
+
+    def __init__(
+        self,
+        node: Loop,
+        body: Built,
+        until: Expression | None,
+        carried: frozenset[str],
+        place: Place,
+    ) -> None:
+        self._node, self._body, self._until = node, body.run, until
+        self._carried, self._place = carried, place
+        self._listens = until is not None and "events" in until.names
+
+    async def __call__(self, state: State, run: Run) -> dict[str, Any]:
+        node, place = self._node, self._place
+        start = dict(state)
+        past: list[dict[str, Any]] = []
+        carried: dict[str, Any] = {}
+        best: dict[str, Any] | None = None
+        held = False
+        for turn in range(1, node.max_turns + 1):
+            if node.history is not None:
+                start[node.history] = list(past)
+            run.tell(LoopTurn, place, turn=turn)
+            here = run.counted(place, TURN, turn)
             heard: list[Event] = []
-            await runner(state, _heard(here_and_now, heard) if listens else here_and_now)
-            if history is not None:
-                turns_so_far.append({name: state[name] for name in wrote})
-                state[history] = list(turns_so_far)
-            if turn == turns or (until and _holds(until, state, here_and_now, here, turn, heard)):
-                return
-            for name in resets:
-                state.pop(name, None)
-            state.update(before)
+            wrote = await self._body(start, _heard(here, heard) if self._listens else here)
+            if node.history is not None:
+                past.append(wrote)
+            if self._until is not None:
+                after = {**start, **wrote, "turn": turn}
+                held = await self._holds(after, here, heard)
+            if node.keep is not None and (best is None or wrote[node.keep] > best[node.keep]):
+                best = wrote
+            if held or turn == node.max_turns:
+                break
+            kept = {n: value for n, value in wrote.items() if n in self._carried}
+            carried.update(kept)
+            start.update(kept)
+        if node.on_max_turns == "fail" and not held:
+            where = run.at(place)
+            what = f"the condition does not hold after {node.max_turns} turns"
+            fix = "raise max_turns, or let on_max_turns: continue"
+            raise StepError(what, where=str(where), fix=fix, place=where)
+        result = {**carried, **wrote} if best is None else dict(best)
+        if node.history is not None:
+            result[node.history] = past
+        if node.satisfied is not None:
+            result[node.satisfied] = held
+        return result
 
-    settled = {n: Channel(c.type, c.writer) for n, c in wrote.items()}
-    leftover = {n for n, c in body.scope.channels.items() if c.maybe and n not in scope.channels}
-    channels = {n: c for n, c in body.scope.channels.items() if n not in leftover - set(wrote)}
-    return Built(run_loop, Scope({**channels, **settled}, body.scope.gone), body.suspends)
-
-
-def _holds(
-    until: Expression, state: State, run: Run, here: str, turn: int, heard: list[Event]
-) -> bool:
-    """Whether the condition holds after a turn."""
-    if "events" not in until.names:
-        return bool(evaluate(until, {**state, "turn": turn}, here))
-    # A resumed run does not hear again what the steps told: the verdict is remembered.
-    place, kinds = f"{run.place}{here}.until", {"until": bool}
-    found = None if run.journal is None else run.journal.recall(place, kinds)
-    if found is None:
-        told = [as_dict(event) for event in heard]
-        found = {"until": bool(evaluate(until, {**state, "turn": turn, "events": told}, here))}
+    async def _holds(self, after: dict[str, Any], run: Run, heard: list[Event]) -> bool:
+        """Whether the condition holds after a turn."""
+        until, place = self._until, self._place
+        assert until is not None  # noqa: S101 - asked only then
+        if not self._listens:
+            return bool(evaluate(until, after, run, place))
+        # A resumed run does not hear the events of recalled steps: the verdict is recorded.
+        where, kinds = run.at(place).below(".until"), {"until": bool}
+        if run.journal is not None and not (run.trail and run.trail.fresh):
+            found = await run.journal.recall(where, kinds, until.text)
+            if found is not None:
+                return bool(found["until"])
+        after["events"] = [as_dict(event) for event in heard]
+        held = bool(evaluate(until, after, run, place))
         if run.journal is not None:
-            run.journal.record(place, kinds, found, 0.0)
-    return bool(found["until"])
+            await run.journal.record(where, kinds, {"until": held}, 0.0, until.text)
+        return held
 
 
 def _heard(run: Run, heard: list[Event]) -> Run:
-    """The run, everything told in it being noted too."""
+    """The run, all events in it being noted too."""
     outer = run.emit
 
     def emit(event: Event) -> None:
@@ -91,26 +144,26 @@ def _heard(run: Run, heard: list[Event]) -> Run:
         if outer is not None:
             outer(event)
 
-    return replace(run, emit=emit)
+    return run.view(emit=emit)
 
 
-def _entry(builder: Builder, node: Loop, scope: Scope, here: str) -> Scope:
+def _entry(builder: Builder, node: Loop, scope: Scope, place: Place) -> Scope:
     """The scope that every turn starts from: what was there before, and what is carried."""
     entry = scope
     # A turn may widen what the next one starts with; the types settle after a few rounds.
     for _ in range(4):
-        body = builder.quiet(node.body, entry, f"{here}.body")
-        wrote = body.scope.written_since(entry)
+        wrote = builder.quietly(node, place, "", entry).writes
         carried = wrote if node.carry is None else {n: wrote[n] for n in node.carry if n in wrote}
-        channels = {}
+        changed = {}
         for name, channel in carried.items():
             old = scope.channels.get(name)
             kind = channel.type if old is None else merge([old.type, channel.type])
-            maybe = old is None or old.maybe
             known = entry.channels.get(name)
             if known is None or not fits(kind, known.type):
-                channels[name] = Channel(kind, channel.writer, maybe)
-        if not channels:
+                why = f"it is there from the second turn of {place} on"
+                optional = (why if old is None else old.optional) or ""
+                changed[name] = Channel(kind, channel.writer, optional)
+        if not changed:
             break
-        entry = entry.with_channels(channels)
+        entry = Scope({**entry.channels, **changed}, entry.removed)
     return entry

@@ -1,95 +1,134 @@
-"""Building routes: one branch of several runs."""
+"""Compiling routes: one branch of several runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
 from rag.errors import StepError
 from rag.flow.compile.builder import Builder, Built
 from rag.flow.compile.step import evaluate
-from rag.flow.constructs import Route, case_name
+from rag.flow.constructs.route import Route, case_name
+from rag.flow.node import Node
+from rag.flow.place import Place, segment
 from rag.flow.run.events import BranchSkipped
 from rag.flow.run.run import Run, State
-from rag.flow.scope import Scope, common
+from rag.flow.scope import Scope, written_after_one_of
+from rag.names import suggestion
 
 
-def build_route(builder: Builder, node: Route, scope: Scope, path: str) -> Built:
+def build_route(builder: Builder, node: Route, scope: Scope, place: Place) -> Built:
     """The choice, and the one branch that it names."""
-    here = f"{path}.{node.name or 'route'}"
-    choose, before, waits = _chooser(builder, node, scope, here)
-    branches = {
-        name: builder.build(branch, before, f"{here}.{name}") for name, branch in node.cases.items()
-    }
+    choose, chooser = _chooser(builder, node, scope, place)
+    before = scope if chooser is None else chooser.after(scope)
+    edges = {name: segment(name) for name in node.cases}
     if node.default is not None:
-        branches["default"] = builder.build(node.default, before, f"{here}.default")
-    after = common(before, {name: built.scope for name, built in branches.items()}, here)
+        edges[_DEFAULT] = ".default"
+    branches = {name: builder.child(node, place, edge, before) for name, edge in edges.items()}
+    shown = {"default" if name is _DEFAULT else name: b.writes for name, b in branches.items()}
+    if _DEFAULT in branches and "default" in node.cases:
+        shown = {("" if name is _DEFAULT else name): b.writes for name, b in branches.items()}
+    writes = written_after_one_of(shown, str(place))
     runners = {name: built.run for name, built in branches.items()}
+    reads = frozenset().union(*(built.reads for built in branches.values()))
+    if chooser is not None:
+        writes = {**chooser.writes, **writes}
+        reads = (reads - set(chooser.writes)) | chooser.reads
+    else:
+        reads |= _names(builder, node)
 
-    async def run_route(state: State, run: Run) -> None:
-        name = case_name(await choose(state, run))
+    async def run_route(state: State, run: Run) -> dict[str, Any]:
+        value, wrote = await choose(state, run)
+        name: Any = case_name(value)
         if name not in node.cases:
             if node.default is None:
-                raise StepError(
-                    f"no case for {name!r}",
-                    where=here,
-                    fix=f"there are: {', '.join(node.cases)}; add the case or a default",
-                )
-            name = "default"
+                where = run.at(place)
+                fix = f"{suggestion(name, node.cases, label='there are')}; or add a default"
+                raise StepError(f"no case for {name!r}", where=str(where), fix=fix, place=where)
+            name = _DEFAULT
         if run.emit is not None:
             for other in runners:
-                if other != name:
-                    run.emit(BranchSkipped(here, other))
-        await runners[name](state, run)
-        for channel in [c for c in state if c not in after.channels]:
-            del state[channel]
+                if other is not name and other != name:
+                    run.tell(BranchSkipped, place, branch=other or "default")
+        inner = await runners[name]({**state, **wrote} if wrote else state, run)
+        return {**wrote, **inner} if wrote else inner
 
-    waits = waits or any(built.suspends for built in branches.values())
-    return Built(run_route, after, waits)
+    every = [*branches.values(), *([chooser] if chooser else [])]
+    return Built(
+        run_route,
+        writes,
+        reads,
+        {n: why for built in branches.values() for n, why in built.removed.items()},
+        waits=any(built.waits for built in every),
+        heavy=any(built.heavy for built in every),
+    )
+
+
+_DEFAULT: Any = None
+"""The default among the branches: no case can have this name."""
+
+Choose = Callable[[State, Run], Any]
 
 
 def _chooser(
-    builder: Builder, node: Route, scope: Scope, here: str
-) -> tuple[Callable[[State, Run], Any], Scope, bool]:
-    """What tells the case: an expression over channels, or a node that writes one."""
-    if isinstance(node.by, str):
-        expression = builder.expression(node, node.by, scope, here, "by", frozenset())
-        kind: Any = Any
-        if expression is not None and node.by.strip() in scope.channels:
-            kind = scope.channels[node.by.strip()].type
-        _exhaustive(builder, node, kind, here)
+    builder: Builder, node: Route, scope: Scope, place: Place
+) -> tuple[Choose, Built | None]:
+    """What gives the case: an expression over channels, or a node that writes one."""
+    if not isinstance(node.by, Node):
+        expression = builder.expression(node, node.by, scope, place, "by")
+        channel = scope.channels.get(node.by.strip())
+        _exhaustive(builder, node, Any if channel is None else channel.type, place)
 
-        async def by_expression(state: State, run: Run) -> Any:
-            return evaluate(expression, state, here) if expression else None
+        async def by_expression(state: State, run: Run) -> tuple[Any, Mapping[str, Any]]:
+            return evaluate(expression, state, run, place) if expression else None, {}
 
-        return by_expression, scope, False
-    built = builder.build(node.by, scope, f"{here}.by")
-    wrote = built.scope.written_since(scope)
-    if len(wrote) != 1:
-        what = f"the node that routes writes {len(wrote)} channels ({', '.join(wrote)})"
-        builder.report(node, here, what, "by", "it must write exactly one")
-        return built.run, built.scope, built.suspends
-    channel = next(iter(wrote))
-    _exhaustive(builder, node, wrote[channel].type, here)
+        return by_expression, None
+    built = builder.child(node, place, ".by", scope)
+    if len(built.writes) != 1:
+        names = ", ".join(built.writes) or "none"
+        what = f"the node that routes writes {len(built.writes)} channels ({names})"
+        builder.report(node, place, what, "by", "it must write exactly one")
+        return built.run, built
+    (name,) = built.writes
+    _exhaustive(builder, node, built.writes[name].type, place)
 
-    async def by_node(state: State, run: Run) -> Any:
-        await built.run(state, run)
-        return state[channel]
+    async def by_node(state: State, run: Run) -> tuple[Any, Mapping[str, Any]]:
+        wrote = await built.run(state, run)
+        return wrote[name], wrote
 
-    return by_node, built.scope, built.suspends
+    return by_node, built
 
 
-def _exhaustive(builder: Builder, node: Route, kind: Any, here: str) -> None:
+def _names(builder: Builder, node: Route) -> frozenset[str]:
+    from rag.errors import ConfigError
+    from rag.flow.expressions import Expression
+
+    try:
+        return Expression(str(node.by)).names
+    except ConfigError:
+        return frozenset()  # reported already
+
+
+def _exhaustive(builder: Builder, node: Route, kind: Any, place: Place) -> None:
     if node.default is not None:
         return
     values: tuple[Any, ...] | None = None
-    if kind is bool or set(node.cases) == {"true", "false"}:
+    if kind is bool or (kind is Any and set(node.cases) == {"true", "false"} and _decides(node)):
         values = (True, False)
     elif get_origin(kind) is Literal:
         values = get_args(kind)
+    elif isinstance(kind, type) and issubclass(kind, Enum):
+        values = tuple(kind)
     missing = [case_name(v) for v in values or () if case_name(v) not in node.cases]
     if values is None or missing:
         what = f"no case for {', '.join(missing)}" if missing else "other values have no branch"
-        builder.report(
-            node, here, what, "default", "add a default; `default: []` goes on unchanged"
-        )
+        fix = "add a default; `default: []` goes on unchanged"
+        builder.report(node, place, what, "default", fix)
+
+
+def _decides(node: Route) -> bool:
+    """Whether the expression can only be true or false: a comparison, `not`, `and` of such."""
+    from rag.flow.expressions import Expression
+
+    return not isinstance(node.by, Node) and Expression(node.by).is_boolean

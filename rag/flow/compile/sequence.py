@@ -1,79 +1,44 @@
-"""Building steps and sequences."""
+"""Compiling sequences: the one place where what nodes write becomes what later ones read."""
 
 from __future__ import annotations
 
-from rag.errors import ConfigError
+from typing import Any
+
 from rag.flow.compile.builder import Builder, Built
-from rag.flow.compile.step import compile_step
-from rag.flow.compile.watched import watched
-from rag.flow.constructs import Sequence
-from rag.flow.operator import Operator
-from rag.flow.run.policy import guarded
+from rag.flow.node import Sequence
+from rag.flow.place import Place
 from rag.flow.run.run import Run, Runner, State
-from rag.flow.scope import Scope
-from rag.flow.types import fits, show
+from rag.flow.scope import Channel, Scope
 
 
-def build_step(builder: Builder, node: Operator, scope: Scope, path: str) -> Built:
-    """An operator at its place, under its policies."""
-    here = f"{path}.{node.label}" if path else node.label
-    runner, reads, channels = compile_step(
-        node, scope, here, lambda *problem: builder.report(node, here, *problem)
-    )
-    after = scope.with_channels(channels)
-    waits = suspends(node) or node.cache is not None
-    if node.timeout or node.retry or node.fallback:
-        fallback = _fallback(builder, node, node.fallback, scope, after, here)
-        runner = guarded(runner, here, node.timeout, node.retry, fallback)
-        waits = True
-    kinds = {name: channel.type for name, channel in channels.items()}
-    return Built(watched(runner, node, reads, kinds, here), after, waits)
-
-
-def _fallback(
-    builder: Builder,
-    node: Operator,
-    instead: Operator | None,
-    scope: Scope,
-    after: Scope,
-    here: str,
-) -> Runner | None:
-    """The operator in the place of one that failed; it must write the same channels."""
-    if instead is None:
-        return None
-    built = builder.build(instead, scope, f"{here}.fallback")
-    found = built.scope.written_since(scope)
-    for name, channel in after.written_since(scope).items():
-        if name not in found:
-            what = f"the fallback does not write {name!r}"
-            builder.report(node, here, what, "fallback", "rename with outputs: in the fallback")
-        elif not fits(found[name].type, channel.type):
-            what = f"the fallback writes {name!r} as {show(found[name].type)}"
-            builder.report(node, here, what, "fallback", f"{show(channel.type)} is wanted")
-    return built.run
-
-
-def build_sequence(builder: Builder, node: Sequence, scope: Scope, path: str) -> Built:
-    """Nodes in order, each over the scope that the one before left."""
+def build_sequence(builder: Builder, node: Sequence, scope: Scope, place: Place) -> Built:
+    """Nodes in order, each over the channels that the ones before left."""
     runners: list[Runner] = []
-    waits = False
-    for position, child in enumerate(node.nodes):
-        built = builder.build(child, scope, f"{path}[{position}]")
+    writes: dict[str, Channel] = {}
+    reads: set[str] = set()
+    removed: dict[str, str] = {}
+    waits = heavy = False
+    for edge in node.children():
+        built = builder.child(node, place, edge, scope)
         runners.append(built.run)
-        waits = waits or built.suspends
-        scope = built.scope
+        waits, heavy = waits or built.waits, heavy or built.heavy
+        reads |= built.reads - {n for n, c in writes.items() if not c.optional}
+        removed = {n: w for n, w in removed.items() if n not in built.writes} | dict(built.removed)
+        scope = built.after(scope)
+        for name, channel in built.writes.items():
+            # Optional behind the sequence only if nothing in it wrote the channel for certain.
+            old = writes.get(name)
+            sure = not channel.optional or (old is not None and not old.optional)
+            now = scope.channels[name]
+            writes[name] = Channel(now.type, now.writer, "" if sure else channel.optional)
 
-    async def run_sequence(state: State, run: Run) -> None:
+    async def run_sequence(state: State, run: Run) -> dict[str, Any]:
+        wrote: dict[str, Any] = {}
+        here = dict(state)
         for runner in runners:
-            await runner(state, run)
+            new = await runner(here, run)
+            here.update(new)
+            wrote.update(new)
+        return wrote
 
-    return Built(run_sequence, scope, waits)
-
-
-def suspends(operator: Operator) -> bool:
-    """Whether the step may wait: for a coroutine, a thread, or a resource being opened."""
-    try:
-        signature = operator.signature()
-    except ConfigError:
-        return True
-    return signature.is_async or operator.blocking or bool(signature.resources)
+    return Built(run_sequence, writes, frozenset(reads), removed, waits, heavy)

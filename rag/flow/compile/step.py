@@ -1,66 +1,137 @@
-"""Compiling a step: an operator at its place, with its channels bound and checked."""
+"""Compiling a step: an operator at its place, with its channels and resources bound and checked."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
-from rag.errors import BudgetError, ConfigError, RagError, StepError
+from rag.errors import BudgetError, ConfigError, Interrupted, RagError, StepError
+from rag.flow.compile.builder import Builder, Built
+from rag.flow.compile.guard import Policies, guarded
+from rag.flow.compile.recall import cached, journalled
 from rag.flow.expressions import Expression
 from rag.flow.operator import Operator, Port, Signature
+from rag.flow.place import Place
+from rag.flow.resources import Resource
 from rag.flow.run.context import RunContext
 from rag.flow.run.events import NodeFailed, NodeFinished, NodeStarted
 from rag.flow.run.run import Run, Runner, State
+from rag.flow.run.tracing import step_span
 from rag.flow.scope import Channel, Scope
 from rag.flow.types import fits, matcher, show
-
-Report = Callable[[str, str | None, str | None], None]
-"""Takes a problem: what is wrong, at which port, how to mend it."""
+from rag.names import suggestion
 
 
-def bind(
-    operator: Operator, signature: Signature, scope: Scope, report: Report
-) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Find the channel for each parameter.
+def build_step(builder: Builder, node: Operator, scope: Scope, place: Place) -> Built:
+    """An operator at its place, under its policies."""
+    builder.found_step(place, node)
+    try:
+        signature = node.signature()
+    except ConfigError as error:
+        builder.report(node, place, error.what, None, error.fix)
+        signature = Signature()
+    bound = _Bound(builder, node, signature, scope, place)
+    runner = traced(_runner(node, signature, bound, place), node, bound.reads, place)
+    waits = signature.is_async or bool(bound.resources)
+    built = Built(
+        runner,
+        bound.writes,
+        frozenset(channel for _, channel in bound.reads),
+        waits=waits,
+        heavy=not signature.is_async and not node.light,
+    )
+    policies = Policies.of(node)
+    built = guarded(builder, node, built, scope, place, policies, node.fallback)
+    built = cached(built, node, place, node.cache, bound.reads, tuple(bound.resources.values()))
+    return journalled(built, node, place)
 
-    Returns:
-        Pairs (parameter, channel) that are always there, and those that may be.
+
+class _Bound:
+    """What the parameters and results of a step are bound to.
+
+    Attributes:
+        always: Pairs (parameter, channel) that are there.
+        maybe: Pairs (parameter, channel) that may be.
+        resources: Parameter to (name of the resource, its kind).
+        writes: The channels that the step writes, under the names that they get here.
     """
-    names = [port.name for port in signature.reads]
-    for wrong in operator.inputs.keys() - set(names):
-        report(f"{operator.use} reads no channel {wrong!r}", "inputs", _nearest(wrong, names))
-    always: list[tuple[str, str]] = []
-    maybe: list[tuple[str, str]] = []
-    for port in signature.reads:
-        name = operator.inputs.get(port.name, port.name)
-        channel = scope.channels.get(name)
-        if channel is None:
-            if port.required or port.name in operator.inputs:
-                report(*_missing(port, name, scope))
-            continue
-        if not fits(channel.type, port.type):
-            report(*_mistyped(port, name, channel))
-        elif channel.maybe and port.required:
-            report(
-                f"{name!r} is there from the loop's second turn only (written by {channel.writer})",
-                port.name,
-                f"write {name!r} before the loop, or give the parameter a default",
-            )
-        (maybe if channel.maybe else always).append((port.name, name))
-    return always, maybe
+
+    def __init__(
+        self, builder: Builder, node: Operator, signature: Signature, scope: Scope, place: Place
+    ) -> None:
+        self._builder, self._node, self._place = builder, node, place
+        self.always: list[tuple[str, str]] = []
+        self.maybe: list[tuple[str, str]] = []
+        self._channels(signature, scope)
+        self.resources = self._resources(signature)
+        self.writes = self._writes(signature)
+
+    @property
+    def reads(self) -> list[tuple[str, str]]:
+        """All pairs (parameter, channel)."""
+        return self.always + self.maybe
+
+    def _report(self, what: str, port: str, fix: str) -> None:
+        self._builder.report(self._node, self._place, what, port, fix)
+
+    def _channels(self, signature: Signature, scope: Scope) -> None:
+        node, names = self._node, [port.name for port in signature.reads]
+        for wrong in node.inputs.keys() - set(names):
+            fix = suggestion(wrong, names)
+            if wrong in {port.name for port in signature.resources}:
+                fix = f"it is a resource: write resources: {{{wrong}: {node.inputs[wrong]}}}"
+            self._report(f"{node.use} reads no channel {wrong!r}", "inputs", fix)
+        for port in signature.reads:
+            name = node.inputs.get(port.name, port.name)
+            channel = scope.channels.get(name)
+            if channel is None:
+                if port.required or port.name in node.inputs:
+                    self._report(*_missing(port, name, scope))
+                continue
+            if not fits(channel.type, port.type):
+                self._report(*_mistyped(port, name, channel))
+            elif channel.optional and port.required:
+                fix = f"write {name!r} on every path before, or give the parameter a default"
+                self._report(f"{name!r} may be missing: {channel.optional}", port.name, fix)
+            (self.maybe if channel.optional else self.always).append((port.name, name))
+
+    def _resources(self, signature: Signature) -> dict[str, tuple[str, type[Resource]]]:
+        node, bound = self._node, {}
+        names = [port.name for port in signature.resources]
+        for wrong in node.resources.keys() - set(names):
+            what = f"{node.use} takes no resource {wrong!r}"
+            self._report(what, "resources", suggestion(wrong, names))
+        for port in signature.resources:
+            name = node.resources.get(port.name, port.name)
+            if port.required or name in self._builder.named():
+                self._builder.bind(node, self._place, port.name, name, port.type)
+                bound[port.name] = (name, port.type)
+        return bound
+
+    def _writes(self, signature: Signature) -> dict[str, Channel]:
+        node, names = self._node, [port.name for port in signature.writes]
+        for wrong in node.outputs.keys() - set(names):
+            what = f"{node.use} writes no channel {wrong!r}"
+            self._report(what, "outputs", suggestion(wrong, names))
+        channels: dict[str, Channel] = {}
+        for port in signature.writes:
+            name = node.outputs.get(port.name, port.name)
+            if name in channels:
+                what = f"two of its results would go to {name!r}"
+                self._report(what, port.name, "rename one: outputs:")
+            channels[name] = Channel(port.type, str(self._place))
+        return channels
 
 
 def _missing(port: Port, name: str, scope: Scope) -> tuple[str, str, str]:
     what = f"nothing upstream writes {name!r} ({show(port.type)})"
-    if name in scope.gone:
-        what = f"{name!r} cannot be read here: {scope.gone[name]}"
-    there = ", ".join(f"{n} ({show(c.type)})" for n, c in sorted(scope.channels.items()))
-    near = scope.nearest(name)
-    fix = f"found upstream: {there or 'nothing'}"
-    if near:
-        fix = f"did you mean {near!r}? {fix}"
+    if name in scope.removed:
+        what = f"{name!r} cannot be read here: {scope.removed[name]}"
+    there = {f"{n} ({show(c.type)})": n for n, c in scope.channels.items()}
+    fix = suggestion(name, scope.channels, label="found upstream")
+    fix = fix.split("found upstream")[0] + f"found upstream: {', '.join(sorted(there)) or 'nothing'}"
     return what, port.name, f"{fix}; rename with inputs: {{{port.name}: ...}}"
 
 
@@ -77,137 +148,154 @@ def _mistyped(port: Port, name: str, channel: Channel) -> tuple[str, str, str]:
     return what, port.name, fix
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    listed = f"known: {', '.join(known) or 'none'}"
-    return f"did you mean {near[0]!r}? {listed}" if near else listed
+class Results:
+    """Takes what an operator returned: checks its types and names its channels."""
 
+    def __init__(self, operator: Operator, signature: Signature) -> None:
+        self._single = isinstance(operator.writes, str)
+        self._channels = [
+            (operator.outputs.get(port.name, port.name), matcher(port.type), port.type)
+            for port in signature.writes
+        ]
 
-def written(
-    operator: Operator, signature: Signature, path: str, report: Report
-) -> dict[str, Channel]:
-    """The channels that the step writes, under the names that they get here."""
-    names = [port.name for port in signature.writes]
-    for wrong in operator.outputs.keys() - set(names):
-        report(f"{operator.use} writes no channel {wrong!r}", "outputs", _nearest(wrong, names))
-    channels: dict[str, Channel] = {}
-    for port in signature.writes:
-        name = operator.outputs.get(port.name, port.name)
-        if name in channels:
-            report(f"two of its results would go to {name!r}", port.name, "rename one: outputs:")
-        channels[name] = Channel(port.type, path)
-    return channels
+    def named(self, value: Any) -> dict[str, Any]:
+        """Channel to value.
 
-
-def compile_step(
-    operator: Operator, scope: Scope, path: str, report: Report
-) -> tuple[Runner, list[tuple[str, str]], dict[str, Channel]]:
-    """Check the operator against the channels before it, and make it a runner.
-
-    Returns:
-        The runner, pairs (parameter, channel) that it reads, and the channels that it writes.
-    """
-    try:
-        signature = operator.signature()
-    except ConfigError as error:
-        report(error.what, None, error.fix)
-        signature = Signature((), (), (), (), None, is_async=False)
-    always, maybe = bind(operator, signature, scope, report)
-    channels = written(operator, signature, path, report)
-    runner = _runner(operator, signature, always, maybe, path)
-    return runner, always + maybe, channels
-
-
-def _runner(  # noqa: C901 - one closure: this is the engine's hot path
-    operator: Operator,
-    signature: Signature,
-    always: list[tuple[str, str]],
-    maybe: list[tuple[str, str]],
-    path: str,
-) -> Runner:
-    function = operator.run
-    config = {name: getattr(operator, name) for name in signature.config}
-    resources = [(port.name, port.type) for port in signature.resources]
-    context, blocking, is_async = signature.context, operator.blocking, signature.is_async
-    checks = [
-        (operator.outputs.get(p.name, p.name), matcher(p.type), p.type) for p in signature.writes
-    ]
-    single = isinstance(operator.writes, str)
-
-    def store(state: State, value: Any) -> dict[str, Any]:
-        if single:
+        Raises:
+            TypeError: The operator returned something else than it declares.
+        """
+        if self._single:
             values: tuple[Any, ...] = (value,)
-        elif isinstance(value, tuple) and len(value) == len(checks):
+        elif isinstance(value, tuple) and len(value) == len(self._channels):
             values = value
         else:
-            raise TypeError(f"it returned {type(value).__name__}, not a tuple of {len(checks)}")
+            count = len(self._channels)
+            raise TypeError(f"it returned {type(value).__name__}, not a tuple of {count}")
         wrote = {}
-        for (name, matches, kind), item in zip(checks, values, strict=True):
+        for (name, matches, kind), item in zip(self._channels, values, strict=True):
             if not matches(item):
                 raise TypeError(f"it returned {type(item).__name__} for {name!r}, not {show(kind)}")
             wrote[name] = item
-        state.update(wrote)
         return wrote
 
-    async def run_step(state: State, run: Run) -> None:
-        emit = run.emit
-        started = 0.0
-        if emit is not None:
-            emit(NodeStarted(path))
-            started = perf_counter()
+
+def _runner(node: Operator, signature: Signature, bound: _Bound, place: Place) -> Runner:  # noqa: C901 - one closure: this is the engine's hot path
+    always, maybe = bound.always, bound.maybe
+    resources = [(parameter, *which) for parameter, which in bound.resources.items()]
+    context, is_async = signature.context, signature.is_async
+    light, collect = node.light, signature.collect
+    results = Results(node, signature)
+    names = signature.config
+    function, config = node.run, {name: getattr(node, name) for name in names}
+
+    async def run_step(state: State, run: Run) -> dict[str, Any]:
+        emit, started = run.emit, perf_counter()
         try:
+            call, settings = function, config
+            if run.config is not None and (other := run.config.get(place)) is not None:
+                call, settings = other.run, {name: getattr(other, name) for name in names}
             arguments = {parameter: state[channel] for parameter, channel in always}
             for parameter, channel in maybe:
                 if channel in state:
                     arguments[parameter] = state[channel]
-            for name, kind in resources:
-                arguments[name] = await run.resource(name, kind)
-            arguments.update(config)
-            if context is not None:
-                arguments[context] = RunContext(run, path)
-            if is_async:
-                value = await function(**arguments)
-            elif blocking:
-                value = await run.threads.call(function, **arguments)
-            else:
-                value = function(**arguments)
-            wrote = store(state, value)
-        except BudgetError:
-            raise
-        except Exception as error:
             if emit is not None:
-                emit(NodeFailed(path, error, perf_counter() - started))
-            raise failure(error, path, state) from error
+                run.tell(NodeStarted, place, reads=dict(arguments))
+            for parameter, value in arguments.items():
+                if type(value) is list or type(value) is dict:
+                    # What an operator does to its list is seen by nobody else.
+                    arguments[parameter] = value.copy()
+            for parameter, name, kind in resources:
+                arguments[parameter] = await run.resource(name, kind)
+            arguments.update(settings)
+            ctx = None
+            if context is not None:
+                ctx = arguments[context] = RunContext(run, place)
+            if collect is not None:
+                ctx = ctx or RunContext(run, place)
+                value = await collect(call, arguments, ctx, run)
+            elif is_async:
+                value = await call(**arguments)
+            elif light or run.inline:
+                value = call(**arguments)
+            else:
+                value = await run.in_thread(lambda: call(**arguments), ctx and ctx.started)
+            wrote = results.named(value)
+        except (BudgetError, Interrupted):
+            raise
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            raise _failed(run, place, error, state, started) from error
+        except Exception as error:
+            raise _failed(run, place, error, state, started) from error
         if emit is not None:
-            emit(NodeFinished(path, wrote, perf_counter() - started))
+            run.tell(NodeFinished, place, writes=wrote, seconds=perf_counter() - started)
+        return wrote
 
     return run_step
 
 
-def failure(error: Exception, path: str, state: Mapping[str, Any]) -> StepError:
-    """The error of a step, with its path and a summary of the channels, not their contents."""
-    if isinstance(error, StepError):
-        return error
+def _is_cancelled() -> bool:
+    """Whether the task is being cancelled, and no operator raised CancelledError by itself."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and task.cancelling() > 0
+
+
+def _failed(
+    run: Run, place: Place, error: BaseException, state: State, started: float
+) -> StepError:
+    failed = failure(error, run.at(place), state)
+    told = error if isinstance(error, Exception) else failed
+    run.tell(NodeFailed, place, error=told, seconds=perf_counter() - started)
+    return failed
+
+
+def failure(error: BaseException, place: Place, state: Mapping[str, Any]) -> StepError:
+    """The error of a step, with its place and a summary of the channels, not their contents."""
     if isinstance(error, RagError):
-        where = f"{path}: {error.where}" if error.where else path
-        failed = StepError(error.what, where=where, fix=error.fix)
+        where = f"{place}: {error.where}" if error.where else str(place)
+        failed = StepError(error.what, where=where, fix=error.fix, place=place)
         failed.exit_code = error.exit_code
     else:
-        failed = StepError(f"{type(error).__name__}: {error}", where=path)
+        failed = StepError(f"{type(error).__name__}: {error}", where=str(place), place=place)
     channels = ", ".join(f"{name}={summary(value)}" for name, value in state.items())
     failed.add_note(f"channels: {channels or 'none'}")
     return failed
 
 
 def summary(value: Any) -> str:
-    """A value's type and size, without what it says."""
+    """A value's type and size, without its contents."""
     size = f" of {len(value)}" if isinstance(value, str | list | tuple | dict | set) else ""
     return f"{type(value).__name__}{size}"
 
 
-def evaluate(expression: Expression, state: State, where: str) -> Any:
+def evaluate(expression: Expression, state: Mapping[str, Any], run: Run, place: Place) -> Any:
     """The expression's value; a failure names the node."""
     try:
         return expression(state)
     except ConfigError as error:
-        raise failure(error, where, state) from error
+        raise failure(error, run.at(place), state) from error
+
+
+def traced(
+    runner: Runner, node: Operator, reads: list[tuple[str, str]], place: Place
+) -> Runner:
+    """The runner, each run of it a span where the flow is traced."""
+
+    async def run_traced(state: State, run: Run) -> dict[str, Any]:
+        if run.tracer is None:
+            return await runner(state, run)
+        with step_span(run.tracer, node, run.at(place)) as span:
+            span.reads({name: state[channel] for name, channel in reads if channel in state})
+            wrote = await runner(state, run)
+            span.wrote(wrote)
+            return wrote
+
+    def run_plain_or_traced(state: State, run: Run) -> Any:
+        # Not async itself: a run that nobody traces pays no second coroutine per step.
+        return runner(state, run) if run.tracer is None else run_traced(state, run)
+
+    return run_plain_or_traced

@@ -1,82 +1,96 @@
-"""Building flows inside flows: another one as a step, or the same one again."""
+"""Compiling flows inside flows: another one as a step, or the same one again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from rag.flow.compile.builder import Builder, Built
-from rag.flow.constructs import Recurse, SubFlow
-from rag.flow.run.run import Run, State
+from rag.flow.compile.guard import time_limit
+from rag.flow.constructs.recurse import Recurse
+from rag.flow.constructs.subflow import SubFlow
+from rag.flow.place import Place
+from rag.flow.run.run import Run, Spent, State
 from rag.flow.scope import Channel, Scope
 from rag.flow.types import fits, show
+from rag.names import suggestion
 
 
-def build_subflow(builder: Builder, node: SubFlow, scope: Scope, path: str) -> Built:
+def build_subflow(builder: Builder, node: SubFlow, scope: Scope, place: Place) -> Built:
     """A flow with a state of its own, fed from and read into the outer one."""
-    here = f"{path}.{node.name or node.flow.name or 'flow'}"
     inner = node.flow
-    feeds = _feeds(builder, node, inner.inputs, scope, here)
-    _known(builder, node, "output", node.outputs, inner.output_types, here)
-    builder.interrupts |= {f"{here}/{stop}": kinds for stop, kinds in inner.interrupts.items()}
+    feeds = _feeds(builder, node, inner.inputs, inner.defaults, scope, place)
+    _known(builder, node, "output", node.outputs, inner.output_types, place)
+    _, built = builder.inner(inner, place)
     leaves = {name: node.outputs.get(name, name) for name in inner.output_types}
-    channels = {leaves[n]: Channel(kind, here) for n, kind in inner.output_types.items()}
+    writes = {leaves[n]: Channel(kind, str(place)) for n, kind in inner.output_types.items()}
+    given, budget, resources, runner = inner.defaults, inner.budget, inner.resources, built.run
 
-    async def run_subflow(state: State, run: Run) -> None:
-        given = {name: state[outer] for name, outer in feeds.items()}
-        result = await inner.run_within(run.inside(here, inner.resources), given)
-        for name, outer in leaves.items():
-            state[outer] = result[name]
+    async def run_subflow(state: State, run: Run) -> dict[str, Any]:
+        begin = {**given, **{name: state[outer] for name, outer in feeds.items()}}
+        view = run
+        if resources.specs or run.depth:
+            view = run.view(resources=resources.within(run.resources), depth=0)
+        if budget is None:
+            wrote = await runner(begin, view)
+        else:
+            view = view.view(spent=Spent(budget, run.spent))
+            async with time_limit(budget, str(run.at(place))):
+                wrote = await runner(begin, view)
+        end = {**begin, **wrote}
+        return {outer: end[name] for name, outer in leaves.items()}
 
-    return Built(run_subflow, scope.with_channels(channels), inner.suspends)
+    timed = budget is not None and budget.seconds is not None
+    return Built(
+        run_subflow,
+        writes,
+        frozenset(feeds.values()),
+        waits=built.waits or timed,
+        heavy=built.heavy,
+    )
 
 
-def build_recurse(builder: Builder, node: Recurse, scope: Scope, path: str) -> Built:
+def build_recurse(builder: Builder, node: Recurse, scope: Scope, place: Place) -> Built:
     """The flow that this node is a part of, once more; at the greatest depth the base instead."""
-    here = f"{path}.{node.name or 'recurse'}"
     if builder.outputs is None:
         what = "a flow that calls itself must name its outputs"
-        builder.report(node, here, what, None, "add outputs: [...] to the flow")
+        builder.report(node, place, what, None, "add outputs: [...] to the flow")
     outputs = builder.outputs or ()
-    feeds = _feeds(builder, node, builder.inputs, scope, here)
-    _known(builder, node, "output", node.outputs, dict.fromkeys(outputs), here)
-    base = builder.build(node.base, scope, f"{here}.base")
+    feeds = _feeds(builder, node, builder.inputs, builder.defaults, scope, place)
+    _known(builder, node, "output", node.outputs, dict.fromkeys(outputs), place)
+    base = builder.child(node, place, ".base", scope)
+    end = base.after(scope)
     leaves = {name: node.outputs.get(name, name) for name in outputs}
-    channels = {}
+    writes = {}
     for name, outer in leaves.items():
-        channel = base.scope.channels.get(outer)
-        if channel is None or channel.maybe:
+        channel = end.channels.get(outer)
+        if channel is None or channel.optional:
             what = f"base does not write {outer!r}, which the flow gives"
-            builder.report(node, here, what, name, "write it in base, or rename with outputs:")
+            builder.report(node, place, what, name, "write it in base, or rename with outputs:")
             continue
-        channels[outer] = Channel(channel.type, here)
-        builder.promised.append((node, here, name, channel.type))
-    optional = [name for name in builder.inputs if name not in feeds]
+        writes[outer] = Channel(channel.type, str(place))
+        builder.promised.append((node, place, name, channel.type))
+    given = builder.defaults
 
-    async def run_recurse(state: State, run: Run) -> None:
+    async def run_recurse(state: State, run: Run) -> dict[str, Any]:
         if run.depth >= node.max_depth:
-            end = dict(state)
-            await base.run(end, run)
-            state.update({outer: end[outer] for outer in leaves.values()})
-            return
-        inner: State = {name: state[outer] for name, outer in feeds.items()}
-        inner.update(dict.fromkeys(optional))
+            last = {**state, **await base.run(state, run)}
+            return {outer: last[outer] for outer in leaves.values()}
+        begin = {**given, **{name: state[outer] for name, outer in feeds.items()}}
         assert builder.whole is not None  # noqa: S101 - set before anything runs
-        depth = run.depth + 1
-        await builder.whole(inner, replace(run, place=f"{run.place}{here}^{depth}/", depth=depth))
-        for name, outer in leaves.items():
-            state[outer] = inner[name]
+        last = {**begin, **await builder.whole(begin, run.deeper(place, builder.root))}
+        return {outer: last[name] for name, outer in leaves.items()}
 
-    return Built(run_recurse, scope.with_channels(channels), suspends=True)
+    return Built(run_recurse, writes, base.reads | set(feeds.values()), waits=True)
 
 
 def _feeds(
     builder: Builder,
     node: SubFlow | Recurse,
     inputs: Mapping[str, Any],
+    defaults: Mapping[str, Any],
     scope: Scope,
-    here: str,
+    place: Place,
 ) -> dict[str, str]:
     """Input of the inner flow to the outer channel that feeds it."""
     feeds: dict[str, str] = {}
@@ -84,19 +98,21 @@ def _feeds(
         outer = node.inputs.get(name, name)
         channel = scope.channels.get(outer)
         if channel is None:
-            if not fits(type(None), kind):
-                near = scope.nearest(outer)
-                fix = f"did you mean {near!r}?" if near else f"rename with inputs: {{{name}: ...}}"
-                builder.report(node, here, f"nothing upstream writes {outer!r}", name, fix)
+            if name not in defaults or name in node.inputs:
+                what = f"nothing upstream writes {outer!r}"
+                fix = f"{scope.suggestion(outer)}; rename with inputs: {{{name}: ...}}"
+                builder.report(node, place, what, name, fix)
             continue
-        if channel.maybe:
-            what = f"{outer!r} is there from the loop's second turn only"
-            builder.report(node, here, what, name, f"write {outer!r} before the loop")
+        if channel.optional:
+            if name in defaults and name not in node.inputs:
+                continue
+            what = f"{outer!r} may be missing: {channel.optional}"
+            builder.report(node, place, what, name, f"write {outer!r} on every path before")
         if not fits(channel.type, kind):
             what = f"{outer!r} is {show(channel.type)}, {show(kind)} is wanted"
-            builder.report(node, here, what, name, "convert it in a step between")
+            builder.report(node, place, what, name, "convert it in a step between")
         feeds[name] = outer
-    _known(builder, node, "input", node.inputs, inputs, here)
+    _known(builder, node, "input", node.inputs, inputs, place)
     return feeds
 
 
@@ -106,8 +122,8 @@ def _known(
     what: str,
     given: Mapping[str, str],
     known: Mapping[str, Any],
-    here: str,
+    place: Place,
 ) -> None:
     for wrong in given.keys() - known.keys():
-        fix = f"it has: {', '.join(known)}"
-        builder.report(node, here, f"the inner flow has no {what} {wrong!r}", None, fix)
+        fix = suggestion(wrong, known, label="it has")
+        builder.report(node, place, f"the inner flow has no {what} {wrong!r}", None, fix)

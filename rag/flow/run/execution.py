@@ -1,28 +1,50 @@
-"""One run of a flow, for the four kinds of caller: synchronous or not, for the result or events."""
+"""One run of a flow, for four kinds of callers: synchronous or not, for the result or events."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import queue
 import re
+import secrets
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from time import perf_counter, time
+from typing import Any, Protocol, TypeVar
 
-from rag.errors import BudgetError, InputError, Interrupted
+from rag.errors import BudgetError, ConfigError, InputError, Interrupted
+from rag.flow.operator import PLACEMENT, Operator
+from rag.flow.place import Place
+from rag.flow.policies import Budget
+from rag.flow.resources import Resources
 from rag.flow.run.events import Done, Event, Waiting
-from rag.flow.run.run import Journal, Run, Spent, State, Threads
+from rag.flow.run.record import RunRecord
+from rag.flow.run.recorder import Recorder
+from rag.flow.run.run import Journal, Run, Runner, Spent, Trail
+from rag.flow.run.runtime import RUNTIME
 from rag.flow.run.tracing import run_span
-from rag.flow.types import fits, show
-
-if TYPE_CHECKING:
-    from rag.flow.flow import Flow
+from rag.flow.types import show
+from rag.names import suggestion
 
 T = TypeVar("T")
-_HALF = re.compile(r"[\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 """Lone surrogates, which JSON can carry and no tokenizer, database or file takes."""
+
+
+class Runnable(Protocol):
+    """What an execution needs of a flow."""
+
+    name: str | None
+    inputs: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    output_types: Mapping[str, Any]
+    matchers: Mapping[str, Callable[[Any], bool]]
+    interrupts: Mapping[str, Mapping[str, Any]]
+    steps: Mapping[Place, Operator]
+    resources: Resources
+    budget: Budget | None
+    tracer: Any
+    waits: bool
+    runner: Runner
 
 
 class Execution:
@@ -31,85 +53,165 @@ class Execution:
     Args:
         flow: What runs.
         inputs: Its channels in the beginning.
-        journal: Remembers what steps write; needed where the flow interrupts.
+        config: Step (its place or, where only one has it, its label) to fields of its
+            configuration that differ in this run.
+        journal: Stores what steps write; needed where the flow pauses for approval.
+        run: The run's id.
+        resumed: Whether the journal holds what an earlier attempt wrote.
 
     Raises:
-        InputError: The inputs do not fit, or the flow interrupts and nothing remembers the run.
+        InputError: The inputs do not fit, or the flow pauses and nothing stores the run.
+        ConfigError: A step or field of `config` is unknown, or its value is wrong.
     """
 
     def __init__(
-        self, flow: Flow, inputs: Mapping[str, Any], journal: Journal | None = None
+        self,
+        flow: Runnable,
+        inputs: Mapping[str, Any],
+        *,
+        config: Mapping[str, Mapping[str, Any]] | None = None,
+        journal: Journal | None = None,
+        run: str | None = None,
+        resumed: bool = False,
     ) -> None:
         if flow.interrupts and journal is None:
             raise InputError(
-                "the flow stops for a person, and nothing would remember where",
+                "the flow pauses for approval, and nothing would store the run",
                 where=next(iter(flow.interrupts)),
                 fix="run it with a checkpoint: rag run --checkpoint, or Checkpoints.start",
             )
-        self.flow, self.inputs, self.journal = flow, inputs, journal
+        self.flow, self.journal = flow, journal
+        self.state = initial_state(flow, inputs)
+        self.config = configured(flow, config) if config else None
+        self.id = run or secrets.token_hex(8)
         self.spent = Spent(flow.budget)
+        self._trail = Trail() if resumed else None
+        self.record = RunRecord(self.id, flow.name, dict(self.state))
 
-    async def _once(self, emit: Callable[[Event], None] | None = None) -> dict[str, Any]:
+    async def _once(
+        self, emit: Callable[[Event], None] | None = None, *, inline: bool = False
+    ) -> dict[str, Any]:
         flow, started = self.flow, perf_counter()
-        state = initial_state(flow, self.inputs)
-        threads = Threads()
-        run = Run(flow.resources, threads, self.spent, emit, self.journal, flow.tracer)
+        run = Run(
+            self.id,
+            flow.resources,
+            self.spent,
+            emit,
+            self.journal,
+            flow.tracer,
+            self.config,
+            inline,
+            trail=self._trail,
+        )
         try:
             if flow.tracer is None:
-                await self._within_budget(state, run)
+                wrote = await self._within_budget(run)
             else:
                 with run_span(flow.tracer, flow.name or "flow") as span:
-                    span.reads(self.inputs)
-                    await self._within_budget(state, run)
-                    span.wrote({name: state[name] for name in flow.output_types})
-        except Interrupted as stop:
-            if emit is not None:
-                emit(Waiting(stop.where or "", stop.what, stop.channels))
+                    span.reads(self.state)
+                    wrote = await self._within_budget(run)
+                    span.wrote({n: v for n, v in wrote.items() if n in flow.output_types})
+        except Interrupted as pause:
+            for stop in pause.stops:
+                if emit is not None:
+                    where, message = stop.place, stop.message
+                    emit(
+                        Waiting(
+                            place=where,
+                            run=self.id,
+                            time=time(),
+                            message=message,
+                            channels=stop.channels,
+                        )
+                    )
             raise
-        finally:
-            threads.close()
-        result = {name: state[name] for name in flow.output_types}
+        end = {**self.state, **wrote}
+        result = {name: end[name] for name in flow.output_types if name in end}
         if emit is not None:
-            spent = self.spent
-            emit(Done(result, perf_counter() - started, spent.llm_calls, spent.tokens))
+            seconds, spent = perf_counter() - started, self.spent
+            self._finish(seconds, result, end)
+            emit(
+                Done(
+                    place=Place(),
+                    run=self.id,
+                    time=time(),
+                    result=result,
+                    seconds=seconds,
+                    llm_calls=spent.llm_calls,
+                    tokens=spent.tokens,
+                    record=self.record,
+                )
+            )
         return result
 
-    async def _within_budget(self, state: State, run: Run) -> None:
+    def _finish(
+        self, seconds: float, result: dict[str, Any] | None, end: Mapping[str, Any]
+    ) -> None:
+        record = self.record
+        record.seconds, record.outputs = seconds, result
+        record.llm_calls, record.tokens = self.spent.llm_calls, self.spent.tokens
+        record.channels = {**record.inputs, **record.channels, **end}
+
+    async def _within_budget(self, run: Run) -> dict[str, Any]:
         budget = self.flow.budget
         if budget is None or budget.seconds is None:
-            await self.flow.runner(state, run)
-            return
+            return await self.flow.runner(self.state, run)
         try:
-            async with asyncio.timeout(budget.seconds):
-                await self.flow.runner(state, run)
+            async with asyncio.timeout(budget.seconds) as limit:
+                return await self.flow.runner(self.state, run)
         except TimeoutError as error:
+            if not limit.expired():
+                raise
             raise BudgetError(
                 f"the run took longer than its budget of {budget.seconds:g} s",
                 where="budget",
                 fix="raise budget: {seconds: ...}, or make the flow do less",
             ) from error
 
+    # For each kind of caller
+
     def invoke(self) -> dict[str, Any]:
-        """The outputs. Works inside a running event loop too, and holds it up."""
-        return blocking(self._once()) if self.flow.suspends else straight(self._once())
+        """The outputs."""
+        if self._needs_loop:
+            return RUNTIME.run(self._once())
+        return _straight(self._once(inline=True))
+
+    @property
+    def _needs_loop(self) -> bool:
+        return self.flow.waits or self.journal is not None
 
     async def ainvoke(self) -> dict[str, Any]:
         """The outputs."""
         return await self._once()
 
+    def recorded(self) -> RunRecord:
+        """The record of the run, also of one that failed."""
+        recorder, started = Recorder(self.record), perf_counter()
+        try:
+            if self._needs_loop:
+                RUNTIME.run(self._once(recorder))
+            else:
+                _straight(self._once(recorder, inline=True))
+        except Exception as error:  # noqa: BLE001 - it is what is recorded
+            self.record.error = error
+            self._finish(perf_counter() - started, None, {})
+        return self.record
+
     async def astream(self) -> AsyncIterator[Event]:
         """The events as they come; closing the iterator cancels the run."""
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         loop, here = asyncio.get_running_loop(), threading.get_ident()
+        recorder = Recorder(self.record)
 
         def emit(event: Event) -> None:
+            recorder(event)
             if threading.get_ident() == here:
                 events.put_nowait(event)
             else:
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
         task = asyncio.create_task(self._once(emit))
-        task.add_done_callback(lambda _: events.put_nowait(None))
+        task.add_done_callback(lambda _: loop.call_soon(events.put_nowait, None))
         try:
             while (event := await events.get()) is not None:
                 yield event
@@ -120,71 +222,112 @@ class Execution:
                 await asyncio.gather(task, return_exceptions=True)
 
     def stream(self) -> Iterator[Event]:
-        """The events as they come."""
-        # The loop lives in a thread of its own, so that a slow reader holds no step up.
-        events: queue.Queue[Event | None] = queue.Queue()
-        failure: list[BaseException] = []
-        cancel: queue.Queue[Callable[[], object]] = queue.Queue()
+        """The events as they come; closing the iterator cancels the run."""
+        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        recorder = Recorder(self.record)
 
-        async def work() -> None:
-            task, loop = asyncio.current_task(), asyncio.get_running_loop()
-            assert task is not None  # noqa: S101 - asyncio.run makes one
-            cancel.put(lambda: loop.call_soon_threadsafe(task.cancel))
-            await self._once(events.put)
+        def emit(event: Event) -> None:
+            recorder(event)
+            events.put(event)
 
-        def host() -> None:
+        # Submitted here and not in the generator: the run sees the context variables of the
+        # caller, not of whoever reads first.
+        future = RUNTIME.submit(self._once(emit))
+        future.add_done_callback(lambda _: events.put(None))
+
+        def read() -> Iterator[Event]:
             try:
-                asyncio.run(work())
-            except BaseException as error:  # noqa: BLE001 - raised again in the reader's thread
-                failure.append(error)
+                while (event := events.get()) is not None:
+                    yield event
+                future.result()
             finally:
-                events.put(None)
+                if not future.done():
+                    future.cancel()
+                    while events.get() is not None:
+                        pass
 
-        thread = threading.Thread(target=host, name="rag-stream")
-        thread.start()
-        ended = False
-        try:
-            while (event := events.get()) is not None:
-                yield event
-            ended = True
-        finally:
-            if not ended:
-                with contextlib.suppress(RuntimeError):  # the run ended meanwhile
-                    cancel.get()()
-            thread.join()
-        if failure:
-            raise failure[0]
+        return read()
 
 
-def initial_state(flow: Flow, inputs: Mapping[str, Any]) -> State:
+def initial_state(flow: Runnable, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The flow's channels in the beginning.
 
     Raises:
         InputError: An input is missing, unknown or of another type.
     """
     for wrong in inputs.keys() - flow.inputs.keys():
-        raise InputError(f"the flow has no input {wrong!r}", fix=f"its inputs: {_listed(flow)}")
-    state = dict(inputs)
+        fix = f"{suggestion(wrong, flow.inputs, label='its inputs')} ({_listed(flow)})"
+        raise InputError(f"the flow has no input {wrong!r}", fix=fix)
+    state = {**flow.defaults, **inputs}
     for name, kind in flow.inputs.items():
         if name not in state:
-            if not fits(type(None), kind) or kind is Any:
-                what = f"the input {name!r} ({show(kind)}) is missing"
-                raise InputError(what, fix=f"the inputs are: {_listed(flow)}")
-            state[name] = None
-        elif not flow.matchers[name](state[name]):
+            what = f"the input {name!r} ({show(kind)}) is missing"
+            raise InputError(what, fix=f"the inputs are: {_listed(flow)}")
+        if name in inputs and not flow.matchers[name](state[name]):
             given = type(state[name]).__name__
             raise InputError(f"the input {name!r} is {given}, {show(kind)} is wanted")
-        elif isinstance(text := state[name], str) and (half := _HALF.search(text)):
-            what = f"the input {name!r} has half a character at position {half.start()}"
-            raise InputError(what, fix="give whole Unicode text: no lone surrogates")
+        if isinstance(text := state[name], str) and (found := _SURROGATE.search(text)):
+            what = f"the input {name!r} has a lone surrogate at position {found.start()}"
+            raise InputError(what, fix="give whole Unicode text")
     return state
 
 
-def _listed(flow: Flow) -> str:
+def _listed(flow: Runnable) -> str:
     return ", ".join(f"{name} ({show(kind)})" for name, kind in flow.inputs.items()) or "none"
 
 
-def straight(work: Coroutine[Any, Any, T]) -> T:
+def configured(
+    flow: Runnable, config: Mapping[str, Mapping[str, Any]]
+) -> dict[Place, Operator]:
+    """Place to the operator that runs there in this run.
+
+    Raises:
+        ConfigError: A step or a field is unknown, or a value is wrong.
+    """
+    from pydantic import ValidationError
+
+    changed: dict[Place, Operator] = {}
+    for key, fields in config.items():
+        place = step_at(flow, key)
+        step = flow.steps[place]
+        known = [name for name in type(step).model_fields if name not in PLACEMENT]
+        for wrong in fields.keys() - set(known):
+            what = f"{step.use} has no field {wrong!r} that a run may set"
+            raise ConfigError(what, where=str(place), fix=suggestion(wrong, known))
+        given = {name: getattr(step, name) for name in type(step).model_fields}
+        try:
+            changed[place] = type(step)(**{**given, **fields})
+        except ValidationError as error:
+            detail = error.errors()[0]
+            port = ".".join(map(str, detail["loc"]))
+            what = f"{step.use}.{port} is {detail.get('input')!r}: {detail['msg']}"
+            fix = f"`rag operators {step.use}` shows what it takes"
+            raise ConfigError(what, where=str(place), fix=fix) from error
+    return changed
+
+
+def step_at(flow: Runnable, key: str) -> Place:
+    """The step that a key names: its place as text or, where only one has it, its label.
+
+    Raises:
+        ConfigError: None has it, or several.
+    """
+    place = Place.parse(key)
+    if place in flow.steps:
+        return place
+    found = [where for where, step in flow.steps.items() if step.label == key]
+    if len(found) == 1:
+        return found[0]
+    places = [str(where) for where in flow.steps]
+    if found:
+        what = f"{len(found)} steps are called {key!r}"
+        raise ConfigError(what, where="config", fix=f"write one of: {', '.join(map(str, found))}")
+    labels = [step.label for step in flow.steps.values()]
+    fix = suggestion(key, [*places, *labels], label="there are")
+    raise ConfigError(f"the flow has no step {key!r}", where="config", fix=fix)
+
+
+def _straight(work: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine that never waits, without the price of an event loop."""
     try:
         work.send(None)
@@ -192,26 +335,3 @@ def straight(work: Coroutine[Any, Any, T]) -> T:
         result: T = done.value
         return result
     raise RuntimeError("a step that was not to wait did")
-
-
-def blocking(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine; inside a running loop it gets a loop in another thread."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    result: list[T] = []
-    failure: list[BaseException] = []
-
-    def host() -> None:
-        try:
-            result.append(asyncio.run(work))
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            failure.append(error)
-
-    thread = threading.Thread(target=host, name="rag-invoke")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]

@@ -1,57 +1,37 @@
-"""One run of a flow: its events, its worker threads, the resources it uses."""
+"""What the nodes of one run share, and where in the run one is."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from time import time
+from typing import Any, Protocol
 
 from rag.errors import BudgetError
+from rag.flow.place import DEPTH, Place
+from rag.flow.policies import Budget
 from rag.flow.resources import R, Resources
-from rag.flow.run.events import Event
+from rag.flow.run.events import Event, Warned
+from rag.flow.run.threads import THREADS, Job
 
-if TYPE_CHECKING:
-    from rag.flow.run.policy import Budget
+State = Mapping[str, Any]
+"""Channel to value, as one branch sees them. Nobody changes a state: nodes return writes."""
 
-State = dict[str, Any]
-"""Channel to value, as one branch sees them."""
-
-Runner = Callable[[State, "Run"], Awaitable[None]]
-"""What a node is compiled to: it reads the state and writes into it."""
-
-MAX_THREADS = 64
-"""Blocking steps of one run that may go on at once."""
-
-
-class Threads:
-    """The worker threads of one run, made when the first blocking step comes."""
-
-    def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
-
-    async def call(self, function: Callable[..., Any], /, **arguments: Any) -> Any:
-        """Call a function that blocks, in a thread that sees the caller's context variables."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="rag-step")
-        call = partial(copy_context().run, function, **arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
-
-    def close(self) -> None:
-        """Let the threads end; one that still works ends with its work."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+Runner = Callable[[State, "Run"], Awaitable[dict[str, Any]]]
+"""What a node is compiled to: reads the state, returns the channels that it writes."""
 
 
 class Spent:
-    """What a run has used of its budget; safe from any thread."""
+    """What a run, or a part of it under a budget of its own, has used; safe from any thread.
 
-    def __init__(self, budget: Budget | None = None) -> None:
-        self._budget = budget
+    Args:
+        budget: What it may use.
+        outer: What this counts towards as well.
+    """
+
+    def __init__(self, budget: Budget | None = None, outer: Spent | None = None) -> None:
+        self._budget, self._outer = budget, outer
         self._lock = threading.Lock()
         self.llm_calls = 0
         self.tokens = 0
@@ -60,11 +40,13 @@ class Spent:
         """Count.
 
         Raises:
-            BudgetError: The run has used more than it may.
+            BudgetError: More was used than the budget allows.
         """
         with self._lock:
             self.llm_calls += llm_calls
             self.tokens += tokens
+        if self._outer is not None:
+            self._outer.add(llm_calls, tokens)
         budget = self._budget
         if budget is None:
             return
@@ -74,22 +56,36 @@ class Spent:
         ):
             if limit is not None and used > limit:
                 raise BudgetError(
-                    f"the run used {used} {name}, its budget is {limit}",
+                    f"{used} {name} were used, the budget is {limit}",
                     where="budget",
                     fix=f"raise budget: {{{name}: ...}}, or make the flow do less",
                 )
 
 
 class Journal(Protocol):
-    """Remembers what the steps of a run wrote, so that the run can go on after a crash."""
+    """Stores what the steps of a run wrote, so that the run can go on after a crash."""
 
-    def recall(self, place: str, kinds: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What was written at `place`, if it was: channel to value."""
+    async def recall(
+        self, place: Place, kinds: Mapping[str, Any], fingerprint: str
+    ) -> dict[str, Any] | None:
+        """What was written at `place` by a step with this fingerprint: channel to value."""
 
-    def record(
-        self, place: str, kinds: Mapping[str, Any], wrote: Mapping[str, Any], seconds: float
+    async def record(
+        self,
+        place: Place,
+        kinds: Mapping[str, Any],
+        wrote: Mapping[str, Any],
+        seconds: float,
+        fingerprint: str,
     ) -> None:
-        """Remember what was written at `place`, durably, before anything builds on it."""
+        """Store what was written at `place`, durably, before anything builds on it."""
+
+
+@dataclass(slots=True)
+class Trail:
+    """Whether, on the way to a node of a resumed run, something ran that was not recalled."""
+
+    fresh: bool = False
 
 
 @dataclass(slots=True)
@@ -97,40 +93,88 @@ class Run:
     """What the nodes of one run share. Nothing of it outlives the run.
 
     Args:
+        id: The run's id.
         resources: The flow's resources.
-        threads: The run's worker threads.
         spent: Counts what the run uses.
         emit: Takes each event, from any thread; None: nobody listens, no event is made.
-        journal: Remembers what steps wrote.
+        journal: Stores what steps wrote.
         tracer: An OpenTelemetry tracer.
-        place: Which item of a map, turn of a loop or inner flow this is a view of; with a
-            step's path it names one occurrence of the step.
+        config: Place of a step to the operator that runs there in this run instead.
+        inline: Whether plain functions run where they are called: no event loop is held up.
+        counts: Which items, turns: index of a segment to its mark and number.
+        prefix: The occurrence of the recursion that one is in.
+        skip: Segments of a static place that `prefix` stands for.
         depth: How often the flow is nested in itself here.
+        jobs: Takes the jobs in threads that an attempt starts.
+        trail: Of a resumed run: whether what was recorded still counts here.
     """
 
+    id: str
     resources: Resources
-    threads: Threads
     spent: Spent
     emit: Callable[[Event], None] | None = None
     journal: Journal | None = None
     tracer: Any = None
-    place: str = ""
+    config: Mapping[Place, Any] | None = None
+    inline: bool = False
+    counts: tuple[tuple[int, str], ...] = ()
+    prefix: Place = Place()  # noqa: RUF009 - immutable
+    skip: int = 0
     depth: int = 0
+    jobs: list[Job] | None = None
+    trail: Trail | None = None
+
+    def view(self, **changes: Any) -> Run:
+        """The same run seen from another point of it."""
+        other = object.__new__(Run)
+        for name in _FIELDS:
+            setattr(other, name, getattr(self, name))
+        for name, value in changes.items():
+            setattr(other, name, value)
+        return other
+
+    def at(self, place: Place) -> Place:
+        """The occurrence of the node at a static place that runs at this point."""
+        if not self.counts and not self.prefix:
+            return place
+        segments = list(place)
+        for index, mark in self.counts:
+            segments[index] += mark
+        return Place((*self.prefix, *segments[self.skip :]))
+
+    def counted(self, place: Place, mark: str, number: int) -> Run:
+        """The run seen from item or turn `number` of the construct at a static place."""
+        return self.view(counts=(*self.counts, (len(place) - 1, f"{mark}{number}")))
+
+    def deeper(self, place: Place, root: Place) -> Run:
+        """The run seen from the flow at `root` nested in itself once more, at `place`."""
+        depth = self.depth + 1
+        prefix = self.at(place).counted(DEPTH, depth)
+        return self.view(prefix=prefix, skip=len(root), counts=(), depth=depth)
+
+    def tell(self, kind: type[Event], place: Place, **fields: Any) -> None:
+        """Emit an event about the node at a static place, if anybody listens."""
+        if self.emit is not None:
+            self.emit(kind(place=self.at(place), run=self.id, time=time(), **fields))
+
+    def warn(self, place: Place, message: str) -> None:
+        """Emit a warning about the node at a static place."""
+        self.tell(Warned, place, message=message)
 
     async def resource(self, name: str, kind: type[R]) -> R:
         """The resource; opening it, which may take seconds, does not hold up other branches."""
-        if self.resources.is_open(name, kind):
+        if self.inline or self.resources.is_open(name, kind):
             return self.resources.get(name, kind)
-        opened: R = await self.threads.call(self.resources.get, name=name, kind=kind)
+        opened: R = await THREADS.call(lambda: self.resources.get(name, kind))
         return opened
 
-    def at(self, place: str) -> Run:
-        """The same run seen from an item, a turn or an inner flow."""
-        return self if self.journal is None else replace(self, place=f"{self.place}{place}/")
+    async def in_thread(
+        self, function: Callable[[], Any], started: Callable[[Job], None] | None = None
+    ) -> Any:
+        """The result of a function that may take long, called in a thread of the pool."""
+        if started is None and self.jobs is not None:
+            started = self.jobs.append
+        return await THREADS.call(function, started)
 
-    def inside(self, place: str, resources: Resources) -> Run:
-        """The same run for an inner flow, with its own resources where it has any."""
-        if not resources.specs and self.journal is None and not self.depth:
-            return self
-        found = resources if resources.specs else self.resources
-        return replace(self, resources=found, place=f"{self.place}{place}/", depth=0)
+
+_FIELDS = tuple(Run.__dataclass_fields__)

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from rag.flow.operator import Operator
+from rag.flow.place import Place
+from rag.plain import plain
 
 KIND, TOKENS = "openinference.span.kind", "llm.token_count.total"
+
+
+class Traced(Protocol):
+    """What a span says of an operator."""
+
+    use: Any
+    span_kind: Any
 
 
 class SpanOf:
@@ -49,7 +56,7 @@ class SpanOf:
             self._span.set_attribute(f"{side}.value", "__REDACTED__")
             return
         single = len(values) == 1 and isinstance(next(iter(values.values())), str)
-        text = next(iter(values.values())) if single else json.dumps(values, default=_plain)
+        text = next(iter(values.values())) if single else json.dumps(plain(values))
         self._span.set_attribute(f"{side}.value", text)
         self._span.set_attribute(
             f"{side}.mime_type", "text/plain" if single else "application/json"
@@ -73,10 +80,11 @@ class SpanOf:
 
 
 @contextmanager
-def step_span(tracer: Any, operator: Operator, path: str) -> Iterator[SpanOf]:
-    """The span of one step; an error ends it as failed."""
-    with tracer.start_as_current_span(path) as span:
+def step_span(tracer: Any, operator: Traced, place: Place) -> Iterator[SpanOf]:
+    """The span of one occurrence of a step; an error ends it as failed."""
+    with tracer.start_as_current_span(str(place.static)) as span:
         span.set_attribute("rag.operator", operator.use)
+        span.set_attribute("rag.place", str(place))
         yield SpanOf(span, operator.span_kind)
 
 
@@ -87,20 +95,41 @@ def run_span(tracer: Any, name: str) -> Iterator[SpanOf]:
         yield SpanOf(span, "CHAIN")
 
 
-def count_tokens(tokens: int) -> None:
-    """Add to the tokens of the step whose span is current."""
+def trace_call(
+    *,
+    tokens: int,
+    model: str | None = None,
+    prompt: Sequence[Mapping[str, str]] = (),
+    output: str = "",
+    prompt_tokens: int = 0,
+    completion_tokens: int = 0,
+) -> None:
+    """Add a call of a language model to the step whose span is current.
+
+    Tokens are added up over the calls of a step; prompt and output are the last call's, and left
+    out where OPENINFERENCE_HIDE_INPUTS or OPENINFERENCE_HIDE_OUTPUTS says so.
+    """
     from opentelemetry import trace
 
     span = trace.get_current_span()
     known = getattr(span, "attributes", None) or {}
-    span.set_attribute(TOKENS, int(known.get(TOKENS, 0)) + tokens)
+    counts = {TOKENS: tokens}
+    counts["llm.token_count.prompt"] = prompt_tokens
+    counts["llm.token_count.completion"] = completion_tokens
+    for name, count in counts.items():
+        if count:
+            span.set_attribute(name, int(known.get(name, 0)) + count)
+    if model is None:
+        return
+    span.set_attribute("llm.model_name", model)
+    if not _hidden("input"):
+        for number, message in enumerate(prompt):
+            for field, value in message.items():
+                span.set_attribute(f"llm.input_messages.{number}.message.{field}", str(value))
+    if not _hidden("output"):
+        span.set_attribute("llm.output_messages.0.message.role", "assistant")
+        span.set_attribute("llm.output_messages.0.message.content", output)
 
 
 def _hidden(side: str) -> bool:
     return os.environ.get(f"OPENINFERENCE_HIDE_{side.upper()}S", "").lower() in ("1", "true")
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "page_content"):
-        return {"id": value.id, "text": value.page_content, "metadata": value.metadata}
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else repr(value)

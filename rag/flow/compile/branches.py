@@ -1,0 +1,156 @@
+"""Running branches concurrently: all of them, as many as are needed, or the first good one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rag.errors import Interrupted, StepError
+from rag.flow.place import Place, segment
+from rag.flow.run.events import BranchFailed, BranchSkipped
+from rag.flow.run.run import Run, Runner, State, Trail
+
+Ends = list[tuple[str, dict[str, Any]]]
+"""Branch name to what it wrote, of those that ended well, in the order of the branches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One branch, ready to run."""
+
+    name: str
+    runner: Runner
+    state: State
+    run: Run
+
+
+async def run_branches(
+    place: Place,
+    branches: list[Branch],
+    run: Run,
+    *,
+    waits: bool,
+    limit: int | None = None,
+    skip: bool = False,
+    quorum: int | None = None,
+) -> Ends:
+    """Run branches, each on its own view of the run.
+
+    Args:
+        place: The static place of the node.
+        branches: What runs.
+        run: The run.
+        waits: Whether any may wait; if none does, tasks would only cost.
+        limit: At most so many at a time.
+        skip: Leave out those that fail, unless all do; else the first failure cancels the rest.
+        quorum: So many good ends are enough; the others are cancelled.
+
+    Raises:
+        StepError: A branch failed, or all of them.
+        Interrupted: Branches pause for approval; their siblings have run to their ends.
+    """
+    if run.trail is not None:
+        # Each branch finds by itself where its recorded writes end.
+        branches = [_apart(branch) for branch in branches]
+    failures: dict[str, StepError] = {}
+    ends: dict[str, dict[str, Any]] = {}
+    stops: list[Interrupted] = []
+    gate = asyncio.Semaphore(limit) if limit and waits else contextlib.nullcontext()
+
+    async def one(branch: Branch) -> None:
+        try:
+            async with gate:
+                ends[branch.name] = await _end(place, branch, skip)
+        except Interrupted as stop:
+            stops.append(stop)
+        except StepError as error:
+            if not skip:
+                raise
+            failures[branch.name] = error
+            run.tell(BranchFailed, place, branch=branch.name, error=error)
+
+    if waits:
+        await _concurrently(
+            [(branch.name, one(branch)) for branch in branches],
+            lambda: quorum is not None and len(ends) >= quorum,
+            lambda name: run.tell(BranchSkipped, place, branch=name),
+        )
+    else:
+        for branch in branches:
+            if quorum is None or len(ends) < quorum:
+                await one(branch)
+            else:
+                run.tell(BranchSkipped, place, branch=branch.name)
+    if run.trail is not None and any(b.run.trail and b.run.trail.fresh for b in branches):
+        run.trail.fresh = True
+    if stops and not (quorum is not None and len(ends) >= quorum):
+        raise Interrupted([one for stop in stops for one in stop.stops])
+    needed = 1 if quorum is None else quorum
+    if failures and len(ends) < needed:
+        raise _together(failures, run.at(place))
+    return [(branch.name, ends[branch.name]) for branch in branches if branch.name in ends]
+
+
+async def _end(place: Place, branch: Branch, skip: bool) -> dict[str, Any]:
+    """Run a branch; a resumed run leaves out what it left out before."""
+    run = branch.run
+    if not skip or run.journal is None:
+        return dict(await branch.runner(branch.state, run))
+    where = run.at(place).below(segment(branch.name), ".failed")
+    fresh = run.trail is not None and run.trail.fresh
+    found = None if fresh else await run.journal.recall(where, _FAILED, "")
+    if found is not None:
+        raise StepError(found["what"], where=found["where"])
+    try:
+        return dict(await branch.runner(branch.state, run))
+    except StepError as error:
+        kept = {"what": error.what, "where": error.where}
+        await run.journal.record(where, _FAILED, kept, 0.0, "")
+        raise
+
+
+_FAILED: dict[str, Any] = {"what": str, "where": str | None}
+
+
+async def _concurrently(
+    work: list[tuple[str, Any]], enough: Callable[[], bool], dropped: Callable[[str], None]
+) -> None:
+    """Run coroutines as tasks; the first error, or enough results, cancels the others."""
+    tasks = {asyncio.ensure_future(coroutine): name for name, coroutine in work}
+    pending = set(tasks)
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            failed = [task for task in tasks if task in done and task.exception() is not None]
+            if failed:
+                error = failed[0].exception()
+                assert error is not None  # noqa: S101 - asked above
+                for other in failed[1:]:
+                    error.add_note(f"another branch failed too: {other.exception()}")
+                raise error
+            if enough():
+                for task in pending:
+                    dropped(tasks[task])
+                return
+    finally:
+        for task in pending:
+            task.cancel()
+        if pending:
+            await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _apart(branch: Branch) -> Branch:
+    trail = branch.run.trail
+    own = Trail(fresh=trail.fresh if trail else False)
+    return Branch(branch.name, branch.runner, branch.state, branch.run.view(trail=own))
+
+
+def _together(failures: dict[str, StepError], where: Place) -> StepError:
+    """The first failure, which names the others."""
+    first, *others = failures.values()
+    for other in others:
+        first.add_note(f"another branch of {where} failed too: {other}")
+    return first

@@ -1,0 +1,176 @@
+"""Policies around a node: time limit, further attempts, another node instead, limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rag.errors import BudgetError, StepError
+from rag.flow.compile.builder import Builder, Built
+from rag.flow.compile.recall import cached
+from rag.flow.constructs.guard import Guard
+from rag.flow.node import Node
+from rag.flow.place import Place
+from rag.flow.policies import Budget, Retry
+from rag.flow.run.events import FellBack, NodeFailed, Retried
+from rag.flow.run.limiter import Limiter
+from rag.flow.run.run import Run, Runner, Spent, State
+from rag.flow.run.threads import Job
+from rag.flow.scope import Channel, Scope
+from rag.flow.types import fits, show
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The policies of a node (see `Guard`), without its fallback and its cache."""
+
+    timeout: float | None = None
+    retry: Retry | None = None
+    concurrency: int | None = None
+    budget: Budget | None = None
+
+    @classmethod
+    def of(cls, node: Any) -> Policies:
+        """Those of a step or a `Guard`."""
+        return cls(node.timeout, node.retry, node.concurrency, node.budget)
+
+
+def build_guard(builder: Builder, node: Guard, scope: Scope, place: Place) -> Built:
+    """Any node under policies."""
+    body = builder.child(node, place, "", scope)
+    built = guarded(builder, node, body, scope, place, Policies.of(node), node.fallback)
+    reads = [(name, name) for name in sorted(built.reads)]
+    resources = builder.resources_below(place)
+    return cached(built, node, place, node.cache, reads, resources)
+
+
+def guarded(
+    builder: Builder,
+    node: Node,
+    built: Built,
+    scope: Scope,
+    place: Place,
+    policies: Policies,
+    fallback: Node | None,
+) -> Built:
+    """The node under its policies."""
+    if policies == Policies() and fallback is None:
+        return built
+    runner = built.run
+    if policies.budget is not None:
+        runner = _within_budget(runner, place, policies.budget)
+    if policies.concurrency is not None:
+        runner = _limited(runner, Limiter(policies.concurrency))
+    reads, instead = built.reads, None
+    if fallback is not None:
+        other = _fallback(builder, node, built, scope, place)
+        reads, instead = reads | (other.reads - {"error", "error_type"}), other.run
+    runner = _attempts(runner, place, policies, instead, frozenset(built.writes))
+    return replace(built, run=runner, reads=reads, waits=True)
+
+
+def _fallback(builder: Builder, node: Node, built: Built, scope: Scope, place: Place) -> Built:
+    """The node in the place of one that failed; it must write the same channels."""
+    error = {name: Channel(str, str(place)) for name in ("error", "error_type")}
+    other = builder.child(node, place, ".fallback", scope.after(error))
+    for name, channel in built.writes.items():
+        found = other.writes.get(name)
+        if found is None or (found.optional and not channel.optional):
+            if not channel.optional:
+                what = f"the fallback does not write {name!r}"
+                fix = "rename with outputs: in the fallback"
+                builder.report(node, place, what, "fallback", fix)
+        elif not fits(found.type, channel.type):
+            what = f"the fallback writes {name!r} as {show(found.type)}"
+            builder.report(node, place, what, "fallback", f"{show(channel.type)} is wanted")
+    return other
+
+
+def _attempts(
+    runner: Runner,
+    place: Place,
+    policies: Policies,
+    fallback: Runner | None,
+    promised: frozenset[str],
+) -> Runner:
+    timeout, retry = policies.timeout, policies.retry
+
+    async def attempt(state: State, run: Run) -> dict[str, Any] | StepError:
+        try:
+            async with asyncio.timeout(timeout):
+                return await runner(state, run)
+        except TimeoutError as error:
+            where = run.at(place)
+            failed = StepError(f"took longer than {timeout:g} s", where=str(where), place=where)
+            failed.__cause__ = error
+            run.tell(NodeFailed, place, error=failed, seconds=timeout or 0.0)
+            return failed
+        except StepError as error:
+            return error
+
+    async def run_guarded(state: State, run: Run) -> dict[str, Any]:
+        number = 1
+        while True:
+            jobs: list[Job] = []
+            result = await attempt(state, run.view(jobs=jobs))
+            if isinstance(result, dict):
+                return result
+            left = [job for job in jobs if not job.ended]
+            if left:
+                run.warn(place, "its thread cannot be stopped and goes on by itself")
+            again = retry is not None and retry.covers(result.__cause__ or result)
+            if retry is None or not again or number > retry.times:
+                break
+            run.tell(Retried, place, attempt=number, error=result)
+            if left and not retry.overlap:
+                await asyncio.gather(*(job.wait() for job in left))
+            await asyncio.sleep(retry.wait * 2 ** (number - 1))
+            number += 1
+        if fallback is None:
+            raise result
+        run.tell(FellBack, place, error=result)
+        cause = result.__cause__ or result
+        seen = {**state, "error": result.what, "error_type": type(cause).__name__}
+        wrote = await fallback(seen, run)
+        return {name: value for name, value in wrote.items() if name in promised}
+
+    return run_guarded
+
+
+def _limited(runner: Runner, limiter: Limiter) -> Runner:
+    async def run_limited(state: State, run: Run) -> dict[str, Any]:
+        async with limiter:
+            return await runner(state, run)
+
+    return run_limited
+
+
+def _within_budget(runner: Runner, place: Place, budget: Budget) -> Runner:
+    async def run_within_budget(state: State, run: Run) -> dict[str, Any]:
+        view = run.view(spent=Spent(budget, run.spent))
+        async with time_limit(budget, str(run.at(place))):
+            return await runner(state, view)
+
+    return run_within_budget
+
+
+@asynccontextmanager
+async def time_limit(budget: Budget, where: str) -> AsyncIterator[None]:
+    """End what runs inside with a BudgetError when the budget's seconds are over."""
+    if budget.seconds is None:
+        yield
+        return
+    try:
+        async with asyncio.timeout(budget.seconds) as limit:
+            yield
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise BudgetError(
+            f"it took longer than the budget of {budget.seconds:g} s",
+            where=where,
+            fix="raise budget: {seconds: ...}, or make the flow do less",
+        ) from error

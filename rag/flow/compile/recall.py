@@ -1,0 +1,138 @@
+"""Results that need no computing: those of an earlier run, and those of this run before a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+from rag.flow.compile.builder import Built
+from rag.flow.memory.fingerprint import Unstable, fingerprint
+from rag.flow.memory.step_cache import NAME, Result, StepCache, key_of
+from rag.flow.node import Node
+from rag.flow.operator import Operator
+from rag.flow.place import Place
+from rag.flow.policies import Cache
+from rag.flow.resources import Resource
+from rag.flow.run.events import Event, Reused, Token
+from rag.flow.run.run import Run, State
+
+
+def cached(
+    built: Built,
+    node: Node,
+    place: Place,
+    cache: Cache | None,
+    reads: list[tuple[str, str]],
+    resources: tuple[tuple[str, type[Resource]], ...],
+) -> Built:
+    """The node, its result taken from the flow's step cache where equal inputs were seen.
+
+    Args:
+        built: The compiled node, policies included.
+        node: The node.
+        place: Its place.
+        cache: How; None: not at all.
+        reads: Pairs (name in the key, channel).
+        resources: What its result depends on: name and kind.
+    """
+    if cache is None:
+        return built
+    runner = built.run
+    kinds = {name: channel.type for name, channel in built.writes.items()}
+    # Results are stored by position, so that the same step under other names finds them.
+    ports = {name: str(number) for number, name in enumerate(kinds)}
+    stable = fingerprint(node)  # raises Unstable, which the flow's build reports
+
+    async def run_cached(state: State, run: Run) -> dict[str, Any]:
+        store = await run.resource(NAME, StepCache)
+        inputs = {name: state[channel] for name, channel in reads if channel in state}
+        versions = {}
+        for name, kind in resources:
+            opened = await run.resource(name, kind)
+            versions[name] = [run.resources.identity(name), opened.version()]
+        changed = {
+            str(where): fingerprint(step)
+            for where, step in (run.config or {}).items()
+            if where.is_within(place)
+        }
+        try:
+            key = key_of(stable, cache.version, inputs, versions, changed)
+        except Unstable as error:
+            run.warn(place, f"its result is not cached: {error}")
+            return await runner(state, run)
+
+        async def compute() -> Result:
+            tokens: list[tuple[Place, str]] = []
+            wrote = await runner(state, _listening(run, tokens))
+            here = len(run.at(place))
+            return Result(
+                {ports[name]: value for name, value in wrote.items()},
+                [(str(Place(where[here:])), text) for where, text in tokens],
+            )
+
+        types = {ports[name]: kind for name, kind in kinds.items()}
+        result, computed = await store.get_or_compute(
+            key, types, compute, cache.ttl, lambda why: run.warn(place, why)
+        )
+        names = {port: name for name, port in ports.items()}
+        wrote = {names[port]: value for port, value in result.writes.items()}
+        if not computed:
+            for below, text in result.tokens:
+                run.tell(Token, place.below(*Place.parse(below)), text=text)
+            run.tell(Reused, place, writes=wrote, source="cache")
+        return wrote
+
+    return replace(built, run=run_cached, waits=True)
+
+
+def _listening(run: Run, tokens: list[tuple[Place, str]]) -> Run:
+    """The run, the tokens of what happens in it being noted too."""
+    outer = run.emit
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Token):
+            tokens.append((event.place, event.text))
+        if outer is not None:
+            outer(event)
+
+    return run.view(emit=emit)
+
+
+def journalled(built: Built, node: Operator, place: Place) -> Built:
+    """The step, its writes taken from the journal of a resumed run where they still count."""
+    runner = built.run
+    kinds: Mapping[str, Any] = {name: channel.type for name, channel in built.writes.items()}
+    digests: dict[Any, str] = {}
+
+    def digest(run: Run) -> str:
+        step = (run.config or {}).get(place, node)
+        if id(step) not in digests:
+            try:
+                digests[id(step)] = fingerprint(step)
+            except Unstable:
+                digests[id(step)] = ""
+        return digests[id(step)]
+
+    async def run_journalled(state: State, run: Run) -> dict[str, Any]:
+        journal, trail = run.journal, run.trail
+        assert journal is not None  # noqa: S101 - see below
+        where, now = run.at(place), digest(run)
+        if trail is None or not trail.fresh:
+            found = await journal.recall(where, kinds, now)
+            if found is not None:
+                run.tell(Reused, place, writes=found, source="checkpoint")
+                return found
+        if trail is not None:
+            trail.fresh = True
+        started = perf_counter()
+        wrote = await runner(state, run)
+        await journal.record(where, kinds, wrote, perf_counter() - started, now)
+        return wrote
+
+    def run_plain_or_journalled(state: State, run: Run) -> Any:
+        # Not async itself: a run without a journal pays no second coroutine per step.
+        return runner(state, run) if run.journal is None else run_journalled(state, run)
+
+    return replace(built, run=run_plain_or_journalled)

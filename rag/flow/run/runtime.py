@@ -1,0 +1,71 @@
+"""The event loop of synchronous callers: one for the process, in a thread of its own.
+
+An asynchronous client (of a model's API, of a database) belongs to the loop that it was first
+used in. Synchronous calls therefore share one loop that lives as long as the process; a loop per
+call would break the client at the second call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from rag.flow.run.threads import THREADS
+
+T = TypeVar("T")
+
+
+class Runtime:
+    """An event loop in a daemon thread, started at first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._nested: Runtime | None = None
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine on the loop; it sees the caller's context variables.
+
+        Cancelling the future cancels the coroutine.
+        """
+        loop = self._running()
+        if threading.current_thread() is self._thread:
+            # A step on this loop calls a flow synchronously and waits: another loop must run it.
+            if self._nested is None:
+                self._nested = Runtime()
+            return self._nested.submit(work)
+        return asyncio.run_coroutine_threadsafe(work, loop)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine; an interrupt from the keyboard cancels it."""
+        future = self.submit(work)
+        with THREADS.waiting():
+            try:
+                return future.result()
+            except BaseException:
+                future.cancel()
+                raise
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None or self._pid != os.getpid():  # a forked process has no thread
+                self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
+                self._thread = threading.Thread(target=self._host, name="rag-loop", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def _host(self) -> None:
+        loop = self._loop
+        assert loop is not None  # noqa: S101 - set before the thread starts
+        asyncio.set_event_loop(loop)
+        loop.run_forever()
+
+
+RUNTIME = Runtime()
+"""The process's loop."""

@@ -1,0 +1,177 @@
+"""Threads for functions that may take long: one bounded pool for the process.
+
+The threads are daemons: a function that never returns does not keep the process from exiting.
+A job whose caller stopped waiting (a timeout, a cancelled run) cannot be stopped; its thread is
+replaced until it ends, and it can see that nobody waits (`RunContext.cancelled`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from typing import Any
+
+LIMIT = 64
+"""Functions that run at the same time, over all runs of the process."""
+
+_IDLE_SECONDS = 10.0
+
+
+class Job:
+    """One call of a function in a thread; the function sees the caller's context variables."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function, self._context = function, copy_context()
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], None]] = []
+        self.ended = False
+        self.abandoned = False
+        """Whether nobody waits for the result any more."""
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Call the function."""
+        try:
+            if not self.abandoned:
+                self.result = self._context.run(self._function)
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
+            self.error = error
+        with self._lock:
+            self.ended = True
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call `callback`, from any thread, once the function has returned or raised."""
+        with self._lock:
+            if not self.ended:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    async def wait(self) -> None:
+        """Wait until the function has returned or raised."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def wake() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        def from_thread() -> None:
+            with suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(wake)
+
+        self.when_ended(from_thread)
+        await future
+
+
+class Threads:
+    """A pool that starts threads when they are needed, and ends them when they are not.
+
+    Args:
+        limit: Jobs at the same time, those left out that are abandoned or wait for other runs.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._reset()
+
+    def _reset(self) -> None:
+        self._changed = threading.Condition()
+        self._queue: deque[Job] = deque()
+        self._threads = self._idle = self._replaced = 0
+        self._pid = os.getpid()
+        self._local = threading.local()
+
+    async def call(
+        self, function: Callable[[], Any], started: Callable[[Job], None] | None = None
+    ) -> Any:
+        """The function's result.
+
+        Args:
+            function: Takes nothing.
+            started: Gets the job before it begins.
+
+        Raises:
+            asyncio.CancelledError: The caller was cancelled; the function goes on by itself.
+        """
+        job = Job(function)
+        if started is not None:
+            started(job)
+        self._submit(job)
+        try:
+            await job.wait()
+        except asyncio.CancelledError:
+            job.abandoned = True
+            self._replace()
+            job.when_ended(self._end_replacement)
+            raise
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While a thread of the pool waits for another run, another one works in its place."""
+        if not getattr(self._local, "worker", False):
+            yield
+            return
+        self._replace()
+        try:
+            yield
+        finally:
+            self._end_replacement()
+
+    def _replace(self) -> None:
+        with self._changed:
+            self._replaced += 1
+            self._start_if_needed()
+
+    def _end_replacement(self) -> None:
+        with self._changed:
+            self._replaced -= 1
+
+    def _submit(self, job: Job) -> None:
+        if self._pid != os.getpid():
+            self._reset()  # a forked process has none of the threads
+        with self._changed:
+            self._queue.append(job)
+            self._start_if_needed()
+
+    def _start_if_needed(self) -> None:
+        self._changed.notify()
+        if len(self._queue) > self._idle and self._threads < self._limit + self._replaced:
+            self._threads += 1
+            threading.Thread(target=self._work, name="rag-step", daemon=True).start()
+
+    def _work(self) -> None:
+        self._local.worker = True
+        while (job := self._next()) is not None:
+            job.run()
+            del job
+
+    def _next(self) -> Job | None:
+        """The next job; None ends the thread."""
+        with self._changed:
+            if self._threads > self._limit + self._replaced:
+                self._threads -= 1
+                return None
+            self._idle += 1
+            self._changed.wait_for(lambda: self._queue, _IDLE_SECONDS)
+            self._idle -= 1
+            if self._queue:
+                return self._queue.popleft()
+            self._threads -= 1
+            return None
+
+
+THREADS = Threads()
+"""The process's pool."""
