@@ -1,22 +1,60 @@
-"""Writing files so that a crash leaves the old text or the new, never a part."""
+"""Writing files so that a crash or a power cut leaves the old content or the new, never a part."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
+import secrets
+import stat
 from pathlib import Path
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that at any moment it holds the old text or the new."""
+def write_atomically(path: Path, content: str | bytes, *, private: bool = False) -> None:
+    """Replace a file durably: at any moment it holds the old content or the new.
+
+    Args:
+        path: The file, made with its folder if missing. One that is there keeps its permissions.
+        content: Text is written as UTF-8.
+        private: The file is readable by its owner only.
+
+    Raises:
+        OSError: It cannot be written; the old content is still there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(os.open(temporary, flags, 0o600 if private else 0o666), "wb") as file:
+            if not private:
+                with contextlib.suppress(OSError):
+                    temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content and its name are on the disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk: new, renamed and removed ones.
+
+    Windows opens no folders; there this does nothing.
+    """
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -97,7 +97,7 @@ class KeyFile:
 
     def _write(self, records: list[KeyRecord]) -> None:
         listed = [record.model_dump() for record in records]
-        write_atomically(self.path, json.dumps(listed, indent=2) + "\n")
+        write_atomically(self.path, json.dumps(listed, indent=2) + "\n", private=True)
 
     def _current(self) -> dict[str, KeyRecord]:
         with self._lock:

@@ -21,7 +21,6 @@ Tantivy counts deleted chunks in its statistics until a compaction: scores shift
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import sqlite3
@@ -34,9 +33,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 
 from rag.errors import IndexStateError
+from rag.files import write_atomically
 from rag.index.filters import clean
 from rag.index.local.database import State
-from rag.index.local.vectors import sync_folder
 from rag.text.splitting import indexed_text
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ class BM25:
                 self._write().add_document(_document(added, text))
             if self._writer is not None:
                 self._writer.commit()
-            _write_covered(self.path, goal)
+            write_atomically(self.path / COVERED, json.dumps(goal))
         self.refresh()
 
     def search(
@@ -252,16 +251,6 @@ def _read_covered(path: Path) -> Position:
         # Never finished, or lost: everything is applied again.
         return 0, 0
     return int(row), int(tombstone)
-
-
-def _write_covered(path: Path, covered: Position) -> None:
-    draft = path / f"{COVERED}.new"
-    with draft.open("w") as file:
-        file.write(json.dumps(covered))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path / COVERED)
-    sync_folder(path)
 
 
 @contextmanager

@@ -11,12 +11,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
+from rag import sqlite
 from rag.errors import IndexStateError
+from rag.sqlite import Frozen, connect, transaction
 
 FILE = "index.sqlite"
 APPLICATION = 0x72616731  # "rag1" in the file's header: an index and not some other database
@@ -85,14 +86,8 @@ class Database:
         Raises:
             IndexStateError: The file is damaged, or the disk gave an error.
         """
-        with self._lock:
-            if self._closed:
-                raise IndexStateError(
-                    "the index was closed", where=str(self._folder), fix="open it again"
-                )
-            connection = self._idle.pop() if self._idle else None
         with translated(self._folder):
-            connection = connection or self._connect()
+            connection = self._take()
             try:
                 yield connection
             finally:
@@ -111,16 +106,20 @@ class Database:
                 connection.close()
             self._idle.clear()
 
-    def _connect(self) -> sqlite3.Connection:
-        mode = "rwc" if self._write else "ro"
-        uri = f"file:{quote(str((self._folder / FILE).absolute()))}?mode={mode}"
-        connection = sqlite3.connect(
-            uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30
+    def _take(self) -> sqlite3.Connection:
+        """An idle connection that still sees the file that is there, or a new one."""
+        with self._lock:
+            if self._closed:
+                raise IndexStateError(
+                    "the index was closed", where=str(self._folder), fix="open it again"
+                )
+            connection = self._idle.pop() if self._idle else None
+        if isinstance(connection, Frozen) and connection.stale():
+            connection.close()
+            connection = None
+        return connection or connect(
+            self._folder / FILE, synchronous="FULL", read_only=not self._write
         )
-        if self._write:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-        return connection
 
 
 def check(connection: sqlite3.Connection, folder: Path) -> bool:
@@ -153,12 +152,12 @@ def check(connection: sqlite3.Connection, folder: Path) -> bool:
 
 def create(connection: sqlite3.Connection, embedder: str, dim: int) -> None:
     """Make the tables of an empty index, in one commit."""
-    connection.executescript(
-        f"BEGIN IMMEDIATE; {SCHEMA}"
-        f"PRAGMA application_id={APPLICATION}; PRAGMA user_version={FORMAT};"
-    )
-    connection.execute("INSERT INTO state VALUES (?, ?, 1, 0, 0, 0, 0)", (embedder, dim))
-    connection.execute("COMMIT")
+    with transaction(connection):
+        for statement in SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id={APPLICATION}")
+        connection.execute(f"PRAGMA user_version={FORMAT}")
+        connection.execute("INSERT INTO state VALUES (?, ?, 1, 0, 0, 0, 0)", (embedder, dim))
 
 
 def read_state(connection: sqlite3.Connection) -> State:
@@ -166,24 +165,12 @@ def read_state(connection: sqlite3.Connection) -> State:
     return State(*connection.execute("SELECT * FROM state").fetchone())
 
 
-@contextmanager
-def translated(folder: Path) -> Iterator[None]:
+def translated(folder: Path) -> AbstractContextManager[None]:
     """Errors of SQLite and of the disk, as IndexStateError."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorname", "") or ""
-        damaged = code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR"))
-        raise IndexStateError(
-            f"{FILE} is damaged: {error}" if damaged else f"{FILE} cannot be used: {error}",
-            where=str(folder),
-            fix="delete the folder and run rag ingest PATH"
-            if damaged
-            else "check the disk's free space and the folder's permissions",
-        ) from error
-    except OSError as error:
-        raise IndexStateError(
-            f"the index cannot be read or written: {error}",
-            where=str(folder),
-            fix="check the disk's free space and the folder's permissions",
-        ) from error
+    return sqlite.translated(
+        IndexStateError,
+        FILE,
+        where=folder,
+        fix="check the disk's free space and the folder's permissions",
+        damaged="delete the folder and run rag ingest PATH",
+    )

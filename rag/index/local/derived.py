@@ -6,10 +6,10 @@ one. It can be deleted at any time: it holds nothing that cannot be computed aga
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -17,11 +17,17 @@ from langchain_core.documents import Document
 
 from rag.errors import IndexStateError
 from rag.index.index import Index
+from rag.sqlite import connect, transaction, translated
 
 if TYPE_CHECKING:
     import numpy as np
 
 FILE = "derived.sqlite"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS derived (
+    kind TEXT, id TEXT, data BLOB NOT NULL, PRIMARY KEY (kind, id)
+) WITHOUT ROWID
+"""
 BATCH = 128
 """Chunks that are computed together, and committed."""
 
@@ -61,41 +67,58 @@ class Derived(Generic[T]):
         return chunks, cast(T, built)
 
     def _data(self, index: Index, chunks: list[Document]) -> list[bytes]:
-        file = index.path / FILE
-        try:
-            with closing(sqlite3.connect(file, timeout=60)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS derived (kind TEXT, id TEXT, data BLOB NOT NULL,"
-                    " PRIMARY KEY (kind, id)) WITHOUT ROWID"
-                )
-                stored = connection.execute(
-                    "SELECT id, data FROM derived WHERE kind = ?", (self._kind,)
-                )
-                known: dict[str, bytes] = dict(stored.fetchall())
-                new = [chunk for chunk in chunks if chunk.id not in known]
-                # Like lengths together: they pad least.
-                new.sort(key=lambda chunk: -len(chunk.page_content))
-                for start in range(0, len(new), BATCH):
-                    part = new[start : start + BATCH]
-                    rows = list(zip([str(c.id) for c in part], self._compute(part), strict=True))
-                    known.update(rows)
-                    with connection:
-                        connection.executemany(
-                            "INSERT OR REPLACE INTO derived VALUES (?, ?, ?)",
-                            [(self._kind, key, data) for key, data in rows],
-                        )
-                gone = known.keys() - {str(chunk.id) for chunk in chunks}
-                with connection:
-                    connection.executemany(
-                        "DELETE FROM derived WHERE kind = ? AND id = ?",
-                        [(self._kind, key) for key in gone],
-                    )
-        except sqlite3.Error as error:
-            raise IndexStateError(
-                f"cannot be used: {error}", where=str(file), fix="delete this file"
-            ) from error
-        return [known[str(chunk.id)] for chunk in chunks]
+        ids = [str(chunk.id) for chunk in chunks]
+        with closing(_Table(index.path, self._kind)) as table:
+            known = table.read()
+            new = [chunk for chunk in chunks if chunk.id not in known]
+            # Like lengths together: they pad least.
+            new.sort(key=lambda chunk: -len(chunk.page_content))
+            for start in range(0, len(new), BATCH):
+                part = new[start : start + BATCH]
+                rows = dict(zip([str(c.id) for c in part], self._compute(part), strict=True))
+                known |= rows
+                table.put(rows)
+            table.drop(known.keys() - set(ids))
+        return [known[key] for key in ids]
+
+
+class _Table:
+    """The rows of one kind in the file of an index."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self._folder, self._kind = folder, kind
+        with self._errors():
+            self._db = connect(folder / FILE, schema=_SCHEMA)
+
+    def read(self) -> dict[str, bytes]:
+        """Chunk id to data."""
+        with self._errors():
+            rows = self._db.execute("SELECT id, data FROM derived WHERE kind = ?", (self._kind,))
+            return dict(rows.fetchall())
+
+    def put(self, rows: Mapping[str, bytes]) -> None:
+        """Add rows, in one commit."""
+        with self._errors(), transaction(self._db):
+            self._db.executemany(
+                "INSERT OR REPLACE INTO derived VALUES (?, ?, ?)",
+                [(self._kind, key, data) for key, data in rows.items()],
+            )
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Remove rows, in one commit."""
+        with self._errors(), transaction(self._db):
+            self._db.executemany(
+                "DELETE FROM derived WHERE kind = ? AND id = ?",
+                [(self._kind, key) for key in keys],
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def _errors(self) -> AbstractContextManager[None]:
+        where = self._folder / FILE
+        return translated(IndexStateError, FILE, where=where, fix="delete this file")
 
 
 _lock = threading.Lock()

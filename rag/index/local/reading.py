@@ -11,8 +11,8 @@ from pathlib import Path
 from rag.errors import IndexStateError
 from rag.index.local.bm25 import BM25, bm25_folder
 from rag.index.local.database import FILE, Database, State, check, read_state
+from rag.index.local.lock import writer_lock
 from rag.index.local.view import View, read_view
-from rag.locks import WriterLock
 
 
 class Reading:
@@ -101,7 +101,7 @@ class Reading:
         if self._writing:
             return None
         try:
-            lock = WriterLock(self.folder)
+            lock = writer_lock(self.folder)
         except IndexStateError:
             return None
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import IndexStateError
+from rag.files import sync_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,15 +126,6 @@ def search(
             return positions[order], scores[order]
         limit *= 4
     return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make new names in the folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _check_size(path: Path, size: int, count: int, dim: int) -> None:

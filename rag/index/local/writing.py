@@ -22,10 +22,10 @@ from rag.index.filters import clean
 from rag.index.local.bm25 import BM25, bm25_folder
 from rag.index.local.chunks import apply_plan, bury_source, make_plan, put_source, source_of
 from rag.index.local.database import FILE, Database, State, check, create, read_state, translated
+from rag.index.local.lock import writer_lock
 from rag.index.local.reading import Reading
 from rag.index.local.vectors import append, map_file, unit, vector_file
 from rag.index.types import Source, SourceUpdate, WriteReport
-from rag.locks import WriterLock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,7 @@ class Writing:
         _prepare(folder, create=create)
         self._folder = folder
         self._turn = threading.Lock()
-        self._lock = WriterLock(folder)
+        self._lock = writer_lock(folder)
         self._database = Database(folder, write=True)
         self._bm25: BM25 | None = None
         try:
