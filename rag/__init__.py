@@ -9,24 +9,29 @@ if TYPE_CHECKING:
     from rag.flow import (
         Budget,
         Cache,
-        Checkpoints,
         Flow,
+        Guard,
+        Input,
         Interrupt,
         Loop,
         Map,
         Operator,
         Parallel,
+        Place,
+        Race,
         Recurse,
         Resource,
         Resources,
         Retry,
         Route,
         RunContext,
+        RunRecord,
         Sequence,
-        as_step,
         load_flow,
         operator,
     )
+    from rag.flow.langchain import as_step
+    from rag.flow.memory.checkpoints import Checkpoints
 
 __version__ = "0.1.0"
 
@@ -36,11 +41,15 @@ __all__ = [
     "Checkpoints",
     "Document",
     "Flow",
+    "Guard",
+    "Input",
     "Interrupt",
     "Loop",
     "Map",
     "Operator",
     "Parallel",
+    "Place",
+    "Race",
     "RagError",
     "Recurse",
     "Resource",
@@ -48,18 +57,25 @@ __all__ = [
     "Retry",
     "Route",
     "RunContext",
+    "RunRecord",
     "Sequence",
     "as_step",
     "load_flow",
     "operator",
 ]
 
+_ELSEWHERE = {
+    "Checkpoints": "rag.flow.memory.checkpoints",
+    "Document": "langchain_core.documents",
+    "RagError": "rag.errors",
+    "as_step": "rag.flow.langchain",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, when it is asked for: the command's `--help` needs none of it."""
+    """Import a name at its first use: the command's `--help` needs none of them."""
     from importlib import import_module
 
     if name not in __all__:
         raise AttributeError(f"module 'rag' has no attribute {name!r}")
-    module = {"Document": "langchain_core.documents", "RagError": "rag.errors"}
-    return getattr(import_module(module.get(name, "rag.flow")), name)
+    return getattr(import_module(_ELSEWHERE.get(name, "rag.flow")), name)

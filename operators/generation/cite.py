@@ -66,6 +66,7 @@ class Cite(Operator):
     """
 
     writes = ("answer", "citations")
+    light = True
 
     threshold: float = Field(default=0.5, ge=0, le=1, description="support that a citation needs")
 

@@ -58,6 +58,7 @@ class MaskDoubt(Operator):
     """
 
     writes = "search"
+    light = True
 
     threshold: float = Field(default=0.4, ge=0, le=1, description="probability of what is kept")
 
@@ -82,6 +83,7 @@ class AppendSentence(Operator):
     """
 
     writes = "answer"
+    light = True
 
     def run(self, sentence: str, answer: str = "") -> str:
         """Put them together."""

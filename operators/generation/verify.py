@@ -38,6 +38,7 @@ class Verify(Operator):
     """
 
     writes = ("claims", "support")
+    light = True
 
     def run(self, answer: str, documents: list[Document]) -> tuple[list[Claim], float]:
         """Check each sentence; an answer without one has no support."""
@@ -57,7 +58,6 @@ class VerifyNLI(Operator):
 
     use: ClassVar[str] = "verify_nli"
     writes = ("claims", "support")
-    blocking = True
 
     def run(self, answer: str, documents: list[Document], *, nli: NLI) -> tuple[list[Claim], float]:
         """Check each sentence; an answer without one has no support."""
@@ -101,6 +101,7 @@ class Abstain(Operator):
     """
 
     writes = "answer"
+    light = True
 
     threshold: float = Field(default=0.5, ge=0, le=1, description="support that an answer needs")
     text: str = Field(default=DO_NOT_KNOW, description="what is said instead")

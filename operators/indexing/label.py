@@ -22,6 +22,7 @@ class Label(Operator):
     """
 
     writes = "documents"
+    light = True
 
     metadata: dict[str, dict[str, Any]] = Field(
         description="pattern of paths, such as `people/*`: what they get"

@@ -28,7 +28,6 @@ class Load(Operator):
     """
 
     writes = ("documents", "sources")
-    blocking = True
 
     root: str | None = Field(
         default=None, description="folder outside of which nothing is read, links followed"

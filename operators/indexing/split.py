@@ -27,7 +27,6 @@ class Split(Operator, Cutting):
     """
 
     writes = "documents"
-    blocking = True
 
     @model_validator(mode="after")
     def _fits(self) -> Split:

@@ -23,7 +23,6 @@ class WriteIndex(Operator):
     """
 
     writes = "written"
-    blocking = True
 
     def run(
         self,

@@ -27,6 +27,7 @@ class RRF(Operator):
 
     use: ClassVar[str] = "rrf"
     writes = "documents"
+    light = True
 
     c: PositiveInt = Field(default=60, description="how much the ranks below the first count")
     k: PositiveInt | None = Field(default=None, description="how many to keep; all if not given")
@@ -52,6 +53,7 @@ class Weighted(Operator):
     """
 
     writes = "documents"
+    light = True
 
     weights: dict[str, NonNegativeFloat] = Field(
         default_factory=dict, description="branch: weight; 1 where none is given"
@@ -90,6 +92,7 @@ class Vote(Operator):
     """
 
     writes = "answer"
+    light = True
 
     def run(self, answer: list[str]) -> str:
         """Count."""

@@ -42,6 +42,7 @@ class RuleJudge(Operator):
     """
 
     writes = "sufficient"
+    light = True
 
     least: PositiveInt = Field(default=1, description="documents that must pass")
     score: float | None = Field(default=None, description="score that a document needs")
@@ -71,6 +72,7 @@ class ConfidenceJudge(Operator):
     """
 
     writes = ("sufficient", "confidence")
+    light = True
 
     threshold: float = Field(default=0.6, ge=0, le=1, description="confidence that is enough")
 

@@ -81,7 +81,6 @@ class RouteSemantic(_Routing):
     Example: `{use: route_semantic, routes: {small_talk: [hello there], facts: [how long is it]}}`
     """
 
-    blocking = True
 
     threshold: float = Field(default=0.2, ge=-1, le=1, description="cosine that a way needs")
 
@@ -104,7 +103,6 @@ class RouteHybrid(_Routing):
     Example: `{use: route_hybrid, weight: 0.5, routes: {locks: [lock], pumps: [pump]}}`
     """
 
-    blocking = True
 
     weight: float = Field(default=0.5, ge=0, le=1, description="a: of the keywords")
     threshold: float = Field(default=0.1, ge=-1, le=1, description="sum that a way needs")

@@ -29,6 +29,7 @@ class Dedupe(Operator):
     """
 
     writes = "documents"
+    light = True
 
     threshold: float = Field(default=0.8, gt=0, le=1, description="1: the same words only")
     shingle: PositiveInt = Field(default=5, description="words of a run")
@@ -52,7 +53,6 @@ class DedupeSemantic(Operator):
 
     use: ClassVar[str] = "dedupe_semantic"
     writes = "documents"
-    blocking = True
 
     threshold: float = Field(default=0.95, ge=-1, le=1, description="cosine from which they are")
 

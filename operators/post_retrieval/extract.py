@@ -27,7 +27,6 @@ class Extract(Operator):
     """
 
     writes = "documents"
-    blocking = True
 
     sentences: PositiveInt = Field(default=4, description="how many to keep, of all documents")
 

@@ -29,7 +29,6 @@ class MMR(Operator):
 
     use: ClassVar[str] = "mmr"
     writes = "documents"
-    blocking = True
     span_kind = "RERANKER"
 
     k: PositiveInt = Field(default=5, description="how many to keep")

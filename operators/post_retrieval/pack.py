@@ -23,6 +23,7 @@ class Pack(Operator):
     """
 
     writes = "documents"
+    light = True
 
     tokens: PositiveInt = Field(default=1500, description="the budget, in the model's tokens")
 

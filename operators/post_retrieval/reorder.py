@@ -18,6 +18,7 @@ class Reorder(Operator):
     """
 
     writes = "documents"
+    light = True
 
     def run(self, documents: list[Document]) -> list[Document]:
         """Reorder."""

@@ -41,7 +41,6 @@ class Rerank(Operator):
     """
 
     writes = "documents"
-    blocking = True
     span_kind = "RERANKER"
 
     k: PositiveInt = Field(default=5, description="how many to keep")
@@ -87,7 +86,6 @@ class CrossRerank(Operator):
 
     use: ClassVar[str] = "cross_rerank"
     writes = "documents"
-    blocking = True
     span_kind = "RERANKER"
 
     k: PositiveInt = Field(default=5, description="how many to keep")

@@ -26,6 +26,7 @@ class RuleRerank(Operator):
     """
 
     writes = "documents"
+    light = True
     span_kind = "RERANKER"
 
     by: str = Field(description="the expression; its highest value comes first")

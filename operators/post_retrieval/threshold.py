@@ -21,6 +21,7 @@ class Threshold(Operator):
     """
 
     writes = "documents"
+    light = True
 
     minimum: float | None = Field(default=None, description="the lowest score that is kept")
     share: float | None = Field(

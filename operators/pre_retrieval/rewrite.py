@@ -83,6 +83,7 @@ class ExtendQuery(Operator):
     """
 
     writes = "search"
+    light = True
 
     def run(self, query: str, answer: str = "") -> str:
         """Put them together (section 3.1 of the paper)."""

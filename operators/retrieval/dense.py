@@ -25,7 +25,6 @@ class Dense(Operator):
     """
 
     writes = "documents"
-    blocking = True
     span_kind = "RETRIEVER"
 
     k: PositiveInt = Field(default=10, description="how many documents at most")

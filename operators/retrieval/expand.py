@@ -31,7 +31,6 @@ class Neighbours(Operator):
     """
 
     writes = "documents"
-    blocking = True
     span_kind = "RETRIEVER"
 
     before: int = Field(default=1, ge=0, description="chunks before it")
@@ -94,7 +93,6 @@ class Parents(Operator):
     """
 
     writes = "documents"
-    blocking = True
     span_kind = "RETRIEVER"
 
     of: Literal["parent", "document"] = Field(

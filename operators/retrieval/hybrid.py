@@ -42,7 +42,6 @@ class Hybrid(Operator):
     """
 
     writes = "documents"
-    blocking = True
     span_kind = "RETRIEVER"
 
     k: int = Field(default=10, ge=1, le=DEPTH, description="how many documents at most")

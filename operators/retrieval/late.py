@@ -38,7 +38,6 @@ class MaxSim(Operator):
     """
 
     writes = "documents"
-    blocking = True
     span_kind = "RETRIEVER"
 
     k: PositiveInt = Field(default=10, description="how many documents at most")

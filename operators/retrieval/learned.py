@@ -29,7 +29,6 @@ class LearnedSparse(Operator):
 
     use = "learned_sparse"
     writes = "documents"
-    blocking = True
     span_kind = "RETRIEVER"
 
     k: PositiveInt = Field(default=10, description="how many documents at most")

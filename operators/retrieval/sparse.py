@@ -23,7 +23,6 @@ class BM25(Operator):
 
     use: ClassVar[str] = "bm25"
     writes = "documents"
-    blocking = True
     span_kind = "RETRIEVER"
 
     k: PositiveInt = Field(default=10, description="how many documents at most")

@@ -26,7 +26,6 @@ class SQL(Operator):
 
     use: ClassVar[str] = "sql"
     writes = "documents"
-    blocking = True
     span_kind = "RETRIEVER"
 
     statement: str | None = Field(default=None, description="what is run where `sql` is not there")

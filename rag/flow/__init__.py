@@ -1,45 +1,47 @@
 """The flow engine: build, check, run and draw flows. It knows nothing of RAG beyond its types."""
 
-from rag.flow.constructs import (
-    Interrupt,
-    Loop,
-    Map,
-    Parallel,
-    Recurse,
-    Route,
-    Sequence,
-    SubFlow,
-)
-from rag.flow.flow import Flow
-from rag.flow.langchain import as_step
-from rag.flow.memory.checkpoints import Checkpoints
-from rag.flow.node import Node
+from rag.flow.constructs.guard import Guard
+from rag.flow.constructs.interrupt import Interrupt
+from rag.flow.constructs.loop import Loop
+from rag.flow.constructs.map import Map
+from rag.flow.constructs.parallel import Parallel
+from rag.flow.constructs.race import Race
+from rag.flow.constructs.recurse import Recurse
+from rag.flow.constructs.route import Route
+from rag.flow.constructs.subflow import SubFlow
+from rag.flow.flow import Flow, Input
+from rag.flow.node import Node, Sequence
 from rag.flow.operator import Operator, operator
+from rag.flow.place import Place
+from rag.flow.policies import Budget, Cache, Retry
 from rag.flow.resources import Resource, Resources
 from rag.flow.run.context import RunContext
-from rag.flow.run.policy import Budget, Cache, Retry
-from rag.flow.yaml import load_flow
+from rag.flow.run.record import RunRecord
+from rag.flow.yaml.load import load_flow
 
 __all__ = [
     "Budget",
     "Cache",
-    "Checkpoints",
     "Flow",
+    "Guard",
+    "Input",
     "Interrupt",
     "Loop",
     "Map",
     "Node",
     "Operator",
     "Parallel",
+    "Place",
+    "Race",
     "Recurse",
     "Resource",
     "Resources",
     "Retry",
     "Route",
     "RunContext",
+    "RunRecord",
     "Sequence",
     "SubFlow",
-    "as_step",
     "load_flow",
     "operator",
 ]

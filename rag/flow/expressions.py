@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from rag.errors import ConfigError
@@ -22,9 +22,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 METHODS = frozenset(
-    "casefold count endswith find get index isalpha isdecimal isdigit isnumeric isspace items keys "
-    "lower lstrip removeprefix removesuffix rfind rstrip split splitlines startswith strip title "
-    "upper values".split()
+    {"casefold", "count", "endswith", "find", "get", "index", "isalpha", "isdecimal", "isdigit"}
+    | {"isnumeric", "isspace", "items", "keys", "lower", "lstrip", "removeprefix", "removesuffix"}
+    | {"rfind", "rstrip", "split", "splitlines", "startswith", "strip", "title", "upper", "values"}
 )
 """Methods that may be called: they change nothing and make nothing larger than their value."""
 
@@ -59,8 +59,6 @@ class Expression:
         self.names = _free_names(self._tree)
         self.measured = _measured(self._tree)
         """The names whose `len` is taken."""
-        self.is_boolean = _is_boolean(self._tree)
-        """Whether the value can only be true or false."""
         for node in ast.walk(self._tree):
             if isinstance(node, ast.Call) and not _may_call(node.func):
                 functions = ", ".join(sorted(FUNCTIONS))
@@ -80,6 +78,14 @@ class Expression:
         finally:
             evaluator.names = {}  # the run's values are not kept alive
 
+    def is_boolean(self, booleans: Set[str]) -> bool:
+        """Whether the value can only be true or false.
+
+        Args:
+            booleans: The names whose values can only be true or false.
+        """
+        return _is_boolean(self._tree, booleans)
+
     def _evaluator(self) -> Any:
         """This thread's evaluator: making one costs more than evaluating."""
         found = getattr(self._threads, "evaluator", None)
@@ -95,9 +101,9 @@ class Expression:
 
 def _multiply(left: Any, right: Any) -> Any:
     for value, times in ((left, right), (right, left)):
-        if isinstance(value, str | bytes | list | tuple) and isinstance(times, int):
-            if len(value) * times > MAX_REPEAT:
-                raise ValueError(f"a repetition to more than {MAX_REPEAT} items")
+        repeats = isinstance(value, str | bytes | list | tuple) and isinstance(times, int)
+        if repeats and len(value) * times > MAX_REPEAT:
+            raise ValueError(f"a repetition to more than {MAX_REPEAT} items")
     return left * right
 
 
@@ -107,12 +113,14 @@ def _modulo(left: Any, right: Any) -> Any:
     return left % right
 
 
-def _is_boolean(tree: ast.expr) -> bool:
+def _is_boolean(tree: ast.expr, booleans: Set[str]) -> bool:
     match tree:
         case ast.Compare() | ast.UnaryOp(op=ast.Not()) | ast.Constant(value=bool()):
             return True
+        case ast.Name(id=name):
+            return name in booleans
         case ast.BoolOp(values=values):
-            return all(_is_boolean(value) for value in values)
+            return all(_is_boolean(value, booleans) for value in values)
         case ast.Call(func=ast.Name(id=name)):
             return name in ("all", "any")
         case ast.Call(func=ast.Attribute(attr=name)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -83,7 +83,9 @@ class Flow(Node):
         self.node = as_node(node)
         self.name = name
         self.description = description
-        self.inputs, self.defaults = _inputs({"query": str} if inputs is None else inputs)
+        kinds, defaults = _inputs({"query": str} if inputs is None else inputs)
+        self.inputs: Mapping[str, Any] = kinds
+        self.defaults: Mapping[str, Any] = defaults
         self.outputs = None if outputs is None else texts("outputs", _listed(outputs))
         self.resources = resources if isinstance(resources, Resources) else Resources(resources)
         self.budget: Budget | None = Guard(self.node, budget=budget).budget  # type: ignore[arg-type]
@@ -105,7 +107,7 @@ class Flow(Node):
         built = builder.build(self.node, scope, Place((segment(label),)) if label else Place())
         compiled = builder.finish(self, built)
         ends = {n: c for n, c in compiled.writes.items() if self.outputs or not c.optional}
-        self.output_types: dict[str, Any] = {
+        self.output_types: Mapping[str, Any] = {
             n: ends[n].type | None if ends[n].optional else ends[n].type
             for n in self.outputs or ends
             if n in ends
@@ -118,11 +120,11 @@ class Flow(Node):
         """Place to operator, those of inner flows included."""
         self.needs = compiled.needs
         """Place, name and kind of each resource that a step takes."""
-        self.waits = compiled.waits or (
-            self.budget is not None and self.budget.seconds is not None
-        )
+        self.waits = compiled.waits or (self.budget is not None and self.budget.seconds is not None)
         self.runner = compiled.run
-        self.matchers = {n: matcher(kind) for n, kind in self.inputs.items()}
+        self.matchers: Mapping[str, Callable[[Any], bool]] = {
+            n: matcher(kind) for n, kind in self.inputs.items()
+        }
 
     # As a value
 
@@ -165,15 +167,13 @@ class Flow(Node):
         """The flow's node."""
         return {"": self.node}
 
-    def with_children(self, children: Mapping[str, Node]) -> Flow:  # type: ignore[override]
+    def with_children(self, children: Mapping[str, Node]) -> Flow:
         """The flow with another node."""
         return self.with_node(children[""]) if children else self
 
     def with_node(self, node: Node) -> Flow:
         """The flow with another node, checked again; resources and positions stay."""
-        return Flow(
-            node, **self._arguments(), resources=self.resources, positions=self.positions
-        )
+        return Flow(node, **self._arguments(), resources=self.resources, positions=self.positions)
 
     def as_step(self) -> SubFlow:
         """See `at`."""

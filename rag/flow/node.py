@@ -123,7 +123,7 @@ class Sequence(Node):
     """One node after another; what one writes, the next reads. `a >> b` makes one."""
 
     nodes: tuple[Node, ...]
-    name: ClassVar[None] = None  # type: ignore[assignment,misc]
+    name: ClassVar[None] = None  # type: ignore[misc]
 
     def __init__(self, *nodes: Node) -> None:
         flat: list[Node] = []
@@ -141,7 +141,7 @@ class Sequence(Node):
             below[segment(node.label, seen[node.label])] = node
         return below
 
-    def with_children(self, children: Mapping[str, Node]) -> Sequence:  # type: ignore[override]
+    def with_children(self, children: Mapping[str, Node]) -> Sequence:
         """See `Node.with_children`."""
         return Sequence(*({**self.children(), **children}.values()))
 
@@ -163,7 +163,7 @@ def as_node(node: Any) -> Node:
     if isinstance(node, list | tuple):
         raise ConfigError(
             f"a {type(node).__name__} is not a step",
-            fix="put steps after one another with >> or Sequence(...); Sequence() goes on unchanged",
+            fix="put steps after one another with >>; Sequence() goes on unchanged",
         )
     if callable(node):
         name = getattr(node, "__name__", type(node).__name__)
@@ -188,7 +188,7 @@ def place_of(parent: Node, place: Place, edge: str, child: Node) -> Place:
     return place.below(edge, "" if isinstance(child, Sequence) else segment(child.label))
 
 
-def walk(node: Node, place: Place = Place()) -> Iterator[tuple[Place, Node]]:  # noqa: B008 - immutable
+def walk(node: Node, place: Place = Place()) -> Iterator[tuple[Place, Node]]:
     """The node and all below it, each with its place, in the order in which they are written.
 
     Args:
@@ -264,8 +264,7 @@ class Construct(Node):
         return frozenset(
             field.name
             for field in dataclasses.fields(cls)  # type: ignore[arg-type]
-            if field.default is dataclasses.MISSING
-            and field.default_factory is dataclasses.MISSING
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )
 
     def children(self) -> dict[str, Node]:

@@ -139,7 +139,7 @@ class Operator(Node, BaseModel):
     @classmethod
     def _renames(cls, given: Any) -> Any:
         if not isinstance(given, Mapping):
-            raise ValueError('write a mapping: {"name": "channel"}')  # noqa: TRY004 - for pydantic
+            raise ValueError('write a mapping: {"name": "channel"}')
         return given
 
     @property
@@ -187,12 +187,15 @@ class Brick(Generic[P, T]):
         __qualname__: str
         __module__: str
 
-        def __call__(self, **config: Any) -> Operator: ...
+        def __call__(self, **config: Any) -> Operator:
+            """A step with this configuration."""
 
         @property
-        def run(self) -> Callable[P, T]: ...
+        def run(self) -> Callable[P, T]:
+            """The function itself."""
 
-        def signature(self) -> Signature: ...
+        def signature(self) -> Signature:
+            """What the function reads, writes and takes."""
 
 
 def operator(

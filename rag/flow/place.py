@@ -23,7 +23,8 @@ class Place(tuple[str, ...]):
     in a sequence), the name of a branch, or a role with a leading dot (`.join`, `.default`,
     `.fallback`). Special characters in names are percent-encoded, so that no two nodes share a
     place. A place whose segments carry counts is one occurrence in a run: `#3` is an item of a
-    map, `@2` a turn of a loop, `^1` a depth of recursion. Equal places are equal values.
+    map, `@2` a turn of a loop. `^1` is a depth of recursion, and the whole place from the flow
+    down follows it. Equal places are equal values.
     """
 
     __slots__ = ()
@@ -49,8 +50,12 @@ class Place(tuple[str, ...]):
 
     @property
     def static(self) -> Place:
-        """The place in the flow: without counts."""
-        return Place(_COUNT.sub("", segment) for segment in self)
+        """The place in the flow: without counts, and of a recursion the innermost flow's."""
+        start = 0
+        for index, text in enumerate(self):
+            if DEPTH in text:
+                start = index + 1
+        return Place(_COUNT.sub("", text) for text in self[start:])
 
     @property
     def parent(self) -> Place:

@@ -7,16 +7,16 @@ until a name is asked for.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, cast
 
 from rag.errors import ConfigError
-from rag.flow.operator import Operator
+from rag.flow.operator import Brick, Operator
+from rag.names import nearest
 
 GROUP = "rag.operators"
 
@@ -31,10 +31,10 @@ class Registry(Mapping[str, type[Operator]]):
 
     def __init__(
         self,
-        extra: Mapping[str, type[Operator]] | None = None,
+        extra: Mapping[str, type[Operator] | Brick[..., Any]] | None = None,
         allow_import: tuple[str, ...] = (),
     ) -> None:
-        self._extra = dict(extra or {})
+        self._extra: dict[str, Any] = dict(extra or {})
         self._allowed = allow_import
 
     def __getitem__(self, name: str) -> type[Operator]:
@@ -44,12 +44,12 @@ class Registry(Mapping[str, type[Operator]]):
             ConfigError: There is none, or it may not be imported.
         """
         if name in self._extra:
-            return self._extra[name]
+            return cast(type[Operator], self._extra[name])
         if ":" in name:
             return self._dotted(name)
         if name not in installed():
-            near = difflib.get_close_matches(name, list(self), n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            near = nearest(name, self)
+            hint = f"did you mean {near!r}? " if near else ""
             fix = f"{hint}`rag operators` lists them"
             raise ConfigError(f"there is no operator {name!r}", fix=fix)
         return _operator(installed()[name], name)
@@ -70,7 +70,7 @@ class Registry(Mapping[str, type[Operator]]):
         if known is None and kind.use in installed():
             known = self[kind.use]
         if known is kind:
-            return kind.use
+            return str(kind.use)
         where = f"{kind.__module__}:{kind.__qualname__}"
         module = sys.modules.get(kind.__module__)
         if getattr(module, kind.__qualname__, None) is not kind:

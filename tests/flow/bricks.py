@@ -75,7 +75,7 @@ async def nap(x: int, *, seconds: float = 0.01) -> int:
     return x
 
 
-@operator(writes="x", blocking=True)
+@operator(writes="x")
 def block(x: int, *, seconds: float = 0.01) -> int:
     """Wait in a thread."""
     time.sleep(seconds)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 from pydantic import BaseModel
 
+from rag import Checkpoints
 from rag.errors import (
     BudgetError,
     BuildError,
@@ -31,7 +32,6 @@ from rag.errors import (
 )
 from rag.flow import (
     Budget,
-    Checkpoints,
     Flow,
     Interrupt,
     Loop,
@@ -42,7 +42,7 @@ from rag.flow import (
     RunContext,
     operator,
 )
-from rag.flow.memory.store import Store
+from rag.flow.memory.sqlite_store import SqliteRunStore
 from rag.flow.run.events import Done, LoopTurn, NodeStarted, Reused, Waiting
 from tests.flow.bricks import expand, explode, find, fuse, inc, nap, speak, top, total
 from tests.flow.test_yaml import nodes
@@ -56,15 +56,15 @@ class Killed(BaseException):
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
     """Let the process 'die' when it wants to keep one write more."""
-    real, left = Store.record, [writes]
+    real, left = SqliteRunStore.record, [writes]
 
-    def record(self: Store, *args: Any, **kwargs: Any) -> None:
+    def record(self: SqliteRunStore, *args: Any, **kwargs: Any) -> None:
         if left[0] == 0:
             raise Killed
         left[0] -= 1
         real(self, *args, **kwargs)
 
-    monkeypatch.setattr(Store, "record", record)
+    monkeypatch.setattr(SqliteRunStore, "record", record)
 
 
 @given(nodes, st.integers(0, 12))
@@ -112,7 +112,7 @@ def test_a_finished_step_does_not_run_again(
 KILLED = """
 import os, sys
 from langchain_core.documents import Document
-from rag.flow import Checkpoints, Flow, Loop, operator
+from rag import Checkpoints, Flow, Loop, operator
 
 @operator(writes="documents")
 def grow(documents: list[Document]) -> list[Document]:
@@ -252,9 +252,9 @@ def test_a_run_waits_for_a_person_and_goes_on_with_the_edit(tmp_path: Path) -> N
         run = checkpoints.start(approval(), query="hello")
         with pytest.raises(Interrupted, match=r"Send this\?") as stop:
             run.invoke()
-        assert stop.value.channels == {"query": "hello", "answer": "hello"}
+        assert stop.value.stops[0].channels == {"query": "hello", "answer": "hello"}
         assert checkpoints.get(run.id).status == "waiting"
-        assert run.editable == {"answer": str}
+        assert [run.editable(one) for one in run.stops] == [{"answer": str}]
     with Checkpoints(tmp_path / "runs") as checkpoints:
         resumed = checkpoints.resume(approval(), run.id, answer="bye")
         assert resumed.invoke() == {"query": "hello", "answer": "bye"}
@@ -274,10 +274,19 @@ def test_each_item_of_a_map_waits_for_its_own_word(tmp_path: Path) -> None:
     flow = Flow(Map(over="xs", as_="x", body=body), inputs={"xs": list[int]})
     with Checkpoints(tmp_path / "runs") as checkpoints:
         run = checkpoints.start(flow, xs=[1, 2])
-        for edit in (10, 20):
-            with pytest.raises(Interrupted):
-                run.invoke()
-            run = checkpoints.resume(flow, run.id, x=edit)
+        with pytest.raises(Interrupted) as pause:
+            run.invoke()
+        assert [str(stop.place) for stop in pause.value.stops] == [
+            "map#0/interrupt",
+            "map#1/interrupt",
+        ]
+        with pytest.raises(InputError, match="several places"):
+            checkpoints.resume(flow, run.id, x=10)
+        run = checkpoints.resume(flow, run.id, answers={"map#1/interrupt": {"x": 20}})
+        with pytest.raises(Interrupted) as pause:
+            run.invoke()
+        assert [stop.channels for stop in pause.value.stops] == [{"x": 1}]
+        run = checkpoints.resume(flow, run.id, x=10)
         assert run.invoke()["y"] == [11, 21]
 
 
@@ -294,10 +303,10 @@ def test_what_may_not_be_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_without_a_checkpoint_is_said_before_anything_runs() -> None:
-    with pytest.raises(InputError, match="nothing would remember where"):
+    with pytest.raises(InputError, match="nothing would store the run"):
         approval().invoke(query="x")
     nested = Flow(approval().at())
-    with pytest.raises(InputError, match="approval/steps"):
+    with pytest.raises(InputError, match="approval/interrupt"):
         nested.invoke(query="x")
 
 
@@ -312,8 +321,10 @@ def test_an_interrupt_shows_only_what_there_is() -> None:
 def test_another_pipeline_cannot_go_on_with_a_run(tmp_path: Path) -> None:
     with Checkpoints(tmp_path / "runs") as checkpoints:
         run = checkpoints.start(Flow(inc(), inputs=INT), x=0)
-        with pytest.raises(CheckpointError, match="has changed"):
-            checkpoints.resume(Flow(inc(by=2), inputs=INT), run.id)
+        with pytest.raises(CheckpointError, match="not of other"):
+            checkpoints.resume(Flow(inc(), inputs=INT, name="other"), run.id)
+        with pytest.raises(CheckpointError, match="has the inputs x, the flow x, y"):
+            checkpoints.resume(Flow(inc(), inputs={"x": int, "y": int}), run.id)
         with pytest.raises(CheckpointError, match="no run 'nope'"):
             checkpoints.resume(Flow(inc(), inputs=INT), "nope")
 
@@ -333,7 +344,7 @@ def test_two_at_once_cannot_work_on_one_run(tmp_path: Path) -> None:
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs").write_bytes(b"not a database" * 100)
-    with pytest.raises(CheckpointError, match="cannot be opened"):
+    with pytest.raises(CheckpointError, match="cannot be used: file is not a database"):
         Checkpoints(tmp_path / "runs")
 
 
@@ -347,7 +358,7 @@ def test_a_deleted_run_takes_what_only_it_used(tmp_path: Path) -> None:
         assert [record.id for record in checkpoints.runs()] == [second.id]
         assert checkpoints.resume(flow, second.id).invoke()["documents"][0].page_content == "b-0"
         checkpoints.delete(second.id)
-        assert checkpoints._store._db.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+        assert checkpoints._store._db.execute("SELECT count(*) FROM contents").fetchone() == (0,)
 
 
 # Values
@@ -373,8 +384,8 @@ VALUES: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("kind", "value"), VALUES)
 def test_values_come_back_as_they_were(tmp_path: Path, kind: Any, value: Any) -> None:
-    store = Store(tmp_path / "runs")
-    again = store.decoded(store.encoded(None, value, kind), kind)
+    store = SqliteRunStore(tmp_path / "runs")
+    again = store.decoded(store.encoded(value, kind), kind)
     assert again == value
     assert type(again) is type(value)
     store.close()
@@ -387,7 +398,7 @@ def test_a_value_that_could_not_come_back_is_refused(tmp_path: Path) -> None:
 
     with Checkpoints(tmp_path / "runs") as checkpoints:
         run = checkpoints.start(Flow(odd(), inputs=INT), x=0)
-        with pytest.raises(InputError, match="cannot be kept"):
+        with pytest.raises(InputError, match="cannot be stored"):
             run.invoke()
 
 

@@ -15,8 +15,8 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
+from rag import Flow, as_step
 from rag.errors import BuildError, ConfigError
-from rag.flow import Flow, as_step
 from tests.flow.bricks import answer, inc, speak
 
 

@@ -109,7 +109,7 @@ class Builder:
         outputs: tuple[str, ...] | None,
         resources: Resources,
         positions: Positions | None = None,
-        root: Place = Place(),  # noqa: B008 - immutable
+        root: Place = Place(),
         outer: Builder | None = None,
     ) -> None:
         self._builds = builds
@@ -117,7 +117,7 @@ class Builder:
         self.inputs, self.defaults, self.outputs, self.root = inputs, defaults, outputs, root
         self.resources, self._outer = resources, outer
         self._shared: _Shared = _Shared() if outer is None else outer._shared
-        self._nesting = 0 if outer is None else outer._nesting
+        self._nesting: int = 0 if outer is None else outer._nesting
         self._silent = 0
         self._used: set[str] = set()
         self.promised: list[tuple[Node, Place, str, Any]] = []
@@ -261,12 +261,17 @@ class Builder:
         outer = [] if self._outer is None else self._outer.named()
         return [*self.resources.specs, *outer]
 
+    def use(self, name: str) -> None:
+        """Note that a resource is used, by whichever flow gives it."""
+        holder: Builder | None = self
+        while holder is not None and name not in holder.resources.specs:
+            holder = holder._outer
+        (holder or self)._used.add(name)
+
     def resources_below(self, place: Place) -> tuple[tuple[str, type[Resource]], ...]:
         """Name and kind of the resources that the steps at a place and below take."""
         found = {
-            (name, kind): None
-            for where, name, kind in self._shared.bound
-            if where.is_within(place)
+            (name, kind): None for where, name, kind in self._shared.bound if where.is_within(place)
         }
         return tuple(found)
 

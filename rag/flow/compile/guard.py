@@ -44,7 +44,7 @@ def build_guard(builder: Builder, node: Guard, scope: Scope, place: Place) -> Bu
     built = guarded(builder, node, body, scope, place, Policies.of(node), node.fallback)
     reads = [(name, name) for name in sorted(built.reads)]
     resources = builder.resources_below(place)
-    return cached(built, node, place, node.cache, reads, resources)
+    return cached(builder, built, node, place, node.cache, reads, resources)
 
 
 def guarded(
@@ -118,7 +118,7 @@ def _attempts(
             result = await attempt(state, run.view(jobs=jobs))
             if isinstance(result, dict):
                 return result
-            left = [job for job in jobs if not job.ended]
+            left = [job for job in jobs if not job.ended.is_set]
             if left:
                 run.warn(place, "its thread cannot be stopped and goes on by itself")
             again = retry is not None and retry.covers(result.__cause__ or result)
@@ -126,7 +126,7 @@ def _attempts(
                 break
             run.tell(Retried, place, attempt=number, error=result)
             if left and not retry.overlap:
-                await asyncio.gather(*(job.wait() for job in left))
+                await asyncio.gather(*(job.ended.wait() for job in left))
             await asyncio.sleep(retry.wait * 2 ** (number - 1))
             number += 1
         if fallback is None:

@@ -96,6 +96,8 @@ class _Turns:
                 past.append(wrote)
             if self._until is not None:
                 after = {**start, **wrote, "turn": turn}
+                if node.history is not None:
+                    after[node.history] = list(past)
                 held = await self._holds(after, here, heard)
             if node.keep is not None and (best is None or wrote[node.keep] > best[node.keep]):
                 best = wrote

@@ -16,9 +16,7 @@ from rag.flow.scope import Channel, Scope
 
 def build_parallel(builder: Builder, node: Parallel, scope: Scope, place: Place) -> Built:
     """Branches on views of their own, and the join that makes one of many."""
-    branches = {
-        name: builder.child(node, place, segment(name), scope) for name in node.branches
-    }
+    branches = {name: builder.child(node, place, segment(name), scope) for name in node.branches}
     waits = any(built.waits or built.heavy for built in branches.values())
     reads = frozenset().union(*(built.reads for built in branches.values()))
     runners = {name: built.run for name, built in branches.items()}

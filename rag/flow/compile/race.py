@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from rag.errors import StepError
@@ -11,15 +12,13 @@ from rag.flow.compile.step import evaluate
 from rag.flow.constructs.race import Race
 from rag.flow.place import Place, segment
 from rag.flow.run.events import BranchFailed, BranchSkipped
-from rag.flow.run.run import Run, State
+from rag.flow.run.run import Run, Runner, State
 from rag.flow.scope import Channel, Scope, written_after_one_of
 
 
 def build_race(builder: Builder, node: Race, scope: Scope, place: Place) -> Built:
     """Branches at the same time; the first that satisfies the condition wins."""
-    branches = {
-        name: builder.child(node, place, segment(name), scope) for name in node.branches
-    }
+    branches = {name: builder.child(node, place, segment(name), scope) for name in node.branches}
     writes = written_after_one_of({n: b.writes for n, b in branches.items()}, str(place))
     reads = frozenset().union(*(built.reads for built in branches.values()))
     until = None
@@ -30,32 +29,28 @@ def build_race(builder: Builder, node: Race, scope: Scope, place: Place) -> Buil
         writes[node.winner] = Channel(str, str(place))
     runners = {name: built.run for name, built in branches.items()}
 
+    def good(wrote: dict[str, Any], state: State, run: Run) -> bool:
+        return until is None or bool(evaluate(until, {**state, **wrote}, run, place))
+
     async def run_race(state: State, run: Run) -> dict[str, Any]:
         tasks = {
-            asyncio.ensure_future(runner(state, run)): name for name, runner in runners.items()
+            asyncio.create_task(_call(runner, state, run)): name for name, runner in runners.items()
         }
         failures: list[StepError] = []
-        pending = set(tasks)
         try:
-            while pending:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for task in [task for task in tasks if task in done]:
-                    name, error = tasks[task], task.exception()
-                    if isinstance(error, StepError):
-                        failures.append(error)
-                        run.tell(BranchFailed, place, branch=name, error=error)
-                    elif error is not None:
-                        raise error
-                    elif until is None or evaluate(until, {**state, **task.result()}, run, place):
-                        for loser in pending:
-                            run.tell(BranchSkipped, place, branch=tasks[loser])
-                        won = {node.winner: name} if node.winner is not None else {}
-                        return {**task.result(), **won}
+            async for name, result in _as_they_end(tasks):
+                if isinstance(result, StepError):
+                    failures.append(result)
+                    run.tell(BranchFailed, place, branch=name, error=result)
+                elif good(result, state, run):
+                    for task, loser in tasks.items():
+                        if not task.done():
+                            run.tell(BranchSkipped, place, branch=loser)
+                    return result if node.winner is None else {**result, node.winner: name}
         finally:
-            for task in pending:
+            for task in tasks:
                 task.cancel()
-            if pending:
-                await asyncio.gather(*pending, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         if len(failures) == len(runners):
             raise failures[0]
         where = run.at(place)
@@ -65,3 +60,22 @@ def build_race(builder: Builder, node: Race, scope: Scope, place: Place) -> Buil
 
     removed = {n: w for built in branches.values() for n, w in built.removed.items()}
     return Built(run_race, writes, reads, removed, waits=True)
+
+
+async def _as_they_end(
+    tasks: Mapping[asyncio.Task[dict[str, Any]], str],
+) -> AsyncIterator[tuple[str, Any]]:
+    """Name and result, or StepError, of each task as it ends; other errors are raised."""
+    pending = set(tasks)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task, name in tasks.items():
+            if task in done:
+                error = task.exception()
+                if error is not None and not isinstance(error, StepError):
+                    raise error
+                yield name, error or task.result()
+
+
+async def _call(runner: Runner, state: State, run: Run) -> dict[str, Any]:
+    return await runner(state, run)

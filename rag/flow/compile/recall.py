@@ -7,7 +7,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from rag.flow.compile.builder import Built
+from rag.flow.compile.builder import Builder, Built
 from rag.flow.memory.fingerprint import Unstable, fingerprint
 from rag.flow.memory.step_cache import NAME, Result, StepCache, key_of
 from rag.flow.node import Node
@@ -20,6 +20,7 @@ from rag.flow.run.run import Run, State
 
 
 def cached(
+    builder: Builder,
     built: Built,
     node: Node,
     place: Place,
@@ -30,6 +31,7 @@ def cached(
     """The node, its result taken from the flow's step cache where equal inputs were seen.
 
     Args:
+        builder: The builder.
         built: The compiled node, policies included.
         node: The node.
         place: Its place.
@@ -43,7 +45,13 @@ def cached(
     kinds = {name: channel.type for name, channel in built.writes.items()}
     # Results are stored by position, so that the same step under other names finds them.
     ports = {name: str(number) for number, name in enumerate(kinds)}
-    stable = fingerprint(node)  # raises Unstable, which the flow's build reports
+    builder.use(NAME)
+    try:
+        stable = fingerprint(node)
+    except Unstable as error:
+        fix = "leave out cache:, or give it what can be told apart"
+        builder.report(node, place, f"its results cannot be cached: {error}", "cache", fix)
+        return built
 
     async def run_cached(state: State, run: Run) -> dict[str, Any]:
         store = await run.resource(NAME, StepCache)

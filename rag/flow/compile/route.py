@@ -21,7 +21,7 @@ from rag.names import suggestion
 def build_route(builder: Builder, node: Route, scope: Scope, place: Place) -> Built:
     """The choice, and the one branch that it names."""
     choose, chooser = _chooser(builder, node, scope, place)
-    before = scope if chooser is None else chooser.after(scope)
+    before = chooser.after(scope)
     edges = {name: segment(name) for name in node.cases}
     if node.default is not None:
         edges[_DEFAULT] = ".default"
@@ -32,11 +32,8 @@ def build_route(builder: Builder, node: Route, scope: Scope, place: Place) -> Bu
     writes = written_after_one_of(shown, str(place))
     runners = {name: built.run for name, built in branches.items()}
     reads = frozenset().union(*(built.reads for built in branches.values()))
-    if chooser is not None:
-        writes = {**chooser.writes, **writes}
-        reads = (reads - set(chooser.writes)) | chooser.reads
-    else:
-        reads |= _names(builder, node)
+    writes = {**chooser.writes, **writes}
+    reads = (reads - set(chooser.writes)) | chooser.reads
 
     async def run_route(state: State, run: Run) -> dict[str, Any]:
         value, wrote = await choose(state, run)
@@ -54,7 +51,7 @@ def build_route(builder: Builder, node: Route, scope: Scope, place: Place) -> Bu
         inner = await runners[name]({**state, **wrote} if wrote else state, run)
         return {**wrote, **inner} if wrote else inner
 
-    every = [*branches.values(), *([chooser] if chooser else [])]
+    every = [*branches.values(), chooser]
     return Built(
         run_route,
         writes,
@@ -71,19 +68,10 @@ _DEFAULT: Any = None
 Choose = Callable[[State, Run], Any]
 
 
-def _chooser(
-    builder: Builder, node: Route, scope: Scope, place: Place
-) -> tuple[Choose, Built | None]:
+def _chooser(builder: Builder, node: Route, scope: Scope, place: Place) -> tuple[Choose, Built]:
     """What gives the case: an expression over channels, or a node that writes one."""
     if not isinstance(node.by, Node):
-        expression = builder.expression(node, node.by, scope, place, "by")
-        channel = scope.channels.get(node.by.strip())
-        _exhaustive(builder, node, Any if channel is None else channel.type, place)
-
-        async def by_expression(state: State, run: Run) -> tuple[Any, Mapping[str, Any]]:
-            return evaluate(expression, state, run, place) if expression else None, {}
-
-        return by_expression, None
+        return _by_expression(builder, node, node.by, scope, place)
     built = builder.child(node, place, ".by", scope)
     if len(built.writes) != 1:
         names = ", ".join(built.writes) or "none"
@@ -100,21 +88,34 @@ def _chooser(
     return by_node, built
 
 
-def _names(builder: Builder, node: Route) -> frozenset[str]:
-    from rag.errors import ConfigError
-    from rag.flow.expressions import Expression
+def _by_expression(
+    builder: Builder, node: Route, text: str, scope: Scope, place: Place
+) -> tuple[Choose, Built]:
+    expression = builder.expression(node, text, scope, place, "by")
+    kind: Any = Any
+    if expression is not None:
+        channel = scope.channels.get(text.strip())
+        booleans = {name for name, one in scope.channels.items() if one.type is bool}
+        if channel is not None:
+            kind = channel.type
+        elif expression.is_boolean(booleans):
+            kind = bool
+    _exhaustive(builder, node, kind, place)
 
-    try:
-        return Expression(str(node.by)).names
-    except ConfigError:
-        return frozenset()  # reported already
+    async def by_expression(state: State, run: Run) -> tuple[Any, Mapping[str, Any]]:
+        return evaluate(expression, state, run, place) if expression else None, {}
+
+    async def nothing(state: State, run: Run) -> dict[str, Any]:
+        return {}
+
+    return by_expression, Built(nothing, {}, expression.names if expression else frozenset())
 
 
 def _exhaustive(builder: Builder, node: Route, kind: Any, place: Place) -> None:
     if node.default is not None:
         return
     values: tuple[Any, ...] | None = None
-    if kind is bool or (kind is Any and set(node.cases) == {"true", "false"} and _decides(node)):
+    if kind is bool:
         values = (True, False)
     elif get_origin(kind) is Literal:
         values = get_args(kind)
@@ -125,10 +126,3 @@ def _exhaustive(builder: Builder, node: Route, kind: Any, place: Place) -> None:
         what = f"no case for {', '.join(missing)}" if missing else "other values have no branch"
         fix = "add a default; `default: []` goes on unchanged"
         builder.report(node, place, what, "default", fix)
-
-
-def _decides(node: Route) -> bool:
-    """Whether the expression can only be true or false: a comparison, `not`, `and` of such."""
-    from rag.flow.expressions import Expression
-
-    return not isinstance(node.by, Node) and Expression(node.by).is_boolean

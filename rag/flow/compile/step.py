@@ -44,7 +44,8 @@ def build_step(builder: Builder, node: Operator, scope: Scope, place: Place) -> 
     )
     policies = Policies.of(node)
     built = guarded(builder, node, built, scope, place, policies, node.fallback)
-    built = cached(built, node, place, node.cache, bound.reads, tuple(bound.resources.values()))
+    resources = tuple(bound.resources.values())
+    built = cached(builder, built, node, place, node.cache, bound.reads, resources)
     return journalled(built, node, place)
 
 
@@ -131,7 +132,9 @@ def _missing(port: Port, name: str, scope: Scope) -> tuple[str, str, str]:
         what = f"{name!r} cannot be read here: {scope.removed[name]}"
     there = {f"{n} ({show(c.type)})": n for n, c in scope.channels.items()}
     fix = suggestion(name, scope.channels, label="found upstream")
-    fix = fix.split("found upstream")[0] + f"found upstream: {', '.join(sorted(there)) or 'nothing'}"
+    fix = (
+        fix.split("found upstream")[0] + f"found upstream: {', '.join(sorted(there)) or 'nothing'}"
+    )
     return what, port.name, f"{fix}; rename with inputs: {{{port.name}: ...}}"
 
 
@@ -188,7 +191,7 @@ def _runner(node: Operator, signature: Signature, bound: _Bound, place: Place) -
     names = signature.config
     function, config = node.run, {name: getattr(node, name) for name in names}
 
-    async def run_step(state: State, run: Run) -> dict[str, Any]:
+    async def run_step(state: State, run: Run) -> dict[str, Any]:  # noqa: C901, PLR0912 - the hot path
         emit, started = run.emit, perf_counter()
         try:
             call, settings = function, config
@@ -218,7 +221,9 @@ def _runner(node: Operator, signature: Signature, bound: _Bound, place: Place) -
             elif light or run.inline:
                 value = call(**arguments)
             else:
-                value = await run.in_thread(lambda: call(**arguments), ctx and ctx.started)
+                value = await run.in_thread(
+                    lambda: call(**arguments), None if ctx is None else ctx.started
+                )
             wrote = results.named(value)
         except (BudgetError, Interrupted):
             raise
@@ -280,9 +285,7 @@ def evaluate(expression: Expression, state: Mapping[str, Any], run: Run, place: 
         raise failure(error, run.at(place), state) from error
 
 
-def traced(
-    runner: Runner, node: Operator, reads: list[tuple[str, str]], place: Place
-) -> Runner:
+def traced(runner: Runner, node: Operator, reads: list[tuple[str, str]], place: Place) -> Runner:
     """The runner, each run of it a span where the flow is traced."""
 
     async def run_traced(state: State, run: Run) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def build_recurse(builder: Builder, node: Recurse, scope: Scope, place: Place) -
             return {outer: last[outer] for outer in leaves.values()}
         begin = {**given, **{name: state[outer] for name, outer in feeds.items()}}
         assert builder.whole is not None  # noqa: S101 - set before anything runs
-        last = {**begin, **await builder.whole(begin, run.deeper(place, builder.root))}
+        last = {**begin, **await builder.whole(begin, run.deeper(place))}
         return {outer: last[name] for name, outer in leaves.items()}
 
     return Built(run_recurse, writes, base.reads | set(feeds.values()), waits=True)

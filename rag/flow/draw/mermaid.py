@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import count
+from typing import Any
 
-from rag.flow.constructs import (
-    Interrupt,
-    Loop,
-    Map,
-    Parallel,
-    Recurse,
-    Route,
-    Sequence,
-    SubFlow,
-)
-from rag.flow.flow import Flow
-from rag.flow.node import Node
-from rag.flow.operator import Operator
+from rag.flow.draw.labels import Drawn, Shape, edge_title, noted, policies, shape, title
+from rag.flow.node import Construct, Node, Sequence, place_of
+from rag.flow.place import Place, segment
 
 
-def mermaid(flow: Flow, notes: Mapping[str, str] | None = None) -> str:
+def mermaid(flow: Drawn, notes: Mapping[str, str] | None = None) -> str:
     """The flow as a Mermaid flowchart, top down.
 
     Args:
         flow: What is drawn.
-        notes: Path of a step to a line that is added to it: how long it took, say.
+        notes: Place of a step, as text, to a line that is added to it: how long it took, say.
     """
     drawing = _Drawing(notes or {})
     start = drawing.box(", ".join(flow.inputs) or "start", "([", "])")
-    end = drawing.node(flow.node, [(start, "")], "steps")
+    label = flow.node.label
+    end = drawing.node(flow.node, [(start, "")], Place((segment(label),)) if label else Place())
     outputs = ", ".join(flow.outputs) if flow.outputs else "end"
     finish = drawing.box(outputs, "([", "])")
     drawing.link(end, finish)
@@ -57,101 +49,67 @@ class _Drawing:
             arrow = f'-->|"{label}"|' if label else "-->"
             self.lines.append(f"{source} {arrow} {target}")
 
-    def node(self, node: Node, before: Ends, path: str) -> Ends:
+    def node(self, node: Node, before: Ends, place: Place) -> Ends:
         """Draw the node behind `before`; returns what the next hangs on."""
-        match node:
-            case Operator() | Interrupt():
-                name = self.box(noted(title(node), f"{path}.{label(node)}", self._notes))
-                self.link(before, name)
-                return [(name, "")]
-            case Sequence(nodes=nodes):
-                for number, child in enumerate(nodes):
-                    before = self.node(child, before, f"{path}[{number}]")
-                return before
-        here = f"{path}.{label(node)}"
-        match node:
-            case Parallel():
-                ends = [
-                    end
-                    for name, branch in node.branches.items()
-                    for end in self.node(branch, _labelled(before, name), f"{here}.{name}")
-                ]
-                return self._joined(node, ends, here)
-            case Map():
-                text = f"for each {node.as_} in {node.over}"
-                return self._joined(node, self._framed(node.body, before, text, here), here)
-            case Route():
-                return self._route(node, before, here)
-            case Loop():
-                return self._framed(node.body, before, turns(node), here)
-            case Recurse():
-                name = self.box(f"the whole flow again, at most {node.max_depth} deep", "[[", "]]")
-                self.link(before, name)
-                base = self.node(node.base, _labelled(before, "deepest"), f"{here}.base")
-                return [(name, ""), *base]
-            case SubFlow():
-                return self._framed(node.flow.node, before, label(node), f"{here}/steps")
-        raise TypeError(f"{type(node).__name__} is no construct")
+        children = node.children()
+        if isinstance(node, Sequence):
+            for edge, child in children.items():
+                before = self.node(child, before, place_of(node, place, edge, child))
+            return before
+        if not isinstance(node, Construct) or not children:
+            box = self.box(noted(title(node), str(place), self._notes))
+            self.link(before, box)
+            return self._fallback(node, [(box, "")], box, place)
+        if node.transparent:
+            return self._guard(node, before, place)
+        how = shape(node)
+        if how.kind == "frame":
+            ends = self._frame(node, "", before, how.title, place)
+            return self._last(node, how, ends, place)
+        return self._rows(node, how, before, place)
 
-    def _joined(self, node: Parallel | Map, ends: Ends, here: str) -> Ends:
-        return self.node(node.join, ends, f"{here}.join") if node.join else ends
+    def _child(self, node: Node, edge: str, before: Ends, place: Place) -> Ends:
+        child = node.children()[edge]
+        return self.node(child, before, place_of(node, place, edge, child))
 
-    def _framed(self, body: Node, before: Ends, text: str, here: str) -> Ends:
+    def _frame(self, node: Node, edge: str, before: Ends, text: str, place: Place) -> Ends:
         frame = next(self._ids)
         quoted = text.replace('"', "#quot;")
         self.lines.append(f'subgraph {frame}["{quoted}"]')
-        ends = self.node(body, before, here if here.endswith("/steps") else f"{here}.body")
+        ends = self._child(node, edge, before, place)
         self.lines.append("end")
         return ends
 
-    def _route(self, node: Route, before: Ends, here: str) -> Ends:
-        if isinstance(node.by, str):
-            choice = self.box(node.by, "{", "}")
+    def _rows(self, node: Construct, how: Shape, before: Ends, place: Place) -> Ends:
+        if how.first is not None:
+            before = self._child(node, how.first, before, place)
+        ends: Ends = []
+        if how.title and node.key == "recurse":
+            again = self.box(how.title, "[[", "]]")
+            self.link(before, again)
+            ends.append((again, ""))
+        elif how.title:
+            choice = self.box(how.title, "{", "}")
             self.link(before, choice)
             before = [(choice, "")]
+        for edge in node.children():
+            if edge not in (how.first, how.last):
+                labelled = [(source, edge_title(edge)) for source, _ in before]
+                ends += self._child(node, edge, labelled, place)
+        return self._last(node, how, ends, place)
+
+    def _last(self, node: Node, how: Shape, ends: Ends, place: Place) -> Ends:
+        return ends if how.last is None else self._child(node, how.last, ends, place)
+
+    def _guard(self, node: Any, before: Ends, place: Place) -> Ends:
+        text = policies(node)
+        if text:
+            ends = self._frame(node, "", before, text, place)
         else:
-            before = self.node(node.by, before, f"{here}.by")
-        cases = dict(node.cases)
-        if node.default is not None:
-            cases["default"] = node.default
-        return [
-            end
-            for name, case in cases.items()
-            for end in self.node(case, _labelled(before, name), f"{here}.{name}")
-        ]
+            ends = self._child(node, "", before, place)
+        return self._fallback(node, ends, ends[0][0] if ends else "", place)
 
-
-def _labelled(ends: Ends, label: str) -> Ends:
-    return [(source, label) for source, _ in ends]
-
-
-def label(node: Node) -> str:
-    """The name of a node in paths."""
-    match node:
-        case Operator():
-            return node.label
-        case SubFlow():
-            return node.name or node.flow.name or "flow"
-    return getattr(node, "name", None) or type(node).__name__.lower()
-
-
-def title(node: Operator | Interrupt) -> str:
-    """The step's name and the configuration that is not the default."""
-    if isinstance(node, Interrupt):
-        return f"{label(node)}: {node.message}"
-    fields = node.model_dump(
-        mode="json", exclude_defaults=True, exclude={"name", "inputs", "outputs"}
-    )
-    shown = ", ".join(f"{name}={value}" for name, value in fields.items() if len(str(value)) <= 24)
-    return f"{node.label} ({shown})" if shown else node.label
-
-
-def turns(node: Loop) -> str:
-    """How a loop ends."""
-    until = f" until {node.until}" if node.until else ""
-    return f"at most {node.max_turns} turns{until}"
-
-
-def noted(text: str, path: str, notes: Mapping[str, str]) -> str:
-    """A step's text with its note on a second line."""
-    return f"{text}\n{notes[path]}" if path in notes else text
+    def _fallback(self, node: Node, ends: Ends, source: str, place: Place) -> Ends:
+        if ".fallback" not in node.children() or not source:
+            return ends
+        return [*ends, *self._child(node, ".fallback", [(source, "if it fails")], place)]

@@ -9,20 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 
-from rag.flow.constructs import (
-    Interrupt,
-    Loop,
-    Map,
-    Parallel,
-    Recurse,
-    Route,
-    Sequence,
-    SubFlow,
-)
-from rag.flow.draw.mermaid import label, noted, title, turns
-from rag.flow.flow import Flow
-from rag.flow.node import Node
-from rag.flow.operator import Operator
+from rag.flow.draw.labels import Drawn, edge_title, noted, policies, shape, title
+from rag.flow.node import Construct, Node, Sequence, place_of
+from rag.flow.place import Place, segment
 
 BOX_HEIGHT, LINE, GAP, PAD, LETTER = 34, 15, 26, 14, 7.3
 _STYLE = (
@@ -43,18 +32,20 @@ class Block:
     """Takes the left and the top; gives SVG elements."""
 
 
-def svg(flow: Flow, notes: Mapping[str, str] | None = None) -> str:
+def svg(flow: Drawn, notes: Mapping[str, str] | None = None) -> str:
     """The flow as a complete SVG document.
 
-    A step's box has the step's path as `data-node`.
+    A step's box has the step's place, as text, as `data-node`: the `node` of its events.
 
     Args:
         flow: What is drawn.
-        notes: Path of a step to a line that is added to it: how long it took, say.
+        notes: Place of a step, as text, to a line that is added to it: how long it took, say.
     """
     start = _box(", ".join(flow.inputs) or "start", "end")
     finish = _box(", ".join(flow.outputs) if flow.outputs else "end", "end")
-    whole = _column([start, *_parts(flow.node, "steps", notes or {}), finish])
+    label = flow.node.label
+    place = Place((segment(label),)) if label else Place()
+    whole = _column([start, _block(flow.node, place, notes or {}), finish])
     width, height = whole.width + 2 * PAD, whole.height + 2 * PAD
     head = (
         '<marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
@@ -76,49 +67,45 @@ def svg(flow: Flow, notes: Mapping[str, str] | None = None) -> str:
 Notes = Mapping[str, str]
 
 
-def _parts(node: Node, path: str, notes: Notes) -> list[Block]:
-    if not isinstance(node, Sequence):
-        return [_block(node, path, notes)]
-    return [_block(child, f"{path}[{n}]", notes) for n, child in enumerate(node.nodes)]
+def _block(node: Node, place: Place, notes: Notes) -> Block:
+    children = node.children()
+    if isinstance(node, Sequence):
+        blocks = [_child(node, edge, place, notes) for edge in children]
+        return _column(blocks) if blocks else _box("go on")
+    if not isinstance(node, Construct) or not children:
+        box = _box(noted(title(node), str(place), notes), node=str(place))
+        return _with_fallback(node, box, place, notes)
+    if node.transparent:
+        body, text = _child(node, "", place, notes), policies(node)
+        return _with_fallback(node, _frame(body, text) if text else body, place, notes)
+    how = shape(node)
+    column: list[Block] = []
+    if how.kind == "frame":
+        column.append(_frame(_child(node, "", place, notes), how.title))
+    else:
+        rows = [e for e in children if e not in (how.first, how.last)]
+        branches = [(edge_title(edge), _child(node, edge, place, notes)) for edge in rows]
+        if how.first is not None:
+            column.append(_child(node, how.first, place, notes))
+        if how.title and node.key == "recurse":
+            branches.insert(0, ("", _box(how.title)))
+        elif how.title:
+            column.append(_box(f"{how.title}?"))
+        column.append(_row(branches))
+    if how.last is not None:
+        column.append(_child(node, how.last, place, notes))
+    return column[0] if len(column) == 1 else _column(column)
 
 
-def _block(node: Node, path: str, notes: Notes) -> Block:
-    here = f"{path}.{label(node)}"
-    match node:
-        case Operator() | Interrupt():
-            return _box(noted(title(node), here, notes), node=here)
-        case Sequence():
-            return _column(_parts(node, path, notes)) if node.nodes else _box("go on")
-        case Parallel():
-            branches = node.branches.items()
-            row = _row((name, _block(one, f"{here}.{name}", notes)) for name, one in branches)
-            return _joined(node, row, here, notes)
-        case Map():
-            body = _block(node.body, f"{here}.body", notes)
-            return _joined(node, _frame(body, f"for each {node.as_} in {node.over}"), here, notes)
-        case Route():
-            cases = dict(node.cases)
-            if node.default is not None:
-                cases["default"] = node.default
-            by = node.by
-            choice = _box(f"{by}?") if isinstance(by, str) else _block(by, f"{here}.by", notes)
-            row = _row((n, _block(case, f"{here}.{n}", notes)) for n, case in cases.items())
-            return _column([choice, row])
-        case Loop():
-            return _frame(_block(node.body, f"{here}.body", notes), turns(node))
-        case Recurse():
-            again = _box(f"the whole flow again, at most {node.max_depth} deep")
-            base = _block(node.base, f"{here}.base", notes)
-            return _row([("", again), ("deepest", base)])
-        case SubFlow():
-            return _frame(_block(node.flow.node, f"{here}/steps", notes), label(node))
-    raise TypeError(f"{type(node).__name__} is no construct")
+def _child(node: Node, edge: str, place: Place, notes: Notes) -> Block:
+    child = node.children()[edge]
+    return _block(child, place_of(node, place, edge, child), notes)
 
 
-def _joined(node: Parallel | Map, body: Block, here: str, notes: Notes) -> Block:
-    if node.join is None:
-        return body
-    return _column([body, _block(node.join, f"{here}.join", notes)])
+def _with_fallback(node: Node, block: Block, place: Place, notes: Notes) -> Block:
+    if ".fallback" not in node.children():
+        return block
+    return _row([("", block), ("if it fails", _child(node, ".fallback", place, notes))])
 
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:

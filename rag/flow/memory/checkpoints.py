@@ -1,100 +1,142 @@
-"""Starting runs that are remembered, and resuming them."""
+"""Runs that are stored while they go on: started, resumed, forked, rewound, edited."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
-import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from rag.errors import CheckpointError, InputError, Interrupted
+from rag.errors import CheckpointError, InputError
 from rag.flow.flow import Flow
-from rag.flow.memory.store import RunRecord, StepRecord, Store
-from rag.flow.run.events import Event
-from rag.flow.run.execution import Execution, initial_state
-from rag.flow.types import matcher, show
-
-_OCCURRENCE = re.compile(r"[#@^]\d+$")
+from rag.flow.memory.codec import unstorable
+from rag.flow.memory.sqlite_store import SqliteRunStore
+from rag.flow.memory.store import RunStore, StoredRun, StoredStep, Written
+from rag.flow.memory.stored_run import CheckpointedRun, check_fits, kinds_at
+from rag.flow.place import Place
+from rag.flow.run.execution import initial_state
+from rag.flow.types import show
+from rag.names import suggestion
 
 
 class Checkpoints:
-    """A file of runs. Only what steps wrote is kept, never the whole state.
+    """Stored runs. Only what steps wrote is stored, never the whole state.
 
     Args:
-        path: The SQLite file; made if there is none.
+        where: An SQLite file, made if there is none, or `postgresql://...`.
 
     Raises:
-        CheckpointError: The file cannot be opened.
+        CheckpointError: It cannot be opened.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._store = Store(Path(path))
+    def __init__(self, where: str | Path) -> None:
+        if str(where).startswith(("postgresql://", "postgres://")):
+            from rag.flow.memory.postgres import PostgresRunStore
+
+            self._store: RunStore = PostgresRunStore(str(where))
+        else:
+            self._store = SqliteRunStore(Path(where))
 
     def start(
-        self, flow: Flow, *, source: Mapping[str, Any] | None = None, **inputs: Any
+        self,
+        flow: Flow,
+        inputs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        source: Mapping[str, Any] | None = None,
+        **named: Any,
     ) -> CheckpointedRun:
         """A new run, to be invoked or streamed.
 
         Args:
             flow: What runs.
-            source: How to load the flow again, for whoever resumes from another process.
-            inputs: The flow's input channels.
+            inputs: The flow's input channels; `named` is the short way.
+            source: How to load the flow again, for whoever resumes from another process. A flow
+                that has an input of this name gets it by `inputs`.
+            named: Input channels.
 
         Raises:
-            InputError: The inputs do not fit, or cannot be kept.
+            InputError: The inputs do not fit or cannot be stored, or a step writes values that
+                cannot.
         """
-        state = initial_state(flow, inputs)
-        kept = {name: self._store.encoded(None, state[name], flow.inputs[name]) for name in state}
-        record = RunRecord(
+        state = initial_state(flow, {**(inputs or {}), **named})
+        _check_types(flow)
+        stored = {name: self._store.encoded_alone(state[name], flow.inputs[name]) for name in state}
+        record = StoredRun(
             id=secrets.token_hex(4),
             flow=flow.name,
             source=None if source is None else dict(source),
-            digest=digest_of(flow),
-            inputs=kept,
+            inputs=stored,
             status="running",
             started=time.time(),
             ended=None,
             error=None,
-            stop=None,
+            stops=None,
             llm_calls=0,
             tokens=0,
         )
         self._store.add(record)
         return CheckpointedRun(self._store, flow, record, state)
 
-    def resume(self, flow: Flow, run: str, **edits: Any) -> CheckpointedRun:
+    def resume(
+        self,
+        flow: Flow,
+        run: str,
+        edits: Mapping[str, Any] | None = None,
+        /,
+        *,
+        answers: Mapping[str, Mapping[str, Any]] | None = None,
+        force: bool = False,
+        **named: Any,
+    ) -> CheckpointedRun:
         """A run that stopped, to go on behind the last step that it finished.
 
+        The flow may have been edited: what stands before the first changed step counts, the
+        rest runs again.
+
         Args:
-            flow: The same flow.
+            flow: The flow.
             run: The run's id.
-            edits: Of a run that waits for a person: channels with their new values.
+            edits: Of a run that waits for approval at one place: channels with their new
+                values; `named` is the short way.
+            answers: Of a run that waits at several: place to such edits. Places that are left
+                out go on waiting.
+            force: Resume although the flow has another name or other inputs.
+            named: Channels with their new values.
 
         Raises:
             CheckpointError: There is no such run, or it is one of another flow.
             InputError: A channel may not be edited, or its value is of another type.
         """
         record = self.get(run)
-        if record.digest != digest_of(flow):
+        if not force and record.flow != flow.name:
             raise CheckpointError(
-                "the pipeline has changed since the run began",
+                f"it is a run of {record.flow or 'a flow without a name'}, "
+                f"not of {flow.name or 'a flow without a name'}",
                 where=f"run {run}",
-                fix="resume it with the pipeline as it was, or start a new run",
+                fix="resume it with its own pipeline, or force it",
             )
         inputs = {
             name: self._store.decoded(data, flow.inputs[name])
             for name, data in record.inputs.items()
+            if name in flow.inputs
         }
-        resumed = CheckpointedRun(self._store, flow, record, inputs)
-        resumed.answer(edits)
+        if not force and record.inputs.keys() != flow.inputs.keys():
+            raise CheckpointError(
+                f"the run has the inputs {', '.join(record.inputs)}, "
+                f"the flow {', '.join(flow.inputs)}",
+                where=f"run {run}",
+                fix="resume it with the inputs as they were, start a new run, or force it",
+            )
+        resumed = CheckpointedRun(self._store, flow, record, initial_state(flow, inputs))
+        resumed.answer({**(edits or {}), **named}, answers)
         return resumed
 
-    def get(self, run: str) -> RunRecord:
+    # Reading
+
+    def get(self, run: str) -> StoredRun:
         """What is known of a run.
 
         Raises:
@@ -103,26 +145,155 @@ class Checkpoints:
         found = self._store.runs(run)
         if not found:
             raise CheckpointError(
-                f"there is no run {run!r}", where=str(self._store.path), fix="`rag runs` lists them"
+                f"there is no run {run!r}", where=self._store.where, fix="`rag runs` lists them"
             )
         return found[0]
 
-    def runs(self) -> list[RunRecord]:
-        """All runs, the newest first."""
-        return self._store.runs()
+    def runs(self, *, flow: str | None = None, status: str | None = None) -> list[StoredRun]:
+        """All runs, the newest first; those of a flow, or with a status."""
+        return self._store.runs(flow=flow, status=status)
 
-    def steps(self, run: str) -> list[StepRecord]:
+    def steps(self, run: str) -> list[StoredStep]:
         """The steps that a run finished, in the order of their ends."""
         return self._store.steps(run)
+
+    def values(self, flow: Flow, run: str) -> list[tuple[StoredStep, dict[str, Any]]]:
+        """The steps that a run finished, each with what it wrote: channel to value."""
+        written, _ = self._store.written(run)
+        return [
+            (step, self._values(flow, step.place, written[step.place])) for step in self.steps(run)
+        ]
+
+    def _values(self, flow: Flow, place: Place, written: Written) -> dict[str, Any]:
+        kinds = kinds_at(flow, place)
+        return {
+            name: self._store.value(number, kinds.get(name, Any))
+            for name, number in written.channels.items()
+        }
+
+    # Changing the past
+
+    def fork(
+        self,
+        flow: Flow,
+        run: str,
+        /,
+        *,
+        before: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> CheckpointedRun:
+        """A new run that begins as another did.
+
+        Args:
+            flow: The flow.
+            run: The other run's id.
+            before: Place of an occurrence: it and what was written after it run again; None:
+                only what the other run did not finish.
+            inputs: Inputs that differ; with one, nothing that was written counts.
+
+        Raises:
+            CheckpointError: There is no such run, or nothing was written at the place.
+            InputError: An input does not fit.
+        """
+        record = self.get(run)
+        number = None if before is None else self._number(run, before)
+        new = replace(
+            record,
+            id=secrets.token_hex(4),
+            status="running",
+            started=time.time(),
+            ended=None,
+            error=None,
+            stops=None,
+            parent=run,
+        )
+        if inputs:
+            number = 0
+            given = {n: self._store.decoded(d, flow.inputs[n]) for n, d in record.inputs.items()}
+            state = initial_state(flow, {**given, **inputs})
+            stored = {n: self._store.encoded_alone(v, flow.inputs[n]) for n, v in state.items()}
+            new = replace(new, inputs=stored)
+        self._store.copy(run, new, number)
+        return self.resume(flow, new.id)
+
+    def rewind(self, run: str, before: str) -> None:
+        """Forget what a run wrote at a place and after it; resuming runs that again.
+
+        Raises:
+            CheckpointError: There is no such run, another process works on it, or nothing was
+                written at the place.
+        """
+        self.get(run)
+        with self._store.owned(run):
+            self._store.forget(run, self._number(run, before))
+            self._store.update(run, status="failed", stops=None, error="rewound")
+
+    def edit(self, flow: Flow, run: str, place: str, /, **channels: Any) -> None:
+        """Change what a step wrote; what was written after it is forgotten, and runs again.
+
+        Raises:
+            CheckpointError: There is no such run, another process works on it, or nothing was
+                written at the place.
+            InputError: The step does not write such a channel, or its value is of another type.
+        """
+        self.get(run)
+        where = Place.parse(place)
+        with self._store.owned(run):
+            written, _ = self._store.written(run)
+            if where not in written:
+                self._number(run, place, exact=True)
+            kinds, number = kinds_at(flow, where), self._number(run, place)
+            values = self._values(flow, where, written[where])
+            for name, value in channels.items():
+                if name not in values:
+                    fix = suggestion(name, values, label="it writes")
+                    raise InputError(f"{place} does not write {name!r}", where=run, fix=fix)
+                check_fits(name, value, kinds.get(name, Any), run)
+            kinds = {name: kinds.get(name, Any) for name in values}
+            record = self.get(run)
+            spent = (record.llm_calls, record.tokens)
+            self._store.forget(run, number)
+            fingerprint = written[where].fingerprint
+            values.update(channels)
+            self._store.record(run, where, number, kinds, values, 0.0, fingerprint, spent)
+            self._store.update(run, status="failed", stops=None, error="edited")
+
+    def _number(self, run: str, place: str, *, exact: bool = False) -> int:
+        number = None if exact else self._store.number_of(run, Place.parse(place))
+        if number is None:
+            places = [str(step.place) for step in self.steps(run)]
+            fix = suggestion(place, places, label="there is")
+            raise CheckpointError(f"nothing was written at {place!r}", where=f"run {run}", fix=fix)
+        return number
+
+    # Forgetting
 
     def delete(self, run: str) -> None:
         """Forget a run, and what only it used."""
         self.get(run)
-        with _Alone(self._store.path, run):
-            self._store.delete(run)
+        with self._store.owned(run):
+            self._store.delete([run])
+
+    def prune(self, *, older_than: float | None = None, keep: int | None = None) -> int:
+        """Forget runs that have ended, well or not; those that run or wait stay.
+
+        Args:
+            older_than: Only those that ended more than so many seconds ago.
+            keep: Not the newest so many.
+
+        Returns:
+            How many were forgotten.
+        """
+        ended = [run for run in self._store.runs() if run.status in ("done", "failed")]
+        gone = ended[keep or 0 :] if keep is not None else ended
+        if older_than is not None:
+            limit = time.time() - older_than
+            gone = [run for run in gone if (run.ended or run.started) < limit]
+        self._store.delete([run.id for run in gone])
+        return len(gone)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file or the connection."""
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -132,182 +303,14 @@ class Checkpoints:
         self.close()
 
 
-class CheckpointedRun:
-    """A run that is remembered. It is run by one process at a time."""
-
-    def __init__(
-        self, store: Store, flow: Flow, record: RunRecord, inputs: Mapping[str, Any]
-    ) -> None:
-        self.id = record.id
-        self._store, self._flow, self._record, self._inputs = store, flow, record, inputs
-        self._answer: tuple[str, Mapping[str, Any], Mapping[str, Any]] | None = None
-        self._waiting = False
-
-    @property
-    def editable(self) -> dict[str, Any]:
-        """Of a run that waits: the channels that may be set, each with its type."""
-        stop = self._record.stop
-        return {} if stop is None else self._flow.interrupts.get(static_path(stop["place"]), {})
-
-    def answer(self, edits: Mapping[str, Any]) -> None:
-        """Approve what the run waits for, with these changes.
-
-        Raises:
-            InputError: A channel may not be set, or its value is of another type.
-        """
-        kinds, stop = self.editable, self._record.stop
-        for name, value in edits.items():
-            if name not in kinds:
-                what = f"the channel {name!r} may not be set"
-                fix = f"may be set: {', '.join(kinds)}" if stop else "the run waits for nobody"
-                raise InputError(what, where=f"run {self.id}", fix=fix)
-            if not matcher(kinds[name])(value):
-                what = f"{name!r} is {type(value).__name__}, {show(kinds[name])} is wanted"
-                raise InputError(what, where=f"run {self.id}")
-        if stop is not None:
-            shown = {n: self._store.decoded(stop["channels"][n], k) for n, k in kinds.items()}
-            self._answer = (stop["place"], kinds, {**shown, **edits})
-
-    # Journal
-
-    def recall(self, place: str, kinds: Mapping[str, Any]) -> dict[str, Any] | None:
-        """See `Journal`."""
-        found = self._places.get(place)
-        if found is None or found.keys() != kinds.keys():
-            return None
-        return {name: self._store.value(found[name], kind) for name, kind in kinds.items()}
-
-    def record(
-        self, place: str, kinds: Mapping[str, Any], wrote: Mapping[str, Any], seconds: float
-    ) -> None:
-        """See `Journal`."""
-        spent = (self._execution.spent.llm_calls, self._execution.spent.tokens)
-        self._store.record(self.id, place, kinds, wrote, seconds, spent)
-
-    # Running
-
-    def invoke(self) -> dict[str, Any]:
-        """The flow's outputs.
-
-        Raises:
-            Interrupted: The run waits for a person.
-            StepError: A step failed; the run may be resumed.
-            CheckpointError: Another process works on the run.
-        """
-        with self._working():
-            return self._execution.invoke()
-
-    async def ainvoke(self) -> dict[str, Any]:
-        """`invoke` for asynchronous callers."""
-        with self._working():
-            return await self._execution.ainvoke()
-
-    def stream(self) -> Iterator[Event]:
-        """The events; the last is `Done` or `Waiting`, which raises nothing here."""
-        with self._working():
-            try:
-                yield from self._execution.stream()
-            except Interrupted as stop:
-                self._waits(stop)
-
-    async def astream(self) -> AsyncIterator[Event]:
-        """`stream` for asynchronous callers; closing it stops the run, which may be resumed."""
-        with self._working():
-            try:
-                async for event in self._execution.astream():
-                    yield event
-            except Interrupted as stop:
-                self._waits(stop)
-
-    def _working(self) -> _Working:
-        return _Working(self)
-
-    def begin(self) -> None:
-        """Read what is remembered, and say that the run goes on."""
-        self._execution = Execution(self._flow, self._inputs, self)
-        self._execution.spent.add(self._record.llm_calls, self._record.tokens)
-        self._waiting = False
-        if self._answer is not None:
-            self.record(*self._answer, seconds=0.0)
-            self._answer = None
-        self._store.update(self.id, status="running", stop=None, error=None, ended=None)
-        self._places = self._store.places(self.id)
-
-    def end(self, error: BaseException | None) -> None:
-        """Say how the run ended; one that was cancelled stays as it is."""
-        if isinstance(error, Interrupted):
-            self._waits(error)
-        elif error is None:
-            if not self._waiting:
-                self._store.update(self.id, status="done", ended=time.time(), error=None)
-        elif isinstance(error, Exception):
-            self._store.update(self.id, status="failed", ended=time.time(), error=str(error))
-        self._record = self._store.runs(self.id)[0]
-
-    def _waits(self, stop: Interrupted) -> None:
-        self._waiting = True
-        told = {
-            "place": stop.place,
-            "node": stop.where,
-            "message": stop.what,
-            "channels": {
-                name: self._store.encoded(None, value, stop.kinds[name])
-                for name, value in stop.channels.items()
-            },
-        }
-        self._store.update(self.id, status="waiting", stop=told)
-
-
-class _Alone:
-    """The lock that makes one process the runner of a run; the kernel frees it with the process."""
-
-    def __init__(self, path: Path, run: str) -> None:
-        self._path, self._run = path.with_name(f"{path.name}.{run}.lock"), run
-
-    def __enter__(self) -> None:
-        while True:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                os.close(self._file)
-                what, fix = "another process works on it", "wait until it ends"
-                raise CheckpointError(what, where=f"run {self._run}", fix=fix) from error
-            # Whoever held the lock before removed the file: only the file that is there counts.
-            if self._path.exists() and self._path.stat().st_ino == os.fstat(self._file).st_ino:
-                return
-            os.close(self._file)
-
-    def __exit__(self, *_: object) -> None:
-        self._path.unlink(missing_ok=True)
-        os.close(self._file)
-
-
-class _Working:
-    def __init__(self, run: CheckpointedRun) -> None:
-        self._run = run
-        self._alone = _Alone(run._store.path, run.id)
-
-    def __enter__(self) -> None:
-        self._alone.__enter__()
-        try:
-            self._run.begin()
-        except BaseException:
-            self._alone.__exit__()
-            raise
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        try:
-            self._run.end(error)
-        finally:
-            self._alone.__exit__()
-
-
-def static_path(place: str) -> str:
-    """The node's path, its inner flows included, without items, turns and depths."""
-    return "/".join(part for part in place.split("/") if not _OCCURRENCE.search(part))
-
-
-def digest_of(flow: Flow) -> str:
-    """The digest of what a flow does: its nodes, their configuration and its inputs."""
-    return hashlib.sha256(f"{flow.node!r} {flow.inputs!r} {flow.outputs!r}".encode()).hexdigest()
+def _check_types(flow: Flow) -> None:
+    """Refuse a flow whose channels could not be restored, before anything runs."""
+    for place, step in flow.steps.items():
+        for port in step.signature().writes:
+            kind = unstorable(port.type)
+            if kind is not None:
+                raise InputError(
+                    f"{port.name!r} holds {show(kind)}, which cannot be stored",
+                    where=str(place),
+                    fix="make it a pydantic model or a dataclass, or run without a checkpoint",
+                )

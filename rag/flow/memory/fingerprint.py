@@ -77,7 +77,7 @@ class _Writer:
         self.value({"inputs": node.inputs, "outputs": node.outputs, "use": node.resources})
         self.function(inspect.unwrap(type(node).run))
 
-    def value(self, value: Any) -> None:  # noqa: C901 - one case per kind of value
+    def value(self, value: Any) -> None:  # noqa: C901, PLR0912 - one case per kind of value
         if id(value) in self._inside:
             self.text("again")
             return

@@ -1,4 +1,7 @@
-"""Results of steps, kept by operator, configuration and inputs."""
+"""Results of nodes, found again by what they depend on.
+
+A cache never fails a run: what cannot be read or written is computed, with a warning.
+"""
 
 from __future__ import annotations
 
@@ -7,65 +10,158 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from pydantic import PositiveInt
+
+from rag import sqlite
 from rag.errors import ConfigError, InputError
 from rag.flow.memory.codec import decode, document_from, document_json, encode
-from rag.flow.resources import Resource
+from rag.flow.memory.fingerprint import digest_of_values
+from rag.flow.resources import Resource, Spec
+from rag.flow.run.signal import Signal
+from rag.flow.run.threads import THREADS
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
-    from rag.flow.operator import Operator
-    from rag.flow.run.run import Run
-
+NAME = "step_cache"
+"""The name of the resource in a pipeline."""
 MAX_BYTES = 64 * 1024 * 1024
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS results
+    (key BLOB PRIMARY KEY, data TEXT, bytes INT, expires REAL, used REAL);
+CREATE INDEX IF NOT EXISTS by_use ON results (used);
+"""
+
+
+class StepCacheSpec(Spec):
+    """What a pipeline may say of its step cache."""
+
+    path: Path | None = None
+    """An SQLite file that processes may share; None: memory."""
+    max_bytes: PositiveInt = MAX_BYTES
+    """Of the results; the least recently used ones go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a node wrote, and the tokens that it streamed.
+
+    Args:
+        writes: Port to value.
+        tokens: Place below the node, as text, and a piece of text.
+    """
+
+    writes: Mapping[str, Any]
+    tokens: list[tuple[str, str]] = field(default_factory=list)
+
+
+Warn = Callable[[str], None]
 
 
 class StepCache(Resource):
-    """Least recently used results go first when the bytes are used up. Safe from any thread.
+    """Results in SQLite. Safe from any thread and any event loop.
 
     Args:
         path: An SQLite file that processes may share; None: memory.
-        max_bytes: Of the results kept.
+        max_bytes: Of the results; the least recently used ones go first.
+
+    Raises:
+        ConfigError: The file cannot be opened.
     """
 
-    name: ClassVar[str] = "step_cache"
     default: ClassVar[Any] = {}
+    Spec = StepCacheSpec
+    shorthand = "path"
 
     def __init__(self, path: Path | None = None, max_bytes: int = MAX_BYTES) -> None:
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(
-            path or ":memory:", check_same_thread=False, isolation_level=None, timeout=10
-        )
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS results"
-            " (key BLOB PRIMARY KEY, data TEXT, bytes INT, expires REAL, used REAL)"
-        )
-        self._db.execute("CREATE INDEX IF NOT EXISTS by_use ON results (used)")
+        self._running: dict[bytes, _Flight] = {}
+        fix = "name a file that can be written"
+        with sqlite.translated(ConfigError, "the step cache", where=path or "memory", fix=fix):
+            self._db = sqlite.connect(path, schema=_SCHEMA, timeout=1.0)
 
     @classmethod
-    def load(cls, spec: Any, *, base: Path) -> Self:
-        """`{path: FILE, max_bytes: N}`, both optional."""
-        known = {"path", "max_bytes"}
-        if not isinstance(spec, Mapping) or spec.keys() - known:
-            raise ConfigError(
-                f"a step cache cannot be made of {spec!r}",
-                where=f"resources.{cls.name}",
-                fix="write {path: FILE, max_bytes: N}, or one of the two",
-            )
-        path = base / spec["path"] if "path" in spec else None
-        return cls(path, int(spec.get("max_bytes", MAX_BYTES)))
+    def open(cls, spec: StepCacheSpec, *, base: Path) -> Self:
+        """See `Resource.open`."""
+        return cls(None if spec.path is None else base / spec.path, spec.max_bytes)
 
-    def get(self, key: bytes, kinds: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Channel to value, or None for what is not there, or no longer good."""
+    async def get_or_compute(
+        self,
+        key: bytes,
+        kinds: Mapping[str, Any],
+        compute: Callable[[], Awaitable[Result]],
+        ttl: float | None,
+        warn: Warn,
+    ) -> tuple[Result, bool]:
+        """The result, and whether it was computed now.
+
+        Of equal calls at the same time one computes, the others wait for it.
+
+        Args:
+            key: See `key_of`.
+            kinds: Port to type.
+            compute: Makes the result.
+            ttl: Seconds that a result stays good.
+            warn: Takes why something could not be read or written.
+        """
+        found = await self._get(key, kinds, warn)
+        if found is not None:
+            return found, False
+        with self._lock:
+            flight = self._running.get(key)
+            first = flight is None
+            if flight is None:
+                flight = self._running[key] = _Flight()
+        if not first:
+            await flight.ended.wait()
+            if flight.result is not None:
+                return flight.result, False
+            return await compute(), True  # the first one failed: everybody tries for themselves
+        try:
+            result = await compute()
+            flight.result = result
+            await self._put(key, kinds, result, ttl, warn)
+        finally:
+            with self._lock:
+                self._running.pop(key, None)
+            flight.ended.set()
+        return result, True
+
+    async def _get(self, key: bytes, kinds: Mapping[str, Any], warn: Warn) -> Result | None:
+        try:
+            return await THREADS.call(lambda: self.get(key, kinds))  # type: ignore[no-any-return]
+        except sqlite3.Error as error:
+            warn(f"the step cache cannot be read: {error}")
+        return None
+
+    async def _put(
+        self,
+        key: bytes,
+        kinds: Mapping[str, Any],
+        result: Result,
+        ttl: float | None,
+        warn: Warn,
+    ) -> None:
+        try:
+            await THREADS.call(lambda: self.put(key, kinds, result, ttl))
+        except (sqlite3.Error, InputError) as error:
+            what = error.what if isinstance(error, InputError) else error
+            warn(f"the result is not cached: {what}")
+
+    def get(self, key: bytes, kinds: Mapping[str, Any]) -> Result | None:
+        """The result, or None for one that is not there, or no longer good.
+
+        Raises:
+            sqlite3.Error: The file cannot be read.
+        """
         now = time.time()
         with self._lock:
             row = self._db.execute(
@@ -74,40 +170,45 @@ class StepCache(Resource):
             ).fetchone()
             if row is None:
                 return None
-            self._db.execute("UPDATE results SET used = ? WHERE key = ?", (now, key))
+            # While another process writes: that it was used now is not worth waiting for.
+            with suppress(sqlite3.OperationalError):
+                self._db.execute("UPDATE results SET used = ? WHERE key = ?", (now, key))
         data = json.loads(row[0])
         documents = [document_from(one) for one in data["documents"]]
         try:
-            return {
-                name: decode(data["writes"][name], kind, documents.__getitem__)
-                for name, kind in kinds.items()
+            writes = {
+                name: decode(value, kinds[name], documents.__getitem__)
+                for name, value in data["writes"].items()
             }
         except (InputError, KeyError):
-            return None  # the operator writes something else now
+            return None  # the node writes something else now
+        return Result(writes, [(place, text) for place, text in data["tokens"]])
 
-    def put(
-        self, key: bytes, kinds: Mapping[str, Any], wrote: Mapping[str, Any], ttl: float | None
-    ) -> None:
-        """Keep a result; one that is larger than the budget is not kept."""
+    def put(self, key: bytes, kinds: Mapping[str, Any], result: Result, ttl: float | None) -> None:
+        """Store a result; one that is larger than the cache is not stored.
+
+        Raises:
+            InputError: A value cannot be written down.
+            sqlite3.Error: The file cannot be written.
+        """
         documents: list[dict[str, Any]] = []
 
-        def keep(document: Document) -> int:
+        def store(document: Document) -> int:
             documents.append(document_json(document))
             return len(documents) - 1
 
-        writes = {name: encode(wrote[name], kind, keep) for name, kind in kinds.items()}
-        text = json.dumps({"documents": documents, "writes": writes})
+        writes = {name: encode(value, kinds[name], store) for name, value in result.writes.items()}
+        data = {"documents": documents, "writes": writes, "tokens": result.tokens}
+        text = json.dumps(data)
         size, now = len(text.encode()), time.time()
         if size > self.max_bytes:
             return
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._lock, sqlite.transaction(self._db):
             self._db.execute(
                 "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)",
                 (key, text, size, None if ttl is None else now + ttl, now),
             )
             self._evict(now)
-            self._db.execute("COMMIT")
 
     def _evict(self, now: float) -> None:
         self._db.execute("DELETE FROM results WHERE expires <= ?", (now,))
@@ -121,27 +222,43 @@ class StepCache(Resource):
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        with self._lock:
+            self._db.close()
 
 
-async def key_of(operator: Operator, arguments: Mapping[str, Any], run: Run) -> bytes:
-    """The digest of all that a step's result depends on.
+class _Flight:
+    """A computation that others wait for."""
+
+    def __init__(self) -> None:
+        self.ended = Signal()
+        self.result: Result | None = None
+        """None: the computation failed."""
+
+
+def key_of(
+    node: str,
+    version: str,
+    inputs: Mapping[str, Any],
+    resources: Mapping[str, Any],
+    changed: Mapping[str, str],
+) -> bytes:
+    """The digest of all that a result depends on.
+
+    Args:
+        node: The node's fingerprint.
+        version: What the pipeline says of it.
+        inputs: Name to value.
+        resources: Name to identity and version.
+        changed: Place of a step that this run configures to its fingerprint.
 
     Raises:
-        InputError: An input cannot be written down.
+        Unstable: An input has no digest.
     """
-    from rag.flow.operator import PLACEMENT
-
-    signature = operator.signature()
-    resources = {}
-    for port in signature.resources:
-        opened = await run.resource(port.name, port.type)
-        resources[port.name] = [run.resources.identity(port.name), opened.version()]
-    reads = {port.name: port.type for port in signature.reads}
     parts = {
-        "operator": f"{type(operator).__module__}.{type(operator).__qualname__}",
-        "config": operator.model_dump(mode="json", exclude=set(PLACEMENT)),
+        "node": node,
+        "version": version,
+        "inputs": digest_of_values(inputs),
         "resources": resources,
-        "inputs": {n: encode(v, reads[n], document_json) for n, v in sorted(arguments.items())},
+        "changed": changed,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()

@@ -1,44 +1,48 @@
-"""The SQLite file of runs: what steps wrote, values and documents each kept once.
+"""Where runs are stored: what steps wrote, values and documents each once.
 
-A loop that hands the same documents on for two hundred turns keeps them once: a write is a
-reference to a value, a value refers to documents, a document to its text, each found by digest.
+A loop that passes the same documents on for two hundred turns stores them once: a write refers
+to values, a value to documents, a document to its text, each found by its digest. The SQL is
+the same for SQLite and PostgreSQL; the stores differ in how they connect and who may run a run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag.errors import CheckpointError
 from rag.flow.memory.codec import decode, document_from, document_json, encode
+from rag.flow.place import Place
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
-    id TEXT PRIMARY KEY, flow TEXT, source TEXT, digest TEXT, inputs TEXT, status TEXT,
-    started REAL, ended REAL, error TEXT, stop TEXT, llm_calls INT, tokens INT
-) WITHOUT ROWID;
+    id TEXT PRIMARY KEY, flow TEXT, source TEXT, inputs TEXT, status TEXT,
+    started DOUBLE PRECISION, ended DOUBLE PRECISION, error TEXT, stops TEXT,
+    llm_calls BIGINT, tokens BIGINT, parent TEXT, owner TEXT, lease DOUBLE PRECISION
+);
 CREATE TABLE IF NOT EXISTS writes (
-    run TEXT, place TEXT, number INT, seconds REAL, channels TEXT, PRIMARY KEY (run, place)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS kept (id INTEGER PRIMARY KEY, digest BLOB UNIQUE, data TEXT);
+    run TEXT, place TEXT, number BIGINT, seconds DOUBLE PRECISION, fingerprint TEXT,
+    channels TEXT, PRIMARY KEY (run, place)
+);
+CREATE TABLE IF NOT EXISTS contents (id {identity}, digest TEXT UNIQUE, data TEXT);
 """
+
+_JSON = ("source", "inputs", "stops")
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class StoredRun:
     """What is known of a run.
 
-    `status` is `running`, `waiting` (for a person), `failed` or `done`; one that says `running`
+    `status` is `running`, `waiting` (for approval), `failed` or `done`; one that is `running`
     while no process works on it was stopped from outside.
     """
 
@@ -46,202 +50,260 @@ class RunRecord:
     flow: str | None
     source: dict[str, Any] | None
     """What the pipeline was read from: `{"file": ..., "params": {...}}`."""
-    digest: str
     inputs: dict[str, Any]
-    """As kept, to be decoded with the flow's types."""
+    """As stored, to be decoded with the flow's types."""
     status: str
     started: float
     ended: float | None
     error: str | None
-    stop: dict[str, Any] | None
+    stops: list[dict[str, Any]] | None
     """Of a waiting run: `{"place": ..., "node": ..., "message": ..., "channels": {...}}`."""
     llm_calls: int
     tokens: int
+    parent: str | None = None
+    """The run that this one was forked from."""
 
 
 @dataclass(frozen=True)
-class StepRecord:
-    """One occurrence of a step that was remembered: its place in the run, and its duration."""
+class StoredStep:
+    """One occurrence of a step whose writes are stored, and its duration."""
 
-    place: str
+    place: Place
     seconds: float
 
 
-class Store:
-    """One SQLite file. Safe from any thread; processes may share it.
+@dataclass(frozen=True)
+class Written:
+    """What a step wrote: channel to the number of its value."""
 
-    Args:
-        path: The file; its folder is made if need be.
+    fingerprint: str
+    channels: Mapping[str, int]
 
-    Raises:
-        CheckpointError: The file cannot be opened, or is no such file.
-    """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                path, check_same_thread=False, isolation_level=None, timeout=30
-            )
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise CheckpointError(
-                f"the file of runs cannot be opened: {error}",
-                where=str(path),
-                fix="name a file that can be written",
-            ) from error
+class RunStore(ABC):
+    """Runs in an SQL database. Safe from any thread; processes may share it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+    # What a database gives
+
+    @abstractmethod
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a statement with `?` for values."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[Any]:
+        """A transaction, rolled back on any error."""
+
+    @abstractmethod
+    def owned(self, run: str) -> AbstractContextManager[None]:
+        """Be the only one that works on a run.
+
+        Raises:
+            CheckpointError: Another process works on it.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the database."""
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """What the user named, for messages."""
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+    def _writing(self) -> Iterator[None]:
+        with self.lock, self.transaction():
+            yield
 
     # Runs
 
-    def add(self, record: RunRecord) -> None:
+    def add(self, record: StoredRun) -> None:
         """Add a run."""
         row = {**record.__dict__}
-        for name in ("source", "inputs", "stop"):
+        for name in _JSON:
             row[name] = None if row[name] is None else json.dumps(row[name])
-        columns = ", ".join(row)
         marks = ", ".join("?" * len(row))
-        with self._transaction() as db:
-            db.execute(f"INSERT INTO runs ({columns}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+        with self._writing():
+            self.execute(
+                f"INSERT INTO runs ({', '.join(row)}) VALUES ({marks})",  # noqa: S608
+                tuple(row.values()),
+            )
 
     def update(self, run: str, **fields: Any) -> None:
         """Change fields of a run."""
-        if "stop" in fields and fields["stop"] is not None:
-            fields["stop"] = json.dumps(fields["stop"])
+        values = [
+            json.dumps(value) if name in _JSON and value is not None else value
+            for name, value in fields.items()
+        ]
         changes = ", ".join(f"{name} = ?" for name in fields)
-        with self._transaction() as db:
-            db.execute(f"UPDATE runs SET {changes} WHERE id = ?", (*fields.values(), run))  # noqa: S608
+        with self._writing():
+            self.execute(f"UPDATE runs SET {changes} WHERE id = ?", (*values, run))  # noqa: S608
 
-    def runs(self, run: str | None = None) -> list[RunRecord]:
-        """The runs, the newest first; or the one."""
-        names = list(RunRecord.__dataclass_fields__)
-        query = f"SELECT {', '.join(names)} FROM runs"  # noqa: S608
-        with self._lock:
-            if run is None:
-                rows = self._db.execute(f"{query} ORDER BY started DESC").fetchall()
-            else:
-                rows = self._db.execute(f"{query} WHERE id = ?", (run,)).fetchall()
+    def runs(
+        self, run: str | None = None, *, flow: str | None = None, status: str | None = None
+    ) -> list[StoredRun]:
+        """The runs, the newest first; only the one, those of a flow, those with a status."""
+        names = list(StoredRun.__dataclass_fields__)
+        given = {"id": run, "flow": flow, "status": status}
+        wanted = {name: value for name, value in given.items() if value is not None}
+        where = " AND ".join(f"{name} = ?" for name in wanted) or "1 = 1"
+        query = f"SELECT {', '.join(names)} FROM runs WHERE {where} ORDER BY started DESC, id"  # noqa: S608
         found = []
+        with self.lock:
+            rows = self.execute(query, tuple(wanted.values()))
         for row in rows:
             fields = dict(zip(names, row, strict=True))
-            for name in ("source", "inputs", "stop"):
+            for name in _JSON:
                 fields[name] = None if fields[name] is None else json.loads(fields[name])
-            found.append(RunRecord(**fields))
+            found.append(StoredRun(**fields))
         return found
 
-    def delete(self, run: str) -> None:
-        """Forget a run, and all values that only it used."""
-        with self._transaction() as db:
-            db.execute("DELETE FROM writes WHERE run = ?", (run,))
-            db.execute("DELETE FROM runs WHERE id = ?", (run,))
-            used: set[int] = set()
-            found = db.execute("SELECT channels FROM writes").fetchall()
-            queue = [one for (text,) in found for one in json.loads(text).values()]
-            for (text,) in db.execute("SELECT inputs FROM runs"):
+    def delete(self, runs: Sequence[str]) -> None:
+        """Forget runs, and all values that only they used."""
+        with self._writing():
+            for run in runs:
+                self.execute("DELETE FROM writes WHERE run = ?", (run,))
+                self.execute("DELETE FROM runs WHERE id = ?", (run,))
+            self._collect()
+
+    def _collect(self) -> None:
+        used: set[int] = set()
+        queue: list[int] = []
+        for (text,) in self.execute("SELECT channels FROM writes"):
+            queue += json.loads(text).values()
+        for inputs, stops in self.execute("SELECT inputs, stops FROM runs"):
+            queue += _references(json.loads(inputs))
+            queue += _references(json.loads(stops or "null"))
+        while queue:
+            one = queue.pop()
+            if one not in used:
+                used.add(one)
+                ((text,),) = self.execute("SELECT data FROM contents WHERE id = ?", (one,))
                 queue += _references(json.loads(text))
-            while queue:
-                one = queue.pop()
-                if one not in used:
-                    used.add(one)
-                    (text,) = db.execute("SELECT data FROM kept WHERE id = ?", (one,)).fetchone()
-                    queue += _references(json.loads(text))
-            gone = [row for row in db.execute("SELECT id FROM kept") if row[0] not in used]
-            db.executemany("DELETE FROM kept WHERE id = ?", gone)
+        for (number,) in self.execute("SELECT id FROM contents"):
+            if number not in used:
+                self.execute("DELETE FROM contents WHERE id = ?", (number,))
+
+    def copy(self, run: str, new: StoredRun, below: int | None) -> None:
+        """Add a run with the writes of another, those numbered from `below` on left out."""
+        self.add(new)
+        limit = 2**62 if below is None else below
+        with self._writing():
+            self.execute(
+                "INSERT INTO writes SELECT ?, place, number, seconds, fingerprint, channels "
+                "FROM writes WHERE run = ? AND number < ?",
+                (new.id, run, limit),
+            )
 
     # Writes
 
     def record(
         self,
         run: str,
-        place: str,
+        place: Place,
+        number: int,
         kinds: Mapping[str, Any],
         wrote: Mapping[str, Any],
         seconds: float,
+        fingerprint: str,
         spent: tuple[int, int],
     ) -> None:
-        """Keep what was written at a place of a run, in one transaction."""
-        with self._transaction() as db:
+        """Store what was written at a place of a run, in one transaction.
+
+        Raises:
+            InputError: A value cannot be restored.
+        """
+        with self._writing():
             channels = {
-                name: self._keep(db, self.encoded(db, wrote[name], kind))
+                name: self._content(self.encoded(wrote[name], kind))
                 for name, kind in kinds.items()
+                if name in wrote
             }
-            (number,) = db.execute("SELECT count(*) FROM writes WHERE run = ?", (run,)).fetchone()
-            db.execute(
-                "INSERT OR REPLACE INTO writes VALUES (?, ?, ?, ?, ?)",
-                (run, place, number, seconds, json.dumps(channels)),
+            self.execute(
+                "INSERT INTO writes (run, place, number, seconds, fingerprint, channels) "
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (run, place) DO UPDATE SET "
+                "number = excluded.number, seconds = excluded.seconds, "
+                "fingerprint = excluded.fingerprint, channels = excluded.channels",
+                (run, str(place), number, seconds, fingerprint, json.dumps(channels)),
             )
-            db.execute("UPDATE runs SET llm_calls = ?, tokens = ? WHERE id = ?", (*spent, run))
+            self.execute("UPDATE runs SET llm_calls = ?, tokens = ? WHERE id = ?", (*spent, run))
 
-    def encoded(self, db: sqlite3.Connection | None, value: Any, kind: Any) -> Any:
-        """A value as JSON, its documents kept in the file."""
+    def forget(self, run: str, number: int) -> None:
+        """Delete the writes of a run from a number on."""
+        with self._writing():
+            self.execute("DELETE FROM writes WHERE run = ? AND number >= ?", (run, number))
 
-        def keep(document: Document) -> int:
+    def encoded(self, value: Any, kind: Any) -> Any:
+        """A value as JSON, its documents stored."""
+
+        def store(document: Document) -> int:
             data = document_json(document)
-            data["text"] = self._keep(connection, data["text"])
-            return self._keep(connection, {"$": "kept", **data})
+            data["text"] = self._content(data["text"])
+            return self._content({"$": "stored", **data})
 
-        if db is not None:
-            connection = db
-            return encode(value, kind, keep)
-        with self._transaction() as connection:
-            return encode(value, kind, keep)
+        return encode(value, kind, store)
+
+    def encoded_alone(self, value: Any, kind: Any) -> Any:
+        """As `encoded`, in a transaction of its own."""
+        with self._writing():
+            return self.encoded(value, kind)
 
     def decoded(self, data: Any, kind: Any) -> Any:
         """The value that `encoded` was given."""
         return decode(data, kind, self._document)
 
-    def _keep(self, db: sqlite3.Connection, data: Any) -> int:
-        text = json.dumps(data, ensure_ascii=False)
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-        row = db.execute("SELECT id FROM kept WHERE digest = ?", (digest,)).fetchone()
-        if row is None:
-            text = json.dumps(data)
-            row = (db.execute("INSERT INTO kept VALUES (NULL, ?, ?)", (digest, text)).lastrowid,)
-        return int(row[0])
+    def _content(self, data: Any) -> int:
+        text = json.dumps(data)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+        query = "SELECT id FROM contents WHERE digest = ?"
+        row = self.execute(query, (digest,))
+        if not row:
+            insert = "INSERT INTO contents (digest, data) VALUES (?, ?) ON CONFLICT DO NOTHING"
+            self.execute(insert, (digest, text))
+            row = self.execute(query, (digest,))
+        return int(row[0][0])
 
-    def _kept(self, number: int) -> Any:
-        with self._lock:
-            row = self._db.execute("SELECT data FROM kept WHERE id = ?", (number,)).fetchone()
-        return json.loads(row[0])
+    def _stored(self, number: int) -> Any:
+        with self.lock:
+            ((text,),) = self.execute("SELECT data FROM contents WHERE id = ?", (number,))
+        return json.loads(text)
 
     def _document(self, number: int) -> Document:
-        data = self._kept(number)
-        return document_from({**data, "text": self._kept(data["text"])})
+        data = self._stored(number)
+        return document_from({**data, "text": self._stored(data["text"])})
 
-    def places(self, run: str) -> dict[str, dict[str, int]]:
-        """Place to channel to the number of its value, of all that is remembered of a run."""
-        with self._lock:
-            rows = self._db.execute("SELECT place, channels FROM writes WHERE run = ?", (run,))
-            return {place: json.loads(channels) for place, channels in rows}
+    def written(self, run: str) -> tuple[dict[Place, Written], int]:
+        """Place to what was written there, of a whole run; and the number of the next write."""
+        with self.lock:
+            rows = self.execute(
+                "SELECT place, fingerprint, channels, number FROM writes WHERE run = ?", (run,)
+            )
+        found = {
+            Place.parse(place): Written(fingerprint, json.loads(channels))
+            for place, fingerprint, channels, _ in rows
+        }
+        return found, 1 + max((number for *_, number in rows), default=-1)
+
+    def number_of(self, run: str, place: Place) -> int | None:
+        """The number of the write at a place, or of the first write below it."""
+        with self.lock:
+            rows = self.execute("SELECT place, number FROM writes WHERE run = ?", (run,))
+        numbers = [number for text, number in rows if Place.parse(text).is_within(place)]
+        return min(numbers, default=None)
 
     def value(self, number: int, kind: Any) -> Any:
-        """The value kept under a number."""
-        return self.decoded(self._kept(number), kind)
+        """The value with a number."""
+        return self.decoded(self._stored(number), kind)
 
-    def steps(self, run: str) -> list[StepRecord]:
-        """What is remembered of a run, in the order of its ends."""
+    def steps(self, run: str) -> list[StoredStep]:
+        """What is stored of a run, in the order of its ends."""
         query = "SELECT place, seconds FROM writes WHERE run = ? ORDER BY number"
-        with self._lock:
-            return [StepRecord(*row) for row in self._db.execute(query, (run,))]
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._db.close()
+        with self.lock:
+            rows = self.execute(query, (run,))
+        return [StoredStep(Place.parse(place), seconds) for place, seconds in rows]
 
 
 def _references(data: Any) -> Iterator[int]:
@@ -253,7 +315,7 @@ def _references(data: Any) -> Iterator[int]:
             yield data["v"]
         elif data.get("$") == "documents":
             yield from data["v"]
-        elif data.get("$") == "kept":
+        elif data.get("$") == "stored":
             yield data["text"]
         else:
             for item in data.values():

@@ -276,9 +276,7 @@ def _listed(flow: Runnable) -> str:
     return ", ".join(f"{name} ({show(kind)})" for name, kind in flow.inputs.items()) or "none"
 
 
-def configured(
-    flow: Runnable, config: Mapping[str, Mapping[str, Any]]
-) -> dict[Place, Operator]:
+def configured(flow: Runnable, config: Mapping[str, Mapping[str, Any]]) -> dict[Place, Operator]:
     """Place to the operator that runs there in this run.
 
     Raises:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from contextlib import suppress
+
+from rag.flow.run.signal import Signal
 
 
 class Limiter:
@@ -18,36 +19,32 @@ class Limiter:
     def __init__(self, limit: int) -> None:
         self._free = limit
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+        self._waiting: deque[Signal] = deque()
 
     async def __aenter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
+        turn = Signal()
         with self._lock:
             if self._free > 0:
                 self._free -= 1
                 return
-            self._waiting.append((loop, future))
+            self._waiting.append(turn)
         try:
-            await future
+            await turn.wait()
         except asyncio.CancelledError:
             with self._lock:
-                if (loop, future) in self._waiting:
-                    self._waiting.remove((loop, future))
+                if turn in self._waiting:
+                    self._waiting.remove(turn)
                     raise
-            await self.__aexit__()  # the turn had been given: it goes to the next
+            self._next()  # the turn had been given: somebody else gets it
             raise
 
     async def __aexit__(self, *_: object) -> None:
+        self._next()
+
+    def _next(self) -> None:
         with self._lock:
-            while self._waiting:
-                loop, future = self._waiting.popleft()
-                with suppress(RuntimeError):  # its loop was closed: nobody waits there
-                    loop.call_soon_threadsafe(_give, future)
-                    return
-            self._free += 1
-
-
-def _give(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+            if not self._waiting:
+                self._free += 1
+                return
+            turn = self._waiting.popleft()
+        turn.set()

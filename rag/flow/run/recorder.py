@@ -41,7 +41,7 @@ class Recorder:
         with self._lock:
             self._add(event)
 
-    def _add(self, event: Event) -> None:
+    def _add(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case per event
         match event:
             case NodeStarted(reads=reads):
                 if (one := self._occurrence(event)) is not None:

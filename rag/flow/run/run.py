@@ -103,7 +103,6 @@ class Run:
         inline: Whether plain functions run where they are called: no event loop is held up.
         counts: Which items, turns: index of a segment to its mark and number.
         prefix: The occurrence of the recursion that one is in.
-        skip: Segments of a static place that `prefix` stands for.
         depth: How often the flow is nested in itself here.
         jobs: Takes the jobs in threads that an attempt starts.
         trail: Of a resumed run: whether what was recorded still counts here.
@@ -118,8 +117,7 @@ class Run:
     config: Mapping[Place, Any] | None = None
     inline: bool = False
     counts: tuple[tuple[int, str], ...] = ()
-    prefix: Place = Place()  # noqa: RUF009 - immutable
-    skip: int = 0
+    prefix: Place = Place()
     depth: int = 0
     jobs: list[Job] | None = None
     trail: Trail | None = None
@@ -140,17 +138,16 @@ class Run:
         segments = list(place)
         for index, mark in self.counts:
             segments[index] += mark
-        return Place((*self.prefix, *segments[self.skip :]))
+        return Place((*self.prefix, *segments))
 
     def counted(self, place: Place, mark: str, number: int) -> Run:
         """The run seen from item or turn `number` of the construct at a static place."""
         return self.view(counts=(*self.counts, (len(place) - 1, f"{mark}{number}")))
 
-    def deeper(self, place: Place, root: Place) -> Run:
-        """The run seen from the flow at `root` nested in itself once more, at `place`."""
+    def deeper(self, place: Place) -> Run:
+        """The run seen from a flow that is nested in itself once more, at `place`."""
         depth = self.depth + 1
-        prefix = self.at(place).counted(DEPTH, depth)
-        return self.view(prefix=prefix, skip=len(root), counts=(), depth=depth)
+        return self.view(prefix=self.at(place).counted(DEPTH, depth), counts=(), depth=depth)
 
     def tell(self, kind: type[Event], place: Place, **fields: Any) -> None:
         """Emit an event about the node at a static place, if anybody listens."""

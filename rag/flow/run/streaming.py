@@ -26,9 +26,7 @@ def collector(*, joined: bool, is_async: bool) -> Collect:
         else:
             ctx.emit("item", item)
 
-    async def collect(
-        function: Any, arguments: dict[str, Any], ctx: RunContext, run: Run
-    ) -> Any:
+    async def collect(function: Any, arguments: dict[str, Any], ctx: RunContext, run: Run) -> Any:
         items: list[Any] = []
         if is_async:
             async for item in function(**arguments):

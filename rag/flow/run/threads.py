@@ -12,9 +12,11 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
+
+from rag.flow.run.signal import Signal
 
 LIMIT = 64
 """Functions that run at the same time, over all runs of the process."""
@@ -27,9 +29,7 @@ class Job:
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function, self._context = function, copy_context()
-        self._lock = threading.Lock()
-        self._callbacks: list[Callable[[], None]] = []
-        self.ended = False
+        self.ended = Signal()
         self.abandoned = False
         """Whether nobody waits for the result any more."""
         self.result: Any = None
@@ -42,35 +42,7 @@ class Job:
                 self.result = self._context.run(self._function)
         except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
             self.error = error
-        with self._lock:
-            self.ended = True
-            callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
-
-    def when_ended(self, callback: Callable[[], None]) -> None:
-        """Call `callback`, from any thread, once the function has returned or raised."""
-        with self._lock:
-            if not self.ended:
-                self._callbacks.append(callback)
-                return
-        callback()
-
-    async def wait(self) -> None:
-        """Wait until the function has returned or raised."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-
-        def wake() -> None:
-            if not future.done():
-                future.set_result(None)
-
-        def from_thread() -> None:
-            with suppress(RuntimeError):  # the loop has been closed meanwhile
-                loop.call_soon_threadsafe(wake)
-
-        self.when_ended(from_thread)
-        await future
+        self.ended.set()
 
 
 class Threads:
@@ -108,11 +80,11 @@ class Threads:
             started(job)
         self._submit(job)
         try:
-            await job.wait()
+            await job.ended.wait()
         except asyncio.CancelledError:
             job.abandoned = True
             self._replace()
-            job.when_ended(self._end_replacement)
+            job.ended.when_set(self._end_replacement)
             raise
         if job.error is not None:
             raise job.error

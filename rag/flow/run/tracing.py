@@ -21,8 +21,13 @@ KIND, TOKENS = "openinference.span.kind", "llm.token_count.total"
 class Traced(Protocol):
     """What a span says of an operator."""
 
-    use: Any
-    span_kind: Any
+    @property
+    def use(self) -> str:
+        """Its name in pipeline files."""
+
+    @property
+    def span_kind(self) -> str:
+        """OpenInference's kind of span."""
 
 
 class SpanOf:

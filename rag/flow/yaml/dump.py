@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from rag.errors import ConfigError
-from rag.flow.constructs import (
-    Interrupt,
-    Loop,
-    Map,
-    Parallel,
-    Recurse,
-    Route,
-    Sequence,
-    SubFlow,
-)
-from rag.flow.flow import Flow
-from rag.flow.node import Node
+from rag.flow.node import Construct, Node, Part, Sequence
 from rag.flow.operator import Operator
+from rag.flow.policies import Budget
 from rag.flow.registry import Registry
 from rag.flow.resources import Resources
 from rag.flow.types import parse, show
 
 
-def dump(flow: Flow, registry: Registry | None = None) -> str:
+class Written(Protocol):
+    """What of a flow is written down."""
+
+    node: Node
+    name: str | None
+    description: str | None
+    inputs: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    outputs: tuple[str, ...] | None
+    resources: Resources
+    budget: Budget | None
+
+
+def dump(flow: Written, registry: Registry | None = None) -> str:
     """The flow as YAML; `load_flow` of it gives an equal flow.
 
     Args:
@@ -41,37 +46,127 @@ def dump(flow: Flow, registry: Registry | None = None) -> str:
     yaml.width, yaml.indent = 100, None
     yaml.map_indent, yaml.sequence_indent, yaml.sequence_dash_offset = 2, 4, 2
     out = io.StringIO()
-    yaml.dump(_document(flow, registry or Registry()), out)
+    yaml.dump(_escaped(_Writer(registry or Registry()).flow(flow)), out)
     return out.getvalue()
 
 
-def _document(flow: Flow, registry: Registry) -> dict[str, Any]:
-    nodes = flow.node.nodes if isinstance(flow.node, Sequence) else (flow.node,)
-    document: dict[str, Any] = {
-        "name": flow.name,
-        "description": flow.description,
-        "inputs": None if flow.inputs == {"query": str} else _types(flow.inputs),
-        "outputs": None if flow.outputs is None else list(flow.outputs),
-        "resources": _specs(flow.resources) or None,
-        "budget": flow.budget and flow.budget.model_dump(exclude_defaults=True),
-        "steps": [_value(node, registry) for node in nodes],
-    }
-    return _given(document)
+class _Writer:
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def flow(self, flow: Written) -> dict[str, Any]:
+        nodes = flow.node.nodes if isinstance(flow.node, Sequence) else (flow.node,)
+        plain = flow.inputs == {"query": str} and not flow.defaults
+        return _given(
+            {
+                "name": flow.name,
+                "description": flow.description,
+                "inputs": None if plain else _inputs(flow),
+                "outputs": None if flow.outputs is None else list(flow.outputs),
+                "resources": _specs(flow.resources) or None,
+                "budget": flow.budget and flow.budget.model_dump(exclude_defaults=True),
+                "steps": [self.node(node) for node in nodes],
+            }
+        )
+
+    def node(self, node: Node) -> Any:
+        if isinstance(node, Operator):
+            return self._step(node)
+        if isinstance(node, Sequence):
+            return [self.node(child) for child in node.nodes]
+        assert isinstance(node, Construct)  # noqa: S101 - there is nothing else
+        if node.transparent:
+            return self._guard(node)
+        if node.key == "flow":
+            flow = self.flow(node.flow)  # type: ignore[attr-defined]
+            return _given({"flow": flow, **self._parts(node, "beside")})
+        inside = self._parts(node, "inside")
+        head = self._parts(node, "head")
+        value = next(iter(head.values())) if head else _leaf(inside)
+        return _given({node.key: value, **self._parts(node, "beside")})
+
+    def _step(self, node: Operator) -> Any:
+        apart = {"fallback", "cache"}
+        fields = node.model_dump(mode="json", exclude_defaults=True, exclude=apart)
+        cache = node.cache and (node.cache.model_dump(exclude_defaults=True) or True)
+        fallback = None if node.fallback is None else self.node(node.fallback)
+        more = _given({"cache": cache, "fallback": fallback})
+        return _leaf({"use": self._registry.name_of(type(node)), **fields, **more})
+
+    def _guard(self, node: Any) -> Any:
+        body = self.node(node.body)
+        if not isinstance(body, dict) or "use" in body or set(body) & set(POLICIES):
+            body = {"steps": body if isinstance(body, list) else [body]}
+        policies = {}
+        for name in POLICIES:
+            value = getattr(node, name)
+            if hasattr(value, "model_dump"):
+                value = value.model_dump(mode="json", exclude_defaults=True) or True
+                value = {} if name == "retry" and value is True else value
+            policies[name] = self.node(value) if isinstance(value, Node) else value
+        return {**body, **_given(policies)}
+
+    def _parts(self, node: Construct, where: str) -> dict[str, Any]:
+        required = node.required()
+        defaults = {field: _default(node, field) for field in node.parts()}
+        found = {}
+        for field, part in node.parts().items():
+            value = getattr(node, field)
+            if part.where == where and (field in required or value != defaults[field]):
+                found[part.key or field] = self._part(part, value)
+        return found
+
+    def _part(self, part: Part, value: Any) -> Any:
+        if part.holds == "nodes":
+            return {name: self.node(child) for name, child in value.items()}
+        if isinstance(value, Node):
+            return self.node(value)
+        return (
+            list(value)
+            if part.holds == "texts"
+            else dict(value)
+            if value and isinstance(value, Mapping)
+            else value
+        )
+
+
+POLICIES = ("timeout", "retry", "fallback", "cache", "concurrency", "budget")
+"""The fields of `Guard` that are written beside the guarded node's key."""
+
+
+def _default(node: Construct, field: str) -> Any:
+    import dataclasses
+
+    for one in dataclasses.fields(node):  # type: ignore[arg-type]
+        if one.name == field:
+            if one.default_factory is not dataclasses.MISSING:
+                return one.default_factory()
+            return one.default
+    return None
 
 
 def _given(mapping: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in mapping.items() if value is not None}
 
 
-def _types(inputs: Mapping[str, Any]) -> dict[str, str]:
-    for name, kind in inputs.items():
+def _inputs(flow: Written) -> dict[str, str]:
+    written = {}
+    for name, kind in flow.inputs.items():
+        text = show(kind)
         try:
-            parse(show(kind))
+            parse(text)
         except ValueError as error:
-            raise ConfigError(
-                f"the type of the input {name!r} cannot be written: {error}"
-            ) from error
-    return {name: show(kind) for name, kind in inputs.items()}
+            what = f"the type of the input {name!r} cannot be written: {error}"
+            raise ConfigError(what, where=f"inputs.{name}") from error
+        default = flow.defaults.get(name)
+        if default is not None:
+            try:
+                text += f" = {json.dumps(default, ensure_ascii=False)}"
+            except TypeError as error:
+                what = f"the default of the input {name!r} cannot be written: {error}"
+                raise ConfigError(what, where=f"inputs.{name}") from error
+        written[name] = text
+    return written
 
 
 def _specs(resources: Resources) -> dict[str, Any]:
@@ -84,73 +179,25 @@ def _specs(resources: Resources) -> dict[str, Any]:
     return resources.specs
 
 
-def _value(node: Node, registry: Registry) -> Any:
-    match node:
-        case Operator():
-            apart = {"fallback", "cache"}
-            fields = node.model_dump(mode="json", exclude_defaults=True, exclude=apart)
-            cache = node.cache and (node.cache.model_dump(exclude_defaults=True) or True)
-            more = _given({"cache": cache, "fallback": _maybe(node.fallback, registry)})
-            return _leaf({"use": registry.name_of(type(node)), **fields, **more})
-        case Sequence(nodes=nodes):
-            return [_value(child, registry) for child in nodes]
-        case Parallel():
-            value = {"parallel": {k: _value(v, registry) for k, v in node.branches.items()}}
-            return _given({**value, **_joined(node, registry)})
-        case Map():
-            settings = _leaf(
-                _given({"over": node.over, "as": node.as_, "concurrency": node.concurrency})
-            )
-            value = {"map": settings, "body": _value(node.body, registry)}
-            return _given({**value, **_joined(node, registry)})
-        case Route():
-            settings = {
-                "by": node.by if isinstance(node.by, str) else _value(node.by, registry),
-                "cases": {k: _value(v, registry) for k, v in node.cases.items()},
-                "default": _maybe(node.default, registry),
-            }
-            return _given({"route": _given(settings), "name": node.name})
-        case Loop():
-            carry = None if node.carry is None else list(node.carry)
-            settings = _given(
-                {
-                    "max_turns": node.max_turns,
-                    "until": node.until,
-                    "carry": carry,
-                    "history": node.history,
-                }
-            )
-            return _given(
-                {"loop": _leaf(settings), "body": _value(node.body, registry), "name": node.name}
-            )
-        case SubFlow():
-            renames = {"inputs": dict(node.inputs) or None, "outputs": dict(node.outputs) or None}
-            return _given({"flow": _document(node.flow, registry), **renames, "name": node.name})
-        case Recurse():
-            renames = {"inputs": dict(node.inputs) or None, "outputs": dict(node.outputs) or None}
-            value = {"recurse": _leaf({"max_depth": node.max_depth})}
-            base = {"base": _value(node.base, registry)}
-            return _given({**value, **base, **renames, "name": node.name})
-        case Interrupt():
-            shown = {"show": list(node.show) or None, "edit": list(node.edit) or None}
-            settings = _leaf(_given({"message": node.message, **shown}))
-            return _given({"interrupt": settings, "name": node.name})
-    raise TypeError(f"{type(node).__name__} is no construct")
+_PARAMETER = re.compile(r"\$(\$*)\{")
 
 
-def _joined(node: Parallel | Map, registry: Registry) -> dict[str, Any]:
-    on_error = None if node.on_error == "fail" else node.on_error
-    return {"join": _maybe(node.join, registry), "on_error": on_error, "name": node.name}
-
-
-def _maybe(node: Node | None, registry: Registry) -> Any:
-    return None if node is None else _value(node, registry)
+def _escaped(value: Any) -> Any:
+    """The value with every `${` in its texts escaped, so that it is read as it is."""
+    if isinstance(value, str):
+        return _PARAMETER.sub(lambda found: "$" + found[0], value)
+    if isinstance(value, dict):
+        for key in value:
+            value[key] = _escaped(value[key])
+        return value
+    return [_escaped(item) for item in value] if isinstance(value, list) else value
 
 
 def _leaf(mapping: dict[str, Any]) -> Any:
-    """A mapping that is written on one line."""
+    """A mapping that is written on one line, if nothing in it is longer."""
     from ruamel.yaml.comments import CommentedMap
 
     leaf = CommentedMap(mapping)
-    leaf.fa.set_flow_style()
+    if not any(isinstance(value, dict) and "by" not in mapping for value in mapping.values()):
+        leaf.fa.set_flow_style()
     return leaf

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from rag.errors import BuildError, ConfigError
-from rag.flow.constructs import Interrupt, Loop, Map, Parallel, Recurse, Route, Sequence
-from rag.flow.flow import Flow
-from rag.flow.node import Node
+from rag.flow.constructs.guard import Guard
+from rag.flow.constructs.subflow import SubFlow
+from rag.flow.flow import Flow, Input
+from rag.flow.node import Construct, Node, Part, Sequence
 from rag.flow.operator import PLACEMENT, Operator
+from rag.flow.policies import Budget
 from rag.flow.registry import Registry
 from rag.flow.resources import Resources
-from rag.flow.run.policy import Budget
 from rag.flow.types import parse
-from rag.flow.yaml.source import Source, nearest
+from rag.flow.yaml.constructs import CONSTRUCTS, EXAMPLES
+from rag.flow.yaml.dump import POLICIES
+from rag.flow.yaml.source import Source, raise_all
+from rag.names import nearest, suggestion
 
-TOP_KEYS = ("name", "description", "inputs", "outputs", "resources", "budget", "steps")
+TOP_KEYS = (
+    "name",
+    "description",
+    "inputs",
+    "outputs",
+    "resources",
+    "budget",
+    "parts",
+    "steps",
+)
 
 
 def load_flow(
@@ -33,7 +46,8 @@ def load_flow(
 
     Args:
         source: A path, or YAML text (a string of more than one line).
-        params: Values for `${name}` and `${name:default}`; the environment comes second.
+        params: Values for `${name}` and `${name:default}`. A value of the environment is read
+            where the file names it: `${env:NAME}`.
         registry: The operators that may be used; default: all that are installed.
         base: The folder that resources' relative paths start from; default: the file's.
 
@@ -82,6 +96,9 @@ class _Reader(Source):
         self.path, self.base, self.registry = path, base, registry
         self.including = including
         self.positions: dict[int, str] = {}
+        self._kept: list[Any] = []
+        self._parts: dict[str, Any] = {}
+        self._using: list[str] = []
 
     def flow(self, text: str) -> Flow:
         """The flow that the whole text describes."""
@@ -97,25 +114,26 @@ class _Reader(Source):
         self.known(document, TOP_KEYS)
         if "steps" not in document:
             self.problem(document, "there are no steps", "add `steps:` with a list")
+        self._add_parts(document)
         node = self._node(document.get("steps", []))
         inputs = self._inputs(document)
-        resources = document.get("resources") or {}
-        if not isinstance(resources, Mapping):
+        given = document.get("resources") or {}
+        if not isinstance(given, Mapping):
             self.problem(
                 document, "`resources` is not a mapping", "write {name: what}", "resources"
             )
-            resources = {}
+            given = {}
         budget = self._budget(document)
-        if self.problems:
-            raise BuildError(self.problems)
-        outputs = document.get("outputs")
+        raise_all(self.problems)
+        resources = Resources(_plain(given), base=self.base)
+        self.positions[id(resources)] = self.where(document, "resources")
         return Flow(
             node,
             name=document.get("name"),
             description=document.get("description"),
             inputs=inputs,
-            outputs=[outputs] if isinstance(outputs, str) else outputs,
-            resources=Resources(_plain(resources), base=self.base),
+            outputs=_plain(document.get("outputs")),
+            resources=resources,
             budget=budget,
             positions=self.positions,
         )
@@ -129,146 +147,220 @@ class _Reader(Source):
         except ValidationError as error:
             for detail in error.errors():
                 port = ".".join(map(str, detail["loc"]))
-                self.problem(document, f"budget.{port}: {detail['msg']}", None, "budget")
+                fix = f"known: {', '.join(Budget.model_fields)}"
+                self.problem(document, f"budget.{port}: {detail['msg']}", fix, "budget")
             return None
+
+    def _inputs(self, document: Any) -> dict[str, Any] | None:
+        given = document.get("inputs")
+        if given is None:
+            return None
+        if not isinstance(given, Mapping):
+            self.problem(document, "`inputs` is not a mapping", "write {query: str}", "inputs")
+            return None
+        inputs = {}
+        for name, value in given.items():
+            text, equals, default = str(value).partition("=")
+            try:
+                kind = parse(text)
+                inputs[str(name)] = Input(kind, _plain(self.parse(default))) if equals else kind
+            except ValueError as error:
+                fix = "write types such as list[str], with a default: int = 20"
+                self.problem(given, str(error), fix, name)
+        return inputs
+
+    # Parts: named once, used by name
+
+    def _add_parts(self, document: Any) -> None:
+        parts = document.get("parts") or {}
+        if not isinstance(parts, Mapping):
+            self.problem(document, "`parts` is not a mapping", "write {name: [steps]}", "parts")
+            return
+        for name, value in parts.items():
+            if str(name) in self.registry:
+                what = f"{name!r} is the name of an operator"
+                self.problem(parts, what, "give the part another name", name)
+            self._parts[str(name)] = value
+
+    def _part(self, value: Any, name: str) -> Node:
+        """The part's nodes, at the place where it is used."""
+        if name in self._using:
+            self.problem(
+                value, f"the part {name!r} uses itself", "a Loop repeats, `recurse:` nests"
+            )
+            return Sequence()
+        self._using.append(name)
+        try:
+            node = self._node(self._parts[name])
+        finally:
+            self._using.pop()
+        more = {key: value[key] for key in value if key not in ("use", *POLICIES)}
+        for wrong in more:
+            fix = "a part takes policies only; its steps are written in `parts:`"
+            self.problem(value, f"the part {name!r} has no field {wrong!r}", fix, wrong)
+        return node
 
     # Nodes
 
     def _node(self, value: Any, parent: Any = None, key: Any = None) -> Node:
         if isinstance(value, list):
             return Sequence(*(self._node(item, value, i) for i, item in enumerate(value)))
-        kinds: dict[str, Callable[[Any], Node]] = {
-            "use": self._step,
-            "steps": lambda v: self._node(v["steps"], v, "steps"),
-            "parallel": self._parallel,
-            "map": self._map,
-            "route": self._route,
-            "loop": self._loop,
-            "flow": self._subflow,
-            "recurse": self._recurse,
-            "interrupt": self._interrupt,
-        }
+        kinds = ("use", "steps", *CONSTRUCTS, "flow")
         found = [k for k in kinds if isinstance(value, Mapping) and k in value]
+        if "recurse" in found or "loop" in found or "map" in found:
+            found = [k for k in found if k != "steps"]
         if len(found) != 1:
-            what = f"a step has exactly one of the keys {', '.join(kinds)}"
-            if isinstance(value, Mapping):
-                what += f"; here are: {', '.join(map(str, value)) or 'none'}"
-            near = [
-                nearest(str(k), tuple(kinds)) for k in (value if isinstance(value, Mapping) else ())
-            ]
-            fix = next(
-                (n for n in near if n.startswith("did")), "a step looks like {use: bm25, k: 20}"
-            )
-            self.problem(value if isinstance(value, Mapping) else parent, what, fix, key)
+            self._no_node(value, kinds, parent, key)
             return Sequence()
         before = len(self.problems)
         try:
-            node = kinds[found[0]](value)
+            node = self._read_node(found[0], value)
         except ConfigError as error:
             if len(self.problems) == before:
                 self.problem(value, error.what, error.fix)
             return Sequence()
-        self.positions[id(node)] = self.where(value)
+        self._remember(node, value)
         return node
 
-    def _operator(self, value: Any, parent: Any, key: str) -> Operator | None:
-        if value is None:
-            return None
-        node = self._node(value, parent, key)
-        if isinstance(node, Sequence) and len(node.nodes) == 1:
-            node = node.nodes[0]
-        if not isinstance(node, Operator):
-            if not isinstance(node, Sequence) or node.nodes:
-                self.problem(parent, f"`{key}` is one operator", f"write {key}: {{use: ...}}", key)
-            return None
-        return node
+    def _remember(self, node: Node, value: Any) -> None:
+        self.positions.setdefault(id(node), self.where(value))
+        self._kept.append(node)  # or its id might be used again
 
-    def _step(self, value: Any) -> Node:
+    def _no_node(self, value: Any, kinds: tuple[str, ...], parent: Any, key: Any) -> None:
+        what = f"a step has exactly one of the keys {', '.join(kinds)}"
+        fix = "a step looks like {use: bm25, k: 20}"
+        if isinstance(value, Mapping):
+            what += f"; here are: {', '.join(map(str, value)) or 'none'}"
+            near = [found for one in value if (found := nearest(str(one), kinds))]
+            fix = f"did you mean {near[0]!r}?" if near else fix
+        elif isinstance(value, str):
+            fix = f"write {{use: {value}}}"
+        self.problem(value if isinstance(value, Mapping) else parent, what, fix, key)
+
+    def _read_node(self, key: str, value: Any) -> Node:
+        if key == "use":
+            name = str(value["use"])
+            if name not in self._parts:
+                return self._step(value, name)
+            return self._guarded(self._part(value, name), value)
+        if key == "steps":
+            self.known(value, ("steps", *POLICIES))
+            return self._guarded(self._node(value["steps"], value, "steps"), value)
+        if key == "flow":
+            return self._guarded(self._subflow(value), value)
+        return self._guarded(self._construct(CONSTRUCTS[key], value), value)
+
+    def _guarded(self, node: Node, value: Any) -> Node:
+        """The node under the policies that are written beside its key."""
+        policies = {name: value[name] for name in POLICIES if value.get(name) is not None}
+        if not policies:
+            return node
+        if "fallback" in policies:
+            policies["fallback"] = self._node(policies["fallback"], value, "fallback")
+        self._remember(node, value)
+        return Guard(node, **{name: _plain(policy) for name, policy in policies.items()})
+
+    def _step(self, value: Any, name: str) -> Node:
         try:
-            kind = self.registry[str(value["use"])]
+            kind = self.registry[name]
         except ConfigError as error:
-            self.problem(value, error.what, error.fix, "use")
+            fix = error.fix
+            if self._parts and (near := nearest(name, self._parts)):
+                fix = f"did you mean the part {near!r}?"
+            self.problem(value, error.what, fix, "use")
             return Sequence()
-        fields = {k: _plain(v) for k, v in value.items() if k not in ("use", "fallback")}
+        fields = {str(k): _plain(v) for k, v in value.items() if k not in ("use", "fallback")}
+        fields = {k: v for k, v in fields.items() if not k.startswith("x-")}
         if value.get("fallback") is not None:
-            fields["fallback"] = self._operator(value["fallback"], value, "fallback")
+            fields["fallback"] = self._node(value["fallback"], value, "fallback")
         try:
             return kind(**fields)
         except ValidationError as error:
-            known = tuple(n for n in kind.model_fields if n not in PLACEMENT) + tuple(
-                sorted(PLACEMENT)
-            )
-            for detail in error.errors():
-                name = str(detail["loc"][0]) if detail["loc"] else ""
-                if detail["type"] == "extra_forbidden":
-                    what, fix = f"{kind.use} has no field {name!r}", nearest(name, known)
-                elif detail["type"] == "missing":
-                    what, fix = (
-                        f"{kind.use} needs the field {name!r}",
-                        f"`rag operators {kind.use}`",
-                    )
-                else:
-                    port = ".".join(map(str, detail["loc"]))
-                    what = f"{kind.use}.{port} is {detail.get('input')!r}: {detail['msg']}"
-                    fix = f"`rag operators {kind.use}` tells what it takes"
-                self.problem(value, what, fix, name)
+            self._wrong_fields(value, kind, error)
             return Sequence()
 
-    def _parallel(self, value: Any) -> Node:
-        self.known(value, ("parallel", "join", "on_error", "name"))
-        branches = self._branches(value, "parallel")
-        return Parallel(
-            branches,
-            join=self._operator(value.get("join"), value, "join"),
-            on_error=value.get("on_error", "fail"),
-            name=value.get("name"),
-        )
+    def _wrong_fields(self, value: Any, kind: type[Operator], error: ValidationError) -> None:
+        known = [name for name in kind.model_fields if name not in PLACEMENT]
+        for detail in error.errors():
+            name = str(detail["loc"][0]) if detail["loc"] else ""
+            if detail["type"] == "extra_forbidden":
+                what, fix = f"{kind.use} has no field {name!r}", suggestion(name, known)
+                taken = {port.name for port in kind.signature().resources}
+                if name in taken:
+                    fix = f"{name!r} is a resource: write resources: {{{name}: ...}}"
+                elif near := nearest(name, PLACEMENT):
+                    fix = fix if nearest(name, known) else f"did you mean {near!r}? {fix}"
+            elif detail["type"] == "missing":
+                what, fix = f"{kind.use} needs the field {name!r}", f"`rag operators {kind.use}`"
+            else:
+                port = ".".join(map(str, detail["loc"]))
+                what = f"{kind.use}.{port} is {detail.get('input')!r}: {detail['msg']}"
+                fix = f"`rag operators {kind.use}` shows what it takes"
+            self.problem(value, what, fix, name)
 
-    def _map(self, value: Any) -> Node:
-        self.known(value, ("map", "body", "join", "on_error", "name"))
-        settings = self._settings(value, "map", ("over", "as", "concurrency"), ("over", "as"))
-        self._required(value, "body")
-        return Map(
-            over=str(settings.get("over")),
-            as_=str(settings.get("as")),
-            body=self._node(value.get("body", []), value, "body"),
-            join=self._operator(value.get("join"), value, "join"),
-            on_error=value.get("on_error", "fail"),
-            concurrency=settings.get("concurrency"),
-            name=value.get("name"),
-        )
+    # Constructs
 
-    def _route(self, value: Any) -> Node:
-        self.known(value, ("route", "name"))
-        settings = self._settings(value, "route", ("by", "cases", "default"), ("by", "cases"))
-        by = settings.get("by", "")
-        default = settings.get("default")
-        return Route(
-            by=self._node(by, settings, "by") if isinstance(by, Mapping | list) else str(by),
-            cases=self._branches(settings, "cases"),
-            default=None if default is None else self._node(default, settings, "default"),
-            name=value.get("name"),
-        )
+    def _construct(self, kind: type[Construct], value: Any) -> Node:
+        parts = kind.parts()
+        head = [field for field, part in parts.items() if part.where == "head"]
+        inside = {p.key or f: (f, p) for f, p in parts.items() if p.where == "inside"}
+        beside = {p.key or f: (f, p) for f, p in parts.items() if p.where == "beside"}
+        self.known(value, (kind.key, *beside, *POLICIES))
+        fields: dict[str, Any] = {}
+        if head:
+            fields[head[0]] = self._branches(value, kind.key)
+        else:
+            settings = value[kind.key]
+            if not isinstance(settings, Mapping):
+                fix = f"write {EXAMPLES[kind.key]}"
+                self.problem(value, f"`{kind.key}` is not a mapping", fix, kind.key)
+                settings = {}
+            else:
+                self.known(settings, inside)
+            fields |= self._fields(kind, settings, inside)
+        fields |= self._fields(kind, value, beside)
+        if self._incomplete(kind, fields):
+            return Sequence()
+        return kind(**fields)
 
-    def _loop(self, value: Any) -> Node:
-        self.known(value, ("loop", "body", "name"))
-        settings = self._settings(
-            value, "loop", ("max_turns", "until", "carry", "history"), ("max_turns",)
-        )
-        self._required(value, "body")
-        carry = settings.get("carry")
-        until = settings.get("until")
-        return Loop(
-            body=self._node(value.get("body", []), value, "body"),
-            max_turns=settings.get("max_turns", 1),
-            until=None if until is None else str(until),
-            carry=None if carry is None else tuple(carry),
-            history=settings.get("history"),
-            name=value.get("name"),
-        )
+    def _incomplete(self, kind: type[Construct], fields: dict[str, Any]) -> bool:
+        return bool(kind.required() - fields.keys())
+
+    def _fields(
+        self, kind: type[Construct], value: Any, known: Mapping[str, tuple[str, Part]]
+    ) -> dict[str, Any]:
+        fields = {}
+        for key, (field, part) in known.items():
+            if value.get(key) is not None or (key in value and part.holds in ("node", "nodes")):
+                fields[field] = self._field(value, key, part)
+            elif field in kind.required():
+                self.problem(value, f"`{key}` is missing", f"add {key}: ...")
+        return fields
+
+    def _field(self, value: Any, key: str, part: Part) -> Any:
+        given = value[key]
+        if part.holds == "node":
+            return self._node([] if given is None else given, value, key)
+        if part.holds == "choice":
+            nested = isinstance(given, Mapping | list)
+            return self._node(given, value, key) if nested else _text(given)
+        if part.holds == "nodes":
+            return self._branches(value, key)
+        if part.holds == "value" and part.schema == {"type": "string"}:
+            return _text(given)
+        return _plain(given)
+
+    def _branches(self, value: Any, key: str) -> dict[Any, Node]:
+        branches = value.get(key)
+        if not isinstance(branches, Mapping) or not branches:
+            self.problem(value, f"`{key}` is not a mapping of branches", "write {name: step}", key)
+            return {"": Sequence()}
+        return {name: self._node(branch, branches, name) for name, branch in branches.items()}
+
+    # Flows inside flows
 
     def _subflow(self, value: Any) -> Node:
-        self.known(value, ("flow", "inputs", "outputs", "name"))
+        self.known(value, ("flow", "inputs", "outputs", "name", *POLICIES))
         inner = value["flow"]
         flow = None
         if isinstance(inner, str):
@@ -283,17 +375,16 @@ class _Reader(Source):
             self.problem(value, "`flow` is neither a mapping nor a file", fix, "flow")
         if flow is None:
             return Sequence()
-        return flow.at(
-            inputs=value.get("inputs"), outputs=value.get("outputs"), name=value.get("name")
-        )
+        inputs, outputs = _plain(value.get("inputs") or {}), _plain(value.get("outputs") or {})
+        return SubFlow(flow, inputs, outputs, value.get("name"))
 
     def _included(self, value: Any, name: str) -> Flow | None:
-        """The flow of another file, which lies in the folder of this one or below."""
+        """The flow of another file, which is in the folder of this one or below."""
         folder = (self.base if self.path is None else self.path.parent).resolve()
         path = (folder / name).resolve()
         fix = f"name a pipeline file in {folder} or below"
         if not path.is_relative_to(folder):
-            self.problem(value, f"{name!r} lies outside the pipeline's folder", fix, "flow")
+            self.problem(value, f"{name!r} is outside the pipeline's folder", fix, "flow")
         elif path in (*self.including, self.path and self.path.resolve()):
             what = f"{name!r} includes itself"
             self.problem(value, what, "a flow calls itself with `recurse:`", "flow")
@@ -308,66 +399,10 @@ class _Reader(Source):
                 self.problem(value, f"{name!r}: {error.what}", fix, "flow")
         return None
 
-    def _recurse(self, value: Any) -> Node:
-        self.known(value, ("recurse", "base", "inputs", "outputs", "name"))
-        settings = self._settings(value, "recurse", ("max_depth",), ("max_depth",))
-        self._required(value, "base")
-        return Recurse(
-            base=self._node(value.get("base", []), value, "base"),
-            max_depth=settings.get("max_depth", 1),
-            inputs=_plain(value.get("inputs") or {}),
-            outputs=_plain(value.get("outputs") or {}),
-            name=value.get("name"),
-        )
 
-    def _interrupt(self, value: Any) -> Node:
-        self.known(value, ("interrupt", "name"))
-        known = ("message", "show", "edit")
-        settings = self._settings(value, "interrupt", known, ("message",))
-        lists = {}
-        for port in ("show", "edit"):
-            given = settings.get(port) or []
-            lists[port] = tuple([given] if isinstance(given, str) else given)
-        return Interrupt(str(settings.get("message")), **lists, name=value.get("name"))
-
-    def _settings(
-        self, value: Any, key: str, known: tuple[str, ...], required: tuple[str, ...]
-    ) -> Any:
-        settings = value[key]
-        if not isinstance(settings, Mapping):
-            fix = f"write {key}: {{{', '.join(f'{name}: ...' for name in required)}}}"
-            self.problem(value, f"`{key}` is not a mapping", fix, key)
-            return {}
-        self.known(settings, known)
-        for name in required:
-            self._required(settings, name)
-        return settings
-
-    def _required(self, value: Any, key: str) -> None:
-        if key not in value:
-            self.problem(value, f"`{key}` is missing", f"add {key}: ...")
-
-    def _branches(self, value: Any, key: str) -> dict[Any, Node]:
-        branches = value.get(key)
-        if not isinstance(branches, Mapping) or not branches:
-            self.problem(value, f"`{key}` is not a mapping of branches", "write {name: step}", key)
-            return {"": Sequence()}
-        return {name: self._node(branch, branches, name) for name, branch in branches.items()}
-
-    def _inputs(self, document: Any) -> dict[str, Any] | None:
-        given = document.get("inputs")
-        if given is None:
-            return None
-        if not isinstance(given, Mapping):
-            self.problem(document, "`inputs` is not a mapping", "write {query: str}", "inputs")
-            return None
-        inputs = {}
-        for name, text in given.items():
-            try:
-                inputs[str(name)] = parse(str(text))
-            except ValueError as error:
-                self.problem(given, str(error), "write types such as list[str]", name)
-        return inputs
+def _text(value: Any) -> str:
+    """A value as the text that stands in the file: `true`, not `True`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -22,6 +22,7 @@ class NewestFirst(Operator):
 
     use = "newest_first"
     writes = "documents"
+    light = True
 
     key: str = Field(default="date", description="metadata with the date, as ISO 8601 text")
     k: PositiveInt | None = Field(default=None, description="how many to keep; all if not given")
