@@ -30,11 +30,11 @@ def flows() -> dict[str, tuple[int, Any]]:
     """Shape to its number of nodes and our flow of it."""
     from rag.flow import Flow, Loop, Parallel, Sequence, operator
 
-    @operator(writes="x")
+    @operator(writes="x", light=True)
     def inc(x: int) -> int:
         return x + 1
 
-    @operator(writes="x")
+    @operator(writes="x", light=True)
     def total(x: list[int]) -> int:
         return sum(x)
 
@@ -332,7 +332,7 @@ def only_ours() -> None:
     """Print what the others are not asked."""
     from rag.flow import Flow, Parallel, Sequence, operator
 
-    @operator(writes="x")
+    @operator(writes="x", light=True)
     def inc(x: int) -> int:
         return x + 1
 
@@ -341,12 +341,12 @@ def only_ours() -> None:
         await asyncio.sleep(0.01)
         return x
 
-    @operator(writes="x", blocking=True)
+    @operator(writes="x")
     def block(x: int) -> int:
         sleep(0.01)
         return x
 
-    @operator(writes="x")
+    @operator(writes="x", light=True)
     def total(x: list[int]) -> int:
         return sum(x)
 

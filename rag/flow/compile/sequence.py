@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rag.flow.compile.builder import Builder, Built
-from rag.flow.node import Sequence
+from rag.flow.node import Sequence, place_of
 from rag.flow.place import Place
 from rag.flow.run.run import Run, Runner, State
 from rag.flow.scope import Channel, Scope
@@ -18,8 +18,8 @@ def build_sequence(builder: Builder, node: Sequence, scope: Scope, place: Place)
     reads: set[str] = set()
     removed: dict[str, str] = {}
     waits = heavy = False
-    for edge in node.children():
-        built = builder.child(node, place, edge, scope)
+    for edge, child in node.children().items():
+        built = builder.build(child, scope, place_of(node, place, edge, child))
         runners.append(built.run)
         waits, heavy = waits or built.waits, heavy or built.heavy
         reads |= built.reads - {n for n, c in writes.items() if not c.optional}
