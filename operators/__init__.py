@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from rag.operators.post_retrieval.rerank import CrossRerank, Rerank
     from rag.operators.post_retrieval.rule_rerank import RuleRerank
     from rag.operators.post_retrieval.threshold import Threshold
+    from rag.operators.pre_retrieval.condense_query import CondenseQuery
     from rag.operators.pre_retrieval.construct import ConstructQuery
     from rag.operators.pre_retrieval.decompose import Clarify, Decompose, VerificationQueries
     from rag.operators.pre_retrieval.hyde import HyDE
@@ -63,6 +64,7 @@ CATALOGUE = {
     "cite": "rag.operators.generation.cite:Cite",
     "clarify": "rag.operators.pre_retrieval.decompose:Clarify",
     "compress": "rag.operators.post_retrieval.compress:Compress",
+    "condense_query": "rag.operators.pre_retrieval.condense_query:CondenseQuery",
     "confidence_judge": "rag.operators.orchestration.judges:ConfidenceJudge",
     "construct_query": "rag.operators.pre_retrieval.construct:ConstructQuery",
     "critique": "rag.operators.generation.critique:Critique",
@@ -136,6 +138,7 @@ __all__ = [
     "Cite",
     "Clarify",
     "Compress",
+    "CondenseQuery",
     "ConfidenceJudge",
     "ConstructQuery",
     "Critique",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rag.cli.config import AllowImport, Json, Param, load, pairs
-from rag.cli.output import shown
 from rag.cli.runs import RUNS, Runs, drawn, start, telling
+from rag.plain import summary
 
 if TYPE_CHECKING:
     from rag.flow.run.events import Event
@@ -73,7 +73,7 @@ def print_result(result: dict[str, Any], *, as_json: bool) -> None:
         print_json(result)
         return
     for name, value in result.items():
-        typer.echo(f"{name}: {shown(value)}")
+        typer.echo(f"{name}: {summary(value)}")
 
 
 def value_of(name: str, text: str, inputs: Mapping[str, Any]) -> Any:

@@ -34,8 +34,9 @@ def index_path(flow: Flow) -> Path:
 @app.command()
 def stats(config: Config = None, where: Where = None, as_json: Json = False) -> None:
     """Say what an index holds."""
-    from rag.cli.output import plain, print_json
+    from rag.cli.output import print_json
     from rag.index import Index
+    from rag.plain import plain
 
     index = Index.open(where or index_path(load(config)))
     try:
@@ -52,8 +53,9 @@ def stats(config: Config = None, where: Where = None, as_json: Json = False) -> 
 @app.command()
 def compact(config: Config = None, where: Where = None, as_json: Json = False) -> None:
     """Give back the room of deleted chunks."""
-    from rag.cli.output import plain, print_json
+    from rag.cli.output import print_json
     from rag.index import Index
+    from rag.plain import plain
 
     path = where or index_path(load(config))
     reader = Index.open(path)

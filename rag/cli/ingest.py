@@ -31,7 +31,7 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Bring the index up to date with files: what is unchanged costs nothing."""
-    from rag.cli.output import plain, print_json
+    from rag.cli.output import print_json
     from rag.index import Index
     from rag.index.ingest.ingest import plan
     from rag.index.spec import IndexSpec
@@ -52,7 +52,7 @@ def ingest(
             reader.close()
     report = _work(flow, path, todo, spec, fingerprint)
     if as_json:
-        print_json(plain(report))
+        print_json(report)
     else:
         _print(report, path)
     if report.skipped:

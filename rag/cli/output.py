@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import BuildError, Interrupted, RagError
+from rag.plain import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,29 +15,7 @@ if TYPE_CHECKING:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output."""
-    sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False, indent=2) + "\n")
-
-
-def plain(value: Any) -> Any:
-    """What JSON knows, of what it does not: documents, models, dataclasses, paths."""
-    if hasattr(value, "page_content"):
-        return {"id": value.id, "text": value.page_content, "metadata": value.metadata}
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    return str(value) if isinstance(value, Path) else repr(value)
-
-
-def shown(value: Any) -> str:
-    """A value on one line: text and numbers as they are, of the rest how much there is."""
-    if isinstance(value, str | int | float | bool | None):
-        return str(value)
-    return f"({len(value)} items)" if hasattr(value, "__len__") else repr(value)
+    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
 
 
 def console(*, stderr: bool = False) -> Console:

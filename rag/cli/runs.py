@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rag.cli.config import AllowImport, Json, default, load, pairs
-from rag.cli.output import shown
+from rag.plain import summary
 
 if TYPE_CHECKING:
     from rag.flow import Flow
@@ -50,7 +50,7 @@ def telling(run: CheckpointedRun) -> Iterator[None]:
         yield
     except Interrupted as stop:
         for name, value in stop.channels.items():
-            typer.echo(f"{name}: {shown(value)}", err=True)
+            typer.echo(f"{name}: {summary(value)}", err=True)
         may = "".join(f" [--set {name}=...]" for name in run.editable)
         stop.fix = f"rag resume {run.id}{may}"
         raise

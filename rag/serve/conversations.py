@@ -1,4 +1,4 @@
-"""Conversations: kept per tenant, listed, exported, deleted."""
+"""Conversations, each a tenant's own: begun, continued, listed, exported, deleted."""
 
 from __future__ import annotations
 
@@ -10,20 +10,36 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from rag.serve.http.problems import Problem
-from rag.serve.store import Store
+from rag.serve.errors import Problem
+from rag.serve.state import ServerState
 
+CONVERSATIONS_SCHEMA = """
+CREATE TABLE IF NOT EXISTS conversations (
+    id TEXT PRIMARY KEY, tenant TEXT NOT NULL, title TEXT NOT NULL,
+    created REAL NOT NULL, updated REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS conversations_by_tenant ON conversations (tenant, updated);
+CREATE TABLE IF NOT EXISTS messages (
+    number INTEGER PRIMARY KEY, conversation TEXT NOT NULL REFERENCES conversations (id)
+        ON DELETE CASCADE,
+    role TEXT NOT NULL, text TEXT NOT NULL, about TEXT NOT NULL, created REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS messages_by_conversation ON messages (conversation, number)
+"""
 TITLE = 80
+"""Characters of a title at most."""
+LISTED = 200
+"""Conversations in a list at most."""
 
 
 class Message(BaseModel):
-    """One thing that was said."""
+    """A question or an answer."""
 
     role: Literal["user", "assistant"]
-    text: str
+    content: str
     created: float = Field(description="seconds since the epoch")
     about: dict[str, Any] = Field(
-        default={}, description="of an answer: run, sources, context, seconds, stopped or error"
+        default={}, description="of an answer: run, sources, reuse, seconds, stopped or error"
     )
 
 
@@ -37,36 +53,36 @@ class ConversationHead(BaseModel):
 
 
 class Conversation(ConversationHead):
-    """A conversation with all that was said, older first."""
+    """A conversation with its messages, oldest first."""
 
     messages: list[Message]
 
 
 class Conversations:
-    """The conversations in a store. Nobody sees those of another tenant."""
+    """The conversations in the server's file; nobody sees those of another tenant."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
 
     async def begin(self, tenant: str) -> ConversationHead:
         """A new, empty conversation."""
         now = time.time()
         head = ConversationHead(id=uuid.uuid4().hex, title="", created=now, updated=now)
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(db: sqlite3.Connection) -> None:
             row = (head.id, tenant, head.title, head.created, head.updated)
-            connection.execute("INSERT INTO conversations VALUES (?, ?, ?, ?, ?)", row)
+            db.execute("INSERT INTO conversations VALUES (?, ?, ?, ?, ?)", row)
 
-        await self._store.do(write)
+        await self._state.do(write)
         return head
 
-    async def listed(self, tenant: str, limit: int = 200) -> list[ConversationHead]:
+    async def heads(self, tenant: str) -> list[ConversationHead]:
         """The tenant's conversations, the latest first."""
-        rows = await self._store.do(
-            lambda connection: connection.execute(
+        rows = await self._state.do(
+            lambda db: db.execute(
                 "SELECT id, title, created, updated FROM conversations WHERE tenant = ? "
                 "ORDER BY updated DESC LIMIT ?",
-                (tenant, limit),
+                (tenant, LISTED),
             ).fetchall()
         )
         return [ConversationHead(**dict(row)) for row in rows]
@@ -78,57 +94,89 @@ class Conversations:
             Problem: 404, the tenant has none of this id.
         """
 
-        def read(connection: sqlite3.Connection) -> tuple[Any, list[Any]]:
-            head = connection.execute(
+        def read(db: sqlite3.Connection) -> Conversation:
+            head = db.execute(
                 "SELECT id, title, created, updated FROM conversations WHERE id = ? AND tenant = ?",
                 (name, tenant),
             ).fetchone()
-            said = connection.execute(
+            if head is None:
+                raise missing(name)
+            rows = db.execute(
                 "SELECT role, text, created, about FROM messages WHERE conversation = ? "
                 "ORDER BY number",
                 (name,),
             )
-            return head, said.fetchall()
+            return Conversation(**dict(head), messages=[_message(row) for row in rows])
 
-        head, said = await self._store.do(read)
-        if head is None:
-            raise missing(name)
-        messages = [Message(**{**dict(row), "about": json.loads(row["about"])}) for row in said]
-        return Conversation(**dict(head), messages=messages)
+        return await self._state.do(read)
 
-    async def add(
-        self, tenant: str, name: str, role: str, text: str, about: dict[str, Any] | None = None
-    ) -> None:
-        """Put a message behind the others; the first question gives the title.
+    async def add_question(
+        self, tenant: str, name: str, query: str, earlier: int
+    ) -> list[dict[str, str]]:
+        """Put a question behind the other messages; the first one gives the title.
+
+        Args:
+            tenant: Whose conversation it is.
+            name: Its id.
+            query: The question.
+            earlier: How many earlier messages are wanted.
+
+        Returns:
+            The latest messages before the question, oldest first, each `role` and `content`.
 
         Raises:
             Problem: 404, the tenant has no such conversation.
         """
-        now = time.time()
 
-        def write(connection: sqlite3.Connection) -> int:
-            changed = connection.execute(
-                "UPDATE conversations SET updated = ?, title = iif(title = '', ?, title) "
-                "WHERE id = ? AND tenant = ?",
-                (now, " ".join(text.split())[:TITLE], name, tenant),
-            ).rowcount
-            if changed:
-                connection.execute(
-                    "INSERT INTO messages (conversation, role, text, about, created) "
-                    "VALUES (?, ?, ?, ?, ?)",
-                    (name, role, text, json.dumps(about or {}), now),
-                )
-            return changed
+        def write(db: sqlite3.Connection) -> list[dict[str, str]]:
+            rows = db.execute(
+                "SELECT role, text AS content FROM messages WHERE conversation = ? "
+                "AND text != '' ORDER BY number DESC LIMIT ?",
+                (name, earlier),
+            ).fetchall()
+            _add(db, tenant, name, "user", query, {})
+            return [dict(row) for row in reversed(rows)]
 
-        if not await self._store.do(write):
-            raise missing(name)
+        return await self._state.do(write)
+
+    async def add_answer(self, tenant: str, name: str, answer: str, about: dict[str, Any]) -> None:
+        """Put an answer behind the other messages.
+
+        Raises:
+            Problem: 404, the tenant has no such conversation.
+        """
+        await self._state.do(lambda db: _add(db, tenant, name, "assistant", answer, about))
 
     async def delete(self, tenant: str, name: str | None = None) -> int:
-        """Forget one conversation, or all of the tenant's; returns how many."""
+        """Delete one conversation, or all of the tenant's; returns how many."""
         statement = "DELETE FROM conversations WHERE tenant = ? AND id = coalesce(?, id)"
-        return await self._store.do(
-            lambda connection: connection.execute(statement, (tenant, name)).rowcount
-        )
+        return await self._state.do(lambda db: db.execute(statement, (tenant, name)).rowcount)
+
+
+def _message(row: sqlite3.Row) -> Message:
+    return Message(
+        role=row["role"],
+        content=row["text"],
+        created=row["created"],
+        about=json.loads(row["about"]),
+    )
+
+
+def _add(
+    db: sqlite3.Connection, tenant: str, name: str, role: str, text: str, about: dict[str, Any]
+) -> None:
+    now = time.time()
+    changed = db.execute(
+        "UPDATE conversations SET updated = ?, title = iif(title = '', ?, title) "
+        "WHERE id = ? AND tenant = ?",
+        (now, " ".join(text.split())[:TITLE], name, tenant),
+    ).rowcount
+    if not changed:
+        raise missing(name)
+    db.execute(
+        "INSERT INTO messages (conversation, role, text, about, created) VALUES (?, ?, ?, ?, ?)",
+        (name, role, text, json.dumps(about), now),
+    )
 
 
 def missing(name: str) -> Problem:
@@ -137,10 +185,11 @@ def missing(name: str) -> Problem:
 
 
 def markdown(conversation: Conversation) -> str:
-    """A conversation as a Markdown text, its sources under each answer."""
+    """A conversation as Markdown, with the cited sources under each answer."""
     lines = [f"# {conversation.title or 'Conversation'}", ""]
     for message in conversation.messages:
-        lines += ["## Question" if message.role == "user" else "## Answer", "", message.text, ""]
+        heading = "## Question" if message.role == "user" else "## Answer"
+        lines += [heading, "", message.content, ""]
         for source in message.about.get("sources", []):
             if source["cited"]:
                 lines.append(f"- [{source['number']}] {source['place']}: {source['quote']}")

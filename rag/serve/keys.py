@@ -15,14 +15,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from rag.errors import ConfigError, InputError
 from rag.files import write_atomically
-from rag.serve.http.problems import Problem
 
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _KEY = re.compile(r"rag_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
 
 
 class KeyRecord(BaseModel):
-    """What is kept of a key; the key itself is not."""
+    """The record of a key, without the key itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +36,7 @@ _RECORDS = TypeAdapter(list[KeyRecord])
 
 
 class KeyFile:
-    """The keys that a server accepts. A change of the file counts at once.
+    """The keys that a server accepts. A change of the file takes effect at once.
 
     Args:
         path: A JSON file, made by `add`.
@@ -58,7 +57,7 @@ class KeyFile:
         return list(self._current().values())
 
     def add(self, tenant: str) -> str:
-        """Make a key for a tenant; returns the key, which is told this once only.
+        """Make a key for a tenant; returns the key, which cannot be had a second time.
 
         Raises:
             InputError: The tenant's name would not do as a folder's.
@@ -77,7 +76,7 @@ class KeyFile:
         return key
 
     def revoke(self, name: str) -> None:
-        """Forget a key.
+        """Delete a key.
 
         Raises:
             InputError: There is none with this id.
@@ -121,29 +120,3 @@ class KeyFile:
 
 def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
-
-
-def bearer(authorization: str | None, other: str | None = None) -> str:
-    """The key of an `Authorization: Bearer` header, or of `X-API-Key`.
-
-    Raises:
-        Problem: 401, there is none.
-    """
-    kind, _, key = (authorization or "").partition(" ")
-    if kind.lower() == "bearer" and key.strip():
-        return key.strip()
-    if other:
-        return other.strip()
-    raise unauthorised("a key is needed")
-
-
-def unauthorised(what: str) -> Problem:
-    """The answer to a request without a valid key."""
-    return Problem(
-        401,
-        "unauthorised",
-        what,
-        where="Authorization",
-        fix="send the header Authorization: Bearer KEY",
-        headers={"WWW-Authenticate": "Bearer"},
-    )

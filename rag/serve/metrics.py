@@ -1,15 +1,11 @@
-"""What Prometheus reads of a server."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from rag.serve.runs import RunRecord
-
-if TYPE_CHECKING:
-    from rag.serve.queue import Gate
+from rag.serve.queue import RunQueue
+from rag.serve.runs import ServedRun
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -17,7 +13,7 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 class Metrics:
     """Counts of one server, in a registry of its own."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, queue: RunQueue) -> None:
         self.registry = own = CollectorRegistry()
         self.requests = Counter(
             "rag_requests_total", "Requests answered.", ("path", "method", "status"), registry=own
@@ -34,38 +30,40 @@ class Metrics:
             ("pipeline",), buckets=_BUCKETS, registry=own,
         )  # fmt: skip
         self.waited = Histogram(
-            "rag_queue_seconds", "Spent waiting for a turn.", buckets=_BUCKETS, registry=own
+            "rag_queue_seconds", "Time in the queue.", buckets=_BUCKETS, registry=own
         )
         self.steps = Histogram(
             "rag_step_seconds", "One step of a run.", ("pipeline", "node"),
             buckets=_BUCKETS, registry=own,
         )  # fmt: skip
-        self.tokens = Counter("rag_tokens_total", "Tokens of models.", ("pipeline",), registry=own)
+        self.tokens = Counter(
+            "rag_tokens_total", "Tokens read and written by models.", ("pipeline",), registry=own
+        )
         self.context = Counter(
             "rag_context_tokens_total", "Tokens of contexts, reused or computed.", ("origin",),
             registry=own,
         )  # fmt: skip
-        self.ingested = Counter(
+        self.uploads = Counter(
             "rag_documents_total", "Uploaded documents.", ("status",), registry=own
         )
         running = Gauge("rag_running", "Runs that go on.", registry=own)
-        running.set_function(lambda: gate.running)
+        running.set_function(lambda: queue.running)
         waiting = Gauge("rag_waiting", "Runs that wait for a turn.", registry=own)
-        waiting.set_function(lambda: gate.waiting)
+        waiting.set_function(lambda: queue.waiting)
 
-    def ended(self, record: RunRecord) -> None:
+    def ended(self, run: ServedRun) -> None:
         """Count a run."""
-        name = record.pipeline
-        self.runs.labels(name, record.status).inc()
-        self.seconds.labels(name).observe(record.seconds or 0.0)
-        if record.first_token is not None:
-            self.first_token.labels(name).observe(record.first_token)
-        for step in record.steps:
+        name = run.pipeline
+        self.runs.labels(name, run.status).inc()
+        self.seconds.labels(name).observe(run.seconds or 0.0)
+        if run.first_token is not None:
+            self.first_token.labels(name).observe(run.first_token)
+        for step in run.steps:
             self.steps.labels(name, step.node).observe(step.seconds)
-        self.tokens.labels(name).inc(record.tokens)
-        if record.context:
-            reused = record.context.get("reused", 0)
-            total = sum(chunk["tokens"] for chunk in record.context.get("chunks", []))
+        self.tokens.labels(name).inc(run.tokens)
+        if run.reuse:
+            reused = run.reuse.get("reused", 0)
+            total = sum(chunk["tokens"] for chunk in run.reuse.get("chunks", []))
             self.context.labels("reused").inc(reused)
             self.context.labels("computed").inc(max(total - reused, 0))
 

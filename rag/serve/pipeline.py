@@ -1,22 +1,24 @@
-"""What a server must know of a flow: which steps write the answer, and how to set them anew."""
+"""A flow as the server runs it: checked once, with the settings that requests may change."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rag.errors import ConfigError
 from rag.flow import Flow, Loop, Map, Node, Operator, Parallel, Recurse, Route, Sequence, SubFlow
 from rag.flow.draw.mermaid import label
 from rag.operators.indexing.load import Load
+from rag.serve.errors import Problem
 
 ANSWER = "answer"
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a request may say of the steps that write the answer. None: as the pipeline says."""
+    """What a request may change of the steps that write the answer. None: as the pipeline says."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -26,13 +28,101 @@ class Overrides:
     system: str | None = None
     """Added to the pipeline's own system text."""
 
+    def given(self) -> dict[str, object]:
+        """The fields that are not None."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
 
-def served(flow: Flow) -> Flow:
-    """The flow, if it can be served.
+
+class Pipeline:
+    """A flow that is served.
+
+    Args:
+        name: The name that requests use.
+        flow: The flow, with its resources as specified.
 
     Raises:
-        ConfigError: It takes no `query`, stops for a person, or reads files that requests name.
+        ConfigError: It takes no `query`, pauses for approval, or reads files that requests name.
     """
+
+    def __init__(self, name: str, flow: Flow) -> None:
+        _check(flow)
+        self.name, self.flow = name, flow
+        self.final = answering(flow.node)
+        """The steps whose tokens are the final answer as they come."""
+        fields = [set(type(step).model_fields) for step in _writers(flow.node)]
+        self.settings = frozenset(Overrides.__dataclass_fields__) & set().union(*fields)
+        """The fields of `Overrides` that a step which writes the answer has."""
+        self._configured = lru_cache(maxsize=32)(lambda overrides: tuned(flow, overrides))
+
+    @property
+    def takes_history(self) -> bool:
+        """Whether the flow itself reads the earlier messages of a conversation."""
+        history: list[Mapping[str, str]] = []
+        return "history" in self.flow.inputs and self.flow.matchers["history"](history)
+
+    def check(self, overrides: Overrides) -> None:
+        """See that every override has an effect.
+
+        Raises:
+            Problem: 422, no step that writes the answer has such a field.
+        """
+        for name in overrides.given():
+            if name not in self.settings:
+                there = ", ".join(sorted(self.settings)) or "none"
+                raise Problem(
+                    422, "unsupported", f"no step of the pipeline {self.name!r} takes {name!r}",
+                    where=name, fix=f"leave it out; its settings are: {there}",
+                )  # fmt: skip
+
+    def configured(self, overrides: Overrides) -> Flow:
+        """The flow, its answering steps set as `overrides` say; what none takes has no effect."""
+        flow: Flow = self._configured(overrides)
+        return flow
+
+
+class Pipelines(Mapping[str, Pipeline]):
+    """The flows that are served, by name.
+
+    Args:
+        flows: The flows, or the one.
+
+    Raises:
+        ConfigError: There is none, or one cannot be served.
+    """
+
+    def __init__(self, flows: Flow | Mapping[str, Flow]) -> None:
+        if isinstance(flows, Flow):
+            flows = {flows.name or "flow": flows}
+        if not flows:
+            raise ConfigError("there is no flow to serve", fix="give one")
+        self._pipelines = {name: Pipeline(name, flow) for name, flow in flows.items()}
+
+    def __getitem__(self, name: str) -> Pipeline:
+        return self._pipelines[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pipelines)
+
+    def __len__(self) -> int:
+        return len(self._pipelines)
+
+    def named(self, name: str | None) -> Pipeline:
+        """The pipeline of that name; the first one if none is named.
+
+        Raises:
+            Problem: 404, there is none of this name.
+        """
+        if name is None:
+            return next(iter(self.values()))
+        if name not in self:
+            raise Problem(
+                404, "no_pipeline", f"there is no pipeline {name[:64]!r}",
+                fix=f"there are: {', '.join(self)}",
+            )  # fmt: skip
+        return self[name]
+
+
+def _check(flow: Flow) -> None:
     where = flow.name or "flow"
     if flow.inputs.get("query") is not str:
         raise ConfigError(
@@ -41,7 +131,7 @@ def served(flow: Flow) -> Flow:
         )  # fmt: skip
     if flow.interrupts:
         raise ConfigError(
-            "the flow stops for a person, which a server cannot wait for", where=where,
+            "the flow pauses for human approval, which a server cannot wait for", where=where,
             fix="take the interrupt out, or run it with rag run --checkpoint",
         )  # fmt: skip
     if any(isinstance(node, Load) and node.root is None for node in flow.walk()):
@@ -49,7 +139,14 @@ def served(flow: Flow) -> Flow:
             "`load` would read any file of the server that a request names", where=where,
             fix="give it a root: {use: load, root: ./documents}",
         )  # fmt: skip
-    return flow
+
+
+def _writers(node: Node) -> Iterator[Operator]:
+    from rag.flow.constructs import walk
+
+    for one in walk(node):
+        if isinstance(one, Operator) and writes_answer(one):
+            yield one
 
 
 def tuned(flow: Flow, overrides: Overrides) -> Flow:

@@ -1,4 +1,4 @@
-"""Who may run when: so many at once, a bounded queue, and turns that are fair between tenants."""
+"""The queue of questions: bounded, and fair between tenants."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
-from rag.serve.http.problems import Problem
+from rag.serve.errors import Problem
 
 
-class Gate:
-    """Lets so many runs go on at once; the others wait their turn.
+class RunQueue:
+    """Limits how many runs go on concurrently; the others wait.
 
     The next turn goes to the tenant with the fewest runs, among equals to the one served longest
     ago; within a tenant, first come, first served. Belongs to one event loop.
 
     Args:
-        running: Runs at once.
-        waiting: Runs that may wait.
+        concurrency: Runs at once.
+        limit: Runs that may wait.
         per_tenant: Of these, of one tenant.
-        patience: Seconds that one may wait.
+        timeout: Seconds that one may wait.
     """
 
-    def __init__(self, running: int, waiting: int, per_tenant: int, patience: float) -> None:
-        self._room, self._limit = running, waiting
-        self._per_tenant, self._patience = per_tenant, patience
+    def __init__(self, concurrency: int, limit: int, per_tenant: int, timeout: float) -> None:
+        self._concurrency, self._limit = concurrency, limit
+        self._per_tenant, self._timeout = per_tenant, timeout
         self._queues: defaultdict[str, deque[Ticket]] = defaultdict(deque)
         self._running: defaultdict[str, int] = defaultdict(int)
         self._served: dict[str, int] = {}
         self._clock = count(1)
         self._seconds = 1.0
+        """How long runs took lately."""
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = False
@@ -52,18 +53,18 @@ class Gate:
         """A place in the queue, to be entered with `async with`.
 
         Raises:
-            Problem: 429 when the tenant waits for too much already, 503 when all do or the
-                server is about to stop; each says when to try again.
+            Problem: 429, too many of the tenant's questions are waiting; 503, too many are in
+                all, or the server is shutting down. Each says when to try again.
         """
         if self.draining:
-            raise self._refusal(503, "stopping", "the server is about to stop")
+            raise self._refusal(503, "stopping", "the server is shutting down")
         if self._free() and not self.waiting:
             return Ticket(self, tenant)
         if len(self._queues[tenant]) >= self._per_tenant:
-            what = f"{self._per_tenant} of your questions wait already"
+            what = f"{self._per_tenant} of your questions are waiting already"
             raise self._refusal(429, "too_many_requests", what)
         if self.waiting >= self._limit:
-            raise self._refusal(503, "queue_full", f"{self._limit} questions wait already")
+            raise self._refusal(503, "queue_full", f"{self._limit} questions are waiting already")
         return Ticket(self, tenant)
 
     def drain(self) -> None:
@@ -71,7 +72,7 @@ class Gate:
         self.draining = True
 
     def refuse(self) -> None:
-        """Send away what waits."""
+        """End the wait of all that wait."""
         for queue in self._queues.values():
             for ticket in queue:
                 ticket.refused = True
@@ -82,19 +83,13 @@ class Gate:
         await self._idle.wait()
 
     def _refusal(self, status: int, code: str, what: str) -> Problem:
-        # As long as what waits and runs takes, at the pace of late.
-        pending = (self.waiting + self.running) / self._room
+        pending = (self.waiting + self.running) / self._concurrency
         wait = min(max(math.ceil(self._seconds * pending), 1), 120)
-        return Problem(
-            status,
-            code,
-            what,
-            fix=f"try again in {wait} s",
-            headers={"Retry-After": str(wait)},
-        )
+        fix, headers = f"try again in {wait} s", {"Retry-After": str(wait)}
+        return Problem(status, code, what, fix=fix, headers=headers)
 
     def _free(self) -> bool:
-        return self.running < self._room
+        return self.running < self._concurrency
 
     async def _enter(self, ticket: Ticket) -> None:
         self._idle.clear()
@@ -103,10 +98,10 @@ class Gate:
             return
         self._queues[ticket.tenant].append(ticket)
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 await ticket.turn.wait()
             if ticket.refused:
-                raise self._refusal(503, "stopping", "the server stops")
+                raise self._refusal(503, "stopping", "the server is shutting down")
         except BaseException as error:
             if ticket.started:  # the turn came in the same moment
                 self._leave(ticket)
@@ -114,8 +109,8 @@ class Gate:
                 self._queues[ticket.tenant].remove(ticket)
                 self._settle()
             if isinstance(error, TimeoutError):
-                what = f"the question waited {self._patience:g} s for its turn"
-                raise self._refusal(503, "waited_too_long", what) from error
+                what = f"the question waited {self._timeout:g} s for its turn"
+                raise self._refusal(503, "queue_timeout", what) from error
             raise
 
     def _start(self, ticket: Ticket) -> None:
@@ -147,20 +142,20 @@ class Gate:
 class Ticket:
     """A place in the queue: entering waits for the turn, leaving gives it to the next."""
 
-    def __init__(self, gate: Gate, tenant: str) -> None:
-        self._gate, self.tenant = gate, tenant
+    def __init__(self, queue: RunQueue, tenant: str) -> None:
+        self._queue, self.tenant = queue, tenant
         self.turn = asyncio.Event()
         self.started = 0.0
         self.refused = False
 
     @property
     def before(self) -> int:
-        """Runs that wait, where this one would have to wait too; else 0."""
-        gate = self._gate
-        return 0 if gate._free() and not gate.waiting else gate.waiting + 1
+        """Runs that come before this one, itself included, if it has to wait; else 0."""
+        queue = self._queue
+        return 0 if queue._free() and not queue.waiting else queue.waiting + 1
 
     async def __aenter__(self) -> Self:
-        await self._gate._enter(self)
+        await self._queue._enter(self)
         return self
 
     async def __aexit__(
@@ -169,4 +164,4 @@ class Ticket:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._gate._leave(self)
+        self._queue._leave(self)

@@ -1,4 +1,4 @@
-"""What is told of a run: while it goes on from memory, afterwards from the store."""
+"""Runs: those that go on in memory, those that ended in the server's file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from rag.serve.store import Store
+from rag.serve.state import ServerState
+
+RUNS_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, tenant TEXT NOT NULL, ended REAL NOT NULL, record TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS runs_by_end ON runs (ended)
+"""
 
 Status = Literal["waiting", "running", "done", "failed", "cancelled"]
 
@@ -19,12 +26,12 @@ Status = Literal["waiting", "running", "done", "failed", "cancelled"]
 class RunStep(BaseModel):
     """A step that ended."""
 
-    node: str
+    node: str = Field(description="its place in the flow, as `data-node` in the drawing")
     seconds: float
-    writes: dict[str, str] = Field(description="channel: how much was written")
+    writes: dict[str, str] = Field(description="channel: a summary of what was written")
 
 
-class RunRecord(BaseModel):
+class ServedRun(BaseModel):
     """A run, as `GET /runs/{id}` shows it."""
 
     id: str
@@ -37,7 +44,7 @@ class RunRecord(BaseModel):
     steps: list[RunStep] = []
     llm_calls: int = 0
     tokens: int = 0
-    context: dict[str, Any] | None = Field(
+    reuse: dict[str, Any] | None = Field(
         default=None, description="what of the prompt was taken from stored states"
     )
     error: dict[str, Any] | None = None
@@ -47,54 +54,54 @@ class Runs:
     """The runs of a server.
 
     Args:
-        store: Keeps those that ended.
-        keep: How many of them.
+        state: Keeps those that ended.
+        limit: How many of them.
     """
 
-    def __init__(self, store: Store, keep: int) -> None:
-        self._store, self._keep = store, keep
-        self._recent: OrderedDict[str, tuple[str, RunRecord]] = OrderedDict()
+    def __init__(self, state: ServerState, limit: int) -> None:
+        self._state, self._limit = state, limit
+        self._recent: OrderedDict[str, tuple[str, ServedRun]] = OrderedDict()
         self._ended = 0
 
-    def begin(self, tenant: str, pipeline: str) -> RunRecord:
+    def begin(self, tenant: str, pipeline: str) -> ServedRun:
         """A new run."""
-        record = RunRecord(id=uuid.uuid4().hex, pipeline=pipeline, created=time.time())
-        self._recent[record.id] = (tenant, record)
-        return record
+        run = ServedRun(id=uuid.uuid4().hex, pipeline=pipeline, created=time.time())
+        self._recent[run.id] = (tenant, run)
+        return run
 
-    def end(self, record: RunRecord) -> None:
-        """Remember a run that ended."""
-        tenant, _ = self._recent[record.id]
+    def end(self, run: ServedRun) -> None:
+        """Keep a run that ended."""
+        tenant, _ = self._recent[run.id]
         self._ended += 1
         prune = self._ended % 100 == 1
 
-        def write(connection: sqlite3.Connection) -> None:
-            row = (record.id, tenant, time.time(), record.model_dump_json())
-            connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", row)
+        def write(db: sqlite3.Connection) -> None:
+            row = (run.id, tenant, time.time(), run.model_dump_json())
+            db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", row)
             if prune:
-                connection.execute(
+                db.execute(
                     "DELETE FROM runs WHERE id NOT IN "
                     "(SELECT id FROM runs ORDER BY ended DESC LIMIT ?)",
-                    (self._keep,),
+                    (self._limit,),
                 )
 
-        self._store.post(write)
-        while len(self._recent) > self._keep:
+        self._state.post(write)
+        while len(self._recent) > self._limit:
             oldest = next(iter(self._recent))
             if self._recent[oldest][1].status in ("waiting", "running"):
                 break
             del self._recent[oldest]
 
-    async def get(self, tenant: str, name: str) -> RunRecord | None:
+    async def get(self, tenant: str, name: str) -> ServedRun | None:
         """The run of that id, if it is this tenant's."""
         found = self._recent.get(name)
         if found is not None:
             return found[1] if found[0] == tenant else None
 
-        def read(connection: sqlite3.Connection) -> Any:
-            return connection.execute(
+        def read(db: sqlite3.Connection) -> Any:
+            return db.execute(
                 "SELECT record FROM runs WHERE id = ? AND tenant = ?", (name, tenant)
             ).fetchone()
 
-        row = await self._store.do(read)
-        return RunRecord(**json.loads(row["record"])) if row else None
+        row = await self._state.do(read)
+        return ServedRun(**json.loads(row["record"])) if row else None

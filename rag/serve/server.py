@@ -1,4 +1,4 @@
-"""Uvicorn, stopping as the service wants it: nothing new, what was accepted to its end."""
+"""Uvicorn, shutting down in order: nothing new is accepted, what was accepted is finished."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rag.serve.service import Service
 
 
 class Server(uvicorn.Server):
-    """Stops in order: refuses what comes, finishes what was accepted, tells whom it cannot serve.
+    """Refuses what comes during a shutdown, finishes what was accepted, ends what takes too long.
 
     Args:
-        config: Of uvicorn.
+        config: Uvicorn's.
         service: The one behind the application.
     """
 
@@ -23,10 +23,10 @@ class Server(uvicorn.Server):
         self._service = service
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called by uvicorn when it is to stop."""
-        self._service.gate.drain()
-        loop, seconds = asyncio.get_running_loop(), self._service.settings.shutdown_seconds
-        late = loop.call_later(seconds, self._service.interrupt)
+        """Called by uvicorn."""
+        service, loop = self._service, asyncio.get_running_loop()
+        service.queue.drain()
+        late = loop.call_later(service.settings.shutdown_timeout, service.answering.interrupt)
         try:
             await super().shutdown(sockets)
         finally:

@@ -1,4 +1,4 @@
-"""What the endpoints share: flows, queue, store, uploads; started once, stopped in order."""
+"""A server's parts, put together: started once, stopped in order."""
 
 from __future__ import annotations
 
@@ -6,115 +6,119 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from rag.errors import ConfigError
 from rag.flow import Flow
-from rag.serve.conversations import Conversations
-from rag.serve.http.problems import Problem, problem_of
+from rag.serve.answering import Answering
+from rag.serve.conversations import CONVERSATIONS_SCHEMA, Conversations
+from rag.serve.errors import Problem, problem_of
+from rag.serve.inspection import Limits
 from rag.serve.metrics import Metrics
-from rag.serve.pipeline import served
-from rag.serve.queue import Gate
-from rag.serve.runs import Runs
+from rag.serve.pipeline import Pipelines
+from rag.serve.queue import RunQueue
+from rag.serve.runs import RUNS_SCHEMA, Runs
 from rag.serve.settings import Settings
-from rag.serve.store import Store
+from rag.serve.state import ServerState
 from rag.serve.tenants import DEFAULT, Tenants
-from rag.serve.uploads import Documents
-
-if TYPE_CHECKING:
-    from rag.models import LLM
-    from rag.serve.asking import Asking
+from rag.serve.upload_worker import UploadWorker
+from rag.serve.uploads import UPLOADS_SCHEMA, Uploads
 
 log = logging.getLogger("rag.serve")
 
 
 class Service:
-    """A server's inner life.
+    """The parts of a server. Each gets from here what it needs; none of them knows the service.
 
     Args:
         flows: The flows, or the one.
-        settings: Its limits.
+        settings: The server's limits.
 
     Raises:
         ConfigError: A flow cannot be served.
     """
 
     def __init__(self, flows: Flow | Mapping[str, Flow], settings: Settings) -> None:
-        if isinstance(flows, Flow):
-            flows = {flows.name or "flow": flows}
-        if not flows:
-            raise ConfigError("there is no flow to serve", fix="give one")
-        self.flows = {name: served(flow) for name, flow in flows.items()}
         self.settings = settings
-        self.gate = Gate(
-            settings.concurrency, settings.queue, settings.queue_per_tenant, settings.patience
+        self.pipelines = Pipelines(flows)
+        self.queue = RunQueue(
+            settings.concurrency, settings.queue, settings.queue_per_tenant, settings.queue_timeout
         )
-        self.metrics = Metrics(self.gate)
-        self.tenants = Tenants(self.flows, settings.data)
-        self.asking: set[Asking] = set()
-        self.unready: Problem | None = Problem(503, "starting", "the models are being loaded")
+        self.metrics = Metrics(self.queue)
+        self.tenants = Tenants(self.pipelines, settings.data)
+        self.state = ServerState(
+            settings.data / "serve.sqlite", RUNS_SCHEMA, CONVERSATIONS_SCHEMA, UPLOADS_SCHEMA
+        )
+        self.runs = Runs(self.state, settings.max_runs)
+        self.conversations = Conversations(self.state)
+        self.answering = Answering(
+            queue=self.queue,
+            tenants=self.tenants,
+            runs=self.runs,
+            conversations=self.conversations,
+            metrics=self.metrics,
+            run_timeout=settings.run_timeout,
+        )
+        self.uploads = Uploads(
+            self.state,
+            settings.data,
+            index_path=self._index_path,
+            max_bytes=settings.max_upload,
+            max_documents=settings.max_documents,
+        )
+        self.upload_worker = UploadWorker(
+            self.uploads,
+            self.pipelines,
+            self.tenants,
+            Limits(
+                pages=settings.max_pages,
+                text=settings.max_text,
+                memory=settings.inspect_memory,
+                seconds=settings.inspect_timeout,
+            ),
+            settled=lambda status: self.metrics.uploads.labels(status).inc(),
+        )
+        self._unready: Problem | None = Problem(503, "starting", "the models are being loaded")
         self._started: asyncio.Future[None] | None = None
         self._warming: asyncio.Task[None] | None = None
-        self._uploads = False
 
     async def start(self) -> None:
-        """Open the store, begin to load the models; a second call waits for the first.
+        """Open the server's file, begin to load the models; a second call waits for the first.
 
         Raises:
-            ConfigError: The store cannot be opened.
+            ConfigError: The file cannot be opened.
         """
         if self._started is not None:
             await asyncio.shield(self._started)
             return
         self._started = asyncio.get_running_loop().create_future()
         try:
-            path = self.settings.data / "serve.sqlite"
-            self.store = await asyncio.to_thread(Store, path)
+            await self.state.open()
         except BaseException as error:
             self._started.set_exception(error)
-            self._started.exception()  # seen: it is raised here as well
+            self._started.exception()  # it is raised here as well
             self._started = None
             raise
-        self.runs = Runs(self.store, self.settings.keep_runs)
-        self.conversations = Conversations(self.store)
-        self.documents = Documents(self)
-        self.documents.start()
+        self.upload_worker.start()
         self._warming = asyncio.create_task(self._warm())
         self._started.set_result(None)
 
-    async def _warm(self) -> None:
-        try:
-            for name in self.flows:
-                await self.flow(name, DEFAULT)
-        except Exception as error:  # noqa: BLE001 - told by /ready
-            self.unready = problem_of(error)
-            log.error("the pipeline cannot be opened: %s", error)
-        else:
-            self.unready = None
-
     async def stop(self) -> None:
-        """Finish what was accepted, or tell its readers; then close everything."""
+        """Finish what was accepted, or end it at the timeout; then close everything."""
         if self._started is None:
             return
-        self.gate.drain()
+        self.queue.drain()
         try:
-            async with asyncio.timeout(self.settings.shutdown_seconds):
-                await self.gate.drained()
+            async with asyncio.timeout(self.settings.shutdown_timeout):
+                await self.queue.drained()
         except TimeoutError:
-            self.interrupt()
-            await self.gate.drained()
+            self.answering.interrupt()
+            await self.queue.drained()
         if self._warming is not None:
             await asyncio.gather(self._warming, return_exceptions=True)
-        await self.documents.stop()
+        await self.upload_worker.stop()
         await asyncio.to_thread(self.tenants.close)
-        await asyncio.to_thread(self.store.close)
+        await self.state.close()
         self._started = None
-
-    def interrupt(self) -> None:
-        """End all runs, those that wait included; their readers are told."""
-        self.gate.refuse()
-        for asking in list(self.asking):
-            asking.stop()
 
     @asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:
@@ -125,32 +129,27 @@ class Service:
         finally:
             await self.stop()
 
-    def pipeline(self, name: str | None) -> str:
-        """The pipeline's name; the first one where none is named.
+    def check_ready(self) -> None:
+        """See whether the models are loaded and questions are accepted.
 
         Raises:
-            Problem: 404, there is none of this name.
+            Problem: 503, they are not.
         """
-        if name is None:
-            return next(iter(self.flows))
-        if name not in self.flows:
-            raise Problem(
-                404, "no_pipeline", f"there is no pipeline {name[:64]!r}",
-                fix=f"there are: {', '.join(self.flows)}",
-            )  # fmt: skip
-        return name
+        if self._unready is not None:
+            raise self._unready
+        if self.queue.draining:
+            raise Problem(503, "stopping", "the server is shutting down")
 
-    async def flow(self, name: str, tenant: str) -> Flow:
-        """A tenant's flow; the first time this opens what it needs, in a thread."""
-        if self.tenants.is_open(name, tenant):
-            return self.tenants.flow(name, tenant)
-        return await asyncio.to_thread(self.tenants.flow, name, tenant)
+    async def _warm(self) -> None:
+        """Open what the pipelines need before the first question comes."""
+        try:
+            for pipeline in self.pipelines.values():
+                await self.tenants.flow(pipeline, DEFAULT)
+        except Exception as error:  # noqa: BLE001 - reported by /ready
+            self._unready = problem_of(error)
+            log.error("the pipeline cannot be opened: %s", error)
+        else:
+            self._unready = None
 
-    def llm(self, flow: Flow) -> LLM | None:
-        """The language model that the flow answers with, if it has one."""
-        from rag.models import LLM
-
-        for spec in flow.resources.specs.values():
-            if isinstance(spec, LLM):
-                return spec
-        return None
+    def _index_path(self, pipeline: str, tenant: str) -> Path:
+        return self.tenants.index_path(self.pipelines[pipeline].flow, tenant)

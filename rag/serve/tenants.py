@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import hashlib
 import hmac
-import os
 import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rag.errors import ConfigError
+from rag.files import write_atomically
 from rag.flow import Flow, Operator, SubFlow
 from rag.flow.resources import Resource
+from rag.index import Index, IndexWriter
+from rag.index.spec import IndexSpec
+from rag.locks import FileLock
+from rag.models import LLM, Embedder
 from rag.serve.keys import TENANT
-
-if TYPE_CHECKING:
-    from rag.index import Index
-    from rag.models import LLM, Embedder
+from rag.serve.pipeline import Overrides, Pipeline, Pipelines
 
 DEFAULT = "default"
 """The tenant of a server without keys: the pipeline's own index, no salt."""
@@ -27,57 +30,65 @@ DEFAULT = "default"
 class Tenants:
     """The flows of each tenant.
 
-    Models are opened once. A tenant's index lies beside the pipeline's, in
+    Models are opened once. A tenant's index is beside the pipeline's, in
     `INDEX.tenants/TENANT`; its salt is derived from the server's secret, so that no request can
     name one. What a pipeline reaches in any other way (a vector store, a database) is shared.
 
     Args:
-        flows: Name to flow, as the pipelines have them.
+        pipelines: What is served.
         data: The folder that keeps the secret.
 
     Raises:
         ConfigError: An inner flow has resources of its own.
     """
 
-    def __init__(self, flows: dict[str, Flow], data: Path) -> None:
-        self._flows = flows
-        self._data = data
+    def __init__(self, pipelines: Pipelines, data: Path) -> None:
+        self._pipelines, self._data = pipelines, data
         self._lock = threading.RLock()
-        self._made: dict[tuple[str, str], Flow] = {}
+        self._flows: dict[tuple[str, str], Flow] = {}
         self._indexes: dict[Path, Index] = {}
-        self._salted: dict[tuple[int, str], Any] = {}
-        for flow in flows.values():
-            for node in flow.walk():
+        self._salted: dict[tuple[int, str], LLM] = {}
+        for pipeline in pipelines.values():
+            for node in pipeline.flow.walk():
                 if isinstance(node, SubFlow) and node.flow.resources.specs:
                     raise ConfigError(
                         "an inner flow has resources of its own, which tenants would share",
-                        where=flow.name,
+                        where=pipeline.name,
                         fix="name the resources in the outer pipeline",
                     )
 
-    def flow(self, name: str, tenant: str) -> Flow:
-        """A tenant's flow, its resources open; opening may take seconds.
+    async def flow(
+        self, pipeline: Pipeline, tenant: str, overrides: Overrides | None = None
+    ) -> Flow:
+        """A tenant's flow, its resources open; the first time, they are opened in a thread.
 
         Raises:
             ConfigError, IndexStateError, ModelError: A resource cannot be opened.
         """
-        found = self._made.get((name, tenant))
-        if found is not None:
-            return found
-        with self._lock:
-            if (name, tenant) not in self._made:
-                self._made[name, tenant] = self._make(self._flows[name], tenant)
-            return self._made[name, tenant]
+        flow = self._flows.get((pipeline.name, tenant))
+        if flow is None:
+            flow = await asyncio.to_thread(self.open, pipeline, tenant)
+        if overrides is None or not overrides.given():
+            return flow
+        other = copy.copy(pipeline.configured(overrides))
+        other.resources = flow.resources
+        return other
 
-    def is_open(self, name: str, tenant: str) -> bool:
-        """Whether `flow` returns at once."""
-        return (name, tenant) in self._made
+    def open(self, pipeline: Pipeline, tenant: str) -> Flow:
+        """As `flow`, for callers that may wait."""
+        with self._lock:
+            if (pipeline.name, tenant) not in self._flows:
+                self._flows[pipeline.name, tenant] = self._bound(pipeline.flow, tenant)
+            return self._flows[pipeline.name, tenant]
 
     def index_path(self, flow: Flow, tenant: str, spec: Any = None) -> Path:
-        """The folder of a tenant's index."""
-        from rag.index import Index
-        from rag.index.spec import IndexSpec
+        """The folder of a tenant's index.
 
+        Args:
+            flow: Has the index.
+            tenant: Whose it is.
+            spec: The index's specification; None: that of the flow's resource `index`.
+        """
         spec = spec or flow.resources.specs.get("index", Index.default)
         own = flow.resources.base / IndexSpec.of(spec).path.expanduser()
         if tenant == DEFAULT:
@@ -85,9 +96,7 @@ class Tenants:
         return own.with_name(f"{own.name}.tenants") / folder(tenant)
 
     def embedder(self, flow: Flow) -> Embedder:
-        """The embedder that the flow's indexes are made with."""
-        from rag.models import Embedder
-
+        """The embedder that the flow's indexes are made with; may be opened."""
         return flow.resources.get("embedder", Embedder)
 
     def salt(self, tenant: str) -> str:
@@ -99,18 +108,18 @@ class Tenants:
     def close(self) -> None:
         """Close what was opened, shared models last."""
         with self._lock:
-            for index in self._indexes.values():
-                index.close()
             for flow in self._flows.values():
                 flow.close()
-            self._made.clear()
+            for index in self._indexes.values():
+                index.close()
+            for pipeline in self._pipelines.values():
+                pipeline.flow.close()
+            self._flows.clear()
             self._indexes.clear()
             self._salted.clear()
 
-    def _make(self, flow: Flow, tenant: str) -> Flow:
-        from rag.index import Index, IndexWriter
-        from rag.models import LLM
-
+    def _bound(self, flow: Flow, tenant: str) -> Flow:
+        """The flow with the tenant's resources, opened."""
         opened: dict[str, Resource] = {}
         for name, kind in _needed(flow):
             spec = flow.resources.specs.get(name, kind.default)
@@ -123,8 +132,6 @@ class Tenants:
         return flow.with_resources(**opened)
 
     def _index(self, flow: Flow, path: Path) -> Index:
-        from rag.index import Index
-
         if path not in self._indexes:
             if not path.exists():
                 # An empty one answers that it found nothing, until documents come.
@@ -140,29 +147,16 @@ class Tenants:
             return llm  # a model that runs elsewhere stores nothing here
         if (id(llm), tenant) not in self._salted:
             self._salted[id(llm), tenant] = llm.salted(self.salt(tenant))
-        found: LLM = self._salted[id(llm), tenant]
-        return found
+        return self._salted[id(llm), tenant]
 
     def _secret(self) -> bytes:
         path = self._data / "secret"
-        with self._lock:
-            try:
-                return path.read_bytes()
-            except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            # Another worker may be at the same: whoever links first has made it.
-            new = path.with_name(f"secret.{secrets.token_hex(8)}")
-            with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(32))
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                path.hardlink_to(new)
-            except FileExistsError:
-                pass
-            finally:
-                new.unlink()
-            return path.read_bytes()
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_name("secret.lock"), remove=True):
+                if not path.exists():
+                    write_atomically(path, secrets.token_bytes(32), private=True)
+        return path.read_bytes()
 
 
 def folder(tenant: str) -> str:

@@ -35,7 +35,7 @@ from rag.operators import (
     Split,
     WriteIndex,
 )
-from rag.serve.pipeline import served
+from rag.serve.pipeline import Pipeline
 from rag.text.splitting import indexed_text
 from tests.index.test_loading import pdf, word
 from tests.scripted import Scripted
@@ -552,5 +552,5 @@ def test_a_server_reads_no_file_that_a_request_names(tmp_path: Path) -> None:
         return Flow(Load(**fields), inputs={"query": str, "paths": list[str]})
 
     with pytest.raises(ConfigError, match="any file of the server"):
-        served(flow())
-    assert served(flow(root=str(tmp_path)))
+        Pipeline("p", flow())
+    assert Pipeline("p", flow(root=str(tmp_path))).settings == frozenset()

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from rag import Flow, Interrupt
+from rag import Budget, Flow, Interrupt, RunContext, operator
 from rag.errors import ConfigError
 from rag.flow import Loop, Route
 from rag.serve import Settings, app, router
@@ -176,15 +176,15 @@ def test_the_queue_is_bounded(tmp_path: Path, doors: Doors, client: Any) -> None
 
 def test_a_run_and_a_wait_end_in_time(tmp_path: Path, doors: Doors, client: Any) -> None:
     doors.shut()
-    limits = settings(tmp_path, concurrency=1, run_seconds=0.3, patience=0.1)
+    limits = settings(tmp_path, concurrency=1, run_timeout=0.3, queue_timeout=0.1)
     with running(app(toy(), settings=limits)) as address, ThreadPoolExecutor(2) as pool:
         http = client(address)
         first = pool.submit(http.post, "/ask", json={"query": "long"})
         until(lambda: bool(doors.entered))
         waited = http.post("/ask", json={"query": "late"})
-        assert (waited.status_code, waited.json()["code"]) == (503, "waited_too_long")
+        assert (waited.status_code, waited.json()["code"]) == (503, "queue_timeout")
         assert "retry-after" in waited.headers
-        assert (first.result().status_code, first.result().json()["code"]) == (504, "run_too_long")
+        assert (first.result().status_code, first.result().json()["code"]) == (504, "run_timeout")
         doors.open()
         assert http.post("/ask", json={"query": "again"}).status_code == 200
 
@@ -196,13 +196,13 @@ def test_a_shutdown_finishes_what_was_accepted(tmp_path: Path, doors: Doors) -> 
         with running(app({}, service=service), service) as address:
             asked = [pool.submit(_ask, address, one) for one in "ab"]
             until(lambda: "rag_waiting 1.0" in httpx.get(f"{address}/metrics").text)
-            pool.submit(lambda: (until(lambda: service.gate.draining), doors.open()))
+            pool.submit(lambda: (until(lambda: service.queue.draining), doors.open()))
         assert [one.result().status_code for one in asked] == [200, 200]
 
 
 def test_a_shutdown_that_takes_too_long_tells_the_readers(tmp_path: Path, doors: Doors) -> None:
     doors.shut()
-    service = Service(toy(), settings(tmp_path, concurrency=1, shutdown_seconds=0.2))
+    service = Service(toy(), settings(tmp_path, concurrency=1, shutdown_timeout=0.2))
     with ThreadPoolExecutor(4) as pool:
         with running(app({}, service=service), service) as address:
             asked = [pool.submit(_ask, address, one, stream=True) for one in "ab"]
@@ -216,7 +216,7 @@ def test_who_comes_during_a_shutdown_is_refused(tmp_path: Path, client: Any) -> 
     service = Service(toy(), settings(tmp_path))
     with running(app({}, service=service)) as address:
         http = client(address)
-        service.gate.drain()
+        service.queue.drain()
         refused = http.post("/ask", json={"query": "c"})
         assert (refused.status_code, refused.json()["code"]) == (503, "stopping")
         assert "retry-after" in refused.headers
@@ -230,10 +230,126 @@ def _ask(address: str, query: str, **more: Any) -> httpx.Response:
 def test_overrides_reach_the_answering_step(tmp_path: Path, client: Any) -> None:
     with running(app(toy(), settings=settings(tmp_path))) as address:
         http = client(address)
-        told = http.post("/ask", json={"query": "Ink", "max_tokens": 2, "seed": 7, "stop": ["."]})
+        told = http.post("/ask", json={"query": "Ink", "max_tokens": 2, "seed": 7})
         assert told.json()["answer"] == "Ink stand [1]"
         told = http.post("/ask", json={"query": "Ink", "seed": 7})
         assert told.json()["answer"].startswith("Ink stand on the shelf 7")
+
+
+@pytest.mark.parametrize(("name", "value"), [("top_p", 0.5), ("temperature", 1.0), ("stop", ["."])])
+def test_an_override_without_effect_is_an_error(
+    tmp_path: Path, client: Any, name: str, value: Any
+) -> None:
+    with running(app(toy(), settings=settings(tmp_path))) as address:
+        http = client(address)
+        told = http.post("/ask", json={"query": "Ink", name: value})
+        problem = told.json()
+        assert (told.status_code, problem["code"], problem["where"]) == (422, "unsupported", name)
+        assert problem["fix"] == "leave it out; its settings are: max_tokens, seed"
+        (pipeline,) = http.get("/pipelines").json()
+        assert pipeline["settings"] == ["max_tokens", "seed"]
+
+
+@pytest.mark.parametrize(
+    ("body", "where", "fix"),
+    [
+        ({}, "body.query", "add 'query'"),
+        ({"qurey": "x", "query": "x"}, "body.qurey", "did you mean 'query'?"),
+        ({"query": 3}, "body.query", "send a valid string"),
+        ({"query": ""}, "body.query", "change 'query': it must have at least 1 character"),
+        ({"query": "x", "temperature": 9}, "body.temperature", "send a value less than or equal"),
+        (
+            {"query": "x", "history": [{"role": "system", "content": ""}]},
+            "body.history.0.role",
+            "send 'user' or 'assistant'",
+        ),
+        (
+            {"query": "x", "history": [{"role": "user", "content": "", "x": 1}] * 51},
+            "body.history",
+            "it must have at most 50 items",
+        ),
+        ([], "body", "send a JSON object"),
+    ],
+)
+def test_an_invalid_request_is_told_what_to_change(
+    tmp_path: Path, client: Any, body: Any, where: str, fix: str
+) -> None:
+    with running(app(toy(), settings=settings(tmp_path))) as address:
+        problem = client(address).post("/ask", json=body).json()
+        assert (problem["code"], problem["where"]) == ("invalid_request", where)
+        assert fix in problem["fix"]
+
+
+def test_a_body_that_is_no_json_is_told_so(tmp_path: Path, client: Any) -> None:
+    with running(app(toy(), settings=settings(tmp_path))) as address:
+        http = client(address)
+        headers = {"Content-Type": "application/json"}
+        broken = http.post("/ask", content=b'{"query": ', headers=headers)
+        assert (broken.status_code, broken.json()["fix"]) == (422, "send valid JSON")
+        assert "JSON object" in http.post("/ask").json()["fix"]
+
+
+@operator(writes="answer")
+def thinks_twice(query: str, *, ctx: RunContext) -> str:
+    """Count two calls of a model."""
+    ctx.spend(llm_calls=2)
+    return query
+
+
+def test_a_run_that_exceeds_its_budget_is_a_timeout(tmp_path: Path, client: Any) -> None:
+    flow = Flow(thinks_twice(), name="toy", budget=Budget(llm_calls=1))
+    with running(app(flow, settings=settings(tmp_path))) as address:
+        told = client(address).post("/ask", json={"query": "x"})
+        assert (told.status_code, told.json()["code"]) == (504, "budget_error")
+        assert "budget is 1" in told.json()["what"]
+
+
+@operator(writes="answer", use="say")
+def draft(query: str, *, ctx: RunContext, seed: int = 0) -> str:
+    """Answer with a draft that nobody is to see."""
+    ctx.token(f"DRAFT {seed} ")
+    return "draft"
+
+
+@operator(writes="answer", use="say")
+def polished(answer: str, *, ctx: RunContext, seed: int = 0) -> str:
+    """Answer in the place of the draft."""
+    ctx.token(f"final {seed}")
+    return f"final {seed}"
+
+
+def streamed(http: httpx.Client, **more: Any) -> str:
+    """The pieces of the final answer."""
+    events = sent(http.post("/ask", json={"query": "q", "stream": True, **more}).text)
+    assert events[-1][0] == "done"
+    return "".join(data["text"] for name, data in events if name == "token" and data["answer"])
+
+
+@pytest.mark.xfail(strict=True, reason="waits for places that tell inner flows apart")
+def test_an_inner_flows_draft_is_not_the_answer(tmp_path: Path, client: Any) -> None:
+    @operator(writes="prepared")
+    def prepare(query: str) -> str:
+        """Do something first, so that both steps are the second of their flow."""
+        return query
+
+    inner = Flow(prepare() >> draft(), name="inner", outputs=["answer"])
+    outer = Flow(inner.at() >> polished(), name="toy", outputs=["answer"])
+    with running(app(outer, settings=settings(tmp_path))) as address:
+        http = client(address)
+        assert http.post("/ask", json={"query": "q"}).json()["answer"] == "final 0"
+        assert streamed(http) == "final 0"
+
+
+@pytest.mark.xfail(strict=True, reason="waits for places that tell inner flows apart")
+def test_an_inner_flow_that_answers_is_streamed_and_set(tmp_path: Path, client: Any) -> None:
+    inner = Flow(draft(), name="inner", outputs=["answer"])
+    outer = Flow(inner.at(outputs={"answer": "first"}) >> inner.at(name="last"), name="toy")
+    with running(app(outer, settings=settings(tmp_path))) as address:
+        http = client(address)
+        assert streamed(http) == "DRAFT 0 "
+        assert streamed(http, seed=3) == "DRAFT 3 "
+        events = sent(http.post("/ask", json={"query": "q", "stream": True, "seed": 3}).text)
+        assert [d["text"] for n, d in events if n == "token"] == ["DRAFT 0 ", "DRAFT 3 "]
 
 
 def test_which_steps_are_final() -> None:
@@ -249,7 +365,7 @@ def test_which_steps_are_final() -> None:
 def test_flows_that_cannot_be_served(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="takes the question as its input query"):
         router(Flow(shelf(inputs={"query": "text"}), inputs={"text": str}))
-    with pytest.raises(ConfigError, match="stops for a person"):
+    with pytest.raises(ConfigError, match="pauses for human approval"):
         router(Flow(shelf() >> Interrupt("Good?")))
 
 

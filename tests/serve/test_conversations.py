@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from rag.models import LLM, Generation, Prompt, Sampling
+from rag import Document, Flow, operator
+from rag.operators import Generate
 from rag.serve import Settings, app
-from rag.serve.rewrite import leans, standalone
-from tests.serve.conftest import Doors, running, toy
+from tests.scripted import Scripted
+from tests.serve.conftest import Doors, running, sent, toy
 
 
 def test_a_conversation_is_kept(tmp_path: Path, client: Any) -> None:
@@ -27,7 +25,7 @@ def test_a_conversation_is_kept(tmp_path: Path, client: Any) -> None:
         assert (head["id"], head["title"]) == (key, "Books")
         said = http.get(f"/conversations/{key}").json()["messages"]
         assert [one["role"] for one in said] == ["user", "assistant"] * 2
-        assert said[1]["text"] == "Books stand on the shelf [1]."
+        assert said[1]["content"] == "Books stand on the shelf [1]."
         assert said[1]["about"]["sources"][0]["cited"]
         assert said[3]["about"]["error"]["code"] == "step_error"
         text = http.get(f"/conversations/{key}/export")
@@ -56,57 +54,76 @@ def test_an_answer_that_was_stopped_is_kept_as_far_as_it_came(
         said: list[dict[str, Any]] = []
         while len(said) < 2:
             said = http.get(f"/conversations/{key}").json()["messages"]
-        assert "Books stand on the shelf [1].".startswith(said[1]["text"][:5])
+        assert "Books stand on the shelf [1].".startswith(said[1]["content"][:5])
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("And at night?", True),
-        ("How long is it?", True),
-        ("Who may open the north lock?", False),
-        ("Why?", True),
-        ("What load does Quarry Bridge carry?", False),
-    ],
-)
-def test_what_leans_on_earlier_words(query: str, expected: bool) -> None:
-    assert leans(query) is expected
+WRITTEN = "Who may open the north lock at night?"
+HISTORY = [
+    {"role": "user", "content": "Who may open the north lock?"},
+    {"role": "assistant", "content": "The keeper on duty."},
+]
 
 
-class Writes(LLM):
-    """Answers with one text."""
+def with_model(llm: Scripted) -> Flow:
+    """A flow whose search gets the question, and whose model may rewrite it."""
+    documents = [Document(id="a", page_content="The keeper opens it.", metadata={"path": "a"})]
 
-    id, window = "writes", 1000
+    @operator(writes="documents")
+    def find(query: str) -> list[Document]:
+        """Find the same for every question."""
+        return documents
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.asked: list[str] = []
-
-    def count(self, text: str) -> int:
-        return len(text.split())
-
-    async def stream(self, prompt: Prompt, sampling: Sampling, context: Any = None) -> Any:
-        self.asked.append(prompt.question)
-        yield Generation(self.text, 1, 1, "stop")
+    return Flow(find() >> Generate(), name="asks", resources={"llm": llm})
 
 
-COMPLETE = "Who may open the north lock at night?"
-HISTORY = (("user", "Who may open the north lock?"), ("assistant", "The keeper on duty."))
+def test_a_question_that_refers_to_its_history_is_rewritten(tmp_path: Path, client: Any) -> None:
+    llm = Scripted({"condense_query": WRITTEN, "generate": "The keeper."})
+    with running(app(with_model(llm), settings=Settings(data=tmp_path / "data"))) as address:
+        http = client(address)
+        body = {"query": "And at night?", "history": HISTORY}
+        answer = http.post("/ask", json=body).json()
+        assert (answer["query"], answer["answer"]) == (WRITTEN, "The keeper.")
+        assert llm.asked == ["condense_query", "generate"]
+        assert llm.prompts[1].question == WRITTEN
+        assert answer["usage"]["llm_calls"] == 2
+        assert http.get(f"/runs/{answer['run']}").json()["llm_calls"] == 2
+        events = sent(http.post("/ask", json={**body, "stream": True}).text)
+        assert ("rewritten", {"query": WRITTEN}) in events
+        alone = http.post("/ask", json={"query": "What does the ferry cost?", "history": HISTORY})
+        assert alone.json()["query"] == "What does the ferry cost?"
+        assert alone.json()["usage"]["llm_calls"] == 1
 
 
-@pytest.mark.parametrize(
-    ("query", "written", "expected", "asked"),
-    [
-        ("What does the ferry cost?", "", "What does the ferry cost?", 0),
-        ("Who may open it at night?", COMPLETE, COMPLETE, 1),
-        ("And at night?", "nonsense", "Who may open the north lock? And at night?", 1),
-        ("And at night?", "", "Who may open the north lock? And at night?", 1),
-    ],
-)
-def test_a_question_is_made_to_stand_by_itself(
-    query: str, written: str, expected: str, asked: int
-) -> None:
-    llm = Writes(written)
-    assert asyncio.run(standalone(query, HISTORY, llm)) == expected
-    assert len(llm.asked) == asked
-    assert asyncio.run(standalone(query, (), llm)) == query
+def test_a_conversation_is_the_history(tmp_path: Path, client: Any) -> None:
+    llm = Scripted({"condense_query": WRITTEN, "generate": "The keeper."})
+    with running(app(with_model(llm), settings=Settings(data=tmp_path / "data"))) as address:
+        http = client(address)
+        key = http.post("/conversations").json()["id"]
+        for query in ("Who may open the north lock?", "And at night?"):
+            answer = http.post("/ask", json={"query": query, "conversation": key}).json()
+        assert answer["query"] == WRITTEN
+        asked = llm.prompts[1].question
+        assert asked.startswith("Question: Who may open the north lock?\nAnswer: The keeper.\nLast")
+        kept = http.get(f"/conversations/{key}").json()["messages"]
+        assert [one["content"] for one in kept] == [
+            "Who may open the north lock?", "The keeper.", "And at night?", "The keeper.",
+        ]  # fmt: skip
+
+
+@operator(writes="answer")
+def recited(query: str, history: list[dict[str, str]] | None = None) -> str:
+    """Answer with the earlier questions and the number of messages."""
+    messages = history or []
+    asked = [one["content"] for one in messages if one["role"] == "user"]
+    return f"{' '.join(asked)} ({len(messages)})"
+
+
+def test_a_flow_that_reads_the_history_gets_it(tmp_path: Path, client: Any) -> None:
+    inputs = {"query": str, "history": list[dict[str, str]] | None}
+    flow = Flow(recited(), name="recites", inputs=inputs)
+    with running(app(flow, settings=Settings(data=tmp_path / "data"))) as address:
+        http = client(address)
+        key = http.post("/conversations").json()["id"]
+        for number in range(6):
+            answer = http.post("/ask", json={"query": f"q{number}", "conversation": key}).json()
+        assert answer["answer"] == "q1 q2 q3 q4 (8)"

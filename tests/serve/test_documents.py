@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +14,13 @@ import httpx
 import pytest
 
 from rag import Flow
+from rag.errors import LoadError
 from rag.serve import Settings, app
-from rag.serve.http.problems import Problem
+from rag.serve.errors import Problem
+from rag.serve.inspection import inspect, limit_this_process
 from rag.serve.service import Service
-from rag.serve.uploads import safe_name
+from rag.serve.state import ServerState
+from rag.serve.uploads import UPLOADS_SCHEMA, Uploads, safe_name
 from tests.serve.conftest import running, until
 
 NOTE = b"# Ferry\n\nThe ferry Borealis leaves the quay at seven.\n"
@@ -156,10 +161,60 @@ def test_nothing_accepted_is_lost(tmp_path: Path, real: Flow) -> None:
     settings = Settings(data=tmp_path / "data")
     service = Service(real, settings)
     with running(app(real, service=service)) as address, httpx.Client(base_url=address) as http:
-        service.documents._stopping = True
+        service.upload_worker._stopping = True
         (document,) = send(http, "ferry.md", NOTE).json()
     with running(app(real, settings=settings)) as address, httpx.Client(base_url=address) as http:
         assert ready(http, document["id"])["status"] == "ready"
+
+
+def test_what_a_dead_worker_claimed_is_queued_again(tmp_path: Path) -> None:
+    async def run() -> None:
+        state = ServerState(tmp_path / "serve.sqlite", UPLOADS_SCHEMA)
+        await state.open()
+
+        def uploads() -> Uploads:
+            return Uploads(
+                state,
+                tmp_path,
+                index_path=lambda *_: tmp_path / "index",
+                max_bytes=1000,
+                max_documents=5,
+            )
+
+        crashed, alive, other = uploads(), uploads(), uploads()
+        for name in ("a.md", "b.md"):
+            path = crashed.incoming()
+            path.write_bytes(NOTE)
+            await crashed.keep("north", "p", name, path)
+        first, second = await crashed.claim(), await alive.claim()
+        assert first is not None
+        assert second is not None
+        assert await other.claim() is None
+        await other.release()
+        assert await other.claim() is None  # both workers live
+        crashed.close()  # as the kernel does when a process dies
+        await other.release()
+        again = await other.claim()
+        assert again == first
+        await alive.settle(second, "ready", chunks=3, progress=1.0)
+        found = {one.name: (one.status, one.chunks) for one in await other.of("north")}
+        assert found == {"a.md": ("ingesting", 0), "b.md": ("ready", 3)}
+        await state.close()
+
+    asyncio.run(run())
+
+
+def test_inspection_without_limits_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows has no module `resource`: files are still inspected, in a process of their own."""
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert limit_this_process(2**30, 10) is False
+    note = tmp_path / "ferry.md"
+    note.write_bytes(NOTE)
+    assert inspect(note, pages=1, text=1000) > 40
+    with pytest.raises(LoadError, match="characters of text"):
+        inspect(note, pages=1, text=10)
 
 
 def test_a_url_is_not_fetched(http: httpx.Client) -> None:

@@ -9,7 +9,7 @@ import openai
 import pytest
 from langchain_openai import ChatOpenAI
 
-from rag import Flow
+from rag import Flow, operator
 from rag.serve import Settings, app
 from rag.serve.keys import KeyFile
 from tests.serve.conftest import Doors, running, toy, until
@@ -75,6 +75,23 @@ def test_settings_reach_the_step(client: openai.OpenAI) -> None:
     assert seeded is not None
     assert "shelf 7" in seeded
     assert content(max_tokens=2) == "Pens stand [1]"
+    # What no step takes has no effect, as with OpenAI's own API.
+    assert content(top_p=1, temperature=2) == content()
+
+
+def test_top_p_reaches_the_step(tmp_path: Path) -> None:
+    @operator(writes="answer")
+    def share(query: str, *, top_p: float = 1.0) -> str:
+        """Answer with the setting."""
+        return f"top_p is {top_p}"
+
+    flow = Flow(share(), name="toy")
+    with (
+        running(app(flow, settings=Settings(data=tmp_path / "data"))) as address,
+        openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client,
+    ):
+        done = client.chat.completions.create(model="toy", messages=say("x"), top_p=0.25)
+        assert done.choices[0].message.content == "top_p is 0.25"
 
 
 @pytest.mark.parametrize("wrong", [{"n": 2}, {"tools": [{}]}, {"logprobs": True}])

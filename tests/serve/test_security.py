@@ -30,7 +30,7 @@ SCHEMA = schemathesis.openapi.from_dict(APP.openapi())
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("served")
-    limits = Settings(data=folder / "data", run_seconds=5)
+    limits = Settings(data=folder / "data", run_timeout=5)
     with running(app(toy(), settings=limits, cors=["https://own.example"])) as found:
         yield found
 

@@ -14,6 +14,7 @@ from rag.models import LLM, Embedder
 from rag.operators import BM25, Cite, Generate, WriteIndex
 from rag.serve import Settings, app
 from rag.serve.keys import KeyFile
+from rag.serve.pipeline import Pipelines
 from rag.serve.tenants import Tenants
 from tests.cli.test_commands import rag
 from tests.serve.conftest import running, until
@@ -79,8 +80,8 @@ def test_tenants_share_nothing(clients: dict[str, httpx.Client]) -> None:
 
 def test_stored_states_are_a_tenants_own(clients: dict[str, httpx.Client]) -> None:
     def hits(client: httpx.Client) -> list[bool]:
-        context = ask(client)["context"]
-        return [chunk["hit"] for chunk in context["chunks"]]  # type: ignore[index]
+        reuse = ask(client)["reuse"]
+        return [chunk["hit"] for chunk in reuse["chunks"]]  # type: ignore[index]
 
     for tenant in ("north", "south"):
         upload(clients[tenant])
@@ -141,9 +142,11 @@ def test_what_a_tenant_writes_goes_to_its_own_index(tmp_path: Path, embedder: Em
         note() >> WriteIndex() >> BM25(k=5),
         resources={"index": str(tmp_path / "index"), "embedder": embedder},
     )
-    tenants = Tenants({"notes": flow}, tmp_path / "data")
+    pipelines = Pipelines({"notes": flow})
+    tenants = Tenants(pipelines, tmp_path / "data")
     for tenant in ("north", "south"):
-        found = tenants.flow("notes", tenant).invoke(query=f"ferry of {tenant}")["documents"]
+        own = tenants.open(pipelines["notes"], tenant)
+        found = own.invoke(query=f"ferry of {tenant}")["documents"]
         assert [one.page_content for one in found] == [f"ferry of {tenant}"]
     assert not (tmp_path / "index").exists()
     tenants.close()

@@ -5,38 +5,36 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
-from rag.serve.access import Tenant, own_pages_only
-from rag.serve.conversations import Conversation, ConversationHead, markdown, missing
-from rag.serve.http.ask import PROBLEMS, Id
-from rag.serve.http.route import route_class
-from rag.serve.service import Service
+from rag.serve.conversations import (
+    Conversation,
+    ConversationHead,
+    Conversations,
+    markdown,
+    missing,
+)
+from rag.serve.http.route import Endpoints
+from rag.serve.http.schemas import PROBLEMS, Id
 
 
-def routes(service: Service, tenant: Tenant) -> APIRouter:
+def routes(shared: Endpoints, conversations: Conversations) -> APIRouter:
     """The endpoints under `/conversations`."""
-    router = APIRouter(
-        prefix="/conversations",
-        route_class=route_class(service, service.settings.max_body),
-        tags=["conversations"],
-        dependencies=[Depends(own_pages_only)],
-        responses=PROBLEMS,
-    )
-    Whose = Annotated[str, Depends(tenant)]  # noqa: N806 - a type
+    router = shared.router(prefix="/conversations", tags=["conversations"], responses=PROBLEMS)
+    Tenant = Annotated[str, Depends(shared.tenant)]  # noqa: N806 - a type
 
     @router.post("", status_code=201)
-    async def begin(tenant: Whose) -> ConversationHead:
+    async def begin(tenant: Tenant) -> ConversationHead:
         """Begin a conversation; questions name its id."""
-        return await service.conversations.begin(tenant)
+        return await conversations.begin(tenant)
 
     @router.get("")
-    async def listed(tenant: Whose) -> list[ConversationHead]:
+    async def listed(tenant: Tenant) -> list[ConversationHead]:
         """The conversations, the latest first."""
-        return await service.conversations.listed(tenant)
+        return await conversations.heads(tenant)
 
     @router.get("/{conversation}")
-    async def read(conversation: Id, tenant: Whose) -> Conversation:
-        """A conversation with all that was said."""
-        return await service.conversations.get(tenant, conversation)
+    async def read(conversation: Id, tenant: Tenant) -> Conversation:
+        """A conversation with all its messages."""
+        return await conversations.get(tenant, conversation)
 
     @router.get(
         "/{conversation}/export",
@@ -52,27 +50,26 @@ def routes(service: Service, tenant: Tenant) -> APIRouter:
     )
     async def export(
         conversation: Id,
-        tenant: Whose,
+        tenant: Tenant,
         format: Literal["json", "markdown"] = "markdown",  # noqa: A002 - the query's name
     ) -> Response:
         """A conversation as a file."""
-        found = await service.conversations.get(tenant, conversation)
-        kind, text = ("text/markdown", markdown(found))
+        found = await conversations.get(tenant, conversation)
+        kind, text, suffix = "text/markdown", markdown(found), "md"
         if format == "json":
-            kind, text = "application/json", found.model_dump_json(indent=2)
-        name = f"conversation.{'json' if format == 'json' else 'md'}"
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+            kind, text, suffix = "application/json", found.model_dump_json(indent=2), "json"
+        headers = {"Content-Disposition": f'attachment; filename="conversation.{suffix}"'}
         return Response(text, media_type=kind, headers=headers)
 
     @router.delete("/{conversation}", status_code=204)
-    async def delete(conversation: Id, tenant: Whose) -> None:
-        """Forget a conversation."""
-        if not await service.conversations.delete(tenant, conversation):
+    async def delete(conversation: Id, tenant: Tenant) -> None:
+        """Delete a conversation."""
+        if not await conversations.delete(tenant, conversation):
             raise missing(conversation)
 
     @router.delete("", status_code=204)
-    async def clear(tenant: Whose) -> None:
-        """Forget all conversations."""
-        await service.conversations.delete(tenant)
+    async def clear(tenant: Tenant) -> None:
+        """Delete all conversations."""
+        await conversations.delete(tenant)
 
     return router

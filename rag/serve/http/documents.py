@@ -1,4 +1,4 @@
-"""Documents: upload, watch, delete."""
+"""Documents: upload, follow the ingest, delete."""
 
 import asyncio
 from pathlib import Path
@@ -6,75 +6,90 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Query, UploadFile
 
-from rag.serve.access import Tenant, own_pages_only
-from rag.serve.http.ask import PROBLEM, PROBLEMS, Id
-from rag.serve.http.problems import Problem
-from rag.serve.http.route import route_class
-from rag.serve.inspect import HEAD
-from rag.serve.service import Service
-from rag.serve.uploads import Document
+from rag.serve.errors import Problem
+from rag.serve.http.route import Endpoints
+from rag.serve.http.schemas import PROBLEM, PROBLEMS, Id
+from rag.serve.inspection import HEAD
+from rag.serve.pipeline import Pipelines
+from rag.serve.upload_worker import UploadWorker
+from rag.serve.uploads import Upload, Uploads
 
 BLOCK = 2**20
 OVERHEAD = 2**16
 """Bytes of a form beside its files."""
+FULL_FILES = 5
+"""Files of the largest size that one request may hold."""
 
 
-def routes(service: Service, tenant: Tenant) -> APIRouter:
-    """The endpoints under `/documents`."""
-    settings = service.settings
-    router = APIRouter(
+def routes(
+    shared: Endpoints,
+    uploads: Uploads,
+    worker: UploadWorker,
+    pipelines: Pipelines,
+    *,
+    max_upload: int,
+    max_files: int,
+) -> APIRouter:
+    """The endpoints under `/documents`.
+
+    Args:
+        shared: What all endpoints share.
+        uploads: Keeps the files.
+        worker: Ingests and deletes them.
+        pipelines: Whose indexes there are.
+        max_upload: Bytes of a file.
+        max_files: Files of one request.
+    """
+    router = shared.router(
         prefix="/documents",
-        route_class=route_class(
-            service, settings.max_upload * min(settings.max_files, 5) + OVERHEAD
-        ),
+        max_body=max_upload * min(max_files, FULL_FILES) + OVERHEAD,
         tags=["documents"],
-        dependencies=[Depends(own_pages_only)],
         responses={**PROBLEMS, 409: PROBLEM, 415: PROBLEM},
     )
-    Whose = Annotated[str, Depends(tenant)]  # noqa: N806 - a type
+    Tenant = Annotated[str, Depends(shared.tenant)]  # noqa: N806 - a type
 
     @router.post("", status_code=202)
     async def upload(
         files: Annotated[list[UploadFile], File(description="the documents")],
-        tenant: Whose,
+        tenant: Tenant,
         pipeline: Annotated[
             str | None, Query(description="into whose index; none: the first")
         ] = None,
-    ) -> list[Document]:
-        """Upload documents. They are ingested in the background; `GET` tells how far they are."""
-        name = service.pipeline(pipeline)
-        if len(files) > settings.max_files:
-            what = f"{len(files)} files, the limit is {settings.max_files}"
+    ) -> list[Upload]:
+        """Upload documents. They are ingested in the background; `GET` shows the progress."""
+        name = pipelines.named(pipeline).name
+        if len(files) > max_files:
+            what = f"{len(files)} files, the limit is {max_files}"
             raise Problem(413, "too_many_files", what, where="files", fix="send them in parts")
         names = []
-        for file in files:  # all are looked at before the first one is kept
+        for file in files:  # all are checked before the first one is kept
             head = await file.read(HEAD)
             await file.seek(0)
-            names.append(service.documents.check(file.filename or "", head, file.size or 0))
+            names.append(uploads.check(file.filename or "", head, file.size or 0))
         kept = []
-        for file, plain in zip(files, names, strict=True):
-            path = service.documents.incoming()
+        for file, safe_name in zip(files, names, strict=True):
+            path = uploads.incoming()
             try:
                 await _receive(file, path)
-                kept.append(await service.documents.keep(tenant, name, plain, path))
+                kept.append(await uploads.keep(tenant, name, safe_name, path))
             finally:
                 path.unlink(missing_ok=True)
         return kept
 
     @router.get("")
-    async def listed(tenant: Whose) -> list[Document]:
+    async def listed(tenant: Tenant) -> list[Upload]:
         """The uploaded documents, the latest first."""
-        return await service.documents.listed(tenant)
+        return await uploads.of(tenant)
 
     @router.get("/{document}")
-    async def read(document: Id, tenant: Whose) -> Document:
-        """A document: how far it is ingested."""
-        return await service.documents.get(tenant, document)
+    async def read(document: Id, tenant: Tenant) -> Upload:
+        """A document and the progress of its ingest."""
+        return await uploads.get(tenant, document)
 
     @router.delete("/{document}", status_code=204)
-    async def delete(document: Id, tenant: Whose) -> None:
+    async def delete(document: Id, tenant: Tenant) -> None:
         """Take a document out of the index."""
-        await service.documents.delete(tenant, document)
+        await worker.delete(tenant, document)
 
     return router
 

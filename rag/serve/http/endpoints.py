@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.types import Lifespan
 
 from rag.flow import Flow
-from rag.serve.access import Tenant, by_keys, everybody
+from rag.serve.errors import Problem, respond
 from rag.serve.http import ask, conversations, documents, openai, page, status
-from rag.serve.http.problems import Problem, respond
-from rag.serve.http.route import HEADERS
+from rag.serve.http.route import HEADERS, Endpoints
+from rag.serve.identity import Tenant, by_keys, everybody
 from rag.serve.service import Service
 from rag.serve.settings import Settings
 
@@ -47,15 +47,33 @@ def router(
         ConfigError: The flow cannot be served, or the file of keys is missing.
     """
     service = service or Service(flow, settings or Settings())
-    whose = tenant or (by_keys(Path(keys)) if keys else everybody)
+    settings = service.settings
+    shared = Endpoints(
+        start=service.start,
+        count=lambda *labels: service.metrics.requests.labels(*labels).inc(),
+        tenant=tenant or (by_keys(Path(keys)) if keys else everybody),
+        max_body=settings.max_body,
+    )
+    pipelines, answering = service.pipelines, service.answering
     made = APIRouter(lifespan=service.lifespan)
-    made.include_router(ask.routes(service, whose))
-    made.include_router(conversations.routes(service, whose))
-    made.include_router(documents.routes(service, whose))
-    made.include_router(openai.routes(service, whose))
-    made.include_router(status.routes(service, whose, open_metrics=whose is everybody))
-    if service.settings.page:
-        made.include_router(page.routes(service))
+    made.include_router(
+        ask.routes(shared, answering, service.runs, pipelines, settings.max_question)
+    )
+    made.include_router(conversations.routes(shared, service.conversations))
+    made.include_router(
+        documents.routes(
+            shared,
+            service.uploads,
+            service.upload_worker,
+            pipelines,
+            max_upload=settings.max_upload,
+            max_files=settings.max_files,
+        )
+    )
+    made.include_router(openai.routes(shared, answering, pipelines, settings.max_question))
+    made.include_router(status.routes(shared, pipelines, service.metrics, service.check_ready))
+    if settings.page:
+        made.include_router(page.routes(shared))
     return made
 
 
@@ -96,7 +114,7 @@ def app(
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        exception_handlers={HTTPException: _plain},
+        exception_handlers={HTTPException: _unrouted},
     )
     made.state.cors = tuple(cors)
     made.include_router(router(flow, tenant=tenant, keys=keys, settings=settings, service=service))
@@ -113,8 +131,8 @@ def app(
     return made
 
 
-async def _plain(request: Request, error: Exception) -> Response:
-    """Paths that are not there, methods that are not allowed."""
+async def _unrouted(request: Request, error: Exception) -> Response:
+    """The answer where there is no such path, or no such method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     response = respond(

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -11,18 +11,17 @@ from fastapi import APIRouter, Body, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag.serve.access import Tenant, own_pages_only
-from rag.serve.asking import Asking, Question
-from rag.serve.http.ask import checked, last
-from rag.serve.http.problems import Problem, problem_of
-from rag.serve.http.route import route_class
-from rag.serve.http.streams import EventStream, compact, while_connected
-from rag.serve.pipeline import Overrides
-from rag.serve.rewrite import Turn
-from rag.serve.service import Service
+from rag.serve.answer import Answer, AnswerSource
+from rag.serve.answering import Answering, AnswerRun, AnswerToken, Question
+from rag.serve.errors import Problem, problem_of
+from rag.serve.http.ask import checked_query
+from rag.serve.http.disconnect import while_connected
+from rag.serve.http.route import Endpoints
+from rag.serve.http.sse import EventStream, data_only
+from rag.serve.pipeline import Overrides, Pipelines
 
 _MARK = re.compile(r"\[(\d{1,3})\]")
-_KINDS = {
+_TYPES = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
@@ -104,29 +103,26 @@ EXAMPLES: dict[str, Any] = {
 }
 
 
-def routes(service: Service, tenant: Tenant) -> APIRouter:
+def routes(
+    shared: Endpoints, answering: Answering, pipelines: Pipelines, max_question: int
+) -> APIRouter:
     """`POST /v1/chat/completions`, `GET /v1/models`."""
-    router = APIRouter(
-        prefix="/v1",
-        route_class=route_class(service, service.settings.max_body, respond),
-        tags=["openai"],
-        dependencies=[Depends(own_pages_only)],
-        responses=ERRORS,
-    )
+    router = shared.router(prefix="/v1", respond=respond, tags=["openai"], responses=ERRORS)
+    Tenant = Annotated[str, Depends(shared.tenant)]  # noqa: N806 - a type
     started = int(time.time())
 
     def card(name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": started, "owned_by": "rag"}
 
     @router.get("/models")
-    async def models(tenant: Annotated[str, Depends(tenant)]) -> dict[str, Any]:
+    async def models(tenant: Tenant) -> dict[str, Any]:
         """The pipelines."""
-        return {"object": "list", "data": [card(name) for name in service.flows]}
+        return {"object": "list", "data": [card(name) for name in pipelines]}
 
     @router.get("/models/{model}")
-    async def model(model: str, tenant: Annotated[str, Depends(tenant)]) -> dict[str, Any]:
+    async def model(model: str, tenant: Tenant) -> dict[str, Any]:
         """A pipeline."""
-        return card(service.pipeline(model))
+        return card(pipelines.named(model).name)
 
     @router.post(
         "/chat/completions",
@@ -136,27 +132,31 @@ def routes(service: Service, tenant: Tenant) -> APIRouter:
     async def complete(
         request: Request,
         body: Annotated[CompletionBody, Body(openapi_examples=EXAMPLES)],
-        tenant: Annotated[str, Depends(tenant)],
+        tenant: Tenant,
     ) -> Response:
         """Answer the last message from the pipeline's documents."""
-        asking = Asking(service, question_of(service, body, tenant))
-        headers = {"X-Run-Id": asking.record.id}
+        run = answering.admit(question_of(body, tenant, pipelines, max_question))
+        headers = {"X-Run-Id": run.record.id}
         if body.stream:
             usage = body.stream_options is not None and body.stream_options.include_usage
-            return EventStream(_chunks(asking, body.model, usage=usage), headers)
-        done = await while_connected(request, last(asking))
-        return JSONResponse(completion(done, body.model), headers=headers)
+            return EventStream(_chunks(run, body.model, usage=usage), headers)
+        answer = await while_connected(request.receive, run.answer())
+        return JSONResponse(completion(answer, body.model), headers=headers)
 
     return router
 
 
-def question_of(service: Service, body: CompletionBody, tenant: str) -> Question:
+def question_of(
+    body: CompletionBody, tenant: str, pipelines: Pipelines, max_question: int
+) -> Question:
     """The last message as a question, the others as its history.
 
+    Settings that the pipeline does not have are ignored, as by OpenAI's API.
+
     Raises:
-        Problem: The request asks for what is not there.
+        Problem: The request asks for what is not supported.
     """
-    name = service.pipeline(body.model)
+    pipeline = pipelines.named(body.model)
     for wrong, what in (
         (body.n not in (None, 1), "n other than 1"),
         (body.tools, "tools"),
@@ -166,7 +166,7 @@ def question_of(service: Service, body: CompletionBody, tenant: str) -> Question
         if wrong:
             raise unsupported(what, what.split()[0])
     system: list[str] = []
-    turns: list[Turn] = []
+    messages: list[dict[str, str]] = []
     for message in body.messages:
         if message.role in ("tool", "function"):
             raise unsupported(f"messages of the role {message.role}", "messages")
@@ -174,18 +174,19 @@ def question_of(service: Service, body: CompletionBody, tenant: str) -> Question
         if message.role in ("system", "developer"):
             system.append(text)
         else:
-            turns.append((message.role, text))
-    if not turns or turns[-1][0] != "user":
+            messages.append({"role": message.role, "content": text})
+    if not messages or messages[-1]["role"] != "user":
         raise Problem(
             400, "no_question", "the last message is not the user's", where="messages",
             fix="end with a message of the role user",
         )  # fmt: skip
+    *history, last = messages
     stop = [body.stop] if isinstance(body.stop, str) else body.stop
     return Question(
-        checked(service, turns[-1][1]),
-        name,
+        checked_query(last["content"], max_question),
+        pipeline,
         tenant,
-        history=tuple(turns[:-1]),
+        history=tuple(history),
         overrides=Overrides(
             temperature=body.temperature,
             top_p=body.top_p,
@@ -199,47 +200,46 @@ def question_of(service: Service, body: CompletionBody, tenant: str) -> Question
 
 def unsupported(what: str, where: str) -> Problem:
     """The answer to a request for what pipelines cannot do."""
-    fix = "leave it out"
-    return Problem(400, "unsupported", f"{what} cannot be had here", where=where, fix=fix)
+    return Problem(400, "unsupported", f"{what}: not supported", where=where, fix="leave it out")
 
 
-def completion(done: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """A finished run as a completion."""
-    text = done["answer"] or ""
+def completion(answer: Answer, model: str) -> dict[str, Any]:
+    """An answer as a completion."""
+    text = answer.answer or ""
     message = {
         "role": "assistant",
         "content": text,
         "refusal": None,
-        "annotations": annotations(text, done["sources"]),
+        "annotations": annotations(text, answer.sources),
     }
-    choice = {"index": 0, "message": message, "finish_reason": done["finish"], "logprobs": None}
+    choice = {"index": 0, "message": message, "finish_reason": answer.finish, "logprobs": None}
     return {
-        "id": f"chatcmpl-{done['run']}",
+        "id": f"chatcmpl-{answer.run}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": model,
         "choices": [choice],
-        "usage": usage_of(done),
-        "rag": beside(done),
+        "usage": usage_of(answer),
+        "rag": extension(answer),
     }
 
 
-def usage_of(done: Mapping[str, Any]) -> dict[str, int]:
-    """Tokens of the run: of the answer, and all others as the prompt's."""
-    used = done["usage"]
-    written = used["completion_tokens"]
-    read = max(used["tokens"] - written, used["prompt_tokens"])
+def usage_of(answer: Answer) -> dict[str, int]:
+    """Tokens of the run: those of the answer, and all others as the prompt's."""
+    used = answer.usage
+    written = used.completion_tokens
+    read = max(used.tokens - written, used.prompt_tokens)
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
-def beside(done: Mapping[str, Any]) -> dict[str, Any]:
+def extension(answer: Answer) -> dict[str, Any]:
     """What OpenAI's format has no place for."""
-    return {name: done[name] for name in ("run", "query", "sources", "context", "seconds")}
+    return answer.model_dump(include={"run", "query", "sources", "reuse", "seconds"})
 
 
-def annotations(text: str, sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One annotation for each mark `[n]` in the text whose source is there."""
-    known = {source["number"]: source for source in sources}
+def annotations(text: str, sources: list[AnswerSource]) -> list[dict[str, Any]]:
+    """One annotation for each mark `[n]` in the text that names a source."""
+    known = {source.number: source for source in sources}
     found = []
     for mark in _MARK.finditer(text):
         source = known.get(int(mark.group(1)))
@@ -248,17 +248,17 @@ def annotations(text: str, sources: list[dict[str, Any]]) -> list[dict[str, Any]
         cited = {
             "start_index": mark.start(),
             "end_index": mark.end(),
-            "title": source["title"] or source["place"],
-            "url": f"document:{quote(source['place'])}",
-            "quote": source["quote"],
+            "title": source.title or source.place,
+            "url": f"document:{quote(source.place)}",
+            "quote": source.quote,
         }
         found.append({"type": "url_citation", "url_citation": cited})
     return found
 
 
-async def _chunks(asking: Asking, model: str, *, usage: bool) -> AsyncIterator[str]:
+async def _chunks(run: AnswerRun, model: str, *, usage: bool) -> AsyncGenerator[str]:
     head = {
-        "id": f"chatcmpl-{asking.record.id}",
+        "id": f"chatcmpl-{run.record.id}",
         "object": "chat.completion.chunk",
         "created": int(time.time()),
         "model": model,
@@ -266,42 +266,41 @@ async def _chunks(asking: Asking, model: str, *, usage: bool) -> AsyncIterator[s
 
     def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
-        last_one = {"usage": None} if usage else {}
-        return f"data: {compact({**head, 'choices': [choice], **last_one, **more})}"
+        no_usage = {"usage": None} if usage else {}
+        return data_only({**head, "choices": [choice], **no_usage, **more})
 
-    said = ""
+    text = ""
     try:
         yield chunk({"role": "assistant", "content": ""})
-        async with aclosing(asking.events()) as told:
-            async for name, data in told:
-                if name == "token" and data["answer"]:
-                    said += data["text"]
-                    yield chunk({"content": data["text"]})
-                elif name == "done":
-                    rest = _rest(said, data["answer"] or "")
-                    if rest:
-                        yield chunk({"content": rest})
-                    notes = annotations(said + rest, data["sources"])
-                    yield chunk(
-                        {"annotations": notes} if notes else {}, data["finish"], rag=beside(data)
-                    )
-                    if usage:
-                        counted = {**head, "choices": [], "usage": usage_of(data)}
-                        yield f"data: {compact(counted)}"
-    except Exception as error:  # noqa: BLE001 - told to the reader
-        yield f"data: {compact(error_of(problem_of(error)))}"
+        async with aclosing(run.events()) as events:
+            async for event in events:
+                match event:
+                    case AnswerToken():
+                        text += event.text
+                        yield chunk({"content": event.text})
+                    case Answer():
+                        rest = _rest(text, event.answer or "")
+                        if rest:
+                            yield chunk({"content": rest})
+                        notes = annotations(text + rest, event.sources)
+                        delta = {"annotations": notes} if notes else {}
+                        yield chunk(delta, event.finish, rag=extension(event))
+                        if usage:
+                            yield data_only({**head, "choices": [], "usage": usage_of(event)})
+    except Exception as error:  # noqa: BLE001 - the stream's last chunk
+        yield data_only(error_of(problem_of(error)))
     yield "data: [DONE]"
 
 
-def _rest(said: str, answer: str) -> str:
+def _rest(sent: str, answer: str) -> str:
     """What is still to be sent of the answer: all of it, or the marks that `cite` put into it.
 
     What was sent cannot be taken back, so the marks come at the end.
     """
-    if not said:
+    if not sent:
         return answer
     marks = list(dict.fromkeys(_MARK.findall(answer)))
-    new = [number for number in marks if f"[{number}]" not in said]
+    new = [number for number in marks if f"[{number}]" not in sent]
     return f" {''.join(f'[{number}]' for number in new)}" if new else ""
 
 
@@ -309,11 +308,11 @@ def error_of(problem: Problem) -> dict[str, Any]:
     """The problem as OpenAI's clients read it."""
     code = "model_not_found" if problem.code == "no_pipeline" else problem.code
     otherwise = "server_error" if problem.status >= 500 else "invalid_request_error"
-    kind = _KINDS.get(problem.status, otherwise)
+    kind = _TYPES.get(problem.status, otherwise)
     message = f"{problem.what}; {problem.fix}" if problem.fix else problem.what
     return {"error": {"message": message, "type": kind, "code": code, "param": problem.where}}
 
 
 def respond(problem: Problem) -> Response:
-    """The problem as an answer."""
+    """The problem as an HTTP response."""
     return JSONResponse(error_of(problem), problem.status, headers=problem.headers)

@@ -6,9 +6,8 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, RedirectResponse, Response
 from starlette.requests import Request
 
-from rag.serve.http.problems import Problem
-from rag.serve.http.route import route_class
-from rag.serve.service import Service
+from rag.serve.errors import Problem
+from rag.serve.http.route import Endpoints
 
 FOLDER = Path(__file__).parents[1] / "page"
 POLICY = (
@@ -23,11 +22,9 @@ KINDS = {
 }
 
 
-def routes(service: Service) -> APIRouter:
-    """`GET /chat/`, its files, and a way to it from the root."""
-    router = APIRouter(
-        route_class=route_class(service, service.settings.max_body), include_in_schema=False
-    )
+def routes(shared: Endpoints) -> APIRouter:
+    """`GET /chat/`, its files, and a redirect to it from the root."""
+    router = shared.router(include_in_schema=False)
     files = {
         path.relative_to(FOLDER).as_posix(): path
         for path in FOLDER.rglob("*")

@@ -1,22 +1,25 @@
-"""What every endpoint does: bounded bodies, errors as problems, headers, a count."""
+"""What all endpoints share: bounded bodies, errors as answers, headers, counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from dataclasses import dataclass
+from typing import Any
 
+from fastapi import APIRouter, Depends
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
-from rag.serve.http.problems import Problem, problem_of, respond
-from rag.serve.http.streams import ClientLeftError
-
-if TYPE_CHECKING:
-    from rag.serve.service import Service
+from rag.serve.errors import Problem, problem_of, respond
+from rag.serve.http.disconnect import ClientLeftError
+from rag.serve.http.origin import own_pages_only
+from rag.serve.http.validation import invalid_request
+from rag.serve.identity import Tenant
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -33,32 +36,60 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Respond = Callable[[Problem], Response]
 
 
-def route_class(service: Service, limit: int, answer: Respond = respond) -> type[APIRoute]:
-    """The class of a group of routes.
+@dataclass(frozen=True)
+class Endpoints:
+    """What the groups of endpoints share.
 
     Args:
-        service: Started by the first request, where no lifespan did it.
-        limit: Bytes of a body.
-        answer: Shows a problem as this group's clients expect it.
+        start: Starts the service, where no lifespan did it.
+        count: Takes path, method and status of each request.
+        tenant: Says who asks: a FastAPI dependency.
+        max_body: Bytes of a body, where a group has no other limit.
     """
 
+    start: Callable[[], Awaitable[None]]
+    count: Callable[[str, str, int], None]
+    tenant: Tenant
+    max_body: int
+
+    def router(
+        self,
+        *,
+        max_body: int | None = None,
+        respond: Respond = respond,
+        **options: Any,
+    ) -> APIRouter:
+        """A router for a group of endpoints.
+
+        Args:
+            max_body: Bytes of a body.
+            respond: Encodes a problem as this group's clients expect it.
+            options: Of FastAPI's router.
+        """
+        made: APIRouter = APIRouter(
+            route_class=_route_class(self, max_body or self.max_body, respond),
+            dependencies=[Depends(own_pages_only)],
+            **options,
+        )
+        return made
+
+
+def _route_class(shared: Endpoints, limit: int, respond: Respond) -> type[APIRoute]:
     class Route(APIRoute):
         def get_route_handler(self) -> Handler:
-            inner = super().get_route_handler()
+            inner, fields = super().get_route_handler(), _fields(self)
 
             async def handle(request: Request) -> Response:
                 try:
-                    await service.start()
+                    await shared.start()
                     response = await inner(_bounded(request, limit))
                 except ClientLeftError:
                     response = Response(status_code=CLIENT_LEFT)
-                except Exception as error:  # noqa: BLE001 - told to the client
-                    response = answer(_problem(error))
+                except Exception as error:  # noqa: BLE001 - becomes the answer
+                    response = respond(_problem(error, fields))
                 for name, value in HEADERS.items():
                     response.headers.setdefault(name, value)
-                service.metrics.requests.labels(
-                    self.path_format, request.method, response.status_code
-                ).inc()
+                shared.count(self.path_format, request.method, response.status_code)
                 return response
 
             return handle
@@ -66,17 +97,21 @@ def route_class(service: Service, limit: int, answer: Respond = respond) -> type
     return Route
 
 
-def _problem(error: Exception) -> Problem:
-    """The problem; a `Problem` that came through a body's reader is wrapped by FastAPI."""
+def _fields(route: APIRoute) -> Collection[str]:
+    """The fields of the route's body."""
+    kind = route.body_field.field_info.annotation if route.body_field else None
+    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+
+
+def _problem(error: Exception, fields: Collection[str]) -> Problem:
+    """The error as a problem; one that a body's reader raised is wrapped by FastAPI."""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, Problem):
             return inner
         inner = inner.__cause__ or inner.__context__
     if isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return Problem(422, "invalid_request", str(first["msg"]), where=where, fix="see /docs")
+        return invalid_request(error, fields)
     if isinstance(error, HTTPException):
         return Problem(
             error.status_code, "http_error", str(error.detail), headers=dict(error.headers or {})
@@ -85,10 +120,10 @@ def _problem(error: Exception) -> Problem:
 
 
 def _bounded(request: Request, limit: int) -> Request:
-    """The request, whose body may not be longer than so many bytes.
+    """The request, whose body may have so many bytes at most.
 
     Raises:
-        Problem: 413, it says so itself; else as soon as too much has come.
+        Problem: 413, by its own word; else as soon as more has come.
     """
 
     def too_large() -> Problem:
@@ -96,17 +131,17 @@ def _bounded(request: Request, limit: int) -> Request:
             413, "too_large", f"the body is longer than {limit:,} bytes", fix="send less"
         )
 
-    said = request.headers.get("content-length", "")
-    if said.isdigit() and int(said) > limit:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
         raise too_large()
     receive: Receive = request.receive
-    came = 0
+    received = 0
 
     async def bounded() -> Message:
-        nonlocal came
+        nonlocal received
         message = await receive()
-        came += len(message.get("body", b""))
-        if came > limit:
+        received += len(message.get("body", b""))
+        if received > limit:
             raise too_large()
         return message
 

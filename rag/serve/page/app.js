@@ -175,9 +175,9 @@ async function open(id) {
     $("export").hidden = false;
     $("log").replaceChildren();
     for (const one of found.messages) {
-      if (one.role === "user") question(one.text);
+      if (one.role === "user") question(one.content);
       else {
-        if (one.text || !one.about.error) new Answer().finish(one.text, one.about);
+        if (one.content || !one.about.error) new Answer().finish(one.content, one.about);
         if (one.about.error) failure(new api.Failure(one.about.error));
         panel.sources(one.about.sources);
       }

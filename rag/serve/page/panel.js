@@ -62,14 +62,9 @@ export function begin(svg) {
   $("run").replaceChildren(drawing, make("div", { id: "numbers" }));
 }
 
-// Paths of items and turns are those of the step in the drawing.
-const plain = (path) => path.replace(/[#@:]\d+/g, "");
-
-export function light(path, state) {
-  if (!drawing) return;
-  const boxes = [...drawing.querySelectorAll("[data-node]")];
-  const box = boxes.find((one) => one.dataset.node === path) ||
-    boxes.find((one) => plain(one.dataset.node) === plain(path));
+// A step's events name its node, as the drawing does.
+export function light(node, state) {
+  const box = [...(drawing?.querySelectorAll("[data-node]") ?? [])].find((one) => one.dataset.node === node);
   if (box) box.dataset.state = state;
 }
 
@@ -88,17 +83,17 @@ export function numbers(run) {
   if (used.llm_calls !== undefined) first.push(["Model calls", String(used.llm_calls)], ["Tokens", String(used.tokens)]);
   holder.append(table("Times", first));
   if (run.steps?.length)
-    holder.append(table("Steps", run.steps.map((one) => [one.node.split(".").pop(), seconds(one.seconds)])));
-  const context = run.context;
-  if (context) {
-    const hits = context.chunks.filter((one) => one.hit).length;
+    holder.append(table("Steps", run.steps.map((one) => [one.node, seconds(one.seconds)])));
+  const reuse = run.reuse;
+  if (reuse) {
+    const hits = reuse.chunks.filter((one) => one.hit).length;
     holder.append(table("Stored states (KV cache)", [
-      ["Mode", `${context.mode} (${context.kind})`],
-      ["Chunks found", `${hits} of ${context.chunks.length}`],
-      ["Tokens reused", String(context.reused)],
-      ["Tokens computed again", String(context.recomputed)],
-      ["Looking up", `${(context.milliseconds.lookup || 0).toFixed(1)} ms`],
-      ["First token", `${(context.milliseconds.first_token || 0).toFixed(0)} ms`],
+      ["Mode", `${reuse.mode} (${reuse.kind})`],
+      ["Chunks found", `${hits} of ${reuse.chunks.length}`],
+      ["Tokens reused", String(reuse.reused)],
+      ["Tokens computed again", String(reuse.recomputed)],
+      ["Looking up", `${(reuse.milliseconds.lookup || 0).toFixed(1)} ms`],
+      ["First token", `${(reuse.milliseconds.first_token || 0).toFixed(0)} ms`],
     ]));
   } else holder.append(make("p", { class: "empty" }, "No stored states took part in this run."));
 }

@@ -1,4 +1,4 @@
-"""Errors as HTTP answers: problem details (RFC 9457) with what, where and fix."""
+"""Errors as HTTP answers: problem details (RFC 9457) that say what, where and how to fix it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ STATUS: tuple[tuple[type[RagError], int], ...] = (
     (ModelError, 503),
     (BudgetError, 504),
 )
-"""Where none fits, the server's own configuration or code is at fault: 500."""
+"""Any other error is the fault of the server's own configuration or code: 500."""
 
 MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(RagError):  # noqa: N818 - what RFC 9457 calls it
-    """An error that knows its HTTP status.
+    """An error with its HTTP status.
 
     Args:
         status: The HTTP status.
@@ -45,7 +45,7 @@ class Problem(RagError):  # noqa: N818 - what RFC 9457 calls it
         what: One sentence that says what was wrong.
         where: Field, header or path.
         fix: How to mend it.
-        headers: Further headers of the answer, `Retry-After` say.
+        headers: Further headers of the answer, such as `Retry-After`.
     """
 
     def __init__(
@@ -63,15 +63,17 @@ class Problem(RagError):  # noqa: N818 - what RFC 9457 calls it
 
 
 def problem_of(error: BaseException) -> Problem:
-    """The error as a `Problem`; of an error that is not ours nothing is told but the log."""
+    """The error as a `Problem`.
+
+    What an error that is not the library's own says goes to the log only: it may hold secrets.
+    """
     if isinstance(error, Problem):
         return error
-    inner = error.__cause__
-    if isinstance(error, StepError) and isinstance(inner, RagError):
-        found = problem_of(inner)
-        return Problem(
-            found.status, found.code, found.what, where=found.where or error.where, fix=found.fix
-        )
+    cause = error.__cause__
+    if isinstance(error, StepError) and isinstance(cause, RagError):
+        inner = problem_of(cause)
+        where = inner.where or error.where
+        return Problem(inner.status, inner.code, inner.what, where=where, fix=inner.fix)
     if isinstance(error, RagError):
         foreign = isinstance(error, StepError)
         if foreign:
@@ -85,8 +87,8 @@ def problem_of(error: BaseException) -> Problem:
     return Problem(500, "internal_error", "the server failed; its log says why")
 
 
-def as_dict(problem: Problem) -> dict[str, Any]:
-    """The problem's members."""
+def details(problem: Problem) -> dict[str, Any]:
+    """The members of the problem's JSON."""
     from http import HTTPStatus
 
     return {
@@ -101,9 +103,9 @@ def as_dict(problem: Problem) -> dict[str, Any]:
 
 
 def respond(problem: Problem) -> Response:
-    """The problem as an answer."""
+    """The problem as an HTTP response."""
     from starlette.responses import JSONResponse
 
     return JSONResponse(
-        as_dict(problem), problem.status, headers=problem.headers, media_type=MEDIA_TYPE
+        details(problem), problem.status, headers=problem.headers, media_type=MEDIA_TYPE
     )

@@ -1,0 +1,97 @@
+"""A question that refers to a conversation, as one that can be understood without it."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import Field, PositiveInt
+
+from rag.flow import RunContext
+from rag.models import LLM
+from rag.operators.asking import Asking, told
+from rag.prompts.layout import harmless
+
+_WORD = re.compile(r"[^\W\d_]{3,}|\d+")
+_REFERS = re.compile(
+    r"\b(it|its|they|them|their|this|that|these|those|there|then|he|she|his|her|him|one|ones|"
+    r"same|other|others|else|also|again|former|latter|previous|above)\b|"
+    r"^(and|but|or|so|how come|what about|how about|really)\b[^?]{0,24}\?*$|"
+    r"^(why|when|where|who)\b[^?]{0,9}\?*$",
+    re.IGNORECASE,
+)
+_LONGEST = 400
+"""Characters of a rewritten question at most."""
+
+
+class CondenseQuery(Asking):
+    """Rewrites a question that refers to a conversation as one that stands alone.
+
+    Question rewriting for conversational search (Vakulenko et al. 2021, arXiv 2004.14652). For
+    the beginning of a pipeline that is part of a chat: a search knows nothing of earlier turns.
+    A question that refers to nothing, told by words such as `it` and by its length, stays as it
+    is: a small model would spoil it. Where the model's text is no rewriting of the question, the
+    previous question is put before it, which keeps its words for the search.
+    LLM calls: 1, or 0 where the question stands alone.
+    Reads `query` and, where there is one, `history`: the earlier messages, oldest first, each
+    `{role: user, content: ...}` or `{role: assistant, content: ...}`; writes `query`.
+    Example: `{use: condense_query, max_messages: 4}`
+    """
+
+    writes = "query"
+
+    max_messages: PositiveInt = Field(default=4, description="latest messages that are read")
+    max_characters: PositiveInt = Field(default=400, description="of each message")
+    system: str = told("condense_query")
+
+    async def run(
+        self,
+        query: str,
+        history: list[dict[str, str]] | None = None,
+        *,
+        llm: LLM,
+        ctx: RunContext,
+    ) -> str:
+        """Ask for the question that stands alone."""
+        messages = history or []
+        asked = [one["content"].strip() for one in messages if one["role"] == "user"]
+        if not asked or not refers(query):
+            return query
+        transcript = "\n".join(map(self._line, messages[-self.max_messages :]))
+        prompt = f"{transcript}\nLast question: {query}\nRewritten question:"
+        done = await self._ask(llm, ctx, self.system, prompt, stop=("\n",))
+        text = done.text.strip().strip("\"'").removeprefix("Rewritten question:").strip()
+        return text if is_rewriting(text, query, transcript) else f"{asked[-1]} {query}"
+
+    def _line(self, message: dict[str, str]) -> str:
+        speaker = "Question" if message["role"] == "user" else "Answer"
+        return f"{speaker}: {harmless(message['content'].strip()[: self.max_characters])}"
+
+
+def refers(query: str) -> bool:
+    """Whether a question seems to refer to an earlier one: by a word such as `it`, or its brevity.
+
+    English only. The check costs nothing.
+    """
+    return bool(_REFERS.search(query.strip())) or len(_WORD.findall(query)) < 3
+
+
+def is_rewriting(text: str, query: str, transcript: str) -> bool:
+    """Whether a text is the query with words of the conversation in place of references.
+
+    Args:
+        text: What the model wrote.
+        query: The question that refers to the conversation.
+        transcript: The conversation.
+    """
+    if not text.endswith("?") or len(text) > _LONGEST:
+        return False
+    asked, written = _words(query), _words(text)
+    wanted = {word for word in asked if not _REFERS.fullmatch(word)}
+    spoken = _words(transcript)
+    invented = {word for word in written - spoken - asked if len(word) > 4}
+    lost = wanted - written
+    return len(lost) <= len(wanted) // 3 and len(invented) <= 2 and bool((written - asked) & spoken)
+
+
+def _words(text: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(text)}

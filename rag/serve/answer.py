@@ -1,0 +1,90 @@
+"""The answer to a question: its text, its sources, what it took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+from rag.operators.generation.cite import place
+from rag.plain import plain
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+    from rag.operators.generation.cite import Citation
+
+_OWN_FIELD = frozenset({"query", "answer", "documents", "citations", "generation"})
+"""Channels that an `Answer` has fields for."""
+
+
+class AnswerSource(BaseModel):
+    """A document that the answer was made from."""
+
+    number: int = Field(description="the [n] in the answer, from 1")
+    id: str | None
+    title: str | None
+    place: str = Field(description="path, page, heading: where to look")
+    text: str
+    start: int | None = Field(description="first character in the loaded document")
+    end: int | None = Field(description="behind the last one")
+    score: float | None
+    cited: bool
+    quote: str | None = Field(description="the sentence that supports the answer most")
+    support: float | None = Field(description="share of the citing sentence's words, 0 to 1")
+
+
+class Usage(BaseModel):
+    """What a run used."""
+
+    prompt_tokens: int = Field(description="of the generation")
+    completion_tokens: int = Field(description="of the generation")
+    llm_calls: int
+    tokens: int = Field(description="read and written, all calls")
+
+
+class Answer(BaseModel):
+    """An answer with its sources."""
+
+    run: str
+    query: str = Field(description="as it was searched for: it stands alone")
+    answer: str | None
+    sources: list[AnswerSource]
+    outputs: dict[str, Any] = Field(description="the flow's other outputs")
+    seconds: float
+    first_token: float | None = Field(description="seconds")
+    waited: float | None = Field(description="seconds in the queue")
+    finish: str = Field(description="stop or length")
+    usage: Usage
+    reuse: dict[str, Any] | None = Field(description="what was taken from stored states")
+
+
+def sources(documents: Sequence[Document], citations: Sequence[Citation]) -> list[AnswerSource]:
+    """The documents that the answer was made from, numbered from 1."""
+    cited = {citation.number: citation for citation in citations}
+    found = []
+    for number, document in enumerate(documents, start=1):
+        metadata, citation = document.metadata, cited.get(number)
+        score, title = metadata.get("score"), metadata.get("title")
+        found.append(
+            AnswerSource(
+                number=number,
+                id=document.id,
+                title=None if title is None else str(title),
+                place=place(document),
+                text=document.page_content,
+                start=metadata.get("start"),
+                end=metadata.get("end"),
+                score=None if score is None else round(float(score), 6),
+                cited=citation is not None,
+                quote=citation.quote if citation else None,
+                support=citation.support if citation else None,
+            )
+        )
+    return found
+
+
+def outputs(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The output channels that an `Answer` has no field for, as JSON."""
+    return {name: plain(value) for name, value in result.items() if name not in _OWN_FIELD}

@@ -1,0 +1,56 @@
+"""What a client of `/ask` sees of a run's events: their names and their JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rag.flow.run import events
+from rag.plain import summary
+from rag.serve.answer import Answer
+from rag.serve.answering import AnswerEvent, AnswerToken, Began, Queued, Rewritten
+from rag.serve.errors import problem_of
+
+_SENT: Mapping[type, tuple[str, tuple[str, ...]]] = {
+    Began: ("run", ("run", "pipeline", "conversation")),
+    Queued: ("queued", ("before",)),
+    Rewritten: ("rewritten", ("query",)),
+    AnswerToken: ("token", ("node", "text")),
+    events.Token: ("token", ("node", "text")),
+    events.NodeStarted: ("node_started", ("node",)),
+    events.NodeFinished: ("node_finished", ("node", "writes", "seconds")),
+    events.Reused: ("reused", ("node", "writes", "source")),
+    events.NodeFailed: ("node_failed", ("node", "error", "seconds")),
+    events.Retried: ("retried", ("node", "attempt", "error")),
+    events.FellBack: ("fell_back", ("node", "error")),
+    events.BranchFailed: ("branch_failed", ("node", "branch", "error")),
+    events.BranchSkipped: ("branch_skipped", ("node", "branch")),
+    events.LoopTurn: ("loop_turn", ("node", "turn")),
+    events.Warned: ("warned", ("node", "message")),
+}
+"""Class to name and fields; nothing else of a run leaves the server."""
+
+
+def encoded(event: AnswerEvent) -> tuple[str, dict[str, Any]] | None:
+    """An event's name and JSON; None if clients do not get it."""
+    if isinstance(event, Answer):
+        return "done", event.model_dump()
+    if type(event) not in _SENT:
+        return None
+    name, fields = _SENT[type(event)]
+    data = {field: _value(field, getattr(event, field)) for field in fields}
+    if name == "token":
+        data["answer"] = isinstance(event, AnswerToken)
+    return name, data
+
+
+def _value(field: str, value: Any) -> Any:
+    match field:
+        case "writes":
+            return {channel: summary(written)[:120] for channel, written in value.items()}
+        case "error":
+            problem = problem_of(value)
+            return {"code": problem.code, "what": problem.what, "fix": problem.fix}
+        case "seconds":
+            return round(value, 6)
+    return value

@@ -1,0 +1,180 @@
+"""The worker that ingests uploads in the background, one after another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from rag.errors import IndexStateError, LoadError, RagError
+from rag.flow import Flow
+from rag.index import Index
+from rag.index.ingest.ingest import Progress, ingest, plan
+from rag.index.spec import IndexSpec
+from rag.models import LLM, Embedder
+from rag.serve.errors import problem_of
+from rag.serve.inspection import Limits, inspect_apart
+from rag.serve.pipeline import Pipelines
+from rag.serve.tenants import Tenants
+from rag.serve.uploads import StoredUpload, Uploads
+
+log = logging.getLogger("rag.serve")
+
+RETRY = 0.5
+"""Seconds until an index that another process writes to is tried again."""
+DELETE_TRIES = 20
+"""Times that a deletion tries; an ingest goes on trying."""
+POLL = 5.0
+"""Seconds until the uploads of other processes are noticed."""
+
+
+class UploadWorker:
+    """Ingests uploads, and takes them out of the index again.
+
+    Args:
+        uploads: What is to be done.
+        pipelines: Whose indexes are written.
+        tenants: Knows where they are, and has the embedders.
+        limits: What a file may hold and take.
+        settled: Called with `ready` or `failed` when an upload is done.
+    """
+
+    def __init__(
+        self,
+        uploads: Uploads,
+        pipelines: Pipelines,
+        tenants: Tenants,
+        limits: Limits,
+        settled: Callable[[str], None],
+    ) -> None:
+        self._uploads, self._pipelines, self._tenants = uploads, pipelines, tenants
+        self._limits, self._settled = limits, settled
+        self._writing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Go on with what is queued, and wait for more."""
+        self._task = asyncio.create_task(self._work())
+
+    async def stop(self) -> None:
+        """Finish the upload at hand; what is queued is taken up at the next start."""
+        self._stopping = True
+        self._uploads.queued.set()
+        if self._task is not None:
+            await self._task
+        self._uploads.close()
+
+    async def delete(self, tenant: str, key: str) -> None:
+        """Take an upload out of the index, and delete its file.
+
+        Raises:
+            Problem: 404, the tenant has none of this id.
+            IndexStateError: Another process writes to the index.
+        """
+        upload = await self._uploads.stored(tenant, key)
+        async with self._writing:
+            index = await self._writer(upload, tries=DELETE_TRIES)
+            try:
+                await asyncio.to_thread(index.delete, [str(upload.path)])
+            finally:
+                index.close()
+            await self._uploads.forget(upload)
+
+    async def _work(self) -> None:
+        await self._uploads.release()
+        while not self._stopping:
+            upload = await self._uploads.claim()
+            if upload is None:
+                self._uploads.queued.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._uploads.queued.wait(), POLL)
+                continue
+            try:
+                async with self._writing:
+                    chunks = await self._ingest(upload)
+                await self._uploads.settle(upload, "ready", chunks=chunks, progress=1.0)
+                self._settled("ready")
+            except _Stopped:
+                await self._uploads.settle(upload, "queued")
+            except Exception as error:
+                if not isinstance(error, RagError):
+                    log.exception("an upload could not be ingested")
+                await self._uploads.settle(upload, "failed", detail=problem_of(error).what)
+                self._settled("failed")
+
+    async def _ingest(self, upload: StoredUpload) -> int:
+        """Ingest a file; returns the number of its chunks."""
+        await inspect_apart(upload.path, self._limits)
+        flow = self._pipelines[upload.pipeline].flow
+        specs = flow.resources.specs
+        spec = IndexSpec.of(specs.get("index", Index.default))
+        fingerprint = spec.fingerprint(
+            specs.get("embedder", Embedder.default), specs.get("llm", LLM.default)
+        )
+        embedder = await asyncio.to_thread(self._tenants.embedder, flow)
+        split = spec.splitter_of(embedder, lambda: flow.resources.get("llm", LLM))
+        index = await self._writer(upload)
+        report = self._reporter(upload)
+
+        def work() -> int:
+            todo = plan([upload.path], index, fingerprint)
+            done = ingest(
+                todo, index, embedder, config=fingerprint, on_progress=report, split=split
+            )
+            if done.skipped:
+                raise LoadError(done.skipped[0].reason)
+            source = index.source(upload.path.as_posix())
+            return source.chunks if source else 0
+
+        try:
+            return await asyncio.to_thread(work)
+        finally:
+            index.close()
+
+    def _reporter(self, upload: StoredUpload) -> Callable[[Progress], None]:
+        """Takes the progress of an ingest, in its thread, and keeps it as a growing share."""
+        loop, size, highest = asyncio.get_running_loop(), max(upload.bytes, 1), 0.0
+
+        def report(progress: Progress) -> None:
+            nonlocal highest
+            # How many chunks will come is not known before the file is read to its end.
+            share = max(progress.bytes / size, progress.chunks / (progress.chunks + 64))
+            if share > highest:
+                highest = min(share, 0.99)
+                loop.call_soon_threadsafe(self._uploads.progressed, upload, highest)
+
+        return report
+
+    async def _writer(self, upload: StoredUpload, tries: int | None = None) -> Index:
+        """The index, open for writing; waits while another process writes to it.
+
+        Args:
+            upload: Says whose index.
+            tries: Give up after so many; None: go on until the server stops.
+        """
+        flow: Flow = self._pipelines[upload.pipeline].flow
+        embedder = await asyncio.to_thread(self._tenants.embedder, flow)
+        path: Path = self._tenants.index_path(flow, upload.tenant)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                return await asyncio.to_thread(
+                    Index.writer, path, embedder=embedder.id, dim=embedder.dim
+                )
+            except IndexStateError as error:
+                if "another process" not in error.what:
+                    raise
+                if tries is not None:
+                    tries -= 1
+                    if tries <= 0:
+                        raise
+                if self._stopping:
+                    raise _Stopped from error
+                await asyncio.sleep(RETRY)
+
+
+class _Stopped(Exception):  # noqa: N818 - no error: the work goes on at the next start
+    """The server stops before an upload was begun."""
