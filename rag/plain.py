@@ -18,12 +18,16 @@ def plain(value: Any) -> Any:
             return value
         case Mapping():
             return {str(key): plain(item) for key, item in value.items()}
-        case list() | tuple() | set() | frozenset():
+        case list() | tuple():
             return [plain(item) for item in value]
+        case set() | frozenset():
+            return sorted((plain(item) for item in value), key=repr)
     if hasattr(value, "page_content"):
         return document(value)
     if hasattr(value, "model_dump"):
         return plain(value.model_dump(mode="json"))
     if hasattr(value, "__dataclass_fields__"):
         return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays, tensors
+        return plain(value.tolist())
     return str(value)

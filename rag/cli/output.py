@@ -1,48 +1,47 @@
-"""How the commands print: for people with rich, for scripts as JSON."""
+"""What commands print: tables and messages for people, JSON for scripts."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from rag.errors import BuildError, Interrupted, RagError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rag.flow.run.events import Event
+
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output."""
-    sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False, indent=2) + "\n")
+    from rag.plain import plain
+
+    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
 
 
-def plain(value: Any) -> Any:
-    """What JSON knows, of what it does not: documents, models, dataclasses, paths."""
-    if hasattr(value, "page_content"):
-        return {"id": value.id, "text": value.page_content, "metadata": value.metadata}
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    return str(value) if isinstance(value, Path) else repr(value)
+def print_fields(fields: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print named values, one per line or as a JSON object; long ones are summarised in a line."""
+    if as_json:
+        print_json(fields)
+        return
+    for name, value in fields.items():
+        typer.echo(f"{name}: {summary(value)}")
 
 
-def shown(value: Any) -> str:
-    """A value on one line: text and numbers as they are, of the rest how much there is."""
+def summary(value: Any) -> str:
+    """A value on one line: text and numbers as they are, a collection by its length."""
     if isinstance(value, str | int | float | bool | None):
         return str(value)
-    return f"({len(value)} items)" if hasattr(value, "__len__") else repr(value)
+    return f"({len(value)} items)" if hasattr(value, "__len__") else str(value)
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where to print tables; into a file or a pipe they are not cut to a screen's width."""
+    """Where to print tables; in a file or a pipe they are not cut to a screen's width."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -52,18 +51,31 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def note(text: str) -> None:
-    """Say something on standard error that is no failure."""
+    """Print a warning on standard error."""
     from rich.text import Text
 
     console(stderr=True).print(Text("note: ", style="bold yellow") + Text(text), soft_wrap=True)
 
 
+def outputs(events: Iterable[Event]) -> dict[str, Any]:
+    """The outputs of a run; its warnings are printed on standard error meanwhile."""
+    from rag.flow.run.events import Done, Warned
+
+    result: dict[str, Any] = {}
+    for event in events:
+        if isinstance(event, Warned):
+            note(event.message)
+        elif isinstance(event, Done):
+            result = event.result
+    return result
+
+
 def fail(error: RagError, *, as_json: bool) -> int:
     """Print the error and return the exit code."""
     if as_json:
-        problems = error.problems if isinstance(error, BuildError) else (error,)
-        found = [{"what": e.what, "where": e.where, "fix": e.fix} for e in problems]
-        print_json({"error": {"kind": type(error).__name__, "problems": found}})
+        errors = error.problems if isinstance(error, BuildError) else (error,)
+        problems = [{"what": one.what, "where": one.where, "fix": one.fix} for one in errors]
+        print_json({"error": {"kind": type(error).__name__, "problems": problems}})
         return error.exit_code
     from rich.text import Text
 

@@ -56,7 +56,7 @@ def test_warming_makes_the_first_question_a_hit_and_resumes(place: Path) -> None
     verified = json.loads(rag("cache", "verify", "--json", cwd=place))
     assert len(verified["damaged"]) == 1
     assert verified["good"] == len(keys) - 1
-    assert json.loads(rag("cache", "clear", "--json", cwd=place))["forgotten"] == len(keys) - 1
+    assert json.loads(rag("cache", "clear", "--json", cwd=place))["deleted"] == len(keys) - 1
     assert "disk" in rag("cache", "stats", cwd=place)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
-from rag.cli.output import plain, shown
 from rag.flow.run import events
+from rag.plain import plain
 from rag.serve.http.problems import as_dict as problem_dict
 from rag.serve.http.problems import problem_of
 
@@ -35,9 +35,7 @@ def event_data(event: events.Event) -> tuple[str, dict[str, Any]]:
 
 def brief(value: Any) -> str:
     """A written value on one line of at most 120 characters."""
-    return (
-        shown(value)[:120] if isinstance(value, str | int | float | bool | None) else _size(value)
-    )
+    return str(value)[:120] if isinstance(value, str | int | float | bool | None) else _size(value)
 
 
 def _size(value: Any) -> str:
