@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-RAG = Path(sys.executable).parent / "rag"
-
-
-def rag(*args: str, cwd: Path, code: int = 0, stdin: str | None = None) -> str:
-    """Run the command; returns what it prints, standard error first where it fails."""
-    done = subprocess.run(
-        [str(RAG), *args],
-        cwd=cwd,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "160"},
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == code, done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
-    return done.stdout if code in (0, 3) else done.stderr + done.stdout
+from tests.cli.command import EXAMPLES, rag
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +24,9 @@ def test_ask_answers_with_sources(folder: Path) -> None:
     said = rag("ask", "How long does a passage of the north lock take?", cwd=folder)
     assert "operations" not in said.split("\n")[0]
     assert "locks.md, Locks > North lock" in said
-    found = json.loads(rag("ask", "-", "--json", cwd=folder, stdin="How many stop logs are there?"))
+    found = json.loads(
+        rag("ask", "-", "--json", cwd=folder, stdin="How many stop logs are there?", process=True)
+    )
     assert set(found) == {"question", "answer", "citations", "documents", "seconds"}
     assert any("locks.md" in document["metadata"]["path"] for document in found["documents"])
     for citation in found["citations"]:
@@ -150,7 +131,7 @@ def test_wrong_use_gets_one_clear_error(
 
 
 def test_errors_are_json_for_scripts(tmp_path: Path) -> None:
-    found = json.loads(rag("index", "stats", "--json", cwd=tmp_path, code=4).split("\n", 0)[0])
+    found = json.loads(rag("index", "stats", "--json", cwd=tmp_path, code=4, process=True))
     assert found["error"]["kind"] == "IndexStateError"
     assert found["error"]["problems"][0]["fix"]
 

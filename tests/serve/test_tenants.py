@@ -15,7 +15,7 @@ from rag.operators import BM25, Cite, Generate, WriteIndex
 from rag.serve import Settings, app
 from rag.serve.keys import KeyFile
 from rag.serve.tenants import Tenants
-from tests.cli.test_commands import rag
+from tests.cli.command import rag
 from tests.serve.conftest import running, until
 
 
