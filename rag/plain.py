@@ -21,13 +21,20 @@ def plain(value: Any) -> Any:
         case list() | tuple():
             return [plain(item) for item in value]
         case set() | frozenset():
-            return sorted((plain(item) for item in value), key=repr)
+            return sorted((plain(item) for item in value), key=str)
     if hasattr(value, "page_content"):
         return document(value)
     if hasattr(value, "model_dump"):
         return plain(value.model_dump(mode="json"))
     if hasattr(value, "__dataclass_fields__"):
         return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
-    if hasattr(value, "tolist"):  # NumPy's scalars and arrays, tensors
+    if hasattr(value, "tolist"):  # NumPy's and torch's arrays and numbers
         return plain(value.tolist())
     return str(value)
+
+
+def summary(value: Any) -> str:
+    """A value on one line: text and numbers as they are, of all else how much there is."""
+    if isinstance(value, str | int | float | bool | None):
+        return str(value)
+    return f"({len(value)} items)" if hasattr(value, "__len__") else type(value).__name__

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from rag.errors import BuildError, Interrupted, RagError
+from rag.plain import plain, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output."""
-    from rag.plain import plain
-
     sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
 
 
@@ -31,13 +30,6 @@ def print_fields(fields: Mapping[str, Any], *, as_json: bool) -> None:
         return
     for name, value in fields.items():
         typer.echo(f"{name}: {summary(value)}")
-
-
-def summary(value: Any) -> str:
-    """A value on one line: text and numbers as they are, a collection by its length."""
-    if isinstance(value, str | int | float | bool | None):
-        return str(value)
-    return f"({len(value)} items)" if hasattr(value, "__len__") else str(value)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rag.cli.config import AllowImport, Json, default, load
-from rag.cli.output import print_fields, summary
+from rag.cli.output import print_fields
 from rag.cli.values import pairs, typed
+from rag.plain import summary
 
 if TYPE_CHECKING:
     from rag.flow import Flow
