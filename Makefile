@@ -32,6 +32,7 @@ test: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -39,6 +40,7 @@ format: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy -p rag
+	$(BIN)/python -m tests.examples.check_types
 
 # make bench DATA=FOLDER: the folder of a data set in BEIR's format, for what needs one.
 bench: $(READY)

@@ -20,7 +20,7 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from rag.eval.beir import Dataset, Query, load
+from rag.eval.beir import Dataset, Query, load_dataset
 from rag.eval.corpus import Corpus
 from rag.eval.metrics import contains
 from rag.flow import Flow
@@ -94,14 +94,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--index", type=Path, help="keep the index in this folder")
     given = parser.parse_args()
-    data: Dataset = load(given.data)
+    data: Dataset = load_dataset(given.data)
     asked = [query for query in data.queries if query.answers]
     random.Random(given.seed).shuffle(asked)
     llm = LLM.load(LLM.default, base=Path())
     embedder = Embedder.load(Embedder.default, base=Path())
     scores: Scores = {}
-    with Corpus(data, given.index, lambda what, done, total: None) as corpus:
-        search = corpus.bound(Flow(Dense(k=6), resources={"embedder": embedder}))
+    with Corpus(data, given.index) as corpus:
+        search = corpus.bind(Flow(Dense(k=6), resources={"embedder": embedder}))
         for query in asked[: given.questions]:
             near = search.invoke(query=query.text)["documents"]
             asyncio.run(passages(llm, query, near, scores))

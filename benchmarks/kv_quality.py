@@ -87,7 +87,7 @@ class Judge:
 
         prefix, chunks, _ = parts(self.llm, sample.question, sample.chunks)
         self.engine.warm(prefix, chunks)
-        for context in sample.elsewhere:
+        for context in sample.other_contexts:
             self.prefill(sample.question, context, ContextSettings(mode="craft"))
         done = self.prefill(sample.question, sample.chunks, ContextSettings(mode="full"))
         own, text = self.said(done)
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    from rag.eval.beir import load
+    from rag.eval.beir import load_dataset
     from rag.eval.contexts import parts, samples
     from rag.kvcache.calibrate import calibrate
     from rag.models.local.model import LocalLLM
@@ -231,7 +231,7 @@ def main() -> None:
         for int8, kv in ((False, {"memory": "512MB"}), (True, small))
     }
     llm = judges[False].llm
-    data = load(options.data)
+    data = load_dataset(options.data)
     others = samples(data, options.calibrate, seed=options.seed + 1)
     ape = calibrate(llm.engine, [parts(llm, s.question, s.chunks) for s in others], 0.95, llm.ends)
     print(f"calibrated on {len(others)} other questions: {ape}", file=sys.stderr, flush=True)

@@ -160,7 +160,11 @@ def main() -> None:
                 )
         if "answers" in kinds and (flows := chosen(ANSWERS, given.only, "base")):
             rows = measured(
-                "answers", flows, given.data, out, ["--limit", str(given.limit), "--at-once", "8"]
+                "answers",
+                flows,
+                given.data,
+                out,
+                ["--limit", str(given.limit), "--concurrency", "8"],
             )
             print("| operator | contains | gain | F1 | faithful | LLM calls | tokens |")
             print("|---|---|---|---|---|---|---|")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rag.errors import ConfigError
+from rag.names import suggestion
 
 
 def path(name: str) -> Path:
@@ -14,7 +15,8 @@ def path(name: str) -> Path:
     found = Path(__file__).parent / f"{name}.yaml"
     if not found.is_file():
         raise ConfigError(
-            f"there is no ready-made flow {name!r}", fix=f"there are: {', '.join(names())}"
+            f"there is no ready-made flow {name!r}",
+            fix=suggestion(name, names(), label="ready-made"),
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Places that somebody names to be written to: tried before the work starts."""
+"""Paths that a user names for output: checked before the work starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rag.errors import ConfigError
 
 
 @contextmanager
-def writing(place: Path, option: str) -> Iterator[None]:
+def write_errors(path: Path, option: str) -> Iterator[None]:
     """Turn an error of the file system into one that names the option to change.
 
     Raises:
@@ -22,33 +22,33 @@ def writing(place: Path, option: str) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(
             f"cannot be written: {error.strerror or error}",
-            where=str(place),
+            where=str(path),
             fix=f"give another {option}",
         ) from error
 
 
-def folder(place: Path, option: str) -> None:
-    """Make a folder, and see that files can be made in it.
+def writable_folder(path: Path, option: str) -> None:
+    """Create a folder if it is missing, and check that files can be created in it.
 
     Raises:
         ConfigError: They cannot.
     """
-    with writing(place, option):
+    with write_errors(path, option):
         try:
-            place.mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
             fix = f"give another {option}"
-            raise ConfigError("is a file, not a folder", where=str(place), fix=fix) from error
-        with tempfile.TemporaryFile(dir=place):
+            raise ConfigError("is a file, not a folder", where=str(path), fix=fix) from error
+        with tempfile.TemporaryFile(dir=path):
             pass
 
 
-def file(place: Path, option: str) -> None:
-    """See that a file can be made or replaced.
+def writable_file(path: Path, option: str) -> None:
+    """Check that a file can be created or replaced; its folder is created if it is missing.
 
     Raises:
         ConfigError: It cannot.
     """
-    folder(place.parent, option)
-    if place.is_dir():
-        raise ConfigError("is a folder", where=str(place), fix=f"give another {option}")
+    writable_folder(path.parent, option)
+    if path.is_dir():
+        raise ConfigError("is a folder", where=str(path), fix=f"give another {option}")

@@ -30,7 +30,7 @@ if not settings.configured:
 
 def home(request: HttpRequest) -> HttpResponse:
     """What the project did before."""
-    return HttpResponse("home")
+    return HttpResponse(b"home")
 
 
 urlpatterns = [route("", home)]

@@ -1,4 +1,4 @@
-"""`rag ask`: a question, the answer as it is written, its sources."""
+"""`rag ask`: a question, its answer as it is generated, and the sources."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ def ask(
         return
     _print(str(result.get("answer", "")), citations, documents)
     if context:
-        took = context["milliseconds"]
+        milliseconds = context["milliseconds"]
         typer.echo(
             f"\n{context['mode']} ({context['kind']}): {context['reused']} of "
             f"{sum(chunk['tokens'] for chunk in context['chunks'])} context tokens reused, "
-            f"first token after {took['first_token']:.0f} ms"
+            f"first token after {milliseconds['first_token']:.0f} ms"
         )
 
 
 def _stream(flow: Any, question: str, *, live: bool) -> tuple[dict[str, Any], float]:
-    """Run the flow; on a terminal the tokens are shown as they come, warnings on standard error."""
+    """Run the flow; a terminal shows the tokens as they come, warnings go to standard error."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -67,15 +67,15 @@ def _stream(flow: Any, question: str, *, live: bool) -> tuple[dict[str, Any], fl
     from rag.cli.output import note
     from rag.flow.run.events import Done, Token, Warned
 
-    said = Text()
-    screen = Live(said, console=Console(), transient=True) if live else None
+    answer = Text()
+    screen = Live(answer, console=Console(), transient=True) if live else None
     done: Done | None = None
     if screen:
         screen.start()
     try:
         for event in flow.stream(query=question):
             if isinstance(event, Token) and screen:
-                said.append(event.text)
+                answer.append(event.text)
             elif isinstance(event, Warned):
                 note(event.message)
             elif isinstance(event, Done):
@@ -83,7 +83,7 @@ def _stream(flow: Any, question: str, *, live: bool) -> tuple[dict[str, Any], fl
     finally:
         if screen:
             screen.stop()
-    assert done is not None  # noqa: S101 - the stream ends with it, or raises
+    assert done is not None  # noqa: S101 - the last event, unless the run raised
     return done.result, done.seconds
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import typer
 
 from rag.cli.config import AllowImport, Json, Param
-from rag.cli.evaluate import (
-    AtOnce,
-    By,
+from rag.cli.eval_options import (
+    Answers,
+    Concurrency,
     Configs,
     Data,
     Html,
+    Indexes,
+    JudgeOption,
     Limit,
-    Out,
     Seed,
     Split,
-    Where,
-    compare_answers,
-    read,
 )
+from rag.cli.evaluate import compare_answers, read
 
 app = typer.Typer(help="Compare the ready-made pipelines.", no_args_is_help=True)
 
@@ -35,20 +34,21 @@ def pipelines(
     split: Split = None,
     limit: Limit = None,
     seed: Seed = 0,
-    where: Where = None,
-    out: Out = None,
+    indexes: Indexes = None,
+    out: Answers = None,
     html: Html = None,
-    by: By = "words",
-    at_once: AtOnce = 1,
+    judge: JudgeOption = "words",
+    concurrency: Concurrency = 1,
     params: Param = None,
     allow: AllowImport = None,
     as_json: Json = False,
 ) -> None:
-    """Ask all ready-made pipelines the same questions; `naive` is what they are compared with."""
+    """Ask all ready-made pipelines the same questions; `naive` is the baseline."""
     from rag.pipelines import names
 
-    found = read(data, split, limit, seed)
+    dataset = read(data, split, limit, seed)
+    chosen = configs or ["naive", *(name for name in names() if name != "naive")]
     compare_answers(
-        found, configs or ["naive", *(name for name in names() if name != "naive")], where=where,
-        out=out, html=html, by=by, at_once=at_once, params=params, allow=allow, as_json=as_json,
+        dataset, chosen, indexes=indexes, out=out, html=html, judge=judge,
+        concurrency=concurrency, params=params, allow=allow, as_json=as_json,
     )  # fmt: skip

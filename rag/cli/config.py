@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag.cli.values import pairs
+
 if TYPE_CHECKING:
     from rag.flow import Flow
 
@@ -17,48 +19,63 @@ Config = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help=f"Pipeline file, or name of a ready-made one. Default: ./{FILE}, else `hybrid`.",
+        help=f"Pipeline file, or name of a ready-made pipeline. Default: ./{FILE}, else `hybrid`.",
         show_default=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Param = Annotated[
     list[str] | None,
-    typer.Option("--param", "-p", help="NAME=VALUE for ${NAME} in the pipeline file."),
+    typer.Option(
+        "--param",
+        "-p",
+        help="NAME=VALUE for ${NAME} in the pipeline file; repeatable.",
+        show_default=False,
+    ),
 ]
 AllowImport = Annotated[
     list[str] | None,
-    typer.Option("--allow-import", help="Package that the pipeline file may import from."),
+    typer.Option(
+        "--allow-import",
+        help="Package that the pipeline file may import operators from; repeatable.",
+        show_default=False,
+    ),
 ]
 
 
 def load(
     config: str | None, params: list[str] | None = None, allow: list[str] | None = None
 ) -> Flow:
-    """The flow that `config` names; paths in a ready-made one start from the current folder."""
+    """The flow of a pipeline file or of a ready-made pipeline.
+
+    Args:
+        config: A file or a name; None: the default. Relative paths in a ready-made pipeline start
+            from the current folder.
+        params: `NAME=VALUE` for parameters of the file.
+        allow: Packages that it may import operators from.
+
+    Raises:
+        ConfigError: There is no such file or name, or the file is no valid pipeline.
+    """
+    from rag.errors import ConfigError
     from rag.flow.registry import Registry
     from rag.flow.yaml import load_flow
+    from rag.names import suggestion
     from rag.pipelines import names, path
 
     values = pairs(params or [], "--param")
     registry = Registry(allow_import=tuple(allow or ()))
     config = default(config)
-    if config in names() and not Path(config).exists():
-        return load_flow(path(config), params=values, registry=registry, base=Path())
-    return load_flow(Path(config), params=values, registry=registry)
+    if Path(config).exists() or Path(config).name != config or Path(config).suffix:
+        return load_flow(Path(config), params=values, registry=registry)
+    if config not in names():
+        raise ConfigError(
+            f"{config!r} is neither a file nor a ready-made pipeline",
+            fix=suggestion(config, names(), label="ready-made"),
+        )
+    return load_flow(path(config), params=values, registry=registry, base=Path())
 
 
 def default(config: str | None) -> str:
-    """The pipeline that is meant where none is named."""
+    """The pipeline to use if none is named."""
     return config or (FILE if Path(FILE).exists() else "hybrid")
-
-
-def pairs(items: list[str], option: str) -> dict[str, str]:
-    """`NAME=VALUE` items as a mapping."""
-    found = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"{item!r} is not NAME=VALUE", param_hint=option)
-        found[name] = value
-    return found

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from rag.cli.config import AllowImport, Json, Param, load, pairs
-from rag.cli.runs import RUNS, Runs, drawn, start, telling
-from rag.plain import summary
-
-if TYPE_CHECKING:
-    from rag.flow.run.events import Event
+from rag.cli.config import AllowImport, Json, Param, load
+from rag.cli.runs import RUNS, Runs, announced, durations, start
+from rag.cli.values import pairs, typed
 
 File = Annotated[
     str | None,
     typer.Argument(
         metavar="[FILE]",
-        help="Pipeline file, or name of a ready-made one. Default: ./rag.yaml, else `hybrid`.",
+        help="Pipeline file, or name of a ready-made pipeline. Default: ./rag.yaml, else `hybrid`.",
         show_default=False,
     ),
 ]
@@ -28,10 +24,19 @@ File = Annotated[
 def run(
     file: File = None,
     inputs: Annotated[
-        list[str] | None, typer.Option("--input", "-i", help="NAME=VALUE, for each input.")
+        list[str] | None,
+        typer.Option(
+            "--input",
+            "-i",
+            help="NAME=VALUE for an input of the pipeline; repeatable.",
+            show_default=False,
+        ),
     ] = None,
     checkpoint: Annotated[
-        bool, typer.Option("--checkpoint", help="Remember each step, so that it can be resumed.")
+        bool,
+        typer.Option(
+            "--checkpoint", help="Save each finished step, so that the run can be resumed."
+        ),
     ] = False,
     runs: Runs = RUNS,
     params: Param = None,
@@ -39,70 +44,23 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a pipeline over inputs and print its outputs."""
+    from rag.cli.output import outputs, print_fields
+
     with load(file, params, allow) as flow:
-        given = pairs(inputs or [], "--input")
-        values = {name: value_of(name, text, flow.inputs) for name, text in given.items()}
+        values = typed(pairs(inputs or [], "--input"), flow.inputs)
         if checkpoint:
             started = start(runs, flow, file, params, allow, values)
-            with telling(started):
+            with announced(started):
                 result = started.invoke()
         else:
-            result = result_of(flow.stream(**values))
-    print_result(result, as_json=as_json)
-
-
-def result_of(events: Iterator[Event]) -> dict[str, Any]:
-    """What a run ends with; its warnings are shown on standard error meanwhile."""
-    from rag.cli.output import note
-    from rag.flow.run.events import Done, Warned
-
-    found: dict[str, Any] = {}
-    for event in events:
-        if isinstance(event, Warned):
-            note(event.message)
-        elif isinstance(event, Done):
-            found = event.result
-    return found
-
-
-def print_result(result: dict[str, Any], *, as_json: bool) -> None:
-    """The outputs of a run."""
-    from rag.cli.output import print_json
-
-    if as_json:
-        print_json(result)
-        return
-    for name, value in result.items():
-        typer.echo(f"{name}: {summary(value)}")
-
-
-def value_of(name: str, text: str, inputs: Mapping[str, Any]) -> Any:
-    """The text of a channel in the type that the flow declares."""
-    from pydantic import TypeAdapter, ValidationError
-
-    from rag.errors import InputError
-    from rag.flow.types import show
-
-    kind = inputs.get(name, Any)
-    if kind in (str, Any):
-        return text
-    adapter: TypeAdapter[Any] = TypeAdapter(kind)
-    try:
-        return adapter.validate_json(text)
-    except ValidationError:
-        try:
-            return adapter.validate_python(text)
-        except ValidationError as error:
-            what = f"{name}={text!r} is not {show(kind)}"
-            raise InputError(
-                what, where="NAME=VALUE", fix="write lists and mappings as JSON"
-            ) from error
+            result = outputs(flow.stream(**values))
+    print_fields(result, as_json=as_json)
 
 
 def check(
     file: File = None, params: Param = None, allow: AllowImport = None, as_json: Json = False
 ) -> None:
-    """Check that a pipeline fits together, without running it."""
+    """Check that a pipeline is valid, without running it."""
     flow = load(file, params, allow)
     from rag.flow.types import show
 
@@ -113,7 +71,7 @@ def check(
 
         print_json({"name": flow.name, "inputs": inputs, "outputs": outputs})
         return
-    typer.echo(f"{flow.name or file or 'the pipeline'} fits together")
+    typer.echo(f"{flow.name or file or 'pipeline'} OK")
     typer.echo("  inputs:  " + ", ".join(f"{name} ({kind})" for name, kind in inputs.items()))
     typer.echo("  outputs: " + ", ".join(f"{name} ({kind})" for name, kind in outputs.items()))
 
@@ -121,11 +79,16 @@ def check(
 def show(
     file: File = None,
     svg: Annotated[
-        Path | None, typer.Option("--svg", help="Write an SVG picture to this file instead.")
+        Path | None,
+        typer.Option(
+            "--svg", help="Write an SVG picture to this file instead.", show_default=False
+        ),
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option("--run", help="Draw this run: what took how long.", show_default=False),
+        typer.Option(
+            "--run", help="Draw this run, with the duration of each step.", show_default=False
+        ),
     ] = None,
     runs: Runs = RUNS,
     params: Param = None,
@@ -137,40 +100,43 @@ def show(
     if run is None:
         flow = load(file, params, allow)
     else:
-        flow, notes = drawn(runs, run, allow)
+        flow, notes = durations(runs, run, allow)
     if svg is not None:
         from rag.files import write_atomically
         from rag.flow.draw.svg import svg as draw
+        from rag.paths import write_errors
 
-        write_atomically(svg, draw(flow, notes))
-        made = {"svg": str(svg)}
+        with write_errors(svg, "--svg"):
+            write_atomically(svg, draw(flow, notes))
+        drawing = {"svg": str(svg)}
     else:
         from rag.flow.draw.mermaid import mermaid
 
-        made = {"mermaid": mermaid(flow, notes)}
+        drawing = {"mermaid": mermaid(flow, notes)}
     if as_json:
         from rag.cli.output import print_json
 
-        print_json(made)
+        print_json(drawing)
     else:
-        typer.echo(made.get("mermaid") or f"wrote {svg}", nl=svg is not None)
+        typer.echo(drawing.get("mermaid") or f"wrote {svg}", nl=svg is not None)
 
 
 def schema() -> None:
     """Print the JSON Schema of pipeline files, for editors."""
     from rag.cli.output import print_json
-    from rag.flow.yaml.schema import schema as made
+    from rag.flow.yaml.schema import schema as json_schema
 
-    print_json(made())
+    print_json(json_schema())
 
 
 def operators(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Describe this one.", show_default=False)
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Describe only this one.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the operators, or describe one: what it reads, writes and can be told."""
+    """List the operators, or describe one: what it reads and writes, and its fields."""
     from rag.cli.output import print_json
     from rag.flow.registry import Registry
 

@@ -1,4 +1,4 @@
-"""`rag index`: look after an index."""
+"""`rag index`: inspect and compact an index."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rag.cli.config import Config, Json, load
 if TYPE_CHECKING:
     from rag.flow import Flow
 
-app = typer.Typer(help="Look after an index.", no_args_is_help=True)
+app = typer.Typer(help="Inspect and compact an index.", no_args_is_help=True)
 
 Where = Annotated[
     Path | None,
     typer.Option(
-        "--index", help="The index's folder. Default: the pipeline's.", show_default=False
+        "--index", help="Folder of the index. Default: the pipeline's.", show_default=False
     ),
 ]
 
 
 def index_path(flow: Flow) -> Path:
-    """The folder of the index that the flow names."""
+    """The folder of the flow's index."""
     from rag.index import Index
     from rag.index.spec import IndexSpec
 
@@ -33,26 +33,22 @@ def index_path(flow: Flow) -> Path:
 
 @app.command()
 def stats(config: Config = None, where: Where = None, as_json: Json = False) -> None:
-    """Say what an index holds."""
-    from rag.cli.output import print_json
+    """Show the size of an index and the model that embedded it."""
+    from rag.cli.output import print_fields
     from rag.index import Index
     from rag.plain import plain
 
     index = Index.open(where or index_path(load(config)))
     try:
-        found = plain(index.stats())
+        statistics = plain(index.stats())
     finally:
         index.close()
-    if as_json:
-        print_json(found)
-        return
-    for name, value in found.items():
-        typer.echo(f"{name}: {value}")
+    print_fields(statistics, as_json=as_json)
 
 
 @app.command()
 def compact(config: Config = None, where: Where = None, as_json: Json = False) -> None:
-    """Give back the room of deleted chunks."""
+    """Reclaim the space of deleted chunks."""
     from rag.cli.output import print_json
     from rag.index import Index
     from rag.plain import plain
@@ -64,10 +60,10 @@ def compact(config: Config = None, where: Where = None, as_json: Json = False) -
     index = Index.writer(path, embedder=embedder, dim=dim, create=False)
     try:
         index.compact()
-        found = plain(index.stats())
+        statistics = plain(index.stats())
     finally:
         index.close()
     if as_json:
-        print_json(found)
+        print_json(statistics)
     else:
-        typer.echo(f"{found['chunks']} chunks from {found['sources']} sources")
+        typer.echo(f"{statistics['chunks']} chunks from {statistics['sources']} sources")

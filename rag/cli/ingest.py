@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rag.index.spec import IndexSpec
 
 SKIPPED = 3
-"""Exit code: done, but some files were left out."""
+"""Exit code: done, but some files were skipped."""
 
 
 def ingest(
@@ -26,11 +26,14 @@ def ingest(
     config: Config = None,
     params: Param = None,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Remove what is no longer under the paths.")
+        bool,
+        typer.Option(
+            "--prune", help="Remove files from the index that are no longer under the paths."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring the index up to date with files: what is unchanged costs nothing."""
+    """Bring the index up to date with files; unchanged files are not read."""
     from rag.cli.output import print_json
     from rag.index import Index
     from rag.index.ingest.ingest import plan

@@ -1,9 +1,4 @@
-"""The command's entry: its commands, and how errors leave.
-
-Exit codes: 0 done; 1 an error of ours (please report it); 2 wrong usage, configuration, flow or
-input; 3 done, but some files were skipped; 4 the index; 5 a model; 6 a step failed;
-7 the run waits for a person; 130 stopped.
-"""
+"""The `rag` command: its subcommands, and how errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -16,9 +11,9 @@ import typer
 from rag.cli import ask, bench, cache, evaluate, flows, index, ingest, init, new, runs, serve
 
 EPILOG = (
-    "Exit codes: 0 done, 1 internal error, 2 wrong usage or configuration, 3 done but files were "
-    "skipped, 4 the index or a kept run, 5 a model, 6 a step failed, 7 the run waits for a person, "
-    "130 stopped."
+    "Exit codes: 0 done, 1 internal error (please report it), 2 wrong usage, configuration, "
+    "pipeline or input, 3 done but files were skipped, 4 the index or a checkpointed run, "
+    "5 a model, 6 a step failed, 7 the run waits for approval, 130 interrupted."
 )
 
 app = typer.Typer(
@@ -26,14 +21,27 @@ app = typer.Typer(
     help="Build and ask retrieval-augmented generation pipelines.",
     epilog=EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from rag import __version__
+
+        typer.echo(f"modular-rag {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_version, is_eager=True
+        ),
+    ] = False,
 ) -> None:
     """Build and ask retrieval-augmented generation pipelines."""
     if debug:
@@ -60,8 +68,8 @@ app.add_typer(serve.keys, name="keys")
 
 
 def main() -> None:
-    """Run the command and turn our errors into one message and an exit code."""
-    # Progress bars and advice of the model libraries would stand between the user's lines.
+    """Run the command; errors of `rag.errors` become one message and an exit code."""
+    # Progress bars and advice of the model libraries would be mixed into the output.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,4 +1,4 @@
-"""`rag new`: a package of one's own to start from."""
+"""`rag new`: a package to start from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 
 from rag.cli.config import Json
 
-app = typer.Typer(help="Start something of your own.", no_args_is_help=True)
+app = typer.Typer(help="Create a package of your own.", no_args_is_help=True)
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
@@ -48,8 +48,8 @@ rag_$name = ["py.typed"]
 pythonpath = ["src"]
 """
 
-# The class may have any name. So the templates import modules only, whose names are in small
-# letters: no class can hide them.
+# The class may have any name. So the templates import only modules, whose names are in lower
+# case: no class can shadow them.
 _MODULE = '''\
 """The operator `$name`."""
 
@@ -61,7 +61,7 @@ import rag
 
 
 class $kind(rag.Operator):
-    """Keeps the documents that are long enough. Write here what yours does, and when to use it.
+    """Keeps the documents that are long enough. Say here what yours does, and when to use it.
 
     Reads `documents`; writes `documents`.
     Example: `{use: $name, least: 3}`
@@ -73,7 +73,7 @@ class $kind(rag.Operator):
     least: int = pydantic.Field(default=1, ge=0, description="words that a document must have")
 
     def run(self, documents: list[rag.Document]) -> list[rag.Document]:
-        """Keep them in their order."""
+        """Keep them, preserving order."""
         return [one for one in documents if len(one.page_content.split()) >= self.least]
 '''
 
@@ -135,30 +135,35 @@ def _kind(name: str) -> str:
 
 @app.callback()
 def new() -> None:
-    """Start something of your own."""
+    """Create a package of your own."""
 
 
 @app.command("operator")
 def operator(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What pipeline files will say: newest_first.")
+        str,
+        typer.Argument(
+            metavar="NAME", help="The operator's name in pipeline files, such as newest_first."
+        ),
     ],
     folder: Annotated[
         Path | None,
-        typer.Option("--dir", help="The folder to make. Default: ./rag-NAME.", show_default=False),
+        typer.Option(
+            "--dir", help="The folder to create. Default: ./rag-NAME.", show_default=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a package with an operator of your own: source, entry point, test, README."""
-    from rag import paths as places
     from rag.errors import ConfigError
+    from rag.paths import write_errors
 
     _check(name)
     target = folder or Path(f"rag-{name.replace('_', '-')}")
     files = templates(name)
-    with places.writing(target, "--dir"):
+    with write_errors(target, "--dir"):
         if target.exists():
-            raise ConfigError("is there already", where=str(target), fix="give another --dir")
+            raise ConfigError("already exists", where=str(target), fix="give another --dir")
         _write(files, target)
     if as_json:
         from rag.cli.output import print_json
@@ -171,7 +176,7 @@ def operator(
 
 
 def _write(files: dict[str, str], target: Path) -> None:
-    """Make the folder with the files, as a whole: half of it is never seen."""
+    """Create the folder with all its files at once: a partial one is never visible."""
     target.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=".rag-new-", dir=target.parent))
     try:
@@ -186,7 +191,7 @@ def _write(files: dict[str, str], target: Path) -> None:
 
 
 def _check(name: str) -> None:
-    """Refuse a name that pipeline files, Python or another operator could not bear."""
+    """Refuse a name that is not valid in pipeline files and in Python, or that is taken."""
     from ruamel.yaml import YAML
 
     from rag.errors import ConfigError
@@ -195,18 +200,18 @@ def _check(name: str) -> None:
     if not _NAME.fullmatch(name) or len(name) > 50:
         plain = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
         plain = plain.strip("_0123456789")[:50].rstrip("_")
-        fix = "small letters, digits and single underscores, a letter first, 50 at most"
+        fix = "lower-case letters, digits and single underscores, a letter first, 50 at most"
         if _NAME.fullmatch(plain):
             fix += f": {plain}"
         raise ConfigError(f"{name!r} cannot name an operator", where="NAME", fix=fix)
     fix = f"another name: {name}_documents"
     if keyword.iskeyword(name) or keyword.iskeyword(_kind(name)):
-        raise ConfigError(f"{name!r} is a word of Python", where="NAME", fix=fix)
+        raise ConfigError(f"{name!r} is a keyword of Python", where="NAME", fix=fix)
     if YAML(typ="safe", pure=True).load(name) != name:
-        raise ConfigError(f"{name!r} is no text in YAML", where="NAME", fix=fix)
+        raise ConfigError(f"{name!r} is not a string in YAML", where="NAME", fix=fix)
     if name in installed():
         raise ConfigError(
-            f"there is an operator {name!r} already",
+            f"there already is an operator {name!r}",
             where="NAME",
-            fix=f"another name; `rag operators {name}` describes the one there is",
+            fix=f"another name; `rag operators {name}` describes the existing one",
         )

@@ -1,16 +1,21 @@
-"""How the commands print: for people with rich, for scripts as JSON."""
+"""What commands print: tables and messages for people, JSON for scripts."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from rag.errors import BuildError, Interrupted, RagError
-from rag.plain import plain
+from rag.plain import plain, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from rag.flow.run.events import Event
 
 
 def print_json(value: Any) -> None:
@@ -18,8 +23,17 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
 
 
+def print_fields(fields: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print named values, one per line or as a JSON object; long ones are summarised in a line."""
+    if as_json:
+        print_json(fields)
+        return
+    for name, value in fields.items():
+        typer.echo(f"{name}: {summary(value)}")
+
+
 def console(*, stderr: bool = False) -> Console:
-    """Where to print tables; into a file or a pipe they are not cut to a screen's width."""
+    """Where to print tables; in a file or a pipe they are not cut to a screen's width."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -29,18 +43,31 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def note(text: str) -> None:
-    """Say something on standard error that is no failure."""
+    """Print a warning on standard error."""
     from rich.text import Text
 
     console(stderr=True).print(Text("note: ", style="bold yellow") + Text(text), soft_wrap=True)
 
 
+def outputs(events: Iterable[Event]) -> dict[str, Any]:
+    """The outputs of a run; its warnings are printed on standard error meanwhile."""
+    from rag.flow.run.events import Done, Warned
+
+    result: dict[str, Any] = {}
+    for event in events:
+        if isinstance(event, Warned):
+            note(event.message)
+        elif isinstance(event, Done):
+            result = event.result
+    return result
+
+
 def fail(error: RagError, *, as_json: bool) -> int:
     """Print the error and return the exit code."""
     if as_json:
-        problems = error.problems if isinstance(error, BuildError) else (error,)
-        found = [{"what": e.what, "where": e.where, "fix": e.fix} for e in problems]
-        print_json({"error": {"kind": type(error).__name__, "problems": found}})
+        errors = error.problems if isinstance(error, BuildError) else (error,)
+        problems = [{"what": one.what, "where": one.where, "fix": one.fix} for one in errors]
+        print_json({"error": {"kind": type(error).__name__, "problems": problems}})
         return error.exit_code
     from rich.text import Text
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rag.cli.config import AllowImport, Json, default, load, pairs
+from rag.cli.config import AllowImport, Json, default, load
+from rag.cli.output import print_fields
+from rag.cli.values import pairs, typed
 from rag.plain import summary
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 RUNS = Path(".rag/runs.sqlite")
 
-Runs = Annotated[Path, typer.Option("--runs", help="The file in which runs are kept.")]
+Runs = Annotated[Path, typer.Option("--runs", help="The file of checkpointed runs.")]
 
 
 def start(
@@ -31,7 +33,7 @@ def start(
     allow: list[str] | None,
     inputs: dict[str, Any],
 ) -> CheckpointedRun:
-    """Begin a run that is remembered, with what is needed to load its pipeline again."""
+    """Start a checkpointed run, recording what is needed to load its pipeline again."""
     from rag.flow.memory.checkpoints import Checkpoints
 
     name = default(file)
@@ -41,8 +43,8 @@ def start(
 
 
 @contextmanager
-def telling(run: CheckpointedRun) -> Iterator[None]:
-    """Say on standard error which run it is, and how to go on when it stops."""
+def announced(run: CheckpointedRun) -> Iterator[None]:
+    """Print the run's id on standard error, and how to resume it when it stops."""
     from rag.errors import Interrupted
 
     typer.echo(f"run {run.id}", err=True)
@@ -51,82 +53,85 @@ def telling(run: CheckpointedRun) -> Iterator[None]:
     except Interrupted as stop:
         for name, value in stop.channels.items():
             typer.echo(f"{name}: {summary(value)}", err=True)
-        may = "".join(f" [--set {name}=...]" for name in run.editable)
-        stop.fix = f"rag resume {run.id}{may}"
+        edits = "".join(f" [--set {name}=...]" for name in run.editable)
+        stop.fix = f"rag resume {run.id}{edits}"
         raise
     except Exception:
-        typer.echo(f"what was done is kept; go on with: rag resume {run.id}", err=True)
+        typer.echo(f"the finished steps are saved; resume with: rag resume {run.id}", err=True)
         raise
 
 
 def resume(
     run: Annotated[str, typer.Argument(help="The run's id; `rag runs` lists them.")],
     edits: Annotated[
-        list[str] | None, typer.Option("--set", help="CHANNEL=VALUE, where the run waits for it.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="CHANNEL=VALUE, a value to change before the run continues; repeatable.",
+            show_default=False,
+        ),
     ] = None,
     runs: Runs = RUNS,
     allow: AllowImport = None,
     as_json: Json = False,
 ) -> None:
-    """Go on with a run that stopped, behind the last step that it finished.
+    """Continue a run that stopped, after the last step that it finished.
 
-    A run that waits for a person is thereby approved.
+    A run that waits for approval is thereby approved.
     """
-    from rag.cli.flows import print_result, value_of
-
     with _opened(runs) as checkpoints:
         record = checkpoints.get(run)
         with _flow(record, allow) as flow:
-            given = pairs(edits or [], "--set")
-            kinds = checkpoints.resume(flow, run).editable
-            values = {name: value_of(name, text, kinds) for name, text in given.items()}
+            types = checkpoints.resume(flow, run).editable
+            values = typed(pairs(edits or [], "--set"), types)
             resumed = checkpoints.resume(flow, run, **values)
-            with telling(resumed):
+            with announced(resumed):
                 result = resumed.invoke()
-    print_result(result, as_json=as_json)
+    print_fields(result, as_json=as_json)
 
 
 def runs(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="Show this one.", show_default=False)
+        str | None,
+        typer.Argument(metavar="[RUN]", help="Show only this one.", show_default=False),
     ] = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Forget the run.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the run RUN.")] = False,
     file: Runs = RUNS,
     as_json: Json = False,
 ) -> None:
-    """List the runs that are remembered, or show one: its steps and how long they took."""
+    """List the checkpointed runs, or show one: its steps and how long they took."""
     from rag.cli.output import console, print_json
 
     with _opened(file) as checkpoints:
         if run is not None and delete:
             checkpoints.delete(run)
-            typer.echo(f"run {run} is forgotten")
+            typer.echo(f"run {run} is deleted")
             return
-        found = checkpoints.runs() if run is None else [checkpoints.get(run)]
+        records = checkpoints.runs() if run is None else [checkpoints.get(run)]
         steps = checkpoints.steps(run) if run is not None else []
-    told = [_told(record) for record in found]
+    rows = [_row(record) for record in records]
     if as_json:
         listed = [{"place": step.place, "seconds": step.seconds} for step in steps]
-        print_json(told if run is None else {**told[0], "steps": listed})
+        print_json(rows if run is None else {**rows[0], "steps": listed})
         return
     from rich.table import Table
     from rich.text import Text
 
     columns = ("run", "pipeline", "status", "started", "llm_calls", "tokens")
     table = Table(*columns, box=None, pad_edge=False)
-    for one in told:
-        table.add_row(*(Text(str(one[name])) for name in columns))
+    for row in rows:
+        table.add_row(*(Text(str(row[name])) for name in columns))
     console().print(table)
-    for one in told if run else []:
+    for row in rows if run else []:
         for name in ("error", "waits_for"):
-            if one[name]:
-                typer.echo(f"{name.replace('_', ' ')}: {one[name]}")
+            if row[name]:
+                typer.echo(f"{name.replace('_', ' ')}: {row[name]}")
     for step in steps:
         typer.echo(f"{step.seconds:9.3f} s  {step.place}")
 
 
-def drawn(runs: Path, run: str, allow: list[str] | None) -> tuple[Flow, dict[str, str]]:
-    """The flow of a run, and for each of its steps how often it ran and how long."""
+def durations(runs: Path, run: str, allow: list[str] | None) -> tuple[Flow, dict[str, str]]:
+    """The flow of a run, and for each of its steps how often it ran and how long it took."""
     from rag.flow.memory.checkpoints import static_path
 
     with _opened(runs) as checkpoints:
@@ -148,7 +153,7 @@ def _opened(path: Path) -> Iterator[Checkpoints]:
 
     if not path.exists():
         raise CheckpointError(
-            "no runs are kept here", where=str(path), fix="rag run --checkpoint keeps one"
+            "there are no checkpointed runs", where=str(path), fix="start one: rag run --checkpoint"
         )
     with Checkpoints(path) as checkpoints:
         yield checkpoints
@@ -160,15 +165,15 @@ def _flow(record: RunRecord, allow: list[str] | None) -> Flow:
     source = record.source
     if source is None:
         raise CheckpointError(
-            "the run was started from Python, which pipeline it is of is not known",
+            "the run was started from Python, so its pipeline file is unknown",
             where=f"run {record.id}",
             fix="resume it there: Checkpoints(...).resume(flow, run)",
         )
-    # What a file may import is said by whoever runs it now, as it was then.
+    # The packages that the user allows now count as well as those allowed at the start.
     return load(source["file"], source["params"], [*source["allow"], *(allow or [])])
 
 
-def _told(record: RunRecord) -> dict[str, Any]:
+def _row(record: RunRecord) -> dict[str, Any]:
     started = datetime.fromtimestamp(record.started).isoformat(timespec="seconds")
     return {
         "run": record.id,

@@ -1,4 +1,4 @@
-"""`rag serve`: pipelines on the web. `rag keys`: who may ask them."""
+"""`rag serve`: pipelines over HTTP. `rag keys`: their API keys."""
 
 from __future__ import annotations
 
@@ -17,42 +17,58 @@ if TYPE_CHECKING:
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 KEYS = Path(".rag/keys.json")
 
-keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 
-KeyFilePath = Annotated[Path, typer.Option("--keys", help="The file of keys.")]
+KeyFilePath = Annotated[Path, typer.Option("--keys", help="The file of API keys.")]
 
 
 def serve(
     configs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PIPELINE]...", help="Files or names. Default: rag.yaml, or hybrid."
+            metavar="[PIPELINE]...",
+            help="Pipeline files, or names of ready-made pipelines. Default: ./rag.yaml, else "
+            "`hybrid`.",
+            show_default=False,
         ),
     ] = None,
     params: Param = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")
+    ] = 8000,
     keys: Annotated[
-        Path | None, typer.Option("--keys", help="File of API keys; each speaks for a tenant.")
+        Path | None,
+        typer.Option(
+            "--keys",
+            help="File of API keys, each of one tenant. Default: no keys.",
+            show_default=False,
+        ),
     ] = None,
     data: Annotated[
-        Path, typer.Option("--data", help="Folder of conversations, uploads and the secret.")
+        Path,
+        typer.Option("--data", help="Folder of conversations, uploads and the server's secret."),
     ] = Path(".rag/serve"),
     cors: Annotated[
-        list[str] | None, typer.Option("--cors", help="Origin whose pages may ask; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--cors",
+            help="Origin whose pages may call the API; repeatable.",
+            show_default=False,
+        ),
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Questions worked on at once.")] = 4,
-    page: Annotated[bool, typer.Option("--page/--no-page", help="Offer the chat page.")] = True,
+    concurrency: Annotated[int, typer.Option(min=1, help="Questions answered at a time.")] = 4,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the chat page.")] = True,
 ) -> None:
     """Serve pipelines: a chat page, an API, and OpenAI's chat completions.
 
-    The address must be this machine's own, unless there are keys.
+    Without API keys it listens on loopback addresses only.
     """
     if keys is None and host not in LOOPBACK:
         raise ConfigError(
-            f"anybody who reaches {host} could ask and upload",
+            f"without API keys, anybody who reaches {host} could ask and upload",
             where="--host",
-            fix="make keys first (rag keys add TENANT) and give --keys, or listen on 127.0.0.1",
+            fix="create keys (rag keys add TENANT) and pass --keys, or listen on 127.0.0.1",
         )
     import rag.serve
 
@@ -63,7 +79,7 @@ def serve(
         flow = load(config, params)
         name = flow.name or Path(config or "flow").stem
         if name in flows:
-            fix = "give each a name of its own"
+            fix = "give each another name"
             raise ConfigError(f"two pipelines are named {name!r}", where="rag serve", fix=fix)
         flows[name] = flow
     _listen(flows, settings, host, port, keys, cors or [])
@@ -79,16 +95,17 @@ def _listen(
 ) -> None:
     import socket
 
-    import uvicorn
+    from rag.extras import require
 
+    uvicorn = require("uvicorn", "serve")
     from rag.serve import app
     from rag.serve.server import Server
     from rag.serve.service import Service
 
     service = Service(flows, settings)
-    # Rebinding a name to this address would let foreign pages in: only its own names count.
+    # Against DNS rebinding: on loopback only these host names are served.
     hosts = [host, "localhost", "127.0.0.1"] if host in LOOPBACK else ["*"]
-    made = app(flows, keys=keys, service=service, cors=cors, hosts=hosts)
+    application = app(flows, keys=keys, service=service, cors=cors, hosts=hosts)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -103,16 +120,16 @@ def _listen(
         ) from error
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     typer.echo(f"{', '.join(flows)} at {address}/chat/ and {address}/v1 (Ctrl-C stops)", err=True)
-    config = uvicorn.Config(made, log_level="warning", server_header=False)
+    config = uvicorn.Config(application, log_level="warning", server_header=False)
     Server(config, service).run(sockets=[listener])
 
 
 @keys.command()
 def add(
-    tenant: Annotated[str, typer.Argument(help="Who the key speaks for.")],
+    tenant: Annotated[str, typer.Argument(help="The tenant that the key belongs to.")],
     file: KeyFilePath = KEYS,
 ) -> None:
-    """Make a key and print it, this once only."""
+    """Create a key and print it; it is not shown again."""
     from rag.serve.keys import KeyFile
 
     typer.echo(KeyFile(file).add(tenant))
@@ -120,16 +137,16 @@ def add(
 
 @keys.command("list")
 def listed(file: KeyFilePath = KEYS, as_json: Json = False) -> None:
-    """List the keys: their ids and tenants, never the keys themselves."""
+    """List the ids and tenants of the keys, never the keys themselves."""
     from rag.cli.output import print_json
     from rag.serve.keys import KeyFile
 
-    found = [record.model_dump(exclude={"sha256"}) for record in KeyFile(file).records()]
+    records = [record.model_dump(exclude={"sha256"}) for record in KeyFile(file).records()]
     if as_json:
-        print_json(found)
+        print_json(records)
         return
-    for one in found:
-        typer.echo(f"{one['id']}  {one['tenant']}  {one['created']}")
+    for record in records:
+        typer.echo(f"{record['id']}  {record['tenant']}  {record['created']}")
 
 
 @keys.command()
@@ -137,7 +154,7 @@ def revoke(
     key: Annotated[str, typer.Argument(metavar="ID", help="The key's id, from `rag keys list`.")],
     file: KeyFilePath = KEYS,
 ) -> None:
-    """Forget a key; servers notice at once."""
+    """Revoke a key; running servers notice immediately."""
     from rag.serve.keys import KeyFile
 
     KeyFile(file).revoke(key)

@@ -16,6 +16,7 @@ from langchain_core.documents import Document
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rag.errors import ConfigError
+from rag.names import suggestion
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ class Dataset:
     """A corpus with judged queries.
 
     Attributes:
-        notes: What is no error, but whoever reads the measures should know.
+        name: The folder's name.
+        documents: The corpus.
+        queries: The judged queries.
+        notes: Oddities that are no error, but matter when the measures are read.
     """
 
     name: str
@@ -44,12 +48,12 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """Changes with the corpus."""
-        found = hashlib.sha256()
+        """A digest of the corpus."""
+        digest = hashlib.sha256()
         for one in self.documents:
             row = [one.id, one.metadata.get("title"), one.page_content]
-            found.update(json.dumps(row).encode())
-        return found.hexdigest()[:16]
+            digest.update(json.dumps(row).encode())
+        return digest.hexdigest()[:16]
 
 
 class _Row(BaseModel):
@@ -75,25 +79,25 @@ class _QueryRow(_Row):
 
 
 _R = TypeVar("_R", bound=_Row)
-_LIKE: dict[type[_Row], str] = {
+_EXAMPLE: dict[type[_Row], str] = {
     _CorpusRow: '{"_id": "d1", "title": "Locks", "text": "The north lock is 120 m long."}',
     _QueryRow: '{"_id": "q1", "text": "How long is it?", "metadata": {"answers": ["120 m"]}}',
 }
 
 
-def load(
+def load_dataset(
     folder: Path, *, split: str | None = None, limit: int | None = None, seed: int = 0
 ) -> Dataset:
     """Read `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv`.
 
-    Judgements of documents that the corpus does not hold are kept, as trec_eval keeps them: such
-    a document counts as not found. How many there are stands in the notes.
+    Judgements of documents that are not in the corpus are kept, as trec_eval keeps them: such a
+    document counts as not found. The notes say how many there are.
 
     Args:
         folder: The data set's folder.
         split: The file in `qrels`; default: `test`, else the only one there.
-        limit: At most so many queries, drawn with `seed`; the corpus stays whole.
-        seed: For the draw.
+        limit: Maximum number of queries, sampled with `seed`; the corpus stays complete.
+        seed: Of the sample.
 
     Raises:
         ConfigError: The folder is not such a data set; the error names file and line.
@@ -126,7 +130,7 @@ def load(
         )
     notes = _notes(judged, relevant, documents, queries)
     if limit is not None and limit < len(queries):
-        queries = random.Random(seed).sample(queries, limit)  # noqa: S311 - a draw, no secret
+        queries = random.Random(seed).sample(queries, limit)  # noqa: S311 - a sample, no secret
     return Dataset(folder.name, documents, queries, notes)
 
 
@@ -137,38 +141,40 @@ def _notes(
     queries: list[Query],
 ) -> tuple[str, ...]:
     known = {one.id for one in documents}
-    elsewhere = sum(one not in known for query in queries for one in query.relevant)
-    unasked = len(relevant) - len(queries)
+    missing = sum(one not in known for query in queries for one in query.relevant)
+    unknown = len(relevant) - len(queries)
     notes = []
-    if elsewhere:
+    if missing:
         notes.append(
-            f"{judged}: {elsewhere} of the judged documents are not in corpus.jsonl; "
+            f"{judged}: {missing} of the judged documents are not in corpus.jsonl; "
             "they count as not found"
         )
-    if unasked:
+    if unknown:
         notes.append(
-            f"{judged}: {unasked} of the judged queries are not in queries.jsonl; they are left out"
+            f"{judged}: {unknown} of the judged queries are not in queries.jsonl; they are left out"
         )
     return tuple(notes)
 
 
 def _qrels(folder: Path, split: str | None) -> Path:
-    found = sorted((folder / "qrels").glob("*.tsv"))
-    names = [file.stem for file in found]
-    chosen = split or ("test" if "test" in names else names[0] if len(names) == 1 else None)
-    for file in found:
-        if file.stem == chosen:
-            return file
-    raise ConfigError(
-        f"no judgements {chosen or ''} in qrels/".replace("  ", " "),
-        where=str(folder),
-        fix=f"there are: {', '.join(names)}" if names else "give a folder in BEIR's format",
-    )
+    """The file of judgements."""
+    files = {file.stem: file for file in sorted((folder / "qrels").glob("*.tsv"))}
+    if not files:
+        fix = "give a folder in BEIR's format"
+        raise ConfigError("no judgements in qrels/", where=str(folder), fix=fix)
+    chosen = split or ("test" if "test" in files or len(files) > 1 else next(iter(files)))
+    if chosen not in files:
+        raise ConfigError(
+            f"no judgements {chosen!r} in qrels/",
+            where=str(folder),
+            fix=suggestion(chosen, files, label="--split takes"),
+        )
+    return files[chosen]
 
 
 def _judgements(file: Path) -> dict[str, dict[str, int]]:
     """Query to document to grade, of BEIR's three columns or TREC's four."""
-    found: dict[str, dict[str, int]] = {}
+    judgements: dict[str, dict[str, int]] = {}
     for number, line in _lines(file):
         parts = line.split("\t") if "\t" in line else line.split()
         grade, fits = parts[-1].strip(), len(parts) in {3, 4}
@@ -176,15 +182,15 @@ def _judgements(file: Path) -> dict[str, dict[str, int]]:
             continue
         if not fits or not re.fullmatch(r"[+-]?\d+", grade):
             raise ConfigError(
-                f"no judgement: {line.strip()!r}",
+                f"not a judgement: {line.strip()!r}",
                 where=f"{file}:{number}",
                 fix="write query, document and grade, a whole number, with tabs between them",
             )
-        found.setdefault(parts[0], {})[parts[-2]] = int(grade)
-    if not found:
-        fix = "write query, document and grade, with tabs between them, a judgement a line"
+        judgements.setdefault(parts[0], {})[parts[-2]] = int(grade)
+    if not judgements:
+        fix = "write query, document and grade, with tabs between them, one judgement per line"
         raise ConfigError("there are no judgements", where=str(file), fix=fix)
-    return found
+    return judgements
 
 
 def _is_number(text: str) -> bool:
@@ -196,11 +202,11 @@ def _is_number(text: str) -> bool:
 
 
 def _rows(file: Path, kind: type[_R]) -> list[_R]:
-    """The rows of a file, checked; each id stands once."""
-    found: list[_R] = []
+    """The rows of a file, validated; ids are unique."""
+    rows: list[_R] = []
     lines: dict[str, int] = {}
     for number, line in _lines(file):
-        where, fix = f"{file}:{number}", f"a line looks like {_LIKE[kind]}"
+        where, fix = f"{file}:{number}", f"a line looks like {_EXAMPLE[kind]}"
         try:
             row = kind.model_validate(json.loads(line))
         except ValidationError as error:
@@ -213,15 +219,15 @@ def _rows(file: Path, kind: type[_R]) -> list[_R]:
         first = lines.setdefault(row.id, number)
         if first != number:
             raise ConfigError(
-                f"the id {row.id!r} stands in line {first} already",
+                f"the id {row.id!r} is already used in line {first}",
                 where=where,
                 fix="give each line an id of its own",
             )
-        found.append(row)
-    if not found:
-        fix = f"a line looks like {_LIKE[kind]}"
+        rows.append(row)
+    if not rows:
+        fix = f"a line looks like {_EXAMPLE[kind]}"
         raise ConfigError("it has no lines", where=str(file), fix=fix)
-    return found
+    return rows
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:

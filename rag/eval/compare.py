@@ -1,4 +1,4 @@
-"""Differences between two systems on the same questions, with intervals."""
+"""Differences between two systems on the same questions, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -10,44 +10,49 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Gain:
-    """A mean difference with its 95 % interval."""
+    """A mean difference with its 95 % confidence interval."""
 
     mean: float
     low: float
     high: float
 
     @property
-    def sure(self) -> bool:
-        """Whether the interval leaves zero out."""
+    def significant(self) -> bool:
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
-def paired(
-    one: Sequence[float | None], other: Sequence[float | None], seed: int = 0
+
+def paired_gain(
+    values: Sequence[float | None], baseline: Sequence[float | None], seed: int = 0
 ) -> Gain | None:
-    """How much larger `one` is, by the paired bootstrap (Efron and Tibshirani 1993, chapter 13).
+    """How much larger `values` are, by the paired bootstrap (Efron and Tibshirani 1993, ch. 13).
 
     Args:
-        one: Values by question; None where there is none.
-        other: Of the same questions.
-        seed: Of the draws.
+        values: One per question; None if the question has none.
+        baseline: Of the same questions, in the same order.
+        seed: Of the resampling.
 
     Returns:
-        None where no question has both values.
+        None if no question has both values.
     """
     import numpy as np
 
-    both = [(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None]
-    if not both:
+    pairs = [
+        (a, b) for a, b in zip(values, baseline, strict=True) if a is not None and b is not None
+    ]
+    if not pairs:
         return None
-    differences = np.asarray([a - b for a, b in both], dtype=float)
-    chance = np.random.default_rng(seed)
-    drawn = chance.integers(0, len(differences), (RESAMPLES, len(differences)))
+    differences = np.asarray([a - b for a, b in pairs], dtype=float)
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, len(differences), (RESAMPLES, len(differences)))
     low, high = np.quantile(differences[drawn].mean(1), [0.025, 0.975])
     return Gain(float(differences.mean()), float(low), float(high))
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """The mean of those that there are."""
-    found = [value for value in values if value is not None]
-    return sum(found) / len(found) if found else None
+    """The mean of the values that are not None; None if there are none."""
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None

@@ -1,4 +1,4 @@
-"""Questions with their gold passage among others: the task that reuse of contexts is judged on."""
+"""Questions with their gold passage among others: the task that context reuse is judged on."""
 
 from __future__ import annotations
 
@@ -18,29 +18,36 @@ SYSTEM = "Answer the question from the sources, in one short sentence."
 
 @dataclass(frozen=True)
 class Sample:
-    """One question over its passages."""
+    """One question over its passages.
+
+    Attributes:
+        id: The question's id.
+        question: Its text.
+        answers: The gold answers.
+        chunks: The passages, shuffled.
+        other_contexts: Contexts that contain the same passages among others, in another order.
+    """
 
     id: str
     question: str
     answers: tuple[str, ...]
     chunks: tuple[str, ...]
-    elsewhere: tuple[tuple[str, ...], ...]
-    """Other contexts that hold the same chunks, among other ones and in another order."""
+    other_contexts: tuple[tuple[str, ...], ...]
 
 
 def samples(data: Dataset, count: int, others: int = 4, seed: int = 0) -> list[Sample]:
-    """Questions with answers, each over a gold passage and others drawn by chance, shuffled.
+    """Questions with answers, each over a gold passage and others drawn at random, shuffled.
 
     Args:
         data: A data set whose queries have answers.
         count: Questions at most.
         others: Passages besides the gold one.
-        seed: Of all chance.
+        seed: Of all random choices.
 
     Raises:
         ConfigError: The corpus is too small.
     """
-    chance = random.Random(seed)  # noqa: S311 - a sample, no secret
+    rng = random.Random(seed)  # noqa: S311 - a sample, no secret
     texts = {
         str(d.id): f"{d.metadata.get('title') or ''}\n{d.page_content}".strip()
         for d in data.documents
@@ -52,40 +59,41 @@ def samples(data: Dataset, count: int, others: int = 4, seed: int = 0) -> list[S
             where=data.name,
             fix="use a larger one",
         )
-    # Judgements may name documents that the corpus does not hold.
+    # Judgements may name documents that are not in the corpus.
     graded = [
         (q, {one: q.relevant[one] for one in q.relevant if one in texts}) for q in data.queries
     ]
     queries = [(query, grades) for query, grades in graded if query.answers and grades]
-    found = []
-    for query, grades in chance.sample(queries, min(count, len(queries))):
+    drawn_queries = rng.sample(queries, min(count, len(queries)))
+    result = []
+    for query, grades in drawn_queries:
         gold = max(grades, key=lambda one: grades[one])
-        rest = [one for one in chance.sample(ids, drawn) if one != gold]
+        rest = [one for one in rng.sample(ids, drawn) if one != gold]
         chosen = [gold, *rest[:others]]
-        chance.shuffle(chosen)
+        rng.shuffle(chosen)
         spare = rest[others:]
         half = (len(chosen) + 1) // 2
-        elsewhere = []
+        other_contexts = []
         for part in (chosen[:half], chosen[half:]):
             context = [*part, *(spare.pop() for _ in range(len(chosen) - len(part)))]
-            chance.shuffle(context)
-            elsewhere.append(tuple(texts[one] for one in context))
-        found.append(
+            rng.shuffle(context)
+            other_contexts.append(tuple(texts[one] for one in context))
+        result.append(
             Sample(
-                query.id,
-                query.text,
-                tuple(query.answers),
-                tuple(texts[one] for one in chosen),
-                tuple(elsewhere),
+                id=query.id,
+                question=query.text,
+                answers=query.answers,
+                chunks=tuple(texts[one] for one in chosen),
+                other_contexts=tuple(other_contexts),
             )
         )
-    return found
+    return result
 
 
 def parts(llm: LocalLLM, question: str, chunks: Sequence[str]) -> tuple[
     list[int], list[list[int]], list[int]
 ]:  # fmt: skip
-    """The token ids of a prompt over these chunks: prefix, chunks, suffix."""
+    """The token ids of a prompt over these chunks: prefix, one list per chunk, suffix."""
     from rag.models.base import Prompt
 
     return llm.parts(Prompt(question, SYSTEM, tuple(chunks), numbered=False))

@@ -1,4 +1,4 @@
-"""A data set's corpus, indexed as each pipeline says."""
+"""A data set's corpus, indexed as each pipeline specifies."""
 
 from __future__ import annotations
 
@@ -8,76 +8,100 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from rag.flow import Resource
 from rag.index import Index, IndexWriter
 from rag.index.spec import IndexSpec
 from rag.models import LLM, Embedder
 
 if TYPE_CHECKING:
     from rag.eval.beir import Dataset
-    from rag.flow import Flow, Resource
+    from rag.flow import Flow
 
 BATCH = 512
-"""Documents that are cut, embedded and committed together."""
+"""Documents that are split, embedded and committed together."""
 
 Progress = Callable[[str, int, int], None]
-"""Takes what is being done, how many are done, and of how many."""
+"""Takes the name of the work, how much of it is done, and how much there is."""
+
+SHARED: dict[str, type[Resource]] = {"embedder": Embedder, "llm": LLM}
+"""Resources that pipelines share if they specify them alike."""
+
+
+def no_progress(work: str, done: int, total: int) -> None:
+    """Report nothing."""
 
 
 class Corpus:
-    """The indexes of one data set: pipelines that cut and embed alike share one.
+    """The indexes of one data set: pipelines that split and embed alike share one.
 
-    A context manager: closes the indexes, and takes temporary ones away.
+    A context manager: closes the indexes, and removes temporary ones.
 
     Args:
         data: Its documents are indexed.
-        where: Folder that keeps the indexes, each in a folder of its own; what is unchanged there
-            is not indexed again. A temporary one if not given.
-        told: The progress.
+        folder: Keeps the indexes, each in a folder of its own; what is unchanged there is not
+            indexed again. None: a temporary folder.
+        progress: Called while documents are indexed.
     """
 
-    def __init__(self, data: Dataset, where: Path | None, told: Progress) -> None:
-        self._data, self._where, self._told = data, where, told
-        self._open: dict[str, Index] = {}
+    def __init__(
+        self, data: Dataset, folder: Path | None = None, progress: Progress = no_progress
+    ) -> None:
+        self._data, self._folder, self._progress = data, folder, progress
+        self._indexes: dict[str, Index] = {}
+        self._owners: dict[tuple[str, ...], Flow] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._where is None:
-            scratch = tempfile.TemporaryDirectory(prefix="rag-eval-")
-            self._where = Path(self._stack.enter_context(scratch))
+        if self._folder is None:
+            temporary = tempfile.TemporaryDirectory(prefix="rag-eval-")
+            self._folder = Path(self._stack.enter_context(temporary))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def bound(self, flow: Flow, **shared: Resource) -> Flow:
+    def bind(self, flow: Flow) -> Flow:
         """The flow over this corpus.
 
+        A model that an earlier flow specified alike is not opened again; flows therefore stay
+        open until the corpus is closed.
+
         Args:
-            flow: The pipeline as its file says it.
-            shared: Open resources in the place of those that it specifies alike.
+            flow: The pipeline as loaded.
 
         Raises:
-            ConfigError: Its index or its embedder is not well described.
+            ConfigError: The specification of its index or of a model is wrong.
         """
         specs = flow.resources.specs
-        flow = flow.with_resources(**shared)
-        embedder = flow.resources.get("embedder", Embedder)
+        bound = flow.with_resources(**self._shared(flow))
+        embedder = bound.resources.get("embedder", Embedder)
         spec = IndexSpec.of(specs.get("index", Index.default))
-        # With the corpus: a folder that is kept may have held another one.
+        # With the corpus: a folder that is kept may hold the index of another one.
         name = f"{spec.fingerprint(embedder.id, specs.get('llm'))}-{self._data.digest}"
-        if name not in self._open:
-            self._open[name] = self._indexed(name, spec, embedder, flow)
-        return flow.with_resources(index=self._open[name], embedder=embedder)
+        if name not in self._indexes:
+            self._indexes[name] = self._index(name, spec, embedder, bound)
+        return bound.with_resources(index=self._indexes[name], embedder=embedder)
 
-    def _indexed(self, name: str, spec: IndexSpec, embedder: Embedder, flow: Flow) -> Index:
-        if self._where is None:
+    def _shared(self, flow: Flow) -> dict[str, Resource]:
+        """The models that another flow has opened for the same specification."""
+        shared = {}
+        for name, kind in SHARED.items():
+            spec = flow.resources.specs.get(name, kind.default)
+            key = (name, repr(spec), str(flow.resources.base.resolve()))
+            owner = self._owners.setdefault(key, flow)
+            if owner is not flow:
+                shared[name] = owner.resources.get(name, kind)
+        return shared
+
+    def _index(self, name: str, spec: IndexSpec, embedder: Embedder, flow: Flow) -> Index:
+        if self._folder is None:
             raise RuntimeError("a Corpus is used in a `with` block")
-        path = self._where / name
+        path = self._folder / name
         split: Any = spec.splitter_of(embedder, lambda: flow.resources.get("llm", LLM))
         writer, documents = IndexWriter(path), self._data.documents
         for start in range(0, len(documents), BATCH):
-            self._told("indexing", start, len(documents))
+            self._progress("indexing", start, len(documents))
             writer.write(split(documents[start : start + BATCH]), embedder)
-        opened = Index.open(path)
-        self._stack.callback(opened.close)
-        return opened
+        index = Index.open(path)
+        self._stack.callback(index.close)
+        return index

@@ -12,7 +12,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalized(text: str) -> str:
-    """Lower case, without punctuation, articles and double spaces."""
+    """The text in lower case, without punctuation, articles and double spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
@@ -22,7 +22,7 @@ def exact_match(answer: str, golds: Iterable[str]) -> float:
 
 
 def contains(answer: str, golds: Iterable[str]) -> float:
-    """1 if a gold answer stands in the answer, in whole words, else 0."""
+    """1 if the answer contains a gold answer, in whole words, else 0."""
     padded = f" {normalized(answer)} "
     return float(any(f" {normalized(gold)} " in padded for gold in golds if normalized(gold)))
 
@@ -34,9 +34,9 @@ def token_f1(answer: str, golds: Iterable[str]) -> float:
     )
 
 
-def _f1(said: list[str], gold: list[str]) -> float:
-    shared = sum((Counter(said) & Counter(gold)).values())
+def _f1(answer: list[str], gold: list[str]) -> float:
+    shared = sum((Counter(answer) & Counter(gold)).values())
     if not shared:
         return 0.0
-    precision, recall = shared / len(said), shared / len(gold)
+    precision, recall = shared / len(answer), shared / len(gold)
     return 2 * precision * recall / (precision + recall)

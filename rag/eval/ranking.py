@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from rag.eval.beir import Dataset
-from rag.eval.compare import Gain, mean, paired
-from rag.eval.corpus import Progress
-from rag.eval.extra import library
+from rag.eval.compare import Gain, mean, paired_gain
+from rag.eval.corpus import Progress, no_progress
 from rag.eval.retrieval_part import retrieval_part
+from rag.extras import require
 from rag.flow import Flow
 
 DEPTH = 100
@@ -20,15 +20,15 @@ MEASURES = ("ndcg_at_10", "recall_at_10", "recall_at_100", "mrr_at_10")
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """One query's ranking.
+class RankingResult:
+    """The ranking of one query.
 
     Attributes:
-        id: The query's.
+        id: The query's id.
         ndcg_at_10: 0 to 1, as the other measures; as trec_eval defines them.
-        found: The first ten documents.
-        depth: Documents that were ranked.
-        seconds: Of the ranking.
+        top: The first ten documents.
+        depth: Number of documents ranked.
+        seconds: Duration of the ranking.
     """
 
     id: str
@@ -36,7 +36,7 @@ class Ranked:
     recall_at_10: float
     recall_at_100: float
     mrr_at_10: float
-    found: tuple[str, ...]
+    top: tuple[str, ...]
     depth: int
     seconds: float
 
@@ -46,8 +46,12 @@ class RankingRow:
     """A pipeline's means over the queries.
 
     Attributes:
-        depth: Documents that it ranked for the query for which it ranked most. Where that is below
-            100, the recall at 100 is one at this depth.
+        pipeline: Its name.
+        queries: Number of queries.
+        means: By measure of `MEASURES`.
+        depth: The largest number of documents that it ranked for a query. If it is below 100,
+            the recall at 100 is the recall at this depth.
+        milliseconds: The median duration of a query.
         gain: Of nDCG@10 over the first pipeline, paired by query.
     """
 
@@ -59,60 +63,59 @@ class RankingRow:
     gain: Gain | None
 
 
-def rank_all(flow: Flow, data: Dataset, told: Progress) -> list[Ranked]:
-    """Rank the corpus for each query by the flow's steps before the first language model.
+def rank_all(flow: Flow, data: Dataset, progress: Progress = no_progress) -> list[RankingResult]:
+    """Rank the corpus for each query by the flow's steps before the first LLM call.
 
-    A document's rank is that of its best chunk. Measures by ir-measures, which wraps
+    A document's rank is that of its best chunk. Measures are computed by ir-measures, which wraps
     trec_eval.
 
     Raises:
-        ConfigError: The flow finds no documents; ir-measures is not installed.
+        ConfigError: The flow retrieves no documents; ir-measures is not installed.
     """
-    ir = library("ir_measures")
-    ndcg, recall, mrr = ir.nDCG, ir.R, ir.RR
-    wanted = dict(zip((ndcg @ 10, recall @ 10, recall @ 100, mrr @ 10), MEASURES, strict=True))
+    ir = require("ir_measures", "eval")
+    measures = dict(zip((ir.nDCG @ 10, ir.R @ 10, ir.R @ 100, ir.RR @ 10), MEASURES, strict=True))
     ranker = retrieval_part(flow)
-    ranking: dict[str, dict[str, float]] = {}
+    rankings: dict[str, dict[str, float]] = {}
     seconds: dict[str, float] = {}
     for number, query in enumerate(data.queries):
-        told("ranking", number, len(data.queries))
+        progress("ranking", number, len(data.queries))
         started = perf_counter()
         documents = ranker.invoke(query=query.text)["documents"]
         seconds[query.id] = perf_counter() - started
         order = dict.fromkeys(str(document.metadata["source"]) for document in documents)
-        ranking[query.id] = {source: float(-rank) for rank, source in enumerate(order)}
+        rankings[query.id] = {source: float(-rank) for rank, source in enumerate(order)}
     relevant = {query.id: query.relevant for query in data.queries}
-    # A query without any document is not in trec_eval's results: its measures are 0.
+    # A query without any document is missing from trec_eval's results: its measures are 0.
     scores = {query.id: dict.fromkeys(MEASURES, 0.0) for query in data.queries}
-    for one in ir.iter_calc(list(wanted), relevant, ranking):
-        scores[one.query_id][wanted[one.measure]] = float(one.value)
+    for one in ir.iter_calc(list(measures), relevant, rankings):
+        scores[one.query_id][measures[one.measure]] = float(one.value)
     return [
-        Ranked(
+        RankingResult(
             id=key,
             **scores[key],
-            found=tuple(ranking[key])[:10],
-            depth=len(ranking[key]),
+            top=tuple(ranking)[:10],
+            depth=len(ranking),
             seconds=seconds[key],
         )
-        for key in ranking
+        for key, ranking in rankings.items()
     ]
 
 
-def ranking_rows(ranked: dict[str, list[Ranked]]) -> list[RankingRow]:
-    """The table: a row for each pipeline, compared with the first one."""
-    base = [one.ndcg_at_10 for one in next(iter(ranked.values()))]
+def ranking_rows(results: dict[str, list[RankingResult]]) -> list[RankingRow]:
+    """One row per pipeline, each compared with the first."""
+    baseline = [one.ndcg_at_10 for one in next(iter(results.values()))]
 
-    def values(found: Sequence[Ranked], measure: str) -> list[float]:
-        return [getattr(one, measure) for one in found]
+    def values(rankings: Sequence[RankingResult], measure: str) -> list[float]:
+        return [getattr(one, measure) for one in rankings]
 
     return [
         RankingRow(
             pipeline=name,
-            queries=len(found),
-            means={measure: mean(values(found, measure)) for measure in MEASURES},
-            depth=max(one.depth for one in found),
-            milliseconds=1000 * statistics.median(one.seconds for one in found),
-            gain=paired(values(found, "ndcg_at_10"), base),
+            queries=len(rankings),
+            means={measure: mean(values(rankings, measure)) for measure in MEASURES},
+            depth=max(one.depth for one in rankings),
+            milliseconds=1000 * statistics.median(one.seconds for one in rankings),
+            gain=paired_gain(values(rankings, "ndcg_at_10"), baseline),
         )
-        for name, found in ranked.items()
+        for name, rankings in results.items()
     ]

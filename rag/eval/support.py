@@ -1,9 +1,9 @@
-"""Whether the documents carry the answer: faithfulness and citations.
+"""Whether the documents support the answer: faithfulness and citations.
 
 Faithfulness is that of RAGAS (Es et al. 2023, arXiv 2309.15217, section 3): the share of the
 answer's claims that the documents support; a claim is a sentence here. Citation recall and
-precision are those of ALCE (Gao et al. 2023, arXiv 2305.14627, section 4.3). What supports what
-is said by `verify`, `verify_nli` or `verify_llm`, in the place of the papers' judges.
+precision are those of ALCE (Gao et al. 2023, arXiv 2305.14627, section 4.3). The operators
+`verify`, `verify_nli` and `verify_llm` judge support, instead of the papers' judges.
 """
 
 from __future__ import annotations
@@ -15,26 +15,28 @@ from typing import Any, Literal
 
 from langchain_core.documents import Document
 
-from rag.eval.identity import identity
+from rag.eval.digests import flow_digest
 from rag.flow import Flow, Operator, Resources
 from rag.operators.generation.cite import MARK
 from rag.operators.generation.verify import Verify, VerifyLLM, VerifyNLI, sentences
 
-By = Literal["words", "nli", "llm"]
-VERIFIERS: dict[By, type[Operator]] = {"words": Verify, "nli": VerifyNLI, "llm": VerifyLLM}
-NEEDED = 0.5
-"""Support from which on a sentence counts as supported."""
+JudgeKind = Literal["words", "nli", "llm"]
+VERIFIERS: dict[JudgeKind, type[Operator]] = {"words": Verify, "nli": VerifyNLI, "llm": VerifyLLM}
+THRESHOLD = 0.5
+"""A sentence counts as supported from this support on."""
 
 
 @dataclass(frozen=True)
-class Supported:
-    """What was found in one answer; None where there is nothing to divide by.
+class Support:
+    """The measures of one answer, each 0 to 1.
 
     Attributes:
-        faithfulness: Share of the sentences that a document supports, 0 to 1.
-        citation_recall: Share of the sentences that the documents they cite support together.
+        faithfulness: Share of the sentences that a document supports. None if the answer is
+            empty, like the next one.
+        citation_recall: Share of the sentences that their cited documents support together.
         citation_precision: Share of the citations that are needed: the sentence is supported by
             what it cites, and this document alone supports it, or the others do not without it.
+            None if nothing is cited.
     """
 
     faithfulness: float | None
@@ -43,62 +45,63 @@ class Supported:
 
 
 class Judge:
-    """Says what the documents support.
+    """Measures what the documents support.
 
     Args:
-        by: How: `verify`, or the one with a model.
-        resources: That model, as `nli` or `llm`; those of a pipeline share what it opened.
+        kind: By content words (`verify`), by an NLI model (`verify_nli`) or by an LLM
+            (`verify_llm`).
+        resources: Hold that model as `nli` or `llm`; a pipeline's resources share what it opened.
     """
 
     def __init__(
-        self, by: By = "words", resources: Mapping[str, Any] | Resources | None = None
+        self, kind: JudgeKind = "words", resources: Mapping[str, Any] | Resources | None = None
     ) -> None:
         inputs = {"answer": str, "documents": list[Document]}
-        self._verify = Flow(VERIFIERS[by](), inputs=inputs, resources=resources)
+        self._verify = Flow(VERIFIERS[kind](), inputs=inputs, resources=resources)
 
     @property
-    def identity(self) -> str:
-        """A digest of how it judges, and by which model."""
-        return identity(self._verify)
+    def digest(self) -> str:
+        """Differs if it judges in another way, or by another model."""
+        return flow_digest(self._verify)
 
-    def judge(self, answer: str, documents: Sequence[Document]) -> Supported:
-        """Look at one answer.
+    def judge(self, answer: str, documents: Sequence[Document]) -> Support:
+        """Measure one answer.
 
         Args:
-            answer: With marks such as `[2]` where it cites; they count from 1.
-            documents: As they were numbered.
+            answer: With citations such as `[2]`, which count from 1.
+            documents: In the order in which they are numbered.
         """
-        said = [(MARK.sub("", one).strip(), _marks(one)) for one in sentences(answer)]
-        said = [(plain, marks) for plain, marks in said if plain]
-        if not said:
-            return Supported(None, None, None)
-        faithful, recalled, precise = [], [], []
-        for plain, marks in said:
-            faithful.append(self._supports(plain, documents))
-            cited = [documents[n - 1] for n in marks if 1 <= n <= len(documents)]
-            whole = self._supports(plain, [_joined(cited)])
-            recalled.append(whole)
-            precise += [False] * (len(marks) - len(cited))
+        parsed = [(MARK.sub("", one).strip(), _citations(one)) for one in sentences(answer)]
+        parsed = [(sentence, numbers) for sentence, numbers in parsed if sentence]
+        if not parsed:
+            return Support(None, None, None)
+        faithful, recall, precision = [], [], []
+        for sentence, numbers in parsed:
+            faithful.append(self._supports(sentence, documents))
+            cited = [documents[n - 1] for n in numbers if 1 <= n <= len(documents)]
+            together = self._supports(sentence, [_joined(cited)])
+            recall.append(together)
+            precision += [False] * (len(numbers) - len(cited))
             for at, one in enumerate(cited):
                 others = [*cited[:at], *cited[at + 1 :]]
-                needed = whole and (
+                needed = together and (
                     not others
-                    or self._supports(plain, [one])
-                    or not self._supports(plain, [_joined(others)])
+                    or self._supports(sentence, [one])
+                    or not self._supports(sentence, [_joined(others)])
                 )
-                precise.append(needed)
-        return Supported(fmean(faithful), fmean(recalled), fmean(precise) if precise else None)
+                precision.append(needed)
+        return Support(fmean(faithful), fmean(recall), fmean(precision) if precision else None)
 
     def _supports(self, sentence: str, documents: Sequence[Document]) -> bool:
         """Whether one of the documents supports the sentence."""
-        found = [one for one in documents if one.page_content.strip()]
-        if not found:
+        texts = [one for one in documents if one.page_content.strip()]
+        if not texts:
             return False
-        (*_, claim) = self._verify.invoke(answer=sentence, documents=found)["claims"] or [None]
-        return claim is not None and claim.support >= NEEDED
+        (*_, claim) = self._verify.invoke(answer=sentence, documents=texts)["claims"] or [None]
+        return claim is not None and claim.support >= THRESHOLD
 
 
-def _marks(sentence: str) -> list[int]:
+def _citations(sentence: str) -> list[int]:
     return list(dict.fromkeys(int(number) for number in MARK.findall(sentence)))
 
 

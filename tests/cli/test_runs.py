@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.cli.test_commands import rag
+from tests.cli import command
 
+# Each command is a process of its own: what one leaves is all that the next one knows.
+rag = functools.partial(command.rag, process=True)
 BRICK = """
 from rag import operator
 

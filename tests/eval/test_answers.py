@@ -11,11 +11,12 @@ from langchain_core.documents import Document
 
 from rag import Flow, Interrupt, RunContext, operator
 from rag.errors import InputError, ModelError
-from rag.eval.answers import Asked, ask_all, rows
+from rag.eval.answer_cache import AnswerCache
+from rag.eval.answers import answer_rows, ask_all
 from rag.eval.beir import Query
-from rag.eval.compare import Gain, paired
-from rag.eval.kept import Kept
+from rag.eval.compare import Gain, paired_gain
 from rag.eval.report import write_report
+from rag.eval.results import AnswerResult
 from rag.eval.support import Judge
 
 QUERIES = [
@@ -41,19 +42,15 @@ def never(query: str) -> str:
     return ""
 
 
-def quiet(done: int, total: int) -> None:
-    """No progress bar."""
-
-
 def test_a_failure_is_a_wrong_answer() -> None:
-    found = ask_all(Flow(answer()), QUERIES, Judge(), None, quiet)
+    found = ask_all(Flow(answer()), QUERIES, Judge())
     assert [one.containment for one in found] == [1.0, 0.0, 0.0]
     assert [one.faithfulness for one in found] == [1.0, 0.0, None]
     assert [one.citation_recall for one in found] == [1.0, 0.0, None]
     assert [one.citation_precision for one in found] == [1.0, None, None]
     assert found[2].error is not None
     assert "the model is gone" in found[2].error
-    (row,) = rows({"it": found})
+    (row,) = answer_rows({"it": found})
     assert (row.questions, row.errors) == (3, 1)
     assert row.means["containment"] == pytest.approx(1 / 3)
     assert row.means["faithfulness"] == 0.5
@@ -69,12 +66,12 @@ def test_questions_asked_at_once_are_answered_in_their_order(tmp_path: Path) -> 
         together.wait(timeout=30)
         return query
 
-    kept = Kept(tmp_path / "it.jsonl", "digest", QUERIES[:2])
+    cache = AnswerCache(tmp_path / "it.jsonl", "digest", QUERIES[:2])
     flow = Flow(meet() >> answer())
-    found = ask_all(flow, QUERIES[:2], Judge(), kept, quiet, at_once=2)
+    found = ask_all(flow, QUERIES[:2], Judge(), cache=cache, concurrency=2)
     assert [one.id for one in found] == [query.id for query in QUERIES[:2]]
     assert [one.containment for one in found] == [1.0, 0.0]
-    assert [kept.get(query) for query in QUERIES[:2]] == found
+    assert [cache.get(query) for query in QUERIES[:2]] == found
 
 
 @operator(writes="noted")
@@ -85,58 +82,58 @@ def spend(query: str, *, ctx: RunContext) -> str:
 
 
 def test_a_failed_run_costs_what_it_spent() -> None:
-    (found,) = ask_all(Flow(spend() >> answer()), QUERIES[2:], Judge(), None, quiet)
+    (found,) = ask_all(Flow(spend() >> answer()), QUERIES[2:], Judge())
     assert found.error is not None
     assert (found.llm_calls, found.tokens) == (2, 70)
-    (done,) = ask_all(Flow(spend() >> answer()), QUERIES[:1], Judge(), None, quiet)
+    (done,) = ask_all(Flow(spend() >> answer()), QUERIES[:1], Judge())
     assert (done.error, done.llm_calls, done.tokens) == (None, 2, 70)
 
 
 def test_a_pipeline_that_waits_for_a_person_is_refused() -> None:
     with pytest.raises(InputError, match="stops for a person"):
-        ask_all(Flow(answer() >> Interrupt("Is it right?")), QUERIES, Judge(), None, quiet)
+        ask_all(Flow(answer() >> Interrupt("Is it right?")), QUERIES, Judge())
 
 
 def test_what_was_answered_is_not_asked_again(tmp_path: Path) -> None:
     path, flow, judge = tmp_path / "it.jsonl", Flow(answer()), Judge()
 
-    def kept() -> Kept:
-        return Kept(path, "digest", QUERIES)
+    def cache() -> AnswerCache:
+        return AnswerCache(path, "digest", QUERIES)
 
-    first = ask_all(flow, QUERIES[:2], judge, kept(), quiet)
+    first = ask_all(flow, QUERIES[:2], judge, cache=cache())
     with path.open("a") as file:
         file.write('{"id": "q2", "ans')  # killed while it wrote
     ASKED.clear()
-    again = ask_all(flow, QUERIES, judge, kept(), quiet)
+    again = ask_all(flow, QUERIES, judge, cache=cache())
     assert (again[:2], ASKED) == (first, ["broken"])
-    assert ask_all(flow, QUERIES, judge, kept(), quiet) == again
+    assert ask_all(flow, QUERIES, judge, cache=cache()) == again
     assert ASKED == ["broken"]
 
 
 def test_the_paired_bootstrap() -> None:
-    assert paired([1, 1, 1], [0, 0, 0]) == Gain(1.0, 1.0, 1.0)
-    assert paired([1, 0], [1, 0]) == Gain(0.0, 0.0, 0.0)
-    assert paired([None, 1.0], [1.0, None]) is None
-    assert paired([None, 1.0], [1.0, 0.0]) == Gain(1.0, 1.0, 1.0)
-    gain = paired([1.0] * 60 + [0.0] * 40, [0.0] * 100)
+    assert paired_gain([1, 1, 1], [0, 0, 0]) == Gain(1.0, 1.0, 1.0)
+    assert paired_gain([1, 0], [1, 0]) == Gain(0.0, 0.0, 0.0)
+    assert paired_gain([None, 1.0], [1.0, None]) is None
+    assert paired_gain([None, 1.0], [1.0, 0.0]) == Gain(1.0, 1.0, 1.0)
+    gain = paired_gain([1.0] * 60 + [0.0] * 40, [0.0] * 100)
     assert gain is not None
     # Of 100 draws of a coin of 0.6, 95 % of the means lie within 1.96 standard errors.
     assert gain.mean == pytest.approx(0.6)
     assert gain.low == pytest.approx(0.504, abs=0.015)
     assert gain.high == pytest.approx(0.696, abs=0.015)
-    assert gain.sure
-    assert gain == paired([1.0] * 60 + [0.0] * 40, [0.0] * 100)
+    assert gain.significant
+    assert gain == paired_gain([1.0] * 60 + [0.0] * 40, [0.0] * 100)
 
 
-def asked(values: list[float]) -> list[Asked]:
+def results(values: list[float]) -> list[AnswerResult]:
     return [
-        Asked(str(n), "?", ("x",), "", 0, 0, value, None, None, None, 2, 100, 0.5)
+        AnswerResult(str(n), "?", ("x",), "", 0, 0, value, None, None, None, 2, 100, 0.5)
         for n, value in enumerate(values)
     ]
 
 
 def test_a_table_compares_with_the_first() -> None:
-    table = rows({"naive": asked([0.0] * 20), "better": asked([1.0] * 20)})
+    table = answer_rows({"naive": results([0.0] * 20), "better": results([1.0] * 20)})
     assert [row.gains["containment"] for row in table] == [Gain(0, 0, 0), Gain(1, 1, 1)]
     assert [row.means["tokens"] for row in table] == [100.0, 100.0]
     assert [row.gains["faithfulness"] for row in table] == [None, None]
@@ -172,16 +169,16 @@ def test_faithfulness_and_citations(
 
 def test_the_report_stands_alone_and_quotes_safely(tmp_path: Path) -> None:
     both = {
-        "first": ask_all(Flow(never()), QUERIES, Judge(), None, quiet),
-        "second": ask_all(Flow(answer()), QUERIES, Judge(), None, quiet),
+        "first": ask_all(Flow(never()), QUERIES, Judge()),
+        "second": ask_all(Flow(answer()), QUERIES, Judge()),
     }
     path = tmp_path / "report.html"
-    write_report(path, "locks & <bridges>", rows(both), both)
+    write_report(path, "locks & <bridges>", answer_rows(both), both)
     text = path.read_text()
     assert text.count("<svg") == 2
     assert "locks &amp; &lt;bridges&gt;" in text
     assert "&lt;b&gt;Nobody knows" in text
     assert "the model is gone" in text
     assert not re.search(r'(?:src|href)="(?!#)', text)
-    write_report(path, "locks & <bridges>", rows(both), both)
+    write_report(path, "locks & <bridges>", answer_rows(both), both)
     assert path.read_text() == text

@@ -45,7 +45,7 @@ def test_rankings_are_measured_and_compared(data: Path, words: Path, tmp_path: P
     assert (hybrid["queries"], other["gain"]["mean"]) == (2, 0.0)
     assert len(list(where.iterdir())) == 2  # they cut differently
     lines = [json.loads(line) for line in (out / "words.jsonl").read_text().splitlines()]
-    assert [line["found"][0] for line in lines] == ["d1", "d2"]
+    assert [line["top"][0] for line in lines] == ["d1", "d2"]
     shown = rag(*run, "--index", where).output
     assert "nDCG@10" in shown
     assert "1.0000" in shown
@@ -58,7 +58,7 @@ def test_an_index_that_is_kept_is_of_one_corpus(data: Path, words: Path, tmp_pat
     corpus.write_text("\n".join(corpus.read_text().splitlines()[:2]))
     told(*run, "--out", tmp_path / "out")
     lines = [json.loads(line) for line in (tmp_path / "out/words.jsonl").read_text().splitlines()]
-    assert {found for line in lines for found in line["found"]} <= {"d1", "d2"}
+    assert {found for line in lines for found in line["top"]} <= {"d1", "d2"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.documents import Document
 
 from rag import operator
-from rag.eval.beir import load
+from rag.eval.beir import load_dataset
 from rag.eval.corpus import Corpus
 from rag.eval.metrics import contains, exact_match, token_f1
 from rag.eval.ranking import rank_all, ranking_rows
@@ -20,17 +20,13 @@ from rag.models.local.encoders import LocalEmbedder
 from rag.operators import Dense
 
 
-def quiet(what: str, done: int, total: int) -> None:
-    """No progress bar."""
-
-
 def test_a_query_that_finds_nothing_counts(data: Path) -> None:
     @operator(writes="documents")
     def nothing(query: str) -> list[Document]:
         return []
 
-    found = load(data)
-    ranked = rank_all(Flow(nothing()), found, quiet)
+    found = load_dataset(data)
+    ranked = rank_all(Flow(nothing()), found)
     assert [one.ndcg_at_10 for one in ranked] == [0.0, 0.0]
     (row,) = ranking_rows({"it": ranked})
     assert (row.means["recall_at_100"], row.depth) == (0.0, 0)
@@ -63,6 +59,6 @@ def test_an_index_that_is_kept_is_not_made_again(
     monkeypatch.setattr(embedder, "embed", embed)
     flow = Flow(Dense(k=3), resources={"embedder": embedder})
     for _ in range(2):
-        with Corpus(load(data), tmp_path / "kept", quiet) as corpus:
-            assert corpus.bound(flow).invoke(query="lock")["documents"]
-    assert sum(embedded) == len(load(data).documents)
+        with Corpus(load_dataset(data), tmp_path / "kept") as corpus:
+            assert corpus.bind(flow).invoke(query="lock")["documents"]
+    assert sum(embedded) == len(load_dataset(data).documents)

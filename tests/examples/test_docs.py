@@ -14,13 +14,7 @@ from rag.flow.registry import Registry
 from rag.flow.yaml.schema import schema
 from rag.operators import CATALOGUE
 from rag.pipelines import names, path
-
-ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+from tests.examples.pages import PAGES, ROOT, blocks
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

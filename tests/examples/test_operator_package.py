@@ -74,7 +74,7 @@ def test_a_new_package_installs_is_found_and_passes_its_tests(tmp_path: Path) ->
     (tmp_path / "own.yaml").write_text(
         "inputs: {documents: 'list[Document]'}\nsteps: [{use: long_enough, least: 3}]\n"
     )
-    assert "fits together" in run([str(RAG), "check", "own.yaml"], tmp_path, env)
+    assert "OK" in run([str(RAG), "check", "own.yaml"], tmp_path, env)
     run([sys.executable, "-m", "pytest", "-q", str(folder)], tmp_path, {})
     ruff = ["ruff", "check", "--isolated", "--select", "E,F,W,B,UP,D", "--ignore", "D203,D213"]
     run([sys.executable, "-m", *ruff, "--line-length", "100", str(folder / "src")], tmp_path, {})
@@ -125,7 +125,7 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     folder.mkdir()
     made = CliRunner().invoke(app, ["new", "operator", "shout", "--dir", str(folder)])
     assert isinstance(made.exception, ConfigError)
-    assert "is there already" in str(made.exception)
+    assert "already exists" in str(made.exception)
     assert list(folder.iterdir()) == []
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -135,17 +135,17 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     [
         ("NewestFirst", "newest_first"),
         ("newest first", "newest_first"),
-        ("", "small letters"),
+        ("", "lower-case letters"),
         ("../evil", "evil"),
         ("9lives", "lives"),
         ("_private", "private"),
         ("a__b", "a_b"),
-        ("n\u00e4chste", "small letters"),
+        ("n\u00e4chste", "lower-case letters"),
         ("x" * 51, "50 at most"),
-        ("class", "word of Python"),
-        ("none", "word of Python"),
-        ("null", "no text in YAML"),
-        ("rerank", "there is an operator 'rerank' already"),
+        ("class", "keyword of Python"),
+        ("none", "keyword of Python"),
+        ("null", "not a string in YAML"),
+        ("rerank", "there already is an operator 'rerank'"),
     ],
 )
 def test_a_bad_name_is_refused(

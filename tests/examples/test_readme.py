@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -13,17 +12,11 @@ from rag.index.ingest.ingest import ingest, plan
 from rag.models import Embedder
 from rag.pipelines import path
 from rag.text.splitting import split
-
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+from tests.examples.pages import README, ROOT, blocks
 
 
 def test_the_pipeline_is_the_default_one() -> None:
-    shown = load_flow(blocks("yaml")[0])
+    shown = load_flow(blocks(README, "yaml")[0])
     assert shown.node == load_flow(path("hybrid")).node
 
 
@@ -44,7 +37,7 @@ def test_the_python_example_runs(
     )
     index.close()
     monkeypatch.chdir(tmp_path)
-    exec(compile(blocks("python")[0], "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
+    exec(compile(blocks(README, "python")[0], "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
     said = capsys.readouterr().out
     assert "Token(" in said
     assert "Done(" in said

@@ -16,7 +16,7 @@ from rag.serve import Settings, app
 from rag.serve.keys import KeyFile
 from rag.serve.pipeline import Pipelines
 from rag.serve.tenants import Tenants
-from tests.cli.test_commands import rag
+from tests.cli.command import rag
 from tests.serve.conftest import running, until
 
 

@@ -1,6 +1,7 @@
 """The operator `newest_first`, by itself and in a flow."""
 
 from datetime import date
+from typing import Any
 
 from langchain_core.documents import Document
 from rag_newest_first import NewestFirst
@@ -9,7 +10,7 @@ from rag import Flow
 from rag.flow.run.events import Warned
 
 
-def ordered(*dates: object, **settings: object) -> list[str]:
+def ordered(*dates: object, **settings: Any) -> list[str]:
     documents = [
         Document(page_content=str(number), metadata={} if value is None else {"date": value})
         for number, value in enumerate(dates)

@@ -1,4 +1,4 @@
-"""Answers in a file: nothing is lost but the line that was not finished, nothing stale is taken."""
+"""Answers in a file: only an incomplete line is lost, nothing stale is used."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.errors import ConfigError
-from rag.eval.answers import Asked
+from rag.eval.answer_cache import AnswerCache
 from rag.eval.beir import Query
-from rag.eval.kept import Kept
+from rag.eval.results import AnswerResult
 
 GOLD = ("120 m",)
 # Ends of lines to `splitlines`, and characters of two, three and four bytes.
@@ -24,75 +24,77 @@ def query(number: int) -> Query:
     return Query(f"q{number}", f"{TEXT} {number}?", {}, GOLD)
 
 
-def asked(number: int, answer: str = TEXT) -> Asked:
+def result(number: int, answer: str = TEXT) -> AnswerResult:
     one = query(number)
-    return Asked(one.id, one.text, one.answers, answer, 0, 0, 1, None, None, None, 2, 100, 0.5)
+    return AnswerResult(
+        one.id, one.text, one.answers, answer, 0, 0, 1, None, None, None, 2, 100, 0.5
+    )
 
 
 QUERIES = [query(number) for number in range(3)]
 
 
-def written(path: Path, *answers: Asked) -> Kept:
-    kept = Kept(path, "digest", QUERIES)
-    for one in answers:
-        kept.add(one)
-    return kept
+def written(path: Path, *results: AnswerResult) -> AnswerCache:
+    cache = AnswerCache(path, "digest", QUERIES)
+    for one in results:
+        cache.add(one)
+    return cache
 
 
 def test_a_file_cut_anywhere_loses_its_last_line_at_most(tmp_path: Path) -> None:
     whole, path = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
-    written(whole, asked(0), asked(1))
+    written(whole, result(0), result(1))
     text = whole.read_bytes()
     ends = [at for at, one in enumerate(text) if one == ord("\n")]
     for cut in range(len(text) + 1):
         path.write_bytes(text[:cut])
         # A line that lacks its end of line only is whole.
         good = sum(cut >= end for end in ends)
-        found = [Kept(path, "digest", QUERIES).get(one) for one in QUERIES]
-        assert found == [asked(n) if n < good else None for n in range(3)]
-        written(path, asked(2))
+        found = [AnswerCache(path, "digest", QUERIES).get(one) for one in QUERIES]
+        assert found == [result(n) if n < good else None for n in range(3)]
+        written(path, result(2))
         lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
         assert [json.loads(line)["id"] for line in lines] == [*["q0", "q1"][:good], "q2"]
 
 
 @given(st.text(st.characters(categories=None)))
 def test_any_answer_comes_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    path = tmp_path_factory.mktemp("kept") / "it.jsonl"
-    written(path, asked(0, text), asked(1))
-    kept = Kept(path, "digest", QUERIES)
-    assert [kept.get(one) for one in QUERIES] == [asked(0, text), asked(1), None]
+    path = tmp_path_factory.mktemp("cache") / "it.jsonl"
+    written(path, result(0, text), result(1))
+    cache = AnswerCache(path, "digest", QUERIES)
+    assert [cache.get(one) for one in QUERIES] == [result(0, text), result(1), None]
 
 
 def test_what_does_not_hold_is_taken_out(tmp_path: Path) -> None:
     path = tmp_path / "it.jsonl"
-    written(path, *(asked(number) for number in range(3)))
+    written(path, *(result(number) for number in range(3)))
     now = [replace(QUERIES[0], text="other"), replace(QUERIES[1], answers=("130 m",)), QUERIES[2]]
-    kept = Kept(path, "digest", now)
-    assert [kept.get(one) for one in now] == [None, None, asked(2)]
+    cache = AnswerCache(path, "digest", now)
+    assert [cache.get(one) for one in now] == [None, None, result(2)]
     assert len(path.read_text().split("\n")) == 2
-    assert Kept(path, "another", now).get(QUERIES[2]) is None
+    assert AnswerCache(path, "another", now).get(QUERIES[2]) is None
     assert path.read_text() == ""
 
 
 def test_lines_of_other_questions_stay(tmp_path: Path) -> None:
     path = tmp_path / "it.jsonl"
-    written(path, asked(0), asked(1))
+    written(path, result(0), result(1))
     before = path.read_bytes()
-    assert Kept(path, "digest", QUERIES[1:2]).get(QUERIES[1]) == asked(1)
+    assert AnswerCache(path, "digest", QUERIES[1:2]).get(QUERIES[1]) == result(1)
     assert path.read_bytes() == before
 
 
 def test_of_two_lines_the_last_holds(tmp_path: Path) -> None:
     path = tmp_path / "it.jsonl"
-    written(path, asked(0, "first"), asked(0, "second"))
-    assert Kept(path, "digest", QUERIES).get(QUERIES[0]) == asked(0, "second")
+    written(path, result(0, "first"), result(0, "second"))
+    assert AnswerCache(path, "digest", QUERIES).get(QUERIES[0]) == result(0, "second")
     assert path.read_bytes().count(b"\n") == 1
 
 
 def test_a_place_that_is_no_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(ConfigError, match="cannot be written"):
-        Kept(tmp_path / "folder", "digest", QUERIES)
-    kept = written(tmp_path / "gone" / "it.jsonl")
+        AnswerCache(tmp_path / "folder", "digest", QUERIES)
+    cache = written(tmp_path / "gone" / "it.jsonl")
     with pytest.raises(ConfigError, match="cannot be written"):
-        kept.add(asked(0))
+        cache.add(result(0))

@@ -1,4 +1,4 @@
-"""What makes an answer another one: steps, resources, corpus, judge; and what does not."""
+"""What changes a digest: steps, resources, corpus, judge; and what does not."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rag.eval.beir import load
-from rag.eval.identity import depends, identity
+from rag.eval.beir import load_dataset
+from rag.eval.digests import answers_digest, flow_digest
 from rag.eval.support import Judge
 from rag.flow import Flow, load_flow
 from rag.models import LLM
@@ -42,7 +42,7 @@ def flow(text: str = FILE, base: str = "") -> Flow:
 )
 def test_another_flow_is_another(old: str, new: str) -> None:
     assert old in FILE
-    assert identity(flow(FILE.replace(old, new))) != identity(flow())
+    assert flow_digest(flow(FILE.replace(old, new))) != flow_digest(flow())
 
 
 @pytest.mark.parametrize(
@@ -56,45 +56,45 @@ def test_another_flow_is_another(old: str, new: str) -> None:
 )
 def test_what_does_not_matter_does_not_count(old: str, new: str) -> None:
     assert old in FILE
-    assert identity(flow(FILE.replace(old, new))) == identity(flow())
+    assert flow_digest(flow(FILE.replace(old, new))) == flow_digest(flow())
 
 
 def test_a_file_counts_with_its_place() -> None:
     text = FILE.replace("smollm2-135m-instruct", "./models/mine")
-    assert identity(flow(text, "/one")) != identity(flow(text, "/two"))
-    assert identity(flow(text, "/one")) == identity(flow(text, "/one"))
-    assert identity(flow(base="/one")) == identity(flow(base="/two"))
+    assert flow_digest(flow(text, "/one")) != flow_digest(flow(text, "/two"))
+    assert flow_digest(flow(text, "/one")) == flow_digest(flow(text, "/one"))
+    assert flow_digest(flow(base="/one")) == flow_digest(flow(base="/two"))
 
 
 def test_an_open_model_counts_by_its_id(llm: LLM) -> None:
     given = flow().with_resources(llm=llm)
-    assert identity(given) == identity(flow().with_resources(llm=llm))
-    assert identity(given) != identity(flow())
+    assert flow_digest(given) == flow_digest(flow().with_resources(llm=llm))
+    assert flow_digest(given) != flow_digest(flow())
 
 
 def test_resources_of_inner_flows_count() -> None:
     def outer(model: str) -> Flow:
         return Flow(flow(FILE.replace("smollm2-135m-instruct", model)).at())
 
-    assert identity(outer("one")) == identity(outer("one"))
-    assert identity(outer("one")) != identity(outer("two"))
+    assert flow_digest(outer("one")) == flow_digest(outer("one"))
+    assert flow_digest(outer("one")) != flow_digest(outer("two"))
 
 
 def test_corpus_and_judge_count(data: Path) -> None:
-    whole = load(data)
+    whole = load_dataset(data)
     judges = [Judge(), Judge("llm"), Judge("llm", {"llm": "another"}), Judge("nli", {"nli": "a"})]
-    found = {depends(flow(), whole, judge) for judge in judges}
+    found = {answers_digest(flow(), whole, judge.digest) for judge in judges}
     assert len(found) == len(judges)
-    assert depends(flow(), whole, Judge("words", {"llm": "unused"})) in found
-    assert depends(flow(), load(data, limit=1), Judge()) in found
+    assert answers_digest(flow(), whole, Judge("words", {"llm": "unused"}).digest) in found
+    assert answers_digest(flow(), load_dataset(data, limit=1), Judge().digest) in found
     corpus = data / "corpus.jsonl"
     corpus.write_text(corpus.read_text() + '\n{"_id": "d4", "text": "new"}')
-    assert depends(flow(), load(data), Judge()) not in found
+    assert answers_digest(flow(), load_dataset(data), Judge().digest) not in found
 
 
 def test_what_models_are_told_counts(monkeypatch: pytest.MonkeyPatch, llm: LLM) -> None:
-    before, version = identity(flow()), llm.version()
+    before, version = flow_digest(flow()), llm.version()
     other = {**prompts(), "useful": Told("Is it of use?", 2)}
     monkeypatch.setattr("rag.prompts.templates.prompts", lambda: other)
-    assert identity(flow()) != before
+    assert flow_digest(flow()) != before
     assert llm.version() != version

@@ -1,0 +1,79 @@
+"""The comparison of pipelines as rows of text: what `rag eval` prints and a report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rag.eval.ranking import MEASURES
+
+if TYPE_CHECKING:
+    from rag.eval.answers import AnswerRow
+    from rag.eval.compare import Gain
+    from rag.eval.ranking import RankingRow
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text: column titles, and one tuple of cells per pipeline."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def ranking_table(rows: Sequence[RankingRow]) -> Table:
+    """Rankings; gains are over the first row."""
+    columns = (
+        "pipeline", "queries", "nDCG@10", "R@10", "R@100", "MRR@10", "depth", "ms",
+        "nDCG@10, gain",
+    )  # fmt: skip
+    return Table(
+        columns,
+        tuple(
+            (
+                row.pipeline,
+                str(row.queries),
+                *(number(row.means[measure], 4) for measure in MEASURES),
+                str(row.depth),
+                f"{row.milliseconds:.1f}",
+                gain(row.gain if row is not rows[0] else None),
+            )
+            for row in rows
+        ),
+    )
+
+
+def answer_table(rows: Sequence[AnswerRow]) -> Table:
+    """Answers; gains are over the first row."""
+    columns = (
+        "pipeline", "EM", "F1", "contains", "contains, gain", "faithful", "cite R", "cite P",
+        "calls", "tokens", "s", "errors",
+    )  # fmt: skip
+    support = ("faithfulness", "citation_recall", "citation_precision")
+    return Table(
+        columns,
+        tuple(
+            (
+                row.pipeline,
+                *(number(row.means[m], 3) for m in ("exact_match", "token_f1", "containment")),
+                gain(row.gains["containment"] if row is not rows[0] else None),
+                *(number(row.means[measure], 3) for measure in support),
+                number(row.means["llm_calls"], 1),
+                number(row.means["tokens"], 0),
+                number(row.means["seconds"], 1),
+                str(row.errors),
+            )
+            for row in rows
+        ),
+    )
+
+
+def number(value: float | None, decimals: int) -> str:
+    """A number with so many decimals; `-` if there is none."""
+    return "-" if value is None else f"{value:.{decimals}f}"
+
+
+def gain(value: Gain | None) -> str:
+    """A gain with its interval; `-` if there is none."""
+    return "-" if value is None else str(value)
