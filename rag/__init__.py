@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         Interrupt,
         Loop,
         Map,
-        Operator,
         Parallel,
         Place,
         Race,
@@ -28,10 +27,10 @@ if TYPE_CHECKING:
         RunRecord,
         Sequence,
         load_flow,
-        operator,
     )
     from rag.flow.langchain import as_step
     from rag.flow.memory.checkpoints import Checkpoints
+    from rag.flow.operator import Operator, operator
 
 __version__ = "0.1.0"
 

@@ -203,7 +203,7 @@ def _system(flow: Flow) -> str:
     from rag.errors import ConfigError
     from rag.operators.generation.generate import Generate
 
-    for node in flow.walk():
+    for node in flow.steps.values():
         if isinstance(node, Generate) and node.context is not None:
             if node.context.mode in ("full", "prefix", "craft"):
                 raise ConfigError(

@@ -59,7 +59,7 @@ def load(
     """
     from rag.errors import ConfigError
     from rag.flow.registry import Registry
-    from rag.flow.yaml import load_flow
+    from rag.flow.yaml.load import load_flow
     from rag.names import suggestion
     from rag.pipelines import names, path
 

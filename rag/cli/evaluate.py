@@ -28,9 +28,9 @@ from rag.cli.eval_options import (
 )
 
 if TYPE_CHECKING:
-    from rag.eval.answers import AnswerResult
     from rag.eval.beir import Dataset
     from rag.eval.corpus import Progress
+    from rag.eval.results import AnswerResult
     from rag.eval.support import Judge
     from rag.eval.tables import Table
     from rag.flow import Flow

@@ -17,8 +17,9 @@ from rag.plain import summary
 
 if TYPE_CHECKING:
     from rag.flow import Flow
-    from rag.flow.memory.checkpoints import CheckpointedRun, Checkpoints
-    from rag.flow.memory.store import RunRecord
+    from rag.flow.memory.checkpoints import Checkpoints
+    from rag.flow.memory.store import StoredRun
+    from rag.flow.memory.stored_run import CheckpointedRun
 
 RUNS = Path(".rag/runs.sqlite")
 
@@ -50,11 +51,18 @@ def announced(run: CheckpointedRun) -> Iterator[None]:
     typer.echo(f"run {run.id}", err=True)
     try:
         yield
-    except Interrupted as stop:
-        for name, value in stop.channels.items():
-            typer.echo(f"{name}: {summary(value)}", err=True)
-        edits = "".join(f" [--set {name}=...]" for name in run.editable)
-        stop.fix = f"rag resume {run.id}{edits}"
+    except Interrupted as pause:
+        several = len(pause.stops) > 1
+        edits = []
+        for stop in pause.stops:
+            typer.echo(f"{stop.place}: {stop.message}", err=True)
+            for name, value in stop.channels.items():
+                typer.echo(f"{name}: {summary(value)}", err=True)
+            edits += [
+                f" [--set {f'{stop.place}:' if several else ''}{name}=...]"
+                for name in run.editable(stop)
+            ]
+        pause.fix = f"rag resume {run.id}{''.join(edits)}"
         raise
     except Exception:
         typer.echo(f"the finished steps are saved; resume with: rag resume {run.id}", err=True)
@@ -67,27 +75,54 @@ def resume(
         list[str] | None,
         typer.Option(
             "--set",
-            help="CHANNEL=VALUE, a value to change before the run continues; repeatable.",
+            help="CHANNEL=VALUE, a value to change before the run continues; repeatable. "
+            "Where it waits at several places: PLACE:CHANNEL=VALUE.",
             show_default=False,
         ),
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also with a pipeline of another name or other inputs."),
+    ] = False,
     runs: Runs = RUNS,
     allow: AllowImport = None,
     as_json: Json = False,
 ) -> None:
     """Continue a run that stopped, after the last step that it finished.
 
-    A run that waits for approval is thereby approved.
+    A run that waits for approval is thereby approved. The pipeline may have been edited: the
+    steps before the first changed one count, the others run again.
     """
     with _opened(runs) as checkpoints:
         record = checkpoints.get(run)
         with _flow(record, allow) as flow:
-            types = checkpoints.resume(flow, run).editable
-            values = typed(pairs(edits or [], "--set"), types)
-            resumed = checkpoints.resume(flow, run, **values)
+            resumed = checkpoints.resume(flow, run, force=force)
+            answers = _answers(resumed, pairs(edits or [], "--set"))
+            if answers is not None:
+                resumed = checkpoints.resume(flow, run, answers=answers, force=force)
             with announced(resumed):
                 result = resumed.invoke()
     print_fields(result, as_json=as_json)
+
+
+def _answers(run: CheckpointedRun, edits: dict[str, str]) -> dict[str, dict[str, Any]] | None:
+    """Place to the channels that are set there; None: nothing is set."""
+    from rag.errors import InputError
+
+    if not edits:
+        return None
+    stops = {str(stop.place): stop for stop in run.stops}
+    answers: dict[str, dict[str, str]] = {place: {} for place in stops}
+    for key, text in edits.items():
+        place, _, name = key.rpartition(":")
+        if not place and len(stops) == 1:
+            (place,) = stops
+        if place not in stops:
+            there = ", ".join(stops) or "nowhere"
+            fix = f"it waits at: {there}"
+            raise InputError(f"the channel {key!r} may not be set", where=f"run {run.id}", fix=fix)
+        answers[place][name] = text
+    return {place: typed(given, run.editable(stops[place])) for place, given in answers.items()}
 
 
 def runs(
@@ -96,7 +131,21 @@ def runs(
         typer.Argument(metavar="[RUN]", help="Show only this one.", show_default=False),
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the run RUN.")] = False,
+    values: Annotated[bool, typer.Option("--values", help="Show what each step wrote.")] = False,
+    flow: Annotated[
+        str | None, typer.Option("--flow", help="Only runs of this flow.", show_default=False)
+    ] = None,
+    prune: Annotated[
+        float | None,
+        typer.Option(
+            "--prune",
+            help="Delete the runs that ended more than DAYS ago.",
+            metavar="DAYS",
+            show_default=False,
+        ),
+    ] = None,
     file: Runs = RUNS,
+    allow: AllowImport = None,
     as_json: Json = False,
 ) -> None:
     """List the checkpointed runs, or show one: its steps and how long they took."""
@@ -107,11 +156,22 @@ def runs(
             checkpoints.delete(run)
             typer.echo(f"run {run} is deleted")
             return
-        records = checkpoints.runs() if run is None else [checkpoints.get(run)]
+        if prune is not None:
+            typer.echo(f"{checkpoints.prune(older_than=prune * 86400)} runs are deleted")
+            return
+        records = checkpoints.runs(flow=flow) if run is None else [checkpoints.get(run)]
         steps = checkpoints.steps(run) if run is not None else []
+        written: dict[str, Any] = {}
+        if values and run is not None:
+            with _flow(records[0], allow) as loaded:
+                written = {str(s.place): one for s, one in checkpoints.values(loaded, run)}
     rows = [_row(record) for record in records]
     if as_json:
-        listed = [{"place": step.place, "seconds": step.seconds} for step in steps]
+        listed = [
+            {"place": str(step.place), "seconds": step.seconds}
+            | ({"writes": written[str(step.place)]} if values else {})
+            for step in steps
+        ]
         print_json(rows if run is None else {**rows[0], "steps": listed})
         return
     from rich.table import Table
@@ -128,17 +188,17 @@ def runs(
                 typer.echo(f"{name.replace('_', ' ')}: {row[name]}")
     for step in steps:
         typer.echo(f"{step.seconds:9.3f} s  {step.place}")
+        for name, value in written.get(str(step.place), {}).items():
+            typer.echo(f"             {name}: {summary(value)}")
 
 
 def durations(runs: Path, run: str, allow: list[str] | None) -> tuple[Flow, dict[str, str]]:
     """The flow of a run, and for each of its steps how often it ran and how long it took."""
-    from rag.flow.memory.checkpoints import static_path
-
     with _opened(runs) as checkpoints:
         record = checkpoints.get(run)
         seconds: dict[str, list[float]] = {}
         for step in checkpoints.steps(run):
-            seconds.setdefault(static_path(step.place), []).append(step.seconds)
+            seconds.setdefault(str(step.place.static), []).append(step.seconds)
     notes = {
         path: f"{sum(each) * 1000:.0f} ms" + (f" in {len(each)} runs" if len(each) > 1 else "")
         for path, each in seconds.items()
@@ -159,7 +219,7 @@ def _opened(path: Path) -> Iterator[Checkpoints]:
         yield checkpoints
 
 
-def _flow(record: RunRecord, allow: list[str] | None) -> Flow:
+def _flow(record: StoredRun, allow: list[str] | None) -> Flow:
     from rag.errors import CheckpointError
 
     source = record.source
@@ -173,7 +233,7 @@ def _flow(record: RunRecord, allow: list[str] | None) -> Flow:
     return load(source["file"], source["params"], [*source["allow"], *(allow or [])])
 
 
-def _row(record: RunRecord) -> dict[str, Any]:
+def _row(record: StoredRun) -> dict[str, Any]:
     started = datetime.fromtimestamp(record.started).isoformat(timespec="seconds")
     return {
         "run": record.id,
@@ -183,5 +243,5 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "llm_calls": record.llm_calls,
         "tokens": record.tokens,
         "error": record.error,
-        "waits_for": record.stop["message"] if record.stop else None,
+        "waits_for": "; ".join(stop["message"] for stop in record.stops or ()) or None,
     }

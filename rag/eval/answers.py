@@ -12,7 +12,8 @@ from rag.errors import RagError
 from rag.eval.compare import Gain, mean, paired_gain
 from rag.eval.metrics import contains, exact_match, token_f1
 from rag.eval.results import AnswerResult
-from rag.flow.run.execution import Execution, blocking
+from rag.flow.run.execution import Execution
+from rag.flow.run.runtime import RUNTIME
 
 if TYPE_CHECKING:
     from rag.eval.answer_cache import AnswerCache
@@ -122,7 +123,7 @@ def ask_all(
                 group.create_task(work())
 
     try:
-        blocking(work_concurrently())
+        RUNTIME.run(work_concurrently())
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
     return [result for query in queries if (result := results[query.id]) is not None]

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag.flow import Flow, Operator, Resource
-from rag.flow.constructs import SubFlow
-from rag.flow.memory.checkpoints import digest_of
+from rag.flow import Flow, Resource, SubFlow
+from rag.flow.memory.fingerprint import fingerprint
 from rag.index import Index
 from rag.index.spec import IndexSpec
 from rag.models import LLM, Embedder
@@ -38,16 +37,15 @@ def flow_digest(flow: Flow) -> str:
     does not name it. A resource that was passed in open counts by its `id`; one without an `id`
     is equal to no other. An index counts by how it is filled, not by its path.
     """
-    inner = [node.flow for node in flow.walk() if isinstance(node, SubFlow)]
+    inner = [node.flow for _, node in flow.walk() if isinstance(node, SubFlow)]
     resources = [_resources(one) for one in (flow, *inner)]
-    return _digest([digest_of(flow), repr(flow.budget), resources, digest()])
+    return _digest([fingerprint(flow), repr(flow.budget), resources, digest()])
 
 
 def _resources(flow: Flow) -> dict[str, Any]:
     """The resources that the steps take: name to specification."""
     base, specs = flow.resources.base, flow.resources.specs
-    steps = [node.signature() for node in flow.walk() if isinstance(node, Operator)]
-    defaults = {port.name: port.type.default for step in steps for port in step.resources}
+    defaults = {name: kind.default for _, name, kind in flow.needs}
     described = {name: _spec(specs.get(name, other), base) for name, other in defaults.items()}
     index = specs.get("index", Index.default)
     if "index" in defaults and not isinstance(index, Resource):

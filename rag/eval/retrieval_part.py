@@ -8,9 +8,8 @@ from dataclasses import replace
 from langchain_core.documents import Document
 
 from rag.errors import BuildError, ConfigError
-from rag.flow import Flow, Loop, Map, Operator, Parallel, Route, Sequence
-from rag.flow.constructs import SubFlow, walk
-from rag.flow.node import Node
+from rag.flow import Flow, Guard, Loop, Map, Node, Operator, Parallel, Route, Sequence, SubFlow
+from rag.flow.node import walk
 from rag.flow.types import fits
 from rag.models import LLM
 from rag.operators import Extract
@@ -70,6 +69,9 @@ def _before(node: Node) -> Part:
             return replace(node, body=body, max_turns=1, until=None, carry=()), False
         case SubFlow():
             return _subflow(node)
+        case Guard():
+            body, whole = _before(node.body)
+            return (node if whole else body), whole
         case Operator() if _retrieves(node):
             return node, True
         case _:
@@ -94,10 +96,10 @@ def _parallel(node: Parallel) -> Part:
     if not _joins(node.join, [(node.branches[name], part) for name, (part, _) in parts.items()]):
         return None, False
     branches = {name: part for name, (part, _) in parts.items() if part is not None}
-    return Parallel(branches, join=node.join, on_error=node.on_error, name=node.name), False
+    return replace(node, branches=branches), False
 
 
-def _joins(join: Operator | None, branches: Iterable[tuple[Node, Node | None]]) -> bool:
+def _joins(join: Node | None, branches: Iterable[tuple[Node, Node | None]]) -> bool:
     """Whether the join still makes one list of all documents that the branches found.
 
     Args:
@@ -105,7 +107,7 @@ def _joins(join: Operator | None, branches: Iterable[tuple[Node, Node | None]]) 
         branches: As they are, and what is left of them. Half of a fusion would be another search.
     """
     return (
-        join is not None
+        isinstance(join, Operator)
         and _retrieves(join)
         and "documents" in {port.name for port in join.signature().reads}
         and all(
@@ -142,8 +144,12 @@ def _subflow(node: SubFlow) -> Part:
     return replace(node, flow=kept, outputs=renamed), False
 
 
-def _retrieves(operator: Operator) -> bool:
-    """Whether the operator neither takes a language model nor cuts texts down."""
+def _retrieves(node: Node) -> bool:
+    """Whether the node is an operator that neither takes a language model nor cuts texts down."""
+    return isinstance(node, Operator) and _only_retrieves(node)
+
+
+def _only_retrieves(operator: Operator) -> bool:
     asks = any(issubclass(port.type, LLM) for port in operator.signature().resources)
     return not asks and not isinstance(operator, Extract)
 
@@ -151,7 +157,7 @@ def _retrieves(operator: Operator) -> bool:
 def _written(node: Node) -> set[str]:
     return {
         one.outputs.get(port.name, port.name)
-        for one in walk(node)
+        for _, one in walk(node)
         if isinstance(one, Operator)
         for port in one.signature().writes
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -200,6 +200,29 @@ class Flow(Node):
         """The same flow with other resources in place of those named."""
         other = copy.copy(self)
         other.resources = Resources({**self.resources.specs, **resources}, base=self.resources.base)
+        return other
+
+    def bound(self, bind: Callable[[Flow], Mapping[str, Any]]) -> Flow:
+        """The same flow with other resources in it and in its inner flows.
+
+        Args:
+            bind: Gets a flow and returns what takes the place of its resources, by name.
+        """
+
+        def again(node: Node) -> Node:
+            if isinstance(node, SubFlow):
+                return replace(node, flow=node.flow.bound(bind))
+            return node.with_children({e: again(c) for e, c in node.children().items()})
+
+        resources = Resources({**self.resources.specs, **bind(self)}, base=self.resources.base)
+        inner = any(isinstance(node, SubFlow) for _, node in self.walk())
+        other = Flow(
+            again(self.node) if inner else self.node,
+            **self._arguments(),
+            resources=resources,
+            positions=self.positions,
+        )
+        other.tracer = self.tracer
         return other
 
     def traced(self, tracer: Any) -> Flow:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from rag.flow import Flow
 from rag.flow.run.events import Done, Event, NodeFinished, Reused, Token
+from rag.flow.run.execution import Execution
 from rag.models import LLM
 from rag.operators.pre_retrieval.condense_query import CondenseQuery
 from rag.plain import summary
@@ -214,9 +215,7 @@ class AnswerRun:
     async def _run(self, history: list[dict[str, str]]) -> AsyncGenerator[AnswerEvent]:
         question, pipeline, within = self.question, self.question.pipeline, self.deadline.within
         started = perf_counter()
-        flow = await within(
-            self._answering.tenants.flow(pipeline, question.tenant, question.overrides)
-        )
+        flow = await within(self._answering.tenants.flow(pipeline, question.tenant))
         inputs, query = {**question.inputs}, question.query
         if history and pipeline.takes_history:
             inputs["history"] = history
@@ -224,7 +223,9 @@ class AnswerRun:
             query = await within(self._condensed(flow, history))
             if query != question.query:
                 yield Rewritten(query)
-        stream = cast("AsyncGenerator[Event]", flow.astream(**inputs, query=query))
+        inputs["query"] = query
+        run = Execution(flow, inputs, config=pipeline.config(question.overrides))
+        stream = cast("AsyncGenerator[Event]", run.astream())
         async with aclosing(stream):
             while True:
                 try:

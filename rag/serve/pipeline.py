@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from rag.errors import ConfigError
-from rag.flow import Flow, Loop, Map, Node, Operator, Parallel, Recurse, Route, Sequence, SubFlow
-from rag.flow.draw.mermaid import label
+from rag.flow import Flow, Node, Operator, Place, Recurse, Route, Sequence, SubFlow
+from rag.flow.node import place_of, walk
 from rag.operators.indexing.load import Load
 from rag.serve.errors import Problem
 
@@ -47,12 +48,13 @@ class Pipeline:
     def __init__(self, name: str, flow: Flow) -> None:
         _check(flow)
         self.name, self.flow = name, flow
-        self.final = answering(flow.node)
+        self.final = answering(flow)
         """The steps whose tokens are the final answer as they come."""
-        fields = [set(type(step).model_fields) for step in _writers(flow.node)]
+        writers = [step for step in flow.steps.values() if writes_answer(step)]
+        fields = [set(type(step).model_fields) for step in writers]
         self.settings = frozenset(Overrides.__dataclass_fields__) & set().union(*fields)
         """The fields of `Overrides` that a step which writes the answer has."""
-        self._configured = lru_cache(maxsize=32)(lambda overrides: tuned(flow, overrides))
+        self._config = lru_cache(maxsize=32)(lambda overrides: config_of(flow, overrides))
 
     @property
     def takes_history(self) -> bool:
@@ -74,10 +76,10 @@ class Pipeline:
                     where=name, fix=f"leave it out; its settings are: {there}",
                 )  # fmt: skip
 
-    def configured(self, overrides: Overrides) -> Flow:
-        """The flow, its answering steps set as `overrides` say; what none takes has no effect."""
-        flow: Flow = self._configured(overrides)
-        return flow
+    def config(self, overrides: Overrides) -> dict[str, dict[str, Any]]:
+        """What a run differs in: place of a step to fields; what no step takes has no effect."""
+        config: dict[str, dict[str, Any]] = self._config(overrides)
+        return config
 
 
 class Pipelines(Mapping[str, Pipeline]):
@@ -134,51 +136,33 @@ def _check(flow: Flow) -> None:
             "the flow pauses for human approval, which a server cannot wait for", where=where,
             fix="take the interrupt out, or run it with rag run --checkpoint",
         )  # fmt: skip
-    if any(isinstance(node, Load) and node.root is None for node in flow.walk()):
+    if any(isinstance(step, Load) and step.root is None for step in flow.steps.values()):
         raise ConfigError(
             "`load` would read any file of the server that a request names", where=where,
             fix="give it a root: {use: load, root: ./documents}",
         )  # fmt: skip
 
 
-def _writers(node: Node) -> Iterator[Operator]:
-    from rag.flow.constructs import walk
+def config_of(flow: Flow, overrides: Overrides) -> dict[str, dict[str, Any]]:
+    """What `overrides` change of the steps that write the answer, those of inner flows included.
 
-    for one in walk(node):
-        if isinstance(one, Operator) and writes_answer(one):
-            yield one
-
-
-def tuned(flow: Flow, overrides: Overrides) -> Flow:
-    """The same flow over the same resources, its answering steps set as `overrides` say.
-
-    A setting that a step does not have is left out.
+    Returns:
+        Place to fields. A setting that a step does not have is left out.
     """
-    if overrides == Overrides():
-        return flow
-
-    def change(step: Operator) -> Operator:
+    config: dict[str, dict[str, Any]] = {}
+    given = overrides.given()
+    system = given.pop("system", None)
+    for place, step in flow.steps.items():
         if not writes_answer(step):
-            return step
+            continue
         fields = type(step).model_fields
-        given = dataclasses.asdict(overrides)
-        given.pop("system")
-        update = {k: v for k, v in given.items() if v is not None and k in fields}
-        if overrides.system and "system" in fields:
-            update["system"] = f"{getattr(step, 'system')}\n{overrides.system}".strip()  # noqa: B009
-        return step.model_copy(update=update)
-
-    made = Flow(
-        replaced(flow.node, change),
-        name=flow.name,
-        description=flow.description,
-        inputs=flow.inputs,
-        outputs=flow.outputs,
-        resources=flow.resources,
-        budget=flow.budget,
-    )
-    made.tracer = flow.tracer
-    return made
+        changed = {name: value for name, value in given.items() if name in fields}
+        if system and "system" in fields:
+            own = getattr(step, "system")  # noqa: B009 - only some operators have it
+            changed["system"] = f"{own}\n{system}".strip()
+        if changed:
+            config[str(place)] = changed
+    return config
 
 
 def writes_answer(step: Operator) -> bool:
@@ -186,68 +170,36 @@ def writes_answer(step: Operator) -> bool:
     return ANSWER in {step.outputs.get(port.name, port.name) for port in step.signature().writes}
 
 
-def replaced(node: Node, change: Callable[[Operator], Operator]) -> Node:
-    """The node with every step of it changed; inner flows are left as they are."""
-
-    def again(one: Node) -> Node:
-        return replaced(one, change)
-
-    match node:
-        case Operator():
-            return change(node)
-        case Sequence():
-            return Sequence(*map(again, node.nodes))
-        case Parallel():
-            branches = {name: again(one) for name, one in node.branches.items()}
-            join = change(node.join) if node.join else None
-            return Parallel(branches, join=join, on_error=node.on_error, name=node.name)
-        case Map():
-            join = change(node.join) if node.join else None
-            return dataclasses.replace(node, body=again(node.body), join=join)
-        case Route():
-            cases = {name: again(one) for name, one in node.cases.items()}
-            default = again(node.default) if node.default else None
-            return dataclasses.replace(node, cases=cases, default=default)
-        case Loop():
-            return dataclasses.replace(node, body=again(node.body))
-        case Recurse():
-            return dataclasses.replace(node, base=again(node.base))
-    return node
-
-
-def answering(node: Node, path: str = "steps") -> frozenset[str]:
-    """The paths of the steps whose tokens are the final answer as they come.
+def answering(flow: Flow) -> frozenset[str]:
+    """The places, as text, of the steps whose tokens are the final answer as they come.
 
     A step is left out where its text may yet be replaced: in a loop or a map, before a step that
     writes the answer again (but for `cite`, which only adds marks), or with a retry.
     """
-    if isinstance(node, Sequence):
-        for number in reversed(range(len(node.nodes))):
-            one = node.nodes[number]
-            if not _marks_only(one) and _touches(one):
-                return _at(one, f"{path}[{number}]")
-        return frozenset()
-    return _at(node, path)
+    place, node = next(flow.walk())
+    return frozenset(str(found) for found in _final(node, place))
 
 
-def _at(node: Node, path: str) -> frozenset[str]:
-    here = f"{path}.{label(node)}"
+def _final(node: Node, place: Place) -> Iterator[Place]:
+    children = {
+        edge: (child, place_of(node, place, edge, child)) for edge, child in node.children().items()
+    }
     match node:
         case Operator():
-            final = writes_answer(node) and node.retry is None and node.fallback is None
-            return frozenset({here}) if final else frozenset()
+            if writes_answer(node) and node.retry is None and node.fallback is None:
+                yield place
         case Sequence():
-            return answering(node, path)
+            for child, where in reversed(children.values()):
+                if not _marks_only(child) and _touches(child):
+                    yield from _final(child, where)
+                    return
         case Route():
-            cases = dict(node.cases)
-            if node.default is not None:
-                cases["default"] = node.default
-            return _union(answering(case, f"{here}.{name}") for name, case in cases.items())
-    return frozenset()
-
-
-def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
-    return frozenset(one for found in sets for one in found)
+            for edge, (child, where) in children.items():
+                if edge != ".by":
+                    yield from _final(child, where)
+        case SubFlow() if ANSWER in node.flow.output_types and ANSWER not in node.outputs:
+            for child, where in children.values():
+                yield from _final(child, where)
 
 
 def _marks_only(node: Node) -> bool:
@@ -256,11 +208,7 @@ def _marks_only(node: Node) -> bool:
 
 def _touches(node: Node) -> bool:
     """Whether something in the node writes the answer."""
-    from rag.flow.constructs import walk
-
-    for one in walk(node):
-        if isinstance(one, SubFlow | Recurse):
-            return True
-        if isinstance(one, Operator) and writes_answer(one):
-            return True
-    return False
+    return any(
+        isinstance(one, SubFlow | Recurse) or (isinstance(one, Operator) and writes_answer(one))
+        for _, one in walk(node)
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import hashlib
 import hmac
 import secrets
@@ -12,16 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rag.errors import ConfigError
 from rag.files import write_atomically
-from rag.flow import Flow, Operator, SubFlow
+from rag.flow import Flow
 from rag.flow.resources import Resource
 from rag.index import Index, IndexWriter
 from rag.index.spec import IndexSpec
 from rag.locks import FileLock
 from rag.models import LLM, Embedder
 from rag.serve.keys import TENANT
-from rag.serve.pipeline import Overrides, Pipeline, Pipelines
+from rag.serve.pipeline import Pipeline, Pipelines
 
 DEFAULT = "default"
 """The tenant of a server without keys: the pipeline's own index, no salt."""
@@ -37,9 +35,6 @@ class Tenants:
     Args:
         pipelines: What is served.
         data: The folder that keeps the secret.
-
-    Raises:
-        ConfigError: An inner flow has resources of its own.
     """
 
     def __init__(self, pipelines: Pipelines, data: Path) -> None:
@@ -48,18 +43,8 @@ class Tenants:
         self._flows: dict[tuple[str, str], Flow] = {}
         self._indexes: dict[Path, Index] = {}
         self._salted: dict[tuple[int, str], LLM] = {}
-        for pipeline in pipelines.values():
-            for node in pipeline.flow.walk():
-                if isinstance(node, SubFlow) and node.flow.resources.specs:
-                    raise ConfigError(
-                        "an inner flow has resources of its own, which tenants would share",
-                        where=pipeline.name,
-                        fix="name the resources in the outer pipeline",
-                    )
 
-    async def flow(
-        self, pipeline: Pipeline, tenant: str, overrides: Overrides | None = None
-    ) -> Flow:
+    async def flow(self, pipeline: Pipeline, tenant: str) -> Flow:
         """A tenant's flow, its resources open; the first time, they are opened in a thread.
 
         Raises:
@@ -68,11 +53,7 @@ class Tenants:
         flow = self._flows.get((pipeline.name, tenant))
         if flow is None:
             flow = await asyncio.to_thread(self.open, pipeline, tenant)
-        if overrides is None or not overrides.given():
-            return flow
-        other = copy.copy(pipeline.configured(overrides))
-        other.resources = flow.resources
-        return other
+        return flow
 
     def open(self, pipeline: Pipeline, tenant: str) -> Flow:
         """As `flow`, for callers that may wait."""
@@ -119,17 +100,26 @@ class Tenants:
             self._salted.clear()
 
     def _bound(self, flow: Flow, tenant: str) -> Flow:
-        """The flow with the tenant's resources, opened."""
-        opened: dict[str, Resource] = {}
-        for name, kind in _needed(flow):
-            spec = flow.resources.specs.get(name, kind.default)
-            if issubclass(kind, Index | IndexWriter) and not isinstance(spec, Resource):
-                opened[name] = self._index(flow, self.index_path(flow, tenant, spec))
-            elif issubclass(kind, LLM):
-                opened[name] = self._llm(flow.resources.get(name, kind), tenant)
-            else:
-                opened[name] = flow.resources.get(name, kind)
-        return flow.with_resources(**opened)
+        """The flow with the tenant's resources, opened, those of its inner flows too."""
+
+        def opened(one: Flow) -> dict[str, Resource]:
+            found: dict[str, Resource] = {}
+            for name, kind in _needed(one):
+                if one is flow or name in one.resources.specs:
+                    found[name] = self._opened(flow, one, name, kind, tenant)
+            return found
+
+        return flow.bound(opened)
+
+    def _opened(
+        self, flow: Flow, inner: Flow, name: str, kind: type[Resource], tenant: str
+    ) -> Resource:
+        spec = inner.resources.specs.get(name, kind.default)
+        if issubclass(kind, Index | IndexWriter) and not isinstance(spec, Resource):
+            return self._index(flow, self.index_path(inner, tenant, spec))
+        if issubclass(kind, LLM):
+            return self._llm(inner.resources.get(name, kind), tenant)
+        return inner.resources.get(name, kind)
 
     def _index(self, flow: Flow, path: Path) -> Index:
         if path not in self._indexes:
@@ -168,12 +158,4 @@ def folder(tenant: str) -> str:
 
 def _needed(flow: Flow) -> Iterator[tuple[str, type[Resource]]]:
     """Name and class of each resource that the flow's steps take."""
-    seen = set()
-    for node in flow.walk():
-        if not isinstance(node, Operator):
-            continue
-        for port in node.signature().resources:
-            known = port.name in flow.resources.specs or port.type.default is not None
-            if port.name not in seen and (port.required or known):
-                seen.add(port.name)
-                yield port.name, port.type
+    return iter(dict.fromkeys((name, kind) for _, name, kind in flow.needs))
