@@ -7,7 +7,7 @@ import re
 from pydantic import Field, field_validator
 
 from rag.flow import Operator, RunContext
-from rag.models import LLM, Embedder
+from rag.models import LLM, Embedder, choose
 from rag.models.choice import CHOICE_TOKENS
 from rag.operators.asking import Judging, fitting, told
 
@@ -147,7 +147,7 @@ class RouteLLM(Judging):
         prompt = fitting(llm, ctx, "", query, (), CHOICE_TOKENS, then=f"{self.system}\n{listed}")
         options = list(self.routes)
         known = otherwise if otherwise in options else options[0]
-        choice = await llm.choose(prompt, options, default=known)
+        choice = await choose(llm, prompt, options, default=known)
         ctx.spend(tokens=choice.tokens)
         if not choice.certain:
             ctx.warn(f"the model named none of the ways: {otherwise!r} is taken")

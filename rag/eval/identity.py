@@ -14,7 +14,7 @@ from rag.flow.memory.checkpoints import digest_of
 from rag.index import Index
 from rag.index.spec import IndexSpec
 from rag.models import LLM, Embedder
-from rag.prompts.templates import digest
+from rag.prompts.digest import digest
 
 if TYPE_CHECKING:
     from rag.eval.beir import Dataset

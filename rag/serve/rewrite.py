@@ -6,12 +6,8 @@ import re
 from collections.abc import Sequence
 
 from rag.models import LLM, Prompt, Sampling
+from rag.prompts.templates import prompts
 
-SYSTEM = (
-    "Rewrite the last question so that it can be understood without the conversation. "
-    "Replace words such as it, they, that or there by what they stand for. "
-    "Write the question only."
-)
 TURNS = 4
 """Earlier messages that are looked at."""
 CHARACTERS = 400
@@ -57,12 +53,15 @@ async def standalone(query: str, history: Sequence[Turn], llm: LLM) -> str:
     if not asked or not leans(query):
         return query
     told = "\n".join(
-        f"{'Question' if role == 'user' else 'Answer'}: {text.strip()[:CHARACTERS]}"
+        prompts()[
+            "condense_query_turn_user" if role == "user" else "condense_query_turn_assistant"
+        ].format(text=text.strip()[:CHARACTERS])
         for role, text in history[-TURNS:]
     )
-    prompt = Prompt(f"{told}\nLast question: {query}\nRewritten question:", SYSTEM)
+    template = prompts()["condense_query_input"]
+    prompt = Prompt(template.format(history=told, query=query), prompts()["condense_query"].text)
     found = await llm.generate(prompt, Sampling(max_tokens=64, stop=("\n",)))
-    written = found.text.strip().strip("\"'").removeprefix("Rewritten question:").strip()
+    written = found.text.strip().strip("\"'").removeprefix(template.text.splitlines()[-1]).strip()
     return written if keeps(query, written, told) else f"{asked[-1].strip()} {query}"
 
 

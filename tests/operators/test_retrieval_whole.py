@@ -133,7 +133,7 @@ def test_derived_data_can_be_deleted(index: Index, embedder: Embedder) -> None:
 
 def test_an_embedder_without_token_vectors_is_refused(index: Index) -> None:
     other = Embedder.load(DeterministicFakeEmbedding(size=384), base=Path())
-    with pytest.raises(StepError, match="gives no token vectors"):
+    with pytest.raises(StepError, match="has no token vectors"):
         found(MaxSim(), "lock", index=index, embedder=other)
 
 
