@@ -166,5 +166,5 @@ def test_learned_weights_by_their_dot_product(index: Index, splade: Path) -> Non
 
 
 def test_what_is_no_sparse_encoder_is_said() -> None:
-    with pytest.raises(ConfigError, match="is no sparse encoder"):
+    with pytest.raises(ConfigError, match="describes no SparseEncoder"):
         SparseEncoder.load(7, base=Path())
