@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic import Field, PositiveFloat
 
 from rag.errors import ConfigError, InputError
 from rag.flow.resources import Resource, Spec, parse
+from rag.sqlite import connect, translated
 
 _ALLOWED = frozenset(
     (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
@@ -68,11 +69,7 @@ class Database(Resource):
         if (problem := cls.absent(spec, base=base)) is not None:
             raise problem
         database = cls(_file(spec, base), seconds=spec.seconds)
-        try:
-            database.schema()
-        except sqlite3.DatabaseError as error:
-            what = f"{database.path} is no SQLite database: {error}"
-            raise ConfigError(what, where="resources.database", fix=_FIX) from error
+        database.schema()
         return database
 
     @classmethod
@@ -88,8 +85,12 @@ class Database(Resource):
         return ConfigError(what, where="resources.database", fix=_FIX)
 
     def schema(self) -> list[str]:
-        """The CREATE statements of the tables and views, ordered by name."""
-        with self._connection() as connection:
+        """The CREATE statements of the tables and views, ordered by name.
+
+        Raises:
+            ConfigError: The file is gone, or is no SQLite database.
+        """
+        with self._connection() as connection, self._translated():
             rows = connection.execute(
                 "SELECT sql FROM sqlite_master WHERE type IN ('table', 'view') "
                 "AND name NOT LIKE 'sqlite_%' AND sql IS NOT NULL ORDER BY name"
@@ -118,6 +119,7 @@ class Database(Resource):
 
         Raises:
             InputError: The statement is wrong, would change something, or takes too long.
+            ConfigError: The file is gone, or is no SQLite database.
         """
         return self._select(sql, limit, values)
 
@@ -140,7 +142,8 @@ class Database(Resource):
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True)
+        with self._translated():
+            connection = connect(self.path, read_only=True)
         try:
             end = time.monotonic() + self.seconds
             connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
@@ -148,6 +151,11 @@ class Database(Resource):
             yield connection
         finally:
             connection.close()
+
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(
+            ConfigError, f"the database {self.path}", where="resources.database", fix=_FIX
+        )
 
 
 def _file(spec: DatabaseSpec, base: Path) -> Path:
