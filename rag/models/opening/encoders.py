@@ -99,7 +99,7 @@ def _load(kind: str, files: ModelFiles) -> Any:
         fix = "name a sentence-transformers model, such as all-minilm-l6-v2"
         raise ModelError("a GGUF file holds no encoder", where=str(files.gguf), fix=fix)
     try:
-        return getattr(sentence_transformers, kind)(files.place)
+        return getattr(sentence_transformers, kind)(files.location)
     except Exception as error:  # the libraries below raise of every kind
         raise unreadable(files, error) from error
 

@@ -25,14 +25,14 @@ class ModelFiles:
 
     name: str
     """The model's own name, the same wherever it is installed."""
-    place: str
+    location: str
     """A folder, or a hub id."""
     gguf: Path | None = None
 
     @property
     def local(self) -> bool:
         """Whether the model is on this machine."""
-        return Path(self.place).is_dir()
+        return Path(self.location).is_dir()
 
 
 def huge_pages() -> None:
@@ -86,7 +86,7 @@ def unreadable(files: ModelFiles, error: Exception) -> ModelError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if files.local:
         return ModelError(
-            f"the model cannot be read: {reason}", where=files.place, fix="download it again"
+            f"the model cannot be read: {reason}", where=files.location, fix="download it again"
         )
     return ModelError(
         f"no model {files.name!r} is on this machine and the hub gave none: {reason}",

@@ -45,7 +45,7 @@ def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
         ModelError: There is no such model, it cannot be read, or it has no chat template.
     """
     files = find_model(spec.model, base)
-    folder = str(converted(files.gguf)) if files.gguf else files.place
+    folder = str(converted(files.gguf)) if files.gguf else files.location
     huge_pages()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
