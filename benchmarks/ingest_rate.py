@@ -126,7 +126,7 @@ def texts_of(docs: Path, embedder: Embedder) -> list[str]:
 def compare(docs: Path, base: Path, embedder: Embedder, rounds: int) -> None:
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(find_model(Embedder.default, Path()).place)
+    model = SentenceTransformer(find_model(Embedder.default, Path()).location)
     texts = texts_of(docs, embedder)
     model.encode_document(texts[:64], show_progress_bar=False)
     embedder.embed(texts[:64])
@@ -184,7 +184,7 @@ def main() -> None:
     embedder = Embedder.load(Embedder.default, base=Path())
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary)
-        vocabulary = vocabulary_of(find_model(Embedder.default, base).place)
+        vocabulary = vocabulary_of(find_model(Embedder.default, base).location)
         write_corpus(base / "docs", given.chunks, vocabulary)
         if given.memory_only:
             print(peak_memory(base / "docs", base / "index", embedder))

@@ -30,12 +30,13 @@ class Texts:
     """Chunks of real text, in any order."""
 
     def __init__(self, llm: Any, folder: Path) -> None:
-        from rag.models.base import Prompt
+        from rag.models import Prompt
 
         words = "\n\n".join(p.read_text() for p in sorted(folder.rglob("*.md")))
-        ids = llm._encode(words)
+        ids = llm.template.encode(words)
         self.chunks = [ids[at : at + CHUNK] for at in range(0, len(ids) - CHUNK, CHUNK)]
-        self.prefix, _, self.suffix = llm.parts(Prompt(QUESTION, SYSTEM, ("x",), numbered=False))
+        prompt = Prompt(QUESTION, SYSTEM, ("x",), numbered=False)
+        self.prefix, _, self.suffix = llm.template.tokenize(prompt)
         self._chance = random.Random(0)
 
     def some(self, length: int) -> list[list[int]]:
@@ -175,13 +176,13 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
-    from rag.models.local.model import LocalLLM
+    from rag.models import LLM
 
     opened = {
-        int8: LocalLLM.open(options.model, Path(), kv={"memory": "2GB"}, int8=int8)
+        int8: LLM.load({"model": options.model, "kv": {"memory": "2GB"}, "int8": int8})
         for int8 in (False, True)
     }
-    plain = LocalLLM.open(options.model, Path())._model
+    plain = LLM.load(options.model).model
     texts = Texts(opened[False], options.words)
     decoders: dict[str, Any] = {
         "ours": Ours(opened[False], texts, "prefix"),

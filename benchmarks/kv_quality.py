@@ -56,7 +56,7 @@ class Judge:
         from rag.kvcache.calibrate import greedy
 
         ids = greedy(self.engine, done, ANSWER_TOKENS, self.llm.ends, draft=8)
-        return ids, self.llm._tokenizer.decode(ids, skip_special_tokens=True)
+        return ids, self.llm.tokenizer.decode(ids, skip_special_tokens=True)
 
     def row(self, sample: Any, settings: Any, full: dict[str, Any], *, decoded: bool) -> Row:
         from rag.eval.metrics import contains, token_f1
@@ -91,7 +91,7 @@ class Judge:
             self.prefill(sample.question, context, ContextSettings(mode="craft"))
         done = self.prefill(sample.question, sample.chunks, ContextSettings(mode="full"))
         own, text = self.said(done)
-        gold = self.llm._encode(sample.answers[0])
+        gold = self.llm.template.encode(sample.answers[0])
         row = Row(
             kl=0.0,
             agree=1.0,
@@ -222,12 +222,12 @@ def main() -> None:
     from rag.eval.beir import load_dataset
     from rag.eval.contexts import parts, samples
     from rag.kvcache.calibrate import calibrate
-    from rag.models.local.model import LocalLLM
+    from rag.models import LLM
 
     scratch = tempfile.TemporaryDirectory()
     small = {"memory": 1, "storage": "int8", "disk": scratch.name}
     judges = {
-        int8: Judge(LocalLLM.open(options.model, Path(), kv=kv))
+        int8: Judge(LLM.load({"model": options.model, "kv": kv}))
         for int8, kv in ((False, {"memory": "512MB"}), (True, small))
     }
     llm = judges[False].llm

@@ -161,10 +161,10 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--gguf", type=Path)
     options = parser.parse_args()
-    from rag.models.local.model import LocalLLM
+    from rag.models import LLM
 
     results: dict[str, Any] = {"warm": {}, "reading": {}, "disk": {}, "cold": {}, "prefix": {}}
-    llm = LocalLLM.open(options.model, Path(), kv={"memory": "4GB"})
+    llm = LLM.load({"model": options.model, "kv": {"memory": "4GB"}})
     engine = llm.engine
     prompts = Prompts(int(engine.view.config.vocab_size))
     lengths = [count * CHUNK for count in options.chunks]
@@ -178,7 +178,7 @@ def main() -> None:
         )
         engine.store.clear()
     with tempfile.TemporaryDirectory() as folder:
-        on_disk = LocalLLM.open(options.model, Path(), kv={"memory": 1, "disk": folder}).engine
+        on_disk = LLM.load({"model": options.model, "kv": {"memory": 1, "disk": folder}}).engine
         for count in options.chunks:
             chunks = prompts.chunks(count)
             times: dict[str, list[float]] = {"parallel": [], "concat": [], "focus 15 %": []}

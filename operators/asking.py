@@ -9,9 +9,9 @@ from langchain_core.documents import Document
 from pydantic import BaseModel, Field, PositiveInt
 
 from rag.flow import Operator, RunContext
-from rag.models import LLM, Generation, Prompt, Sampling
-from rag.models.choice import CHOICE_TOKENS, Scored
-from rag.prompts.layout import harmless
+from rag.models import LLM, Generation, Prompt, Sampling, Scored, choose, structured
+from rag.models.choice import CHOICE_TOKENS
+from rag.prompts.sanitize import harmless
 from rag.prompts.templates import prompts
 from rag.text.splitting import embedding_text
 
@@ -50,7 +50,7 @@ class Judging(Operator):
         """The probability of Yes over No; 0, with a warning, where the model says neither."""
         ctx.spend(llm_calls=1)
         prompt = fitting(llm, ctx, "", question, documents, CHOICE_TOKENS, then=system)
-        choice = await llm.choose(prompt, ["Yes", "No"], default="No")
+        choice = await choose(llm, prompt, ["Yes", "No"], default="No")
         ctx.spend(tokens=choice.tokens)
         if not choice.certain:
             ctx.warn("the model said neither Yes nor No, which counts as No")
@@ -126,7 +126,7 @@ class Weighing(Judging):
             likely: The prompt's name where likelihoods judge.
             said: And where Yes or No does.
         """
-        by = self.by or ("likelihood" if llm.scores else "answer")
+        by = self.by or ("likelihood" if llm.supports_logprobs else "answer")
         return by, self.system or prompts()[likely if by == "likelihood" else said].text
 
 
@@ -157,7 +157,7 @@ class Asking(Operator):
     async def _fill(self, llm: LLM, ctx: RunContext, prompt: Prompt, form: type[M]) -> M | None:
         """The form as the model filled it in; None where it gave no such object."""
         ctx.spend(llm_calls=1)
-        done = await llm.structured(prompt, form, Sampling(max_tokens=self.max_tokens))
+        done = await structured(llm, prompt, form, Sampling(max_tokens=self.max_tokens))
         ctx.spend(llm_calls=done.calls - 1, tokens=done.tokens)
         return done.value
 
@@ -214,14 +214,19 @@ def fitting(
     )
 
 
-def about(llm: LLM, ctx: RunContext, query: str, answer: str, what: str = "Answer") -> str:
-    """The question together with what was answered, which may quote a document's delimiters.
+Quoted = Literal["answer", "answer_so_far", "begun_answer", "statement", "statement_so_far"]
+"""What `about` shows: each has a template `quote_...`."""
+
+
+def about(llm: LLM, ctx: RunContext, query: str, answer: str, what: Quoted = "answer") -> str:
+    """The question together with an answer, which may quote a document's delimiters.
 
     Each is cut at a sixth of the window, with a warning, so that the one leaves room for the other.
     """
     room = llm.window // 6
     asked = clipped(llm, ctx, query, room, "question")
-    return f"{asked}\n{what}: {clipped(llm, ctx, harmless(answer), room, what.lower())}"
+    text = clipped(llm, ctx, harmless(answer), room, what.replace("_", " "))
+    return prompts()[f"quote_{what}"].format(query=asked, text=text)
 
 
 def clipped(llm: LLM, ctx: RunContext, text: str, tokens: int, what: str) -> str:

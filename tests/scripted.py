@@ -6,8 +6,8 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from rag.models import LLM, Generation, Prompt, Sampling
-from rag.models.choice import Scored
+from rag.models import LLM, Generation, Prompt, Sampling, Scored
+from rag.models.llm import no_logprobs_error
 from rag.prompts.templates import prompts
 
 JUDGED = {"question_of": "relevant", "generate": "supported", "question_answered": "useful"}
@@ -38,7 +38,7 @@ class Scripted(LLM):
         self.says = {name: _several(value) for name, value in (says or {}).items()}
         self.yes = {name: _several(value) for name, value in (yes or {}).items()}
         self.sure = None if sure is None else _several(sure)
-        self.scores = sure is not None or bool(yes)
+        self.supports_logprobs = sure is not None or bool(yes)
         self.asked: list[str] = []
         self.prompts: list[Prompt] = []
 
@@ -73,8 +73,8 @@ class Scripted(LLM):
     async def ensemble(
         self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling
     ) -> AsyncIterator[str | Generation]:
-        if not self.scores:
-            raise self._tells_nothing("ensemble")
+        if not self.supports_logprobs:
+            raise no_logprobs_error(self.id, "ensemble")
         async for piece in self.stream(prompts[0], sampling):
             yield piece
 

@@ -10,6 +10,7 @@ from rag.models import LLM, Generation, Sampling
 from rag.operators.asking import Asking, about, fitting, told
 from rag.operators.documents import score_of, shares
 from rag.operators.generation.generate import NOTHING_FOUND
+from rag.prompts.templates import prompts
 
 
 class Refine(Asking):
@@ -35,7 +36,7 @@ class Refine(Asking):
         answer = ""
         for start in range(0, len(documents), self.group):
             part = documents[start : start + self.group]
-            asked = about(llm, ctx, query, answer, "Answer so far") if answer else query
+            asked = about(llm, ctx, query, answer, "answer_so_far") if answer else query
             system = self.system if answer else self.first
             answer = (await self._ask(llm, ctx, system, asked, part)).text.strip() or answer
         return answer if documents else NOTHING_FOUND
@@ -71,7 +72,7 @@ class MapReduce(Asking):
         return done.text.strip() or answers[0].page_content
 
 
-FORM = "the answer in one short sentence"
+FORM = prompts()["structured_answer_text"].text
 """Stands in the form that the model fills in; a small one may give it back as it is."""
 
 
@@ -79,7 +80,9 @@ class Reply(BaseModel):
     """An answer as an object."""
 
     answer: str = Field(max_length=600, description=FORM)
-    sources: list[int] = Field(default_factory=list, max_length=8, description="number")
+    sources: list[int] = Field(
+        default_factory=list, max_length=8, description=prompts()["structured_answer_sources"].text
+    )
 
 
 class StructuredAnswer(Asking):
@@ -144,7 +147,7 @@ class Replug(Asking):
         """
         if not documents:
             return NOTHING_FOUND, Generation(NOTHING_FOUND, 0, 0, "stop")
-        prompts = [
+        each = [
             fitting(llm, ctx, self.system, query, [document], self.max_tokens)
             for document in documents
         ]
@@ -152,7 +155,7 @@ class Replug(Asking):
         done = Generation("", 0, 0, "stop")
         scores = [score_of(document) or 0.0 for document in documents]
         weights = shares(scores, self.temperature)
-        async for piece in llm.ensemble(prompts, weights, Sampling(max_tokens=self.max_tokens)):
+        async for piece in llm.ensemble(each, weights, Sampling(max_tokens=self.max_tokens)):
             if isinstance(piece, Generation):
                 done = piece
                 ctx.spend(tokens=piece.prompt_tokens + piece.completion_tokens)

@@ -37,8 +37,10 @@ class NextSentence(Asking):
         self, query: str, documents: list[Document], answer: str = "", *, llm: LLM, ctx: RunContext
     ) -> tuple[str, float, list[Token], bool]:
         """Write it."""
-        asked = about(llm, ctx, query, answer, "The answer so far") if answer else query
-        done = await self._ask(llm, ctx, self.system, asked, documents, logprobs=llm.scores)
+        asked = about(llm, ctx, query, answer, "begun_answer") if answer else query
+        done = await self._ask(
+            llm, ctx, self.system, asked, documents, logprobs=llm.supports_logprobs
+        )
         sentence = next(iter(sentences(done.text)), "")
         if sentence.casefold() in ("", *(one.casefold() for one in sentences(answer))):
             return "", 1.0, [], True

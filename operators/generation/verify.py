@@ -86,7 +86,7 @@ class VerifyLLM(Judging):
         """Check each sentence; an answer without one has no support."""
         scores = []
         for sentence in sentences(answer):
-            asked = about(llm, ctx, "", sentence, "Statement").strip()
+            asked = about(llm, ctx, "", sentence, "statement").strip()
             scores.append([await self._yes(llm, ctx, self.system, asked, [d]) for d in documents])
         return judged(answer, scores)
 

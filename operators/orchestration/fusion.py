@@ -199,8 +199,13 @@ class LLMFusion(Asking):
         shown: dict[str, str] = {}
         for at, one in enumerate(answer):
             if one.strip():
-                text = f"Question: {asked[at]}\nAnswer: {one.strip()}" if asked else one.strip()
-                shown.setdefault(text, f"{text}\nCritique: {notes[at]}" if notes[at] else text)
+                text = one.strip()
+                if asked:
+                    text = prompts()["llm_fusion_pair"].format(question=asked[at], answer=text)
+                critique = prompts()["llm_fusion_critique"]
+                shown.setdefault(
+                    text, critique.format(answer=text, critique=notes[at]) if notes[at] else text
+                )
         said = [one.strip() for one in answer if one.strip()]
         if len(set(said)) < 2:
             return next(iter(said), "")

@@ -199,7 +199,7 @@ class KnowledgeJudge(Asking, Judging):
         """Answer from memory."""
         if not query.strip():
             return False, ""
-        done = await self._ask(llm, ctx, self.system, query, logprobs=llm.scores)
+        done = await self._ask(llm, ctx, self.system, query, logprobs=llm.supports_logprobs)
         answer = done.text.strip()
         if not answer:
             return False, ""

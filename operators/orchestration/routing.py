@@ -7,7 +7,7 @@ import re
 from pydantic import Field, field_validator
 
 from rag.flow import Operator, RunContext
-from rag.models import LLM, Embedder
+from rag.models import LLM, Embedder, choose
 from rag.models.choice import CHOICE_TOKENS
 from rag.operators.asking import Judging, fitting, told
 
@@ -81,7 +81,6 @@ class RouteSemantic(_Routing):
     Example: `{use: route_semantic, routes: {small_talk: [hello there], facts: [how long is it]}}`
     """
 
-
     threshold: float = Field(default=0.2, ge=-1, le=1, description="cosine that a way needs")
 
     def run(self, query: str, *, embedder: Embedder) -> str:
@@ -102,7 +101,6 @@ class RouteHybrid(_Routing):
     Reads `query`; writes `route`.
     Example: `{use: route_hybrid, weight: 0.5, routes: {locks: [lock], pumps: [pump]}}`
     """
-
 
     weight: float = Field(default=0.5, ge=0, le=1, description="a: of the keywords")
     threshold: float = Field(default=0.1, ge=-1, le=1, description="sum that a way needs")
@@ -145,7 +143,7 @@ class RouteLLM(Judging):
         prompt = fitting(llm, ctx, "", query, (), CHOICE_TOKENS, then=f"{self.system}\n{listed}")
         options = list(self.routes)
         known = otherwise if otherwise in options else options[0]
-        choice = await llm.choose(prompt, options, default=known)
+        choice = await choose(llm, prompt, options, default=known)
         ctx.spend(tokens=choice.tokens)
         if not choice.certain:
             ctx.warn(f"the model named none of the ways: {otherwise!r} is taken")

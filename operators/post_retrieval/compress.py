@@ -51,7 +51,7 @@ class Compress(Operator):
             if not document.page_content.strip():
                 continue
             ctx.spend(llm_calls=1)
-            told = await llm.surprise(document.page_content)
+            told = await llm.token_surprisal(document.page_content)
             ctx.spend(tokens=len(told))
             total += len(told)
             words.extend(_words(number, document.page_content, told))

@@ -123,7 +123,7 @@ class ListwiseRerank(Asking):
             ctx.warn(f"{cut} of {len(documents)} documents are shown to their first {room} tokens")
         prompt = Prompt(question=asked, chunks=chunks)
         ctx.spend(llm_calls=1)
-        if llm.scores:
+        if llm.supports_logprobs:
             # With the sign behind it, since 1 is also how 10 begins.
             firsts = await llm.score(prompt, [f"{n + 1} >" for n in range(len(documents))])
             likely = [one.total for one in firsts]

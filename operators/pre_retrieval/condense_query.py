@@ -9,7 +9,8 @@ from pydantic import Field, PositiveInt
 from rag.flow import RunContext
 from rag.models import LLM
 from rag.operators.asking import Asking, told
-from rag.prompts.layout import harmless
+from rag.prompts.sanitize import harmless
+from rag.prompts.templates import prompts
 
 _WORD = re.compile(r"[^\W\d_]{3,}|\d+")
 _REFERS = re.compile(
@@ -57,14 +58,15 @@ class CondenseQuery(Asking):
         if not asked or not refers(query):
             return query
         transcript = "\n".join(map(self._line, messages[-self.max_messages :]))
-        prompt = f"{transcript}\nLast question: {query}\nRewritten question:"
+        prompt = prompts()["condense_query_input"].format(history=transcript, query=query)
         done = await self._ask(llm, ctx, self.system, prompt, stop=("\n",))
         text = done.text.strip().strip("\"'").removeprefix("Rewritten question:").strip()
         return text if is_rewriting(text, query, transcript) else f"{asked[-1]} {query}"
 
     def _line(self, message: dict[str, str]) -> str:
-        speaker = "Question" if message["role"] == "user" else "Answer"
-        return f"{speaker}: {harmless(message['content'].strip()[: self.max_characters])}"
+        text = harmless(message["content"].strip()[: self.max_characters])
+        role = "user" if message["role"] == "user" else "assistant"
+        return prompts()[f"condense_query_turn_{role}"].format(text=text)
 
 
 def refers(query: str) -> bool:

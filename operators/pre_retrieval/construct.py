@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field, PositiveInt, create_model
 from rag.flow import RunContext
 from rag.index import Index
 from rag.models import LLM, Prompt
-from rag.models.structured import described
+from rag.models.structured_output import described
 from rag.operators.asking import Asking, fitting, told
-from rag.prompts.layout import harmless
+from rag.prompts.sanitize import harmless
 
 OURS = frozenset(
     {"start", "end", "chunk", "score", "scores", "id", "questions", "summary", "found_by"}

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt
 from rag.flow import RunContext
 from rag.models import LLM
 from rag.operators.asking import Asking, about, told
+from rag.prompts.templates import prompts
 from rag.text.lists import lines
 
 
@@ -79,6 +80,6 @@ class VerificationQueries(Asking):
         """Ask for the questions."""
         if not answer.strip():
             return [query]
-        asked = about(llm, ctx, f"Question: {query}", answer)
+        asked = about(llm, ctx, prompts()["layout_question"].format(question=query), answer)
         done = await self._ask(llm, ctx, self.system, asked)
         return lines(done.text, self.n) or [query]

@@ -7,6 +7,7 @@ from pydantic import Field, PositiveInt
 from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.operators.asking import Asking, told
+from rag.prompts.templates import prompts
 from rag.text.lists import first_line, lines
 
 
@@ -50,7 +51,9 @@ class MultiQuery(Asking):
         """Ask for the wordings; those that the model does not write are missing."""
         if not query.strip():
             return [query]
-        done = await self._ask(llm, ctx, f"{self.system} Write {self.n}.", query)
+        count = prompts()["multi_query_count"]
+        system = count.format(instruction=self.system, n=self.n)
+        done = await self._ask(llm, ctx, system, query)
         return [query, *lines(done.text, self.n, but=query)]
 
 

@@ -13,6 +13,7 @@ from rag.connect.sql import Database
 from rag.flow import RunContext
 from rag.models import LLM
 from rag.operators.asking import Asking, about, told
+from rag.prompts.templates import prompts
 
 ATTEMPTS = 2
 """The statement, and one more that is told what was wrong with it."""
@@ -54,8 +55,8 @@ class TextToSQL(Asking):
             sql, wrong = _statement(said, database)
             if not wrong:
                 return sql
-            failed = f"{sql or said}\nThat is wrong: {wrong}"
-            asked = about(llm, ctx, query, failed, "Statement so far")
+            failed = prompts()["text_to_sql_problem"].format(statement=sql or said, problem=wrong)
+            asked = about(llm, ctx, query, failed, "statement_so_far")
         ctx.warn(f"the model wrote no statement that could be used: {wrong}")
         return ""
 

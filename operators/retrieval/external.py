@@ -36,7 +36,8 @@ class External(Operator):
 
         Raises:
             InputError: A filter is given to a retriever, which takes none.
-            ModelError: The store cannot be reached.
+            IndexStateError: The store cannot be reached, or refuses the query.
+            ModelError: Its embedder cannot be reached.
         """
         found = await store.search(query, self.k, self.filter)
         return [

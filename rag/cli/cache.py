@@ -126,7 +126,7 @@ def warm(config: Config = None, as_json: Json = False) -> None:
     from rag.cli.index import index_path
     from rag.cli.output import console
     from rag.index import Index
-    from rag.models.base import Prompt
+    from rag.models import Prompt
     from rag.text.splitting import embedding_text
 
     flow = load(config)
@@ -138,7 +138,7 @@ def warm(config: Config = None, as_json: Json = False) -> None:
         batches = list(index.batches(64))
         for batch in track(batches, "Computing", console=console(stderr=True), transient=True):
             texts = tuple(embedding_text(document) for document in batch)
-            prefix, chunks, _ = llm.parts(Prompt("?", system, texts, numbered=False))
+            prefix, chunks, _ = llm.template.tokenize(Prompt("?", system, texts, numbered=False))
             computed += llm.engine.warm(prefix, chunks)
             seen += len(chunks)
     finally:

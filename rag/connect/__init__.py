@@ -1,1 +1,1 @@
-"""Other systems: vector stores, SQL databases."""
+"""Connections to other systems: vector stores, SQL databases."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rag.errors import ConfigError
+from rag.prompts.layout import PromptTokens
+from rag.prompts.prompt import Prompt
+from rag.prompts.templates import prompts
 
 if TYPE_CHECKING:
     from rag.eval.beir import Dataset
     from rag.models.local.model import LocalLLM
-
-SYSTEM = "Answer the question from the sources, in one short sentence."
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,7 @@ def samples(data: Dataset, count: int, others: int = 4, seed: int = 0) -> list[S
     return result
 
 
-def parts(llm: LocalLLM, question: str, chunks: Sequence[str]) -> tuple[
-    list[int], list[list[int]], list[int]
-]:  # fmt: skip
-    """The token ids of a prompt over these chunks: prefix, one list per chunk, suffix."""
-    from rag.models.base import Prompt
-
-    return llm.parts(Prompt(question, SYSTEM, tuple(chunks), numbered=False))
+def parts(llm: LocalLLM, question: str, chunks: Sequence[str]) -> PromptTokens:
+    """The token ids of a prompt over these chunks."""
+    system = prompts()["generate"].text
+    return llm.template.tokenize(Prompt(question, system, tuple(chunks), numbered=False))

@@ -13,7 +13,7 @@ from rag.flow.memory.fingerprint import fingerprint
 from rag.index import Index
 from rag.index.spec import IndexSpec
 from rag.models import LLM, Embedder
-from rag.prompts.templates import digest
+from rag.prompts.digest import digest
 
 if TYPE_CHECKING:
     from rag.eval.beir import Dataset

@@ -1,23 +1,29 @@
-"""Models: one loader for embedders, rerankers and language models, LangChain's included."""
+"""Models: language models, embedders, rerankers, NLI; local ones, and those of LangChain.
 
-from rag.models.base import (
-    LLM,
-    NLI,
-    CrossEncoder,
-    Embedder,
-    Generation,
-    Prompt,
-    Sampling,
-    SparseEncoder,
-)
+Importing this loads none of the model libraries.
+"""
+
+from rag.models.choice import Choice, choose
+from rag.models.embedder import Embedder
+from rag.models.llm import LLM, Generation, Sampling, Scored
+from rag.models.nli import NLI
+from rag.models.reranker import CrossEncoder
+from rag.models.sparse import SparseEncoder
+from rag.models.structured_output import StructuredResult, structured
+from rag.prompts.prompt import Prompt
 
 __all__ = [
     "LLM",
     "NLI",
+    "Choice",
     "CrossEncoder",
     "Embedder",
     "Generation",
     "Prompt",
     "Sampling",
+    "Scored",
     "SparseEncoder",
+    "StructuredResult",
+    "choose",
+    "structured",
 ]

@@ -1,15 +1,16 @@
-"""LangChain's chat models and embeddings in the place of the local ones."""
+"""LangChain's chat models and embeddings behind our protocols, and our embedders behind theirs."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from rag.errors import ConfigError, ModelError
-from rag.models.base import LLM, Embedder, Generation, Prompt, Sampling
+from rag.errors import ModelError
+from rag.models.embedder import Embedder
+from rag.models.llm import LLM, Generation, Sampling
 from rag.prompts.layout import messages
+from rag.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from rag.kvcache.settings import ContextSettings
 
-TRUSTED = "langchain_"
-"""Pipeline files may import classes from LangChain's own packages, and from no others."""
 CHARACTERS_PER_TOKEN = 4
 LIMITS = (
     "max_tokens",
@@ -27,70 +26,11 @@ LIMITS = (
     "max_new_tokens",
     "num_predict",
 )
-"""What chat models call the number of tokens that they may write."""
-
-
-def make(spec: Mapping[str, Any], base: Literal["BaseChatModel", "Embeddings"]) -> Any:
-    """The object that `{use: package.Class, ...arguments}` describes.
-
-    Raises:
-        ConfigError: The class may not be imported, does not exist, is not a `base`, or does not
-            take the arguments.
-    """
-    from langchain_core.embeddings import Embeddings
-    from langchain_core.language_models import BaseChatModel
-
-    dotted = str(spec["use"])
-    kind = imported(dotted)
-    wanted = BaseChatModel if base == "BaseChatModel" else Embeddings
-    if not (isinstance(kind, type) and issubclass(kind, wanted)):
-        raise ConfigError(f"{dotted!r} is not a {base}", where="use", fix="name a class that is")
-    return called(kind, dotted, {key: value for key, value in spec.items() if key != "use"})
-
-
-def imported(dotted: str) -> Any:
-    """A class of LangChain's packages, or a method of one: `package.Class.method`.
-
-    Raises:
-        ConfigError: It is in no package of LangChain, or cannot be imported.
-    """
-    module, _, name = dotted.replace(":", ".").rpartition(".")
-    owner, _, last = module.rpartition(".")
-    method = name if last[:1].isupper() else None
-    if method is not None:
-        module, name = owner, last
-    if not module.startswith(TRUSTED) or (method or "").startswith("_"):
-        raise ConfigError(
-            f"{dotted!r} is not in a package of LangChain", where="use",
-            fix="pipeline files import from langchain_* packages only; pass others open, in Python",
-        )  # fmt: skip
-    try:
-        kind = getattr(importlib.import_module(module), name)
-        return getattr(kind, method) if method else kind
-    except (ImportError, AttributeError) as error:
-        package = module.split(".")[0].replace("_", "-")
-        raise ConfigError(
-            f"{dotted!r} cannot be imported: {error}", where="use", fix=f"pip install {package}"
-        ) from error
-
-
-def called(maker: Any, dotted: str, arguments: Mapping[str, Any]) -> Any:
-    """What a class, or its method, makes of the arguments.
-
-    Raises:
-        ConfigError: It does not take them.
-    """
-    try:
-        return maker(**arguments)
-    except Exception as error:  # each package has its own
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError(
-            f"{dotted} does not take these arguments: {reason}", where="use"
-        ) from error
+"""Names of the field of a chat model that limits the answer's tokens."""
 
 
 def as_embeddings(embedder: Embedder) -> Embeddings:
-    """An embedder as LangChain's vector stores want it; one of LangChain's own as it came."""
+    """An embedder as LangChain's vector stores take it; one that wraps theirs is unwrapped."""
     from langchain_core.embeddings import Embeddings
 
     if isinstance(embedder, LangChainEmbedder):
@@ -113,7 +53,7 @@ class LangChainLLM(LLM):
 
     Args:
         model: Any `BaseChatModel`.
-        window: Tokens for prompt and answer, where the model's profile does not tell.
+        window: Tokens for prompt and answer, where the model's profile does not say.
     """
 
     def __init__(self, model: Any, window: int = 8192) -> None:
@@ -125,71 +65,87 @@ class LangChainLLM(LLM):
         self.window = int(profile.get("max_input_tokens", window))
 
     def count(self, text: str) -> int:
-        """An estimate: asking would cost a request, or a tokenizer that is not the model's."""
+        """An estimate: an exact count would cost a request."""
         return -(-len(text) // CHARACTERS_PER_TOKEN)
 
     def clip(self, text: str, tokens: int) -> str:
-        """See `LLM.clip`; as rough as `count`."""
+        """See `LLM.clip`; by the estimate of `count`."""
         return text[: tokens * CHARACTERS_PER_TOKEN]
 
     async def stream(
         self, prompt: Prompt, sampling: Sampling, context: ContextSettings | None = None
     ) -> AsyncIterator[str | Generation]:
-        """See `LLM.stream`; settings that a model does not know are left out.
+        """See `LLM.stream`; settings that the model has no field for are left out.
 
-        A model that knows no limit is stopped at `max_tokens`, as near as `count` tells.
+        A model without a limit on the answer is stopped at `max_tokens`, as `count` estimates.
 
         Raises:
-            ConfigError: `context` is asked for: a remote model's states cannot be reached.
+            ModelError: The model cannot be reached or refuses the request, or `context` asks to
+                reuse states, which a remote model does not give access to.
         """
         if context is not None and context.mode != "full":
-            raise ConfigError(
-                f"{self.id} runs elsewhere: its states cannot be reused",
+            raise ModelError(
+                f"{self.id!r} is a remote model: the states of chunks cannot be reused",
                 where="context",
-                fix="take context: out of the step, or use a local model",
+                fix="remove `context` from the step, or use a local model",
             )
-        said = ""
-        used: Mapping[str, Any] = {}
         known = set(type(self._model).model_fields)
         limit = next((name for name in LIMITS if name in known), None)
-        options: dict[str, Any] = {"temperature": sampling.temperature}
-        if limit is not None:
-            options[limit] = sampling.max_tokens
-        if sampling.seed is not None:
-            options["seed"] = sampling.seed
-        if sampling.stop:
-            options["stop"] = list(sampling.stop)
-        options = {k: v for k, v in options.items() if k == "stop" or k in known}
+        options = _options(sampling, limit, known)
+        text = ""
+        usage: Mapping[str, Any] = {}
         finish = "stop"
         try:
             async with aclosing(self._model.astream(messages(prompt), **options)) as chunks:
                 async for chunk in chunks:
-                    text = str(chunk.text)
-                    used = chunk.usage_metadata or used
+                    piece = str(chunk.text)
+                    usage = chunk.usage_metadata or usage
                     finish = chunk.response_metadata.get("finish_reason") or finish
-                    if limit is None and self.count(said + text) > sampling.max_tokens:
-                        text = self.clip(said + text, sampling.max_tokens)[len(said) :]
+                    if limit is None and self.count(text + piece) > sampling.max_tokens:
+                        piece = self.clip(text + piece, sampling.max_tokens)[len(text) :]
                         finish = "length"
-                    if text:
-                        said += text
-                        yield text
+                    if piece:
+                        text += piece
+                        yield piece
                     if limit is None and finish == "length":
                         break
         except Exception as error:  # each provider's client has its own
             raise _unreachable(f"the model {self.id!r} gave no answer", "llm", error) from error
         yield Generation(
-            said,
-            int(used.get("input_tokens", 0)) or sum(self.count(t) for _, t in messages(prompt)),
-            int(used.get("output_tokens", 0)) or self.count(said),
+            text,
+            int(usage.get("input_tokens", 0)) or sum(self.count(t) for _, t in messages(prompt)),
+            int(usage.get("output_tokens", 0)) or self.count(text),
             "length" if finish == "length" else "stop",
         )
 
 
+def _options(sampling: Sampling, limit: str | None, known: set[str]) -> dict[str, Any]:
+    """The arguments of a call.
+
+    Args:
+        sampling: How tokens are sampled.
+        limit: The model's name for `max_tokens`.
+        known: The model's fields.
+    """
+    options: dict[str, Any] = {"temperature": sampling.temperature}
+    if limit is not None:
+        options[limit] = sampling.max_tokens
+    if sampling.seed is not None:
+        options["seed"] = sampling.seed
+    options = {name: value for name, value in options.items() if name in known}
+    if sampling.stop:
+        options["stop"] = list(sampling.stop)
+    return options
+
+
 class LangChainEmbedder(Embedder):
-    """LangChain embeddings; their vectors are brought to unit length.
+    """LangChain embeddings; their vectors are normalised to unit length.
 
     Args:
         model: Any `Embeddings`.
+
+    Raises:
+        ModelError: The service cannot be reached.
     """
 
     late: ClassVar[bool] = False
@@ -202,21 +158,21 @@ class LangChainEmbedder(Embedder):
         self.dim = int(self.embed_query("dimension").shape[0])
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """See `Embedder.embed`; raises ModelError when the service cannot be reached."""
+        """See `Embedder.embed`."""
         import numpy as np
 
         if not texts:
             return np.zeros((0, self.dim), dtype=np.float32)
-        return _unit(self._ask("embed_documents", list(texts)))
+        return _unit(self._call("embed_documents", list(texts)))
 
     def embed_query(self, text: str) -> np.ndarray:
         """See `Embedder.embed_query`."""
-        vector: np.ndarray = _unit([self._ask("embed_query", text)])[0]
+        vector: np.ndarray = _unit([self._call("embed_query", text)])[0]
         return vector
 
-    def _ask(self, method: str, given: Any) -> Any:
+    def _call(self, method: str, argument: Any) -> Any:
         try:
-            return getattr(self.model, method)(given)
+            return getattr(self.model, method)(argument)
         except Exception as error:  # each provider's client has its own
             what = f"the embedder {self.id!r} gave no vectors"
             raise _unreachable(what, "embedder", error) from error
@@ -224,12 +180,12 @@ class LangChainEmbedder(Embedder):
     def token_vectors(self, texts: Sequence[str], *, query: bool = False) -> list[np.ndarray]:
         """See `Embedder.token_vectors`; LangChain's interface has none."""
         raise ModelError(
-            f"the embedder {self.id!r} gives no token vectors, which late interaction needs",
-            fix="use a local embedder, or another retriever in the place of max_sim",
+            f"the embedder {self.id!r} has no token vectors, which late interaction needs",
+            fix="use a local embedder, or another retriever instead of max_sim",
         )
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Estimates: the interface does not tell."""
+        """Estimates: LangChain's interface counts no tokens."""
         return [-(-len(text) // CHARACTERS_PER_TOKEN) for text in texts]
 
 
@@ -242,7 +198,7 @@ def _unit(vectors: Any) -> np.ndarray:
 
 
 def _unreachable(what: str, resource: str, error: Exception) -> ModelError:
-    """The error for a service that did not do what it was asked."""
+    """The error for a service that did not do what was requested."""
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     return ModelError(
         f"{what}: {reason}",

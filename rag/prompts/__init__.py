@@ -1,1 +1,1 @@
-"""Every text that a model is given, and how prompts are laid out."""
+"""Every text that a model is given: prompts, their templates, how they are laid out, sanitising."""

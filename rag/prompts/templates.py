@@ -1,34 +1,47 @@
-"""What models are told: every text, by name, in `prompts.yaml` beside this file."""
+"""The templates in `prompts.yaml`, by name."""
 
 from __future__ import annotations
 
-import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
 
 @dataclass(frozen=True)
-class Told:
-    """A prompt's text, and its version, raised when the text changes."""
+class PromptTemplate:
+    """A text for a model, in which `{name}` stands for a value.
+
+    Args:
+        text: The text.
+        version: From 1; raised when the text changes.
+    """
 
     text: str
-    version: int
+    version: int = 1
 
+    def format(self, **values: object) -> str:
+        """The text with the values in the place of their placeholders.
 
-def digest() -> str:
-    """Changes with any of the texts: what depends on what models are told depends on it."""
-    said = sorted((name, one.version, one.text) for name, one in prompts().items())
-    return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+        Unlike `str.format`, other braces stay as they are: a user's own text may hold JSON.
+        """
+
+        def value(match: re.Match[str]) -> str:
+            return str(values.get(match[1], match[0]))
+
+        return _PLACEHOLDER.sub(value, self.text)
 
 
 @cache
-def prompts() -> dict[str, Told]:
-    """Every text that models are told, by name."""
+def prompts() -> dict[str, PromptTemplate]:
+    """Every template of `prompts.yaml`, by name."""
     from ruamel.yaml import YAML
 
     text = Path(__file__).with_name("prompts.yaml").read_text(encoding="utf-8")
-    found = YAML(typ="safe", pure=True).load(text)
+    entries = YAML(typ="safe", pure=True).load(text)
     return {
-        name: Told(str(one["text"]).strip(), int(one["version"])) for name, one in found.items()
+        name: PromptTemplate(str(entry["text"]).strip(), int(entry["version"]))
+        for name, entry in entries.items()
     }

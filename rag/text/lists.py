@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rag.prompts.layout import harmless
+from rag.prompts.sanitize import harmless
 
 _BULLET = re.compile(r"^\s*(?:(?:[-*\u2022\u2013]|\(?\d{1,2}[.):]|[a-z][.)])\s+)?")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import shutil
@@ -17,7 +18,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from rag.connect.vector_stores import Store
-from rag.errors import ConfigError, StepError
+from rag.errors import ConfigError, IndexStateError, InputError, ModelError, StepError
 from rag.flow import Flow, Parallel, load_flow
 from rag.models import Embedder
 from rag.models.langchain import as_embeddings
@@ -190,14 +191,38 @@ def test_a_retriever_has_no_scores_and_takes_no_filter() -> None:
     assert caught.value.exit_code == 4
 
 
+def test_a_store_that_cannot_be_reached_is_an_index_state_error() -> None:
+    with pytest.raises(IndexStateError, match="gave no documents: connection refused") as caught:
+        asyncio.run(Store(Shelf()).search("down", 3))
+    assert caught.value.exit_code == 4
+    assert caught.value.where == "resources.store"
+    with pytest.raises(InputError, match="takes no filter"):
+        asyncio.run(Store(Shelf()).search("x", 3, {"n": 1}))
+
+
+def test_an_embedder_that_cannot_be_reached_is_a_model_error(embedder: Embedder) -> None:
+    class Away(type(embedder)):  # type: ignore[misc]
+        """Fails as a remote embedder without a network does."""
+
+        def __init__(self) -> None:
+            self.dim, self.id = 8, "away"
+
+        def embed_query(self, text: str) -> object:
+            raise ModelError("the embedder 'away' gave no vectors")
+
+    store = Store(InMemoryVectorStore(as_embeddings(Away())))
+    with pytest.raises(ModelError, match="'away' gave no vectors"):
+        asyncio.run(store.search("x", 3))
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("./qdrant", "names no store"),
-        ({"path": "x"}, "names no store"),
+        ("./qdrant", "describes no Store"),
+        ({"path": "x"}, "needs the field 'use'"),
         ({"use": "os.system", "command": "true"}, "not in a package of LangChain"),
         ({"use": "langchain_core.nowhere.Store"}, "cannot be imported"),
-        ({"use": "langchain_qdrant.QdrantVectorStore", "client": 1}, "does not take"),
+        ({"use": "langchain_qdrant.QdrantVectorStore", "client": 1}, "does not accept"),
         ({"use": "langchain_core.documents.Document", "page_content": "x"}, "neither a vector"),
     ],
 )

@@ -11,7 +11,7 @@ from rag.eval.digests import answers_digest, flow_digest
 from rag.eval.support import Judge
 from rag.flow import Flow, load_flow
 from rag.models import LLM
-from rag.prompts.templates import Told, prompts
+from rag.prompts.templates import PromptTemplate, prompts
 
 FILE = """
 name: words
@@ -94,7 +94,7 @@ def test_corpus_and_judge_count(data: Path) -> None:
 
 def test_what_models_are_told_counts(monkeypatch: pytest.MonkeyPatch, llm: LLM) -> None:
     before, version = flow_digest(flow()), llm.version()
-    other = {**prompts(), "useful": Told("Is it of use?", 2)}
+    other = {**prompts(), "useful": PromptTemplate("Is it of use?", 2)}
     monkeypatch.setattr("rag.prompts.templates.prompts", lambda: other)
     assert flow_digest(flow()) != before
     assert llm.version() != version

@@ -16,7 +16,7 @@ from rag.eval.metrics import contains, exact_match, token_f1
 from rag.eval.ranking import rank_all, ranking_rows
 from rag.flow import Flow
 from rag.models import Embedder
-from rag.models.local.encoders import LocalEmbedder
+from rag.models.local.embedder import LocalEmbedder
 from rag.operators import Dense
 
 

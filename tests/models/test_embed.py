@@ -46,7 +46,7 @@ def test_the_id_is_the_same_wherever_the_model_is(embedder: Embedder, tmp_path: 
     from rag.models.opening.find import find_model
 
     copy = tmp_path / "all-minilm-l6-v2"
-    copy.symlink_to(find_model(Embedder.default, tmp_path).place)
+    copy.symlink_to(find_model(Embedder.default, tmp_path).location)
     assert Embedder.load(str(copy), base=tmp_path).id == embedder.id
 
 

@@ -14,7 +14,7 @@ from rag.kvcache.decode import decode, decoding
 from rag.kvcache.engine import KVEngine
 from rag.kvcache.passes import Pass
 from rag.kvcache.settings import ContextSettings
-from rag.models.local.scheduler import TOGETHER, Scheduler
+from rag.models.local.scheduler import BATCH, Scheduler
 from tests.kvcache.test_decode import made
 from tests.kvcache.test_exact import CHUNKS, PREFIX
 
@@ -46,14 +46,14 @@ def work(engine: KVEngine, number: int, draft: int = 4) -> Generator[Any, Any, N
     yield from decoding(prefilled(engine, number), greedy, 20, QUOTED, draft)
 
 
-async def told(scheduler: Scheduler, task: Generator[Any, Any, None]) -> list[int]:
+async def results(scheduler: Scheduler, task: Generator[Any, Any, None]) -> list[int]:
     return [token async for token in scheduler.stream(task)]
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "mistral-sliding", "gemma3"])
 def test_together_as_alone(name: str) -> None:
     engine = made(name)
-    count = TOGETHER + 3
+    count = BATCH + 3
     with torch.inference_mode():
         alone = [
             list(decode(engine.view, prefilled(engine, number), greedy, 20))
@@ -64,11 +64,11 @@ def test_together_as_alone(name: str) -> None:
 
     async def everything() -> list[list[int]]:
         return await asyncio.gather(
-            *(told(scheduler, work(engine, number)) for number in range(count))
+            *(results(scheduler, work(engine, number)) for number in range(count))
         )
 
     assert asyncio.run(everything()) == alone
-    assert max(passes.sizes) > TOGETHER // 2
+    assert max(passes.sizes) > BATCH // 2
     assert len(passes.sizes) < sum(map(len, alone)) / 3
     engine.store.close()
 
@@ -91,8 +91,8 @@ def test_one_that_fails_or_leaves_disturbs_nobody() -> None:
 
     async def everything() -> list[Any]:
         return await asyncio.gather(
-            told(scheduler, work(engine, 0)),
-            told(scheduler, failing()),
+            results(scheduler, work(engine, 0)),
+            results(scheduler, failing()),
             leaving(),
             return_exceptions=True,
         )
@@ -105,7 +105,7 @@ def test_one_that_fails_or_leaves_disturbs_nobody() -> None:
     engine.store.close()
 
 
-def test_a_pass_that_fails_is_told_to_all_who_wait_for_it() -> None:
+def test_a_pass_that_fails_is_an_error_for_all_who_wait_for_it() -> None:
     engine = made("llama")
 
     def broken(passes: list[Pass]) -> list[torch.Tensor]:
@@ -114,7 +114,7 @@ def test_a_pass_that_fails_is_told_to_all_who_wait_for_it() -> None:
     scheduler = Scheduler(broken)
 
     async def everything() -> list[Any]:
-        tasks = (told(scheduler, work(engine, number)) for number in range(2))
+        tasks = (results(scheduler, work(engine, number)) for number in range(2))
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [str(error) for error in asyncio.run(everything())] == ["out of memory"] * 2

@@ -161,7 +161,7 @@ def test_what_does_not_fit_the_window_is_left_out_with_a_warning(llm: LLM) -> No
     from rag.models.local.model import LocalLLM
 
     assert isinstance(llm, LocalLLM)
-    small = LocalLLM("small", llm._model, llm._tokenizer, window=400)
+    small = LocalLLM("small", llm.model, llm.tokenizer, window=400)
     many = [Document(page_content=f"Fact {n}: " + "word " * 60) for n in range(10)]
     flow = Flow(Generate(max_tokens=8), inputs=INPUTS, resources={"llm": small})
     events = list(flow.stream(query="What?", documents=many))

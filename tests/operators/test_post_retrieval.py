@@ -197,7 +197,7 @@ def test_compression_takes_any_script(llm: LLM) -> None:
 
 def test_compression_needs_likelihoods() -> None:
     llm = LLM.load(FakeListChatModel(responses=["x"]), base=Path())
-    with pytest.raises(StepError, match="tells no likelihoods"):
+    with pytest.raises(StepError, match="does not return log-probabilities"):
         run(Compress(), [doc(LOCK)], llm=llm)
 
 

@@ -133,7 +133,7 @@ def test_derived_data_can_be_deleted(index: Index, embedder: Embedder) -> None:
 
 def test_an_embedder_without_token_vectors_is_refused(index: Index) -> None:
     other = Embedder.load(DeterministicFakeEmbedding(size=384), base=Path())
-    with pytest.raises(StepError, match="gives no token vectors"):
+    with pytest.raises(StepError, match="has no token vectors"):
         found(MaxSim(), "lock", index=index, embedder=other)
 
 
@@ -166,5 +166,5 @@ def test_learned_weights_by_their_dot_product(index: Index, splade: Path) -> Non
 
 
 def test_what_is_no_sparse_encoder_is_said() -> None:
-    with pytest.raises(ConfigError, match="is no sparse encoder"):
+    with pytest.raises(ConfigError, match="describes no SparseEncoder"):
         SparseEncoder.load(7, base=Path())

@@ -139,7 +139,7 @@ def test_nothing_is_changed_and_nothing_takes_for_ever(
 
 @pytest.mark.parametrize(
     ("spec", "says"),
-    [("none.sqlite", "no file"), ("text", "no SQLite"), ({"path": "x"}, "names no")],
+    [("none.sqlite", "no file"), ("text", "not a database"), ({"path": "x"}, "no file")],
 )
 def test_what_is_no_database_is_refused(spec: object, says: str, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("This is not a database, and longer than its header would be.")

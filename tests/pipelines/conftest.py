@@ -47,4 +47,4 @@ class Brief(LocalLLM):
 @pytest.fixture(scope="session")
 def brief(llm: LocalLLM, tmp_path_factory: pytest.TempPathFactory) -> LLM:
     kv = (str(tmp_path_factory.mktemp("kv")), Path())
-    return Brief("brief", llm._model, llm._tokenizer, llm.window, kv)
+    return Brief("brief", llm.model, llm.tokenizer, llm.window, kv)

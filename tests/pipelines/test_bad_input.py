@@ -16,8 +16,8 @@ from rag.operators.generation.generate import NOTHING_FOUND
 from rag.pipelines import names
 from rag.prompts.layout import messages
 from rag.prompts.templates import prompts
-from tests.models.test_prompting import ATTACKS, plain
 from tests.pipelines import QUESTION, flow, made
+from tests.prompts.test_sanitize import ATTACKS, plain
 from tests.scripted import Scripted
 
 EVERYTHING = [*prompts(), "other"]

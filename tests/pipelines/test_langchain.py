@@ -8,7 +8,7 @@ import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models import FakeListChatModel
 
-from rag.errors import StepError
+from rag.errors import ModelError, StepError
 from rag.index import Index
 from rag.models import LLM, Embedder
 from rag.pipelines import names
@@ -30,9 +30,10 @@ def far(tmp_path_factory: pytest.TempPathFactory, remote: Embedder) -> Index:
 def test_it_runs_with_models_that_are_elsewhere(name: str, far: Index, remote: Embedder) -> None:
     llm = LLM.load(FakeListChatModel(responses=["The keeper on duty.", "Yes"]), base=Path())
     asked = flow(name, far, remote, llm)
-    if name in ("replug", "cached"):  # what needs a model's likelihoods or states says so
-        with pytest.raises(StepError, match=r"tells no likelihoods|states cannot be reused"):
+    if name in ("replug", "cached"):  # what needs log-probabilities or states says so
+        with pytest.raises(StepError, match=r"log-probabilities|cannot be reused") as caught:
             asked.invoke(query=QUESTION)
+        assert caught.value.exit_code == ModelError.exit_code
         return
     result = asked.invoke(query=QUESTION)
     assert isinstance(result["answer"], str)

@@ -110,7 +110,7 @@ def test_the_passage_is_searched_for(index: Index, embedder: Embedder) -> None:
 
 
 def test_an_ensemble_needs_likelihoods(index: Index, embedder: Embedder) -> None:
-    with pytest.raises(StepError, match="tells no likelihoods") as caught:
+    with pytest.raises(StepError, match="does not return log-probabilities") as caught:
         flow("replug", index, embedder, Scripted()).invoke(query=QUESTION)
     assert isinstance(caught.value.__cause__, ModelError)
 

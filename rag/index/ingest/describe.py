@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 
 from rag.models import Prompt, Sampling
-from rag.prompts.templates import prompts
+from rag.prompts.templates import PromptTemplate, prompts
 from rag.text.lists import lines
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ async def describe(
         ModelError: The model cannot be reached.
         BudgetError: The run has used more than it may.
     """
-    text = prompts()[f"describe_{how.by}"].text if system is None else system
-    told = text.replace("{n}", str(how.n))
+    template = prompts()[f"describe_{how.by}"] if system is None else PromptTemplate(system)
+    told = template.format(n=how.n)
     sampling = Sampling(max_tokens=how.max_tokens)
     room = max(llm.window - how.max_tokens - llm.count(told) - MARGIN, 1)
     found = []

@@ -1,4 +1,4 @@
-"""From tokens to text, while they come."""
+"""From tokens to text, as they are generated."""
 
 from __future__ import annotations
 
@@ -6,49 +6,54 @@ from collections.abc import Sequence
 from typing import Any
 
 
-class Text:
-    """Turns tokens into text as they come; holds back what may yet become a stop string."""
+class Detokenizer:
+    """Turns tokens into text one by one; holds back what may become a stop text.
+
+    Args:
+        tokenizer: Of transformers.
+        stop: Texts that end the answer.
+    """
 
     def __init__(self, tokenizer: Any, stop: tuple[str, ...]) -> None:
         self._tokenizer = tokenizer
         self._stop = tuple(s for s in stop if s)
         self._ids: list[int] = []
         self._start = 0
-        """Tokens before it are decoded for good."""
+        """The tokens before it are decoded for good."""
         self._pending = ""
-        self.said = ""
+        self.text = ""
+        """All text that was returned so far."""
 
     @property
     def tokens(self) -> int:
-        """How many there are so far."""
+        """How many tokens were added so far."""
         return len(self._ids)
 
     def add(self, token: int) -> tuple[str, bool]:
-        """Take a token; returns the text that is certain now, and whether a stop string came."""
+        """Add a token; returns the text that is certain now, and whether a stop text came."""
         self._ids.append(token)
-        new = self._fresh(final=False)
-        self._pending += new
+        self._pending += self._decode(final=False)
         for stop in self._stop:
             at = self._pending.find(stop)
             if at >= 0:
                 piece, self._pending = self._pending[:at], ""
                 self._start = len(self._ids)
-                self.said += piece
+                self.text += piece
                 return piece, True
         held = max((_overlap(self._pending, stop) for stop in self._stop), default=0)
         piece = self._pending[: len(self._pending) - held]
         self._pending = self._pending[len(piece) :]
-        self.said += piece
+        self.text += piece
         return piece, False
 
     def rest(self) -> str:
-        """What was held back, at the end."""
-        piece = self._pending + self._fresh(final=True)
+        """What was held back; call it once, at the end."""
+        piece = self._pending + self._decode(final=True)
         self._pending = ""
-        self.said += piece
+        self.text += piece
         return piece
 
-    def _fresh(self, *, final: bool) -> str:
+    def _decode(self, *, final: bool) -> str:
         # Decoding with the tokens before gives the right spaces; an unfinished character waits.
         context = self._ids[max(0, self._start - 8) : self._start]
         before = self._tokenizer.decode(context)
@@ -60,16 +65,16 @@ class Text:
 
 
 def cut(pieces: Sequence[str], text: str) -> list[str]:
-    """The pieces that make up the text, without what stands behind it."""
-    found, left = [], len(text)
+    """The pieces that make up the text, cut where it ends."""
+    result, left = [], len(text)
     for piece in pieces:
-        found.append(piece[: max(left, 0)])
+        result.append(piece[: max(left, 0)])
         left -= len(piece)
-    return found
+    return result
 
 
 def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` may be the beginning of `stop`."""
+    """The length of the longest end of `text` that `stop` begins with."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:length]):
             return length

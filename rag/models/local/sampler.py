@@ -4,43 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rag.models.base import Sampling
+from rag.models.llm import Sampling
 
 if TYPE_CHECKING:
     import torch
 
-    from rag.models.structured import Grammar
+    from rag.models.local.grammar import Grammar
 
 
-class Chosen:
-    """Chooses token after token, and notes how likely each was.
+class Sampler:
+    """Chooses one token after another, and records their log-probabilities if asked to.
 
     Args:
         sampling: How.
         device: Of the logits.
-        grammar: What may be said at all.
+        grammar: Which tokens are allowed; None: all.
     """
 
     def __init__(self, sampling: Sampling, device: Any, grammar: Grammar | None = None) -> None:
         import torch
 
         self.sampling = sampling
-        self.once = sampling.temperature > 0 or sampling.logprobs or grammar is not None
-        """Whether every token must be chosen once: by chance a proposed one would have to be
-        drawn again in the same way, and notes and grammar follow what is said."""
+        self.stateful = sampling.temperature > 0 or sampling.logprobs or grammar is not None
+        """Whether each token must be chosen exactly once, so that none can be proposed and
+        verified: the random generator, the recorded log-probabilities and the grammar advance
+        with every choice."""
         self._grammar = grammar
         self.logprobs: list[float] = []
-        self._chance = torch.Generator(device=device)
+        """Of the tokens chosen so far, in nats; empty unless the sampling asks for them."""
+        self._generator = torch.Generator(device=device)
         if sampling.seed is not None:
-            self._chance.manual_seed(sampling.seed)
+            self._generator.manual_seed(sampling.seed)
         else:
-            self._chance.seed()
+            self._generator.seed()
 
     def __call__(self, logits: torch.Tensor) -> int:
         """The next token: logits [vocabulary]."""
         if self._grammar is not None:
             logits = self._grammar.allow(logits)
-        token = choose(logits, self.sampling, self._chance)
+        token = sample(logits, self.sampling, self._generator)
         if self._grammar is not None:
             self._grammar.take(token)
         if self.sampling.logprobs:
@@ -48,21 +50,21 @@ class Chosen:
         return token
 
 
-def choose(logits: torch.Tensor, sampling: Sampling, chooser: torch.Generator) -> int:
-    """The next token: the likeliest at temperature 0, else drawn from the nucleus.
+def sample(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+    """The next token: the most likely at temperature 0, else sampled from the nucleus.
 
     Args:
         logits: [vocabulary].
         sampling: Temperature and `top_p` (Holtzman et al. 2020, arXiv 1904.09751).
-        chooser: Where chance comes from.
+        generator: The source of randomness.
     """
     import torch
 
     if sampling.temperature <= 0:
         return int(logits.argmax())
-    shares = torch.softmax(logits.float() / sampling.temperature, dim=-1)
+    probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
     if sampling.top_p < 1:
-        ordered, order = shares.sort(descending=True)
+        ordered, order = probabilities.sort(descending=True)
         beyond = ordered.cumsum(0) - ordered >= sampling.top_p
-        shares = shares.index_fill(0, order[beyond], 0.0)
-    return int(torch.multinomial(shares, 1, generator=chooser))
+        probabilities = probabilities.index_fill(0, order[beyond], 0.0)
+    return int(torch.multinomial(probabilities, 1, generator=generator))

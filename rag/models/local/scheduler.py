@@ -1,4 +1,4 @@
-"""All work of a model goes through one thread; what is decoded goes through it together."""
+"""Continuous batching: one thread does all work of a model, and decodes its requests together."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Work = Generator["T | Pass", "torch.Tensor | None", None]
-"""Yields results, and passes whose logits it is sent."""
+"""Yields results, and passes, whose logits it is sent."""
 
-TOGETHER = 16
-"""Requests whose states are held at once."""
+BATCH = 16
+"""Requests at most whose states are in memory at once."""
 SLICE = 0.05
-"""Seconds that a request which wants no pass may work before others get their turn."""
+"""Seconds that a request without a pass may work before it is the others' turn."""
 _END = object()
 
 
 class Scheduler:
     """Continuous batching (Orca, Yu et al. 2022, section 3.1).
 
-    Every round takes in one waiting request, which computes its prompt, and then makes one pass
-    for all requests that are being decoded: at a few tokens a pass costs what one token costs.
-    The thread ends when there is nothing to do.
+    Every round admits one waiting request, which computes its prompt, and then makes one pass for
+    all requests that are being decoded: a pass over a few tokens costs what one token costs. The
+    thread ends when there is nothing to do.
 
     Args:
-        together: Passes to their logits, each [tokens, vocabulary].
+        forward: Passes to their logits, each [tokens, vocabulary].
     """
 
-    def __init__(self, together: Callable[[list[Pass]], list[torch.Tensor]]) -> None:
-        self._together = together
+    def __init__(self, forward: Callable[[list[Pass]], list[torch.Tensor]]) -> None:
+        self._forward = forward
         self._lock = threading.Lock()
         self._waiting: deque[_Task] = deque()
         self._thread: threading.Thread | None = None
@@ -49,7 +49,7 @@ class Scheduler:
         stop = threading.Event()
 
         def put(result: object) -> None:
-            if not stop.is_set():  # the loop may be gone when the reader is
+            if not stop.is_set():  # without its reader the loop may be gone
                 loop.call_soon_threadsafe(results.put_nowait, result)
 
         with self._lock:
@@ -72,7 +72,7 @@ class Scheduler:
         with torch.inference_mode():
             while True:
                 with self._lock:
-                    if self._waiting and len(active) < TOGETHER:
+                    if self._waiting and len(active) < BATCH:
                         active.append(self._waiting.popleft())
                     elif not active:
                         self._thread = None
@@ -84,17 +84,17 @@ class Scheduler:
         for task in active:
             if task.wants is None:
                 task.advance(None)
-        decoded = [(task, task.wants) for task in active if task.wants is not None]
-        if not decoded:
+        decoding = [(task, task.wants) for task in active if task.wants is not None]
+        if not decoding:
             return
         try:
-            found = self._together([wanted for _, wanted in decoded])
+            logits = self._forward([wanted for _, wanted in decoding])
         except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
-            for task, _ in decoded:
+            for task, _ in decoding:
                 task.fail(error)
             return
-        for (task, _), logits in zip(decoded, found, strict=True):
-            task.advance(logits)
+        for (task, _), own in zip(decoding, logits, strict=True):
+            task.advance(own)
 
 
 class _Task:
@@ -134,7 +134,7 @@ class _Task:
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
-        """Tell the reader, and end."""
+        """End, and pass the error to the reader."""
         self.wants = None
         self.ended = True
         self._put(_Failed(error))

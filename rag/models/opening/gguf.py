@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from rag.errors import ModelError
+from rag.files import sync, sync_folder
 
 FORMAT = "1"
-"""Part of the folder's name: raised when what is written changes."""
+"""Part of the folder's name; raised when the conversion changes."""
 STALE_SECONDS = 3600.0
 """A temporary folder this old belongs to a process that died."""
 
@@ -27,10 +28,10 @@ def cache_folder() -> Path:
 
 
 def converted(file: Path) -> Path:
-    """A folder with the model of `file` that `from_pretrained` loads, made if there is none.
+    """A folder from which `from_pretrained` loads the model of `file`; converts it the first time.
 
-    The folder is named by the file's SHA-256 and appears whole or not at all, so that a crash
-    or a second process leaves nothing half written.
+    The folder is named by the file's SHA-256 and appears complete or not at all, whatever crashes
+    and however many processes convert the same file.
 
     Raises:
         ModelError: The file is no GGUF model that transformers can read.
@@ -46,13 +47,13 @@ def converted(file: Path) -> Path:
     try:
         _convert(file, temporary)
         for path in temporary.iterdir():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
+            sync(path)
         try:
             temporary.rename(folder)
         except OSError:  # another process was first: its folder is as good
             if not folder.is_dir():
                 raise
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
@@ -69,11 +70,11 @@ def _convert(file: Path, folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    place: dict[str, Any] = {"gguf_file": file.name}
+    source: dict[str, Any] = {"gguf_file": file.name}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **place)
+        tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **source)
         model = AutoModelForCausalLM.from_pretrained(
-            str(file.parent), dtype=torch.bfloat16, **place
+            str(file.parent), dtype=torch.bfloat16, **source
         )
     except ImportError as error:
         raise ModelError(
@@ -81,14 +82,14 @@ def _convert(file: Path, folder: Path) -> None:
             where=str(file),
             fix="pip install gguf accelerate",
         ) from error
-    except Exception as error:  # whatever the readers make of a broken file
+    except Exception as error:  # the readers raise of every kind for a broken file
         raise ModelError(
             f"not a GGUF model that transformers can read: {str(error).splitlines()[0]}",
             where=str(file),
-            fix="fetch the file again, or name another model",
+            fix="download the file again, or name another model",
         ) from error
     config = model.config
-    # The weights are plain numbers now: what says otherwise would have them unpacked again.
+    # The weights are dequantised now; this field would have them dequantised again.
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     tied = set(getattr(model, "all_tied_weights_keys", None) or {})

@@ -12,7 +12,8 @@ from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel, Field
 
-from rag.models import LLM, Prompt, Sampling
+from rag.models import LLM, Prompt, Sampling, structured
+from rag.models.local.grammar import grammar_tokenizer
 from rag.models.local.model import LocalLLM
 
 
@@ -31,7 +32,7 @@ def remote(*texts: str) -> tuple[LLM, GenericFakeChatModel]:
 
 
 def test_the_local_engine_can_write_nothing_else(llm: LLM) -> None:
-    found = asyncio.run(llm.structured(ASK, Person, Sampling(max_tokens=60))).value
+    found = asyncio.run(structured(llm, ASK, Person, Sampling(max_tokens=60))).value
     assert found is not None
     assert "Anna" in found.name
     assert 0 <= found.age <= 150
@@ -40,22 +41,20 @@ def test_the_local_engine_can_write_nothing_else(llm: LLM) -> None:
 def test_every_draw_fits_the_schema(llm: LLM) -> None:
     for seed in range(3):
         wild = Sampling(max_tokens=90, temperature=2.0, seed=seed)
-        assert asyncio.run(llm.structured(ASK, Person, wild)).value is not None
+        assert asyncio.run(structured(llm, ASK, Person, wild)).value is not None
 
 
 def test_an_object_that_is_cut_off_is_none(llm: LLM) -> None:
-    assert asyncio.run(llm.structured(ASK, Person, Sampling(max_tokens=4))).value is None
+    assert asyncio.run(structured(llm, ASK, Person, Sampling(max_tokens=4))).value is None
 
 
 def test_without_the_library_the_local_answer_is_read(
     llm: LocalLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rag.models import structured
-
-    structured.tokens_of.cache_clear()
+    grammar_tokenizer.cache_clear()
     monkeypatch.setitem(sys.modules, "llguidance.hf", None)
-    found = asyncio.run(llm.structured(ASK, Person, Sampling(max_tokens=60))).value
-    structured.tokens_of.cache_clear()
+    found = asyncio.run(structured(llm, ASK, Person, Sampling(max_tokens=60))).value
+    grammar_tokenizer.cache_clear()
     assert found is None or isinstance(found, Person)
 
 
@@ -72,15 +71,15 @@ def test_without_the_library_the_local_answer_is_read(
 )
 def test_nearly_right_is_right(text: str) -> None:
     llm, _ = remote(text)
-    assert asyncio.run(llm.structured(ASK, Person)).value == Person(name="Bo", age=4)
+    assert asyncio.run(structured(llm, ASK, Person)).value == Person(name="Bo", age=4)
 
 
 @pytest.mark.parametrize("wrong", ["no idea", " ", '{"name": "Bo"}', "[]", "{" * 300, "\u202e\x07"])
 def test_a_wrong_answer_gets_one_more_chance(wrong: str) -> None:
     llm, _ = remote(wrong, '{"name": "Bo", "age": 4}')
-    assert asyncio.run(llm.structured(ASK, Person)).value == Person(name="Bo", age=4)
+    assert asyncio.run(structured(llm, ASK, Person)).value == Person(name="Bo", age=4)
     llm, model = remote(wrong, wrong, '{"name": "Bo", "age": 4}')
-    assert asyncio.run(llm.structured(ASK, Person)).value is None
+    assert asyncio.run(structured(llm, ASK, Person)).value is None
     assert next(model.messages).text.startswith("{"), "asked a third time"
 
 
@@ -93,5 +92,5 @@ def test_the_second_question_says_what_was_wrong() -> None:
             return super()._generate(messages, *args, **kwargs)
 
     model = Listening(messages=iter([AIMessage('{"name": "Bo"}'), AIMessage("{}")]))
-    assert asyncio.run(LLM.load(model, base=Path()).structured(ASK, Person)).value is None
+    assert asyncio.run(structured(LLM.load(model, base=Path()), ASK, Person)).value is None
     assert "age: Field required" in seen[1]

@@ -1,4 +1,4 @@
-"""Likelihoods, choices and mixed answers, against transformers' own forward pass."""
+"""Log-probabilities and mixed answers, against transformers' own forward pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from langchain_core.messages import AIMessage
 
 from rag.errors import InputError, ModelError
 from rag.models import LLM, Generation, Prompt, Sampling
-from rag.models.choice import named_option
 from rag.models.local.model import LocalLLM
 
 CAPITAL = Prompt("What is the capital of France?", chunks=("Paris is the capital of France.",))
@@ -32,7 +31,7 @@ def plain(llm: LocalLLM, ids: list[int], count: int) -> list[float]:
     import torch
 
     with torch.inference_mode():
-        logits = llm._model(torch.tensor([ids]), use_cache=False).logits[0].float()
+        logits = llm.model(torch.tensor([ids]), use_cache=False).logits[0].float()
     shares = torch.log_softmax(logits, dim=-1)
     return [float(shares[at - 1, ids[at]]) for at in range(len(ids) - count, len(ids))]
 
@@ -44,16 +43,16 @@ def exact(llm: LocalLLM) -> LocalLLM:
 
     import torch
 
-    model = copy.deepcopy(llm._model).to(torch.float32)
-    return LocalLLM("exact", model, llm._tokenizer, window=512)
+    model = copy.deepcopy(llm.model).to(torch.float32)
+    return LocalLLM("exact", model, llm.tokenizer, window=512)
 
 
 def test_scores_are_those_of_a_plain_forward_pass(exact: LocalLLM) -> None:
     answers = ["Paris", "The capital of France is Paris.", "Berlin is a lovely city", "7"]
     scored = asyncio.run(exact.score(CAPITAL, answers))
     for answer, found in zip(answers, scored, strict=True):
-        ids = exact._encode(answer)
-        expected = plain(exact, [*exact.tokens(CAPITAL), *ids], len(ids))
+        ids = exact.template.encode(answer)
+        expected = plain(exact, [*exact.template.tokenize(CAPITAL).ids, *ids], len(ids))
         assert found.logprobs == pytest.approx(expected, rel=1e-3, abs=1e-4)
         assert found.total == pytest.approx(sum(expected), rel=1e-3)
         assert found.mean == pytest.approx(sum(expected) / len(ids), rel=1e-3)
@@ -61,9 +60,9 @@ def test_scores_are_those_of_a_plain_forward_pass(exact: LocalLLM) -> None:
 
 def test_scores_in_the_models_own_number_format(llm: LocalLLM) -> None:
     (found,) = asyncio.run(llm.score(CAPITAL, ["The capital of France is Paris."]))
-    ids = llm._encode("The capital of France is Paris.")
+    ids = llm.template.encode("The capital of France is Paris.")
     assert found.mean == pytest.approx(
-        sum(plain(llm, [*llm.tokens(CAPITAL), *ids], len(ids))) / len(ids), abs=CLOSE
+        sum(plain(llm, [*llm.template.tokenize(CAPITAL).ids, *ids], len(ids))) / len(ids), abs=CLOSE
     )
 
 
@@ -72,7 +71,7 @@ def test_a_model_the_buffer_does_not_know_scores_the_same(
 ) -> None:
     answers = ["Paris", "The capital of France is Paris."]
     ours = asyncio.run(exact.score(CAPITAL, answers))
-    monkeypatch.setattr(exact, "_engine_or_none", lambda context: None)
+    monkeypatch.setattr(exact, "_supporting_engine", lambda context: None)
     for one, other in zip(ours, asyncio.run(exact.score(CAPITAL, answers)), strict=True):
         assert one.logprobs == pytest.approx(other.logprobs, rel=1e-3, abs=1e-4)
 
@@ -80,19 +79,19 @@ def test_a_model_the_buffer_does_not_know_scores_the_same(
 def test_what_cannot_be_scored_is_said(llm: LocalLLM) -> None:
     with pytest.raises(InputError, match="empty"):
         asyncio.run(llm.score(CAPITAL, ["Paris", ""]))
-    small = LocalLLM("small", llm._model, llm._tokenizer, window=64)
+    small = LocalLLM("small", llm.model, llm.tokenizer, window=64)
     with pytest.raises(ModelError, match="window of 'small' is 64"):
         asyncio.run(small.score(Prompt("q"), ["word " * 100]))
     assert asyncio.run(llm.score(CAPITAL, [])) == []
 
 
-@pytest.mark.parametrize("method", ["score", "surprise", "ensemble"])
-def test_a_remote_model_tells_no_likelihoods(method: str) -> None:
+@pytest.mark.parametrize("method", ["score", "token_surprisal", "ensemble"])
+def test_a_remote_model_returns_no_logprobs(method: str) -> None:
     llm = remote()
-    assert not llm.scores
+    assert not llm.supports_logprobs
     given: dict[str, Any] = {
         "score": lambda: asyncio.run(llm.score(CAPITAL, ["Paris"])),
-        "surprise": lambda: asyncio.run(llm.surprise("Paris")),
+        "token_surprisal": lambda: asyncio.run(llm.token_surprisal("Paris")),
         "ensemble": lambda: llm.ensemble([CAPITAL], [1.0], Sampling()),
     }
     with pytest.raises(ModelError, match=f"`{method}` needs") as caught:
@@ -100,30 +99,30 @@ def test_a_remote_model_tells_no_likelihoods(method: str) -> None:
     assert caught.value.fix
 
 
-def test_surprise_is_told_for_every_token_where_it_stands(exact: LocalLLM) -> None:
+def test_every_token_has_a_span_and_a_surprisal(exact: LocalLLM) -> None:
     text = "Zürich lies in Switzerland. Bananas repair locomotives."
-    found = asyncio.run(exact.surprise(text, after="A lesson:\n"))
-    ids = [exact.begin, *exact._encode("A lesson:\n"), *exact._encode(text)]
+    found = asyncio.run(exact.token_surprisal(text, after="A lesson:\n"))
+    ids = [exact.template.bos, *exact.template.encode("A lesson:\n"), *exact.template.encode(text)]
     assert [-nats for *_, nats in found] == pytest.approx(
         plain(exact, ids, len(found)), rel=1e-3, abs=1e-4
     )
     spans = [(first, end) for first, end, _ in found]
     assert spans == sorted(spans)
     assert (spans[0][0], spans[-1][1]) == (0, len(text))
-    assert asyncio.run(exact.surprise("")) == []
+    assert asyncio.run(exact.token_surprisal("")) == []
 
 
-def test_surprise_of_a_text_longer_than_the_window(exact: LocalLLM) -> None:
-    small = LocalLLM("small", exact._model, exact._tokenizer, window=48)
+def test_surprisal_of_a_text_longer_than_the_window(exact: LocalLLM) -> None:
+    small = LocalLLM("small", exact.model, exact.tokenizer, window=48)
     text = "The keeper opens the north lock at six in the morning. " * 6
-    found = asyncio.run(small.surprise(text))
-    assert len(found) == len(small._encode(text)) > 48
+    found = asyncio.run(small.token_surprisal(text))
+    assert len(found) == len(small.template.encode(text)) > 48
     assert all(math.isfinite(nats) and nats >= 0 for *_, nats in found)
     again = [n for first, _, n in found if first >= len(text) // 2]
     assert sum(again) / len(again) < sum(n for *_, n in found[:12]) / 12
 
 
-def test_the_answer_tells_how_likely_its_tokens_were(exact: LocalLLM) -> None:
+def test_the_answer_has_the_logprobs_of_its_tokens(exact: LocalLLM) -> None:
     sampling = Sampling(max_tokens=12, logprobs=True)
     found = asyncio.run(exact.generate(CAPITAL, sampling))
     assert found.logprobs
@@ -168,83 +167,3 @@ def test_an_ensemble_mixes_probabilities(exact: LocalLLM) -> None:
 def test_weights_that_do_not_fit_are_said(llm: LLM, weights: list[float]) -> None:
     with pytest.raises(InputError, match="weights"):
         ensemble(llm, [CAPITAL, CAPITAL], weights)
-
-
-def test_the_local_choice_is_among_the_options(llm: LLM) -> None:
-    options = ["Paris", "the city of Berlin", "a banana"]
-    choice = asyncio.run(llm.choose(CAPITAL, options))
-    assert choice.option == "Paris"
-    assert choice.certain
-    assert sum(choice.probabilities.values()) == pytest.approx(1)
-    assert set(choice.probabilities) == set(options)
-    assert max(choice.probabilities, key=lambda o: choice.probabilities[o]) == "Paris"
-
-
-@pytest.mark.parametrize(
-    ("said", "option", "certain"),
-    [
-        ("no", "no", True),
-        ("  **NO!** ", "no", True),
-        ("No, since nothing says so; yes would be wrong", "no", True),
-        ("Answer: not_sure", "not sure", True),
-        ("I know nothing", "yes", False),
-        ("", "yes", False),
-        ("🤷 nonsense " * 500, "yes", False),
-    ],
-)
-def test_a_remote_answer_is_read_tolerantly(said: str, option: str, certain: bool) -> None:
-    choice = asyncio.run(remote(said or " ").choose(Prompt("?"), ["yes", "no", "not sure"]))
-    assert (choice.option, choice.certain) == (option, certain)
-    assert sum(choice.probabilities.values()) == pytest.approx(1)
-
-
-def test_the_longer_option_is_meant() -> None:
-    assert named_option("South lock, east gate", ["south lock", "south lock east"]) == (
-        "south lock east"
-    )
-    assert named_option("irrelevant", ["relevant", "irrelevant"]) == "irrelevant"
-
-
-@pytest.mark.parametrize(
-    ("said", "option"),
-    [
-        ("There is no doubt that it does: Yes", "yes"),
-        ("I cannot say yes; no.", "no"),
-        ("No-one else may, so the answer is yes.", "yes"),
-        ("Yes - it may, there is no doubt", "yes"),
-        ("**No**\nIt would be wrong to say yes", "no"),
-        ("It could be no.\n\nAnswer: **Yes**", "yes"),
-        ("The answer is yes, not no.", "yes"),
-        ("yes/no: no", "no"),
-        ("I would say no here, whatever it means to you", "no"),
-        ("I say it is, so not sure", "not sure"),
-    ],
-)
-def test_what_an_answer_comes_to_is_meant(said: str, option: str) -> None:
-    assert named_option(said, ["yes", "no", "not sure"]) == option
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "The answer is not Yes.",
-        "Not yes",
-        "I cannot say yes",
-        "Neither Yes nor No.",
-        "Answer Yes or No.",
-    ],
-)
-def test_what_is_denied_or_left_open_is_no_answer(said: str) -> None:
-    assert named_option(said, ["Yes", "No"]) is None
-
-
-@pytest.mark.parametrize("options", [[], ["a", "a"], ["a", " "]])
-def test_wrong_options_are_said(options: list[str]) -> None:
-    with pytest.raises(InputError, match="no options"):
-        asyncio.run(remote().choose(Prompt("?"), options))
-    with pytest.raises(InputError, match="default"):
-        asyncio.run(remote().choose(Prompt("?"), ["a", "b"], default="c"))
-
-
-def test_one_option_needs_no_model() -> None:
-    assert asyncio.run(remote().choose(Prompt("?"), ["a"])).option == "a"

@@ -1,0 +1,69 @@
+"""The protocol of an embedder."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, PositiveInt
+
+from rag.models.resource import ModelResource, ModelSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DEFAULT_EMBEDDER = "all-minilm-l6-v2"
+
+
+class EmbedderSpec(ModelSpec):
+    """A sentence-transformers model."""
+
+    batch_size: PositiveInt = Field(
+        default=32, description="texts that go through the model together"
+    )
+
+
+class Embedder(ModelResource):
+    """A model that maps texts to vectors of unit length."""
+
+    default: ClassVar[Any] = DEFAULT_EMBEDDER
+    Spec = EmbedderSpec
+    foreign = "langchain_core.embeddings.Embeddings"
+    opener = "rag.models.opening.encoders:open_embedder"
+
+    id: str
+    """Distinguishes this embedder from any other, wherever it is installed."""
+    dim: int
+    window: int
+    """Tokens of a text that are embedded; the rest is cut off."""
+    late: ClassVar[bool] = True
+    """Whether `token_vectors` are available, for late interaction."""
+
+    @abstractmethod
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """The texts' vectors: float32 [texts, dim], unit length.
+
+        Raises:
+            ModelError: A remote embedder cannot be reached.
+        """
+
+    @abstractmethod
+    def embed_query(self, text: str) -> np.ndarray:
+        """A query's vector: float32 [dim], unit length.
+
+        Raises:
+            ModelError: A remote embedder cannot be reached.
+        """
+
+    @abstractmethod
+    def token_vectors(self, texts: Sequence[str], *, query: bool = False) -> list[np.ndarray]:
+        """For each text the vectors of its tokens: float32 [tokens, dim], unit length.
+
+        Raises:
+            ModelError: The model has none (`late` is False).
+        """
+
+    @abstractmethod
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens left out."""

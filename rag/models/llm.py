@@ -1,0 +1,224 @@
+"""The protocol of a language model, and the values that go in and out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveInt
+
+from rag.errors import ModelError
+from rag.models.resource import ModelResource, ModelSpec
+from rag.prompts.digest import digest
+from rag.prompts.prompt import Prompt
+
+if TYPE_CHECKING:
+    from rag.kvcache.settings import ContextSettings
+
+DEFAULT_LLM = "smollm2-135m-instruct"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are sampled. Temperature 0 is greedy; `seed` makes sampling repeatable."""
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer and are not part of it."""
+    logprobs: bool = False
+    """Whether the `Generation` has the log-probability of each token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A finished answer: its whole text, the tokens counted, and why it ended."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish: Literal["stop", "length"]
+    context: dict[str, Any] | None = None
+    """What of the prompt was reused and computed (`rag.kvcache.report.Report`)."""
+    logprobs: tuple[tuple[str, float], ...] | None = None
+    """The text in pieces with the natural log-probability of each token, if `Sampling.logprobs`
+    asked for them; None where the model does not return any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """How likely an answer is: the natural log-probability of each of its tokens."""
+
+    logprobs: tuple[float, ...]
+    prompt_tokens: int
+    """Of the prompt before it, which all answers share."""
+
+    @property
+    def total(self) -> float:
+        """Log-probability of the whole answer, in nats."""
+        return sum(self.logprobs)
+
+    @property
+    def mean(self) -> float:
+        """Log-probability per token, in nats."""
+        return self.total / len(self.logprobs)
+
+
+class LLMSpec(ModelSpec):
+    """A local model and the settings of the engine that runs it."""
+
+    model: str = Field(description="a local folder, a GGUF file, an installed package or a hub id")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="number format; auto: bfloat16 where the processor computes in it",
+    )
+    window: PositiveInt | None = Field(
+        default=None, description="tokens for prompt and answer; none: the model's own limit"
+    )
+    threads: PositiveInt | None = Field(
+        default=None, description="processor threads; none: torch's choice"
+    )
+    int8: bool = Field(
+        default=False,
+        description="decode with weights in eight bits, a scale for each row: half of the memory "
+        "traffic, nearly the same answers",
+    )
+    kv: Any = Field(
+        default=None,
+        description="where the states of chunks are kept: a folder, or tiers and their sizes",
+    )
+    salt: str = Field(default="", description="the tenant's: states are never shared between salts")
+
+
+class LLM(ModelResource):
+    """A language model that writes answers."""
+
+    default: ClassVar[Any] = DEFAULT_LLM
+    Spec = LLMSpec
+    foreign = "langchain_core.language_models.BaseChatModel"
+    opener = "rag.models.opening.llm:open_llm"
+
+    id: str
+    """The model's name."""
+    window: int
+    """Tokens that prompt and answer may have together."""
+    supports_logprobs: bool = False
+    """Whether log-probabilities are available: `score`, `token_surprisal`, `ensemble`,
+    `Sampling.logprobs`."""
+
+    def version(self) -> str:
+        """The digest of all prompts: a cached answer depends on it."""
+        return digest()
+
+    @abstractmethod
+    def count(self, text: str) -> int:
+        """Tokens of a text, special tokens left out."""
+
+    @abstractmethod
+    def clip(self, text: str, tokens: int) -> str:
+        """The longest beginning of the text of at most `tokens` tokens."""
+
+    @abstractmethod
+    def stream(
+        self, prompt: Prompt, sampling: Sampling, context: ContextSettings | None = None
+    ) -> AsyncIterator[str | Generation]:
+        """The answer piece by piece, and last the `Generation`. Closing it stops the model.
+
+        Args:
+            prompt: In parts.
+            sampling: How tokens are sampled.
+            context: How the states of the chunks are composed; None: all are computed.
+
+        Raises:
+            ModelError: The prompt does not fit the window, the model cannot be reached, or it
+                cannot reuse the states of chunks as `context` asks.
+        """
+
+    async def generate(
+        self,
+        prompt: Prompt,
+        sampling: Sampling | None = None,
+        context: ContextSettings | None = None,
+    ) -> Generation:
+        """The whole answer at once.
+
+        Raises:
+            ModelError: As `stream`.
+        """
+        result: Generation | None = None
+        async for piece in self.stream(prompt, sampling or Sampling(), context):
+            if isinstance(piece, Generation):
+                result = piece
+        if result is None:
+            raise RuntimeError(f"{self.id} ended its stream without a result")
+        return result
+
+    async def generate_json(
+        self, prompt: Prompt, schema: Mapping[str, Any], sampling: Sampling
+    ) -> Generation | None:
+        """An answer whose every token fits a JSON schema.
+
+        Returns:
+            None where this model's tokens cannot be constrained.
+
+        Raises:
+            ModelError: As `stream`.
+        """
+        return None
+
+    async def score(self, prompt: Prompt, answers: Sequence[str]) -> list[Scored]:
+        """How likely each answer is after the prompt, token by token.
+
+        Raises:
+            InputError: An answer is empty.
+            ModelError: The model does not return log-probabilities, or prompt and answer exceed
+                the window.
+        """
+        raise no_logprobs_error(self.id, "score")
+
+    async def token_surprisal(self, text: str, after: str = "") -> list[tuple[int, int, float]]:
+        """Each token of the text as (start, end, surprisal).
+
+        Start and end are characters of the text; the surprisal is the negative log-probability
+        of the token after those before it, in nats.
+
+        Args:
+            text: Of any length; a token is conditioned on at most half a window before it.
+            after: What precedes the text.
+
+        Raises:
+            ModelError: The model does not return log-probabilities.
+        """
+        raise no_logprobs_error(self.id, "token_surprisal")
+
+    def ensemble(
+        self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling
+    ) -> AsyncIterator[str | Generation]:
+        """One answer to several prompts, whose next-token distributions are mixed by weights.
+
+        REPLUG's ensemble (Shi et al. 2023, arXiv 2301.12652, section 3.2). As `stream`.
+
+        Args:
+            prompts: One for each weight.
+            weights: Not negative; normalised to a sum of 1.
+            sampling: How tokens are sampled from the mixed distribution.
+
+        Raises:
+            InputError: The weights do not fit the prompts.
+            ModelError: The model does not return log-probabilities, or a prompt exceeds the
+                window.
+        """
+        raise no_logprobs_error(self.id, "ensemble")
+
+
+def no_logprobs_error(model: str, method: str) -> ModelError:
+    """The error for a method that needs log-probabilities, of a model that returns none."""
+    return ModelError(
+        f"the model {model!r} does not return log-probabilities, which `{method}` needs",
+        where="resources.llm",
+        fix="use a local model for this step",
+    )

@@ -1,0 +1,117 @@
+"""Opening the encoders: embedders, cross-encoders, NLI models and sparse encoders."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from rag.errors import ConfigError, ModelError
+from rag.flow.resources import Use
+from rag.models.embedder import Embedder, EmbedderSpec
+from rag.models.langchain import LangChainEmbedder
+from rag.models.local.embedder import LocalEmbedder
+from rag.models.local.nli import LocalNLI
+from rag.models.local.reranker import LocalCrossEncoder
+from rag.models.local.sparse import LocalSparseEncoder
+from rag.models.nli import NLI
+from rag.models.opening.find import ModelFiles, find_model, huge_pages, unreadable
+from rag.models.opening.foreign import made
+from rag.models.reranker import CrossEncoder
+from rag.models.resource import ModelSpec
+from rag.models.sparse import SparseEncoder
+
+
+def open_embedder(spec: Any, base: Path) -> Embedder:
+    """Open an embedder.
+
+    Args:
+        spec: What `rag.flow.resources.parse` makes of a specification: an `EmbedderSpec`, a
+            `Use`, LangChain `Embeddings`, or an open `Embedder`, which is returned.
+        base: The folder that relative paths start from.
+
+    Raises:
+        ModelError: There is no such model, or it cannot be read.
+        ConfigError: The specification describes no embedder.
+    """
+    if isinstance(spec, EmbedderSpec):
+        files = find_model(spec.model, base)
+        model = _load("SentenceTransformer", files)
+        return LocalEmbedder(model, _identity(files, model), spec.batch_size)
+    if isinstance(spec, Use):
+        return LangChainEmbedder(made(spec, str(Embedder.foreign)))
+    if isinstance(spec, Embedder):
+        return spec
+    if hasattr(spec, "embed_documents"):
+        return LangChainEmbedder(spec)
+    raise ConfigError(f"{spec!r} is no embedder", fix=f"give {Embedder.foreign}, or a name")
+
+
+def open_cross_encoder(spec: ModelSpec | CrossEncoder, base: Path) -> CrossEncoder:
+    """Open a cross-encoder of sentence-transformers.
+
+    Raises:
+        ModelError: There is no such model, or it cannot be read.
+    """
+    if isinstance(spec, CrossEncoder):
+        return spec
+    return LocalCrossEncoder(_load("CrossEncoder", find_model(spec.model, base)))
+
+
+def open_nli(spec: ModelSpec | NLI, base: Path) -> NLI:
+    """Open a cross-encoder of sentence-transformers that knows entailment.
+
+    Raises:
+        ModelError: There is no such model, or none of its labels is `entailment`.
+    """
+    if isinstance(spec, NLI):
+        return spec
+    files = find_model(spec.model, base)
+    model = _load("CrossEncoder", files)
+    labels = {name.lower(): number for number, name in model.config.id2label.items()}
+    if "entailment" not in labels:
+        raise ModelError(
+            f"{files.name!r} has the labels {', '.join(labels)}, and not `entailment`",
+            fix="name a model of natural language inference",
+        )
+    return LocalNLI(model, int(labels["entailment"]))
+
+
+def open_sparse_encoder(spec: ModelSpec | SparseEncoder, base: Path) -> SparseEncoder:
+    """Open a sparse encoder of sentence-transformers.
+
+    Raises:
+        ModelError: There is no such model, or it cannot be read.
+    """
+    if isinstance(spec, SparseEncoder):
+        return spec
+    files = find_model(spec.model, base)
+    model = _load("SparseEncoder", files)
+    return LocalSparseEncoder(model, _identity(files, model))
+
+
+def _load(kind: str, files: ModelFiles) -> Any:
+    """A model of the class `kind` of sentence-transformers."""
+    huge_pages()
+    import sentence_transformers
+
+    if files.gguf is not None:
+        fix = "name a sentence-transformers model, such as all-minilm-l6-v2"
+        raise ModelError("a GGUF file holds no encoder", where=str(files.gguf), fix=fix)
+    try:
+        return getattr(sentence_transformers, kind)(files.location)
+    except Exception as error:  # the libraries below raise of every kind
+        raise unreadable(files, error) from error
+
+
+def _identity(files: ModelFiles, model: Any) -> str:
+    """The model's name, and eight hexadecimal digits that change with its weights.
+
+    The digits are of the weights' sizes and of a sample of their values.
+    """
+    digest = hashlib.sha256()
+    for name, weight in model.state_dict().items():
+        flat = weight.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 64)].float().cpu().numpy()
+        digest.update(name.encode() + str(tuple(weight.shape)).encode() + sample.tobytes())
+    return f"{files.name}@{digest.hexdigest()[:8]}"

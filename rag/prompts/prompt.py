@@ -1,0 +1,27 @@
+"""A prompt as a value: its parts, before they become the messages of a chat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Turn = tuple[Literal["user", "assistant"], str]
+"""Who wrote, and what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt in parts, so that an engine may reuse what it computed for one of them.
+
+    In the text the chunks come after the system text and the history, before the question. A
+    chunk's own text does not depend on its position, unless the chunks are numbered.
+    """
+
+    question: str
+    system: str = ""
+    chunks: tuple[str, ...] = ()
+    """The sources, best first."""
+    history: tuple[Turn, ...] = ()
+    """Earlier turns, oldest first."""
+    numbered: bool = True
+    """Whether the chunks are numbered from 1; False where their states are to be reused."""
