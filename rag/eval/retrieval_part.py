@@ -13,7 +13,7 @@ from rag.flow.constructs import SubFlow, walk
 from rag.flow.node import Node
 from rag.flow.types import fits
 from rag.models import LLM
-from rag.operators import Extract
+from rag.operators import SelectSentences
 
 Part = tuple[Node | None, bool]
 """What of a node comes before, and whether that is all of it."""
@@ -145,7 +145,7 @@ def _subflow(node: SubFlow) -> Part:
 def _retrieves(operator: Operator) -> bool:
     """Whether the operator neither takes a language model nor cuts texts down."""
     asks = any(issubclass(port.type, LLM) for port in operator.signature().resources)
-    return not asks and not isinstance(operator, Extract)
+    return not asks and not isinstance(operator, SelectSentences)
 
 
 def _written(node: Node) -> set[str]:

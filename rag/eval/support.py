@@ -17,8 +17,9 @@ from langchain_core.documents import Document
 
 from rag.eval.identity import identity
 from rag.flow import Flow, Operator, Resources
+from rag.operators import Verify, VerifyLLM, VerifyNLI
+from rag.operators.claims import claims_of
 from rag.operators.generation.cite import MARK
-from rag.operators.generation.verify import Verify, VerifyLLM, VerifyNLI, sentences
 
 By = Literal["words", "nli", "llm"]
 VERIFIERS: dict[By, type[Operator]] = {"words": Verify, "nli": VerifyNLI, "llm": VerifyLLM}
@@ -68,7 +69,7 @@ class Judge:
             answer: With marks such as `[2]` where it cites; they count from 1.
             documents: As they were numbered.
         """
-        said = [(MARK.sub("", one).strip(), _marks(one)) for one in sentences(answer)]
+        said = [(MARK.sub("", one).strip(), _marks(one)) for one in claims_of(answer)]
         said = [(plain, marks) for plain, marks in said if plain]
         if not said:
             return Supported(None, None, None)

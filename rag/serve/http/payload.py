@@ -55,7 +55,7 @@ def outputs(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def sources(documents: list[Document], citations: list[Any]) -> list[dict[str, Any]]:
     """The documents that the answer was made from, numbered from 1, and which it cites."""
-    from rag.operators.generation.cite import place
+    from rag.operators.documents import location
 
     cited = {citation.number: citation for citation in citations}
     found = []
@@ -67,7 +67,7 @@ def sources(documents: list[Document], citations: list[Any]) -> list[dict[str, A
                 "number": number,
                 "id": document.id,
                 "title": about.get("title"),
-                "place": place(document),
+                "place": location(document),
                 "text": document.page_content,
                 "start": about.get("start"),
                 "end": about.get("end"),
