@@ -11,10 +11,10 @@ from rag.operators.routing import Default, Routes, best_route, keyword_shares
 
 
 class RouteByMetadata(Operator):
-    """Takes the route most of whose keywords are in the question. No LLM call.
+    """Takes the route most of whose keywords are in the question.
 
     Modular RAG's metadata routing (arXiv 2407.21059, section IV-F-1), for questions that name
-    products, places or departments.
+    products, places or departments. No LLM call.
     Reads `query`; writes `route`.
     Example: `{use: route_by_metadata, routes: {locks: [lock, gate], pumps: [pump]}}`
     """

@@ -13,10 +13,10 @@ from rag.operators.scores import ranked
 
 
 class RRF(Operator):
-    """Reciprocal rank fusion (Cormack, Clarke and Buettcher 2009): the sum of 1 / (c + rank).
+    """Fuses rankings by reciprocal ranks (RRF, Cormack, Clarke and Buettcher 2009).
 
-    For rankings whose scores cannot be compared, such as those of BM25 and embeddings. No LLM
-    call.
+    A document's score is the sum over the rankings of 1 / (c + rank). For rankings whose scores
+    cannot be compared, such as those of BM25 and embeddings. No LLM call.
     A join: reads `documents` of every branch; writes `documents`, best first, each once.
     Example: `{use: rrf, k: 50}`
     """

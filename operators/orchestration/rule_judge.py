@@ -11,10 +11,10 @@ from rag.operators.support import support
 
 
 class RuleJudge(Operator):
-    """Judges by rules whether enough good documents were retrieved. No LLM call.
+    """Judges by rules whether enough good documents were retrieved.
 
     Modular RAG's rule judge (arXiv 2407.21059, section IV-F-2), for routes and loops whose
-    condition is too long for an expression.
+    condition is too long for an expression. No LLM call.
     Reads `query` and `documents`; writes `sufficient`.
     Example: `{use: rule_judge, min_documents: 2, min_overlap: 0.3}`
     """

@@ -13,7 +13,7 @@ from rag.operators.scores import min_max, ranked, score_of
 
 
 class WeightedSum(Operator):
-    """Weighted sum of min-max normalised scores (CombSUM with weights, Fox and Shaw 1994).
+    """Fuses rankings by a weighted sum of min-max normalised scores (CombSUM, Fox and Shaw 1994).
 
     With weights that sum to 1 it is the convex combination of Bruch et al. 2022 (arXiv
     2210.11934). For rankings whose scores say more than their order (Modular RAG, arXiv

@@ -1,4 +1,4 @@
-"""`rag new`: a package of one's own to start from."""
+"""`rag new`: the skeleton of a package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 
 from rag.cli.config import Json
 
-app = typer.Typer(help="Start something of your own.", no_args_is_help=True)
+app = typer.Typer(help="Create a package of your own.", no_args_is_help=True)
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
@@ -48,8 +48,8 @@ rag_$name = ["py.typed"]
 pythonpath = ["src"]
 """
 
-# The class may have any name. So the templates import modules only, whose names are in small
-# letters: no class can hide them.
+# The class may have any name, so the templates import modules only: their names are lower-case,
+# which no class can shadow.
 _MODULE = '''\
 """The operator `$name`."""
 
@@ -61,20 +61,20 @@ import rag
 
 
 class $kind(rag.Operator):
-    """Keeps the documents that are long enough. Write here what yours does, and when to use it.
+    """Keeps the documents that are long enough. Describe here what yours does and when to use it.
 
     Reads `documents`; writes `documents`.
-    Example: `{use: $name, least: 3}`
+    Example: `{use: $name, min_words: 3}`
     """
 
     use = "$name"
     writes = "documents"
 
-    least: int = pydantic.Field(default=1, ge=0, description="words that a document must have")
+    min_words: int = pydantic.Field(default=1, ge=0, description="words that a document must have")
 
     def run(self, documents: list[rag.Document]) -> list[rag.Document]:
-        """Keep them in their order."""
-        return [one for one in documents if len(one.page_content.split()) >= self.least]
+        """The documents that are, in their order."""
+        return [one for one in documents if len(one.page_content.split()) >= self.min_words]
 '''
 
 _TEST = '''\
@@ -88,7 +88,7 @@ INPUTS = {"documents": list[rag.Document]}
 
 
 def test_it_keeps_what_is_long_enough() -> None:
-    flow = rag.Flow(rag_$name.$kind(least=2), inputs=INPUTS)
+    flow = rag.Flow(rag_$name.$kind(min_words=2), inputs=INPUTS)
     assert flow.invoke(documents=DOCUMENTS)["documents"] == DOCUMENTS[:1]
 
 
@@ -110,7 +110,7 @@ In a pipeline file:
 
     steps:
       - {use: bm25, k: 20}
-      - {use: $name, least: 3}
+      - {use: $name, min_words: 3}
       - {use: generate}
 """
 
@@ -135,21 +135,23 @@ def _kind(name: str) -> str:
 
 @app.callback()
 def new() -> None:
-    """Start something of your own."""
+    """Create a package of your own."""
 
 
 @app.command("operator")
 def operator(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What pipeline files will say: newest_first.")
+        str, typer.Argument(metavar="NAME", help="Its name in pipeline files: newest_first.")
     ],
     folder: Annotated[
         Path | None,
-        typer.Option("--dir", help="The folder to make. Default: ./rag-NAME.", show_default=False),
+        typer.Option(
+            "--dir", help="The folder to create. Default: ./rag-NAME.", show_default=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a package with an operator of your own: source, entry point, test, README."""
+    """Create a package with an operator of your own: source, entry point, test, README."""
     from rag import paths as places
     from rag.errors import ConfigError
 
@@ -171,7 +173,7 @@ def operator(
 
 
 def _write(files: dict[str, str], target: Path) -> None:
-    """Make the folder with the files, as a whole: half of it is never seen."""
+    """Create the folder with the files atomically."""
     target.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=".rag-new-", dir=target.parent))
     try:
@@ -186,7 +188,7 @@ def _write(files: dict[str, str], target: Path) -> None:
 
 
 def _check(name: str) -> None:
-    """Refuse a name that pipeline files, Python or another operator could not bear."""
+    """Refuse a name that pipeline files or Python cannot use, or that is taken."""
     from ruamel.yaml import YAML
 
     from rag.errors import ConfigError
@@ -195,15 +197,15 @@ def _check(name: str) -> None:
     if not _NAME.fullmatch(name) or len(name) > 50:
         plain = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
         plain = plain.strip("_0123456789")[:50].rstrip("_")
-        fix = "small letters, digits and single underscores, a letter first, 50 at most"
+        fix = "lower-case letters, digits and single underscores, a letter first, at most 50"
         if _NAME.fullmatch(plain):
             fix += f": {plain}"
         raise ConfigError(f"{name!r} cannot name an operator", where="NAME", fix=fix)
     fix = f"another name: {name}_documents"
     if keyword.iskeyword(name) or keyword.iskeyword(_kind(name)):
-        raise ConfigError(f"{name!r} is a word of Python", where="NAME", fix=fix)
+        raise ConfigError(f"{name!r} is a keyword of Python", where="NAME", fix=fix)
     if YAML(typ="safe", pure=True).load(name) != name:
-        raise ConfigError(f"{name!r} is no text in YAML", where="NAME", fix=fix)
+        raise ConfigError(f"{name!r} is not a string in YAML", where="NAME", fix=fix)
     if name in installed():
         raise ConfigError(
             f"there is an operator {name!r} already",

@@ -72,7 +72,7 @@ def test_a_new_package_installs_is_found_and_passes_its_tests(tmp_path: Path) ->
     assert made.exit_code == 0, made.output
     env = installed(folder, tmp_path)
     (tmp_path / "own.yaml").write_text(
-        "inputs: {documents: 'list[Document]'}\nsteps: [{use: long_enough, least: 3}]\n"
+        "inputs: {documents: 'list[Document]'}\nsteps: [{use: long_enough, min_words: 3}]\n"
     )
     assert "fits together" in run([str(RAG), "check", "own.yaml"], tmp_path, env)
     run([sys.executable, "-m", "pytest", "-q", str(folder)], tmp_path, {})
@@ -135,16 +135,16 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     [
         ("NewestFirst", "newest_first"),
         ("newest first", "newest_first"),
-        ("", "small letters"),
+        ("", "lower-case letters"),
         ("../evil", "evil"),
         ("9lives", "lives"),
         ("_private", "private"),
         ("a__b", "a_b"),
-        ("n\u00e4chste", "small letters"),
-        ("x" * 51, "50 at most"),
-        ("class", "word of Python"),
-        ("none", "word of Python"),
-        ("null", "no text in YAML"),
+        ("n\u00e4chste", "lower-case letters"),
+        ("x" * 51, "at most 50"),
+        ("class", "keyword of Python"),
+        ("none", "keyword of Python"),
+        ("null", "not a string in YAML"),
         ("rerank", "there is an operator 'rerank' already"),
     ],
 )
