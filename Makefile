@@ -7,7 +7,7 @@ JOBS ?= 2
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint format types bench clean
+.PHONY: demo test lint format stubs types bench clean
 
 # A torch wheel in one of pip's configured folders (a processor-only build, say) is taken first;
 # without one, pip resolves torch as it does for everybody.
@@ -37,6 +37,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The classes of rag.operators, for type checkers.
+stubs: $(READY)
+	$(BIN)/python -m rag.operators.stub
 
 types: $(READY)
 	$(BIN)/mypy -p rag

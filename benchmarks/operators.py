@@ -42,7 +42,7 @@ def drawn(join: dict[str, Any]) -> dict[str, Any]:
     return {"parallel": {"b0": use("generate"), **branches}, "join": join}
 
 
-EXTRACT, GENERATE, CITE = use("extract", sentences=3), use("generate"), use("cite")
+EXTRACT, GENERATE, CITE = use("select_sentences", sentences=3), use("generate"), use("cite")
 FIND = [both(), use("rerank", k=4)]
 READ = [EXTRACT, GENERATE, CITE]
 TEN = [both(), use("rerank", k=10)]
@@ -53,7 +53,7 @@ RANKINGS: dict[str, list[Any]] = {
     "bm25": [use("bm25", k=100)],
     "max_sim": [use("max_sim", k=100)],
     "rrf": [both()],
-    "weighted": [{**both(), "join": use("weighted")}],
+    "weighted_sum": [{**both(), "join": use("weighted_sum")}],
     "hybrid": [use("hybrid", k=100)],
     "rerank": [both(), use("rerank", k=100)],
     "rerank_prior": [use("hybrid", k=100), use("rerank", k=100, prior=1)],
@@ -103,7 +103,7 @@ ANSWERS: dict[str, list[Any]] = {
             True: [], False: [both(), use("rerank", k=1), EXTRACT, GENERATE]}}}, CITE,
     ],
     "rule_judge": [
-        *FIND, use("rule_judge", words=0.5),
+        *FIND, use("rule_judge", min_overlap=0.5),
         {"route": {"by": "sufficient", "cases": {
             True: [], False: [use("rewrite", outputs={"query": "search"}),
                               both(inputs={"query": "search"}), use("rerank", k=4)]}}}, *READ,

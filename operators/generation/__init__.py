@@ -1,1 +1,1 @@
-"""Operators that write the answer and check it."""
+"""Operators for generation: answers, their citations and their verification."""

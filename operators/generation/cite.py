@@ -1,41 +1,21 @@
-"""Citations: which source supports which sentence of the answer, checked against the sources."""
+"""Citations, checked against the sources."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from langchain_core.documents import Document
 from pydantic import BaseModel, Field
 
 from rag.flow import Operator, RunContext
-from rag.operators.documents import number_of, score_of
-from rag.text.sentences import (
-    COMMON,
-    IDEOGRAMS,
-    LETTERS,
-    MARKS,
-    SCRIPTS,
-    STOPS,
-    sentences,
-    spans,
-)
+from rag.operators.documents import location
+from rag.operators.scores import number_of, score_of
+from rag.operators.support import support
+from rag.text.sentences import STOPS, sentences, spans
 
 MARK = re.compile(r"\s*\[(\d{1,3})\]")
-"""A citation: the number of a source."""
-_WORD = re.compile(
-    rf"[^\W{SCRIPTS}]+(?:[{MARKS}]+[^\W{SCRIPTS}]*)*(?:[.,]\d+)*"  # 1.5 and 1,000 are one word
-)
-_PARTICLES = (
-    "\u3041-\u309f的了是在和有也就都而及與与或於于之其這这那不我你他她它們们嗎吗呢吧"
-    "\u30a0\u30fb\u104a\u104b\u17d4\u17d5"
-)
-"""What says nothing by itself where no spaces are written: hiragana, Chinese, stops."""
-_RUNS = {
-    size: re.compile(f"(?:(?![{_PARTICLES}])[{script}])+")
-    for size, script in ((2, IDEOGRAMS), (4, LETTERS))
-}
-"""What is written without spaces, by the characters that a word has there."""
+"""A citation mark: the number of a source."""
 
 
 class Citation(BaseModel):
@@ -47,20 +27,20 @@ class Citation(BaseModel):
     place: str = Field(description="path, page, heading: where to look")
     start: int | None = Field(default=None, description="first character in the loaded document")
     end: int | None = Field(default=None, description="after the last character")
-    score: float | None = Field(default=None, description="what the last ranking gave it")
-    support: float = Field(description="share of the citing sentence's words found there, 0 to 1")
+    score: float | None = Field(default=None, description="score of the last ranking")
+    support: float = Field(description="share of the citing sentence's words in it, 0 to 1")
     quote: str = Field(description="the sentence of the source that supports most")
 
 
 class Cite(Operator):
-    """Puts `[n]` behind each sentence of the answer that a source supports, and lists those.
+    """Adds `[n]` to each sentence of the answer that a source supports, and lists the sources.
 
-    Support is the share of the sentence's content words (numbers count double) that stand in
-    the source. Marks that the model wrote itself stay only where their source exists and
-    supports the sentence; a sentence without a mark gets the best source's. So a citation always
-    points to a document in which the words can be found. For every answer that somebody reads.
-    What is checked is citation precision and recall as in ALCE (Gao et al. 2023, arXiv
-    2305.14627, section 4.3), by words in the place of an entailment model. Asks no model.
+    Support is the share of the sentence's content words (numbers count double) that the source
+    contains. Marks by the model are kept only if their source exists and supports the sentence; a
+    sentence without a mark gets the best source's. So a citation always points to a document that
+    contains the words. For every answer that people read. Checks what citation precision and
+    recall measure in ALCE (Gao et al. 2023, arXiv 2305.14627, section 4.3), by words instead of
+    an entailment model. No LLM call.
     Reads `answer` and `documents`; writes `answer` and `citations`.
     Example: `{use: cite, threshold: 0.5}`
     """
@@ -73,7 +53,7 @@ class Cite(Operator):
     def run(
         self, answer: str, documents: list[Document], *, ctx: RunContext
     ) -> tuple[str, list[Citation]]:
-        """Check the marks and add what is missing."""
+        """The answer with checked marks, and its citations by number."""
         texts = [document.page_content for document in documents]
         cited: dict[int, tuple[float, str]] = {}
         pieces: list[str] = []
@@ -85,9 +65,9 @@ class Cite(Operator):
             marks = self._marks(plain, own, texts)
             for wrong in set(own) - set(marks):
                 ctx.warn(f"the citation [{wrong}] is not supported and was removed")
-            for number, support in marks.items():
-                if support > cited.get(number, (0.0, ""))[0]:
-                    cited[number] = (support, plain)
+            for number, supported in marks.items():
+                if supported > cited.get(number, (0.0, ""))[0]:
+                    cited[number] = (supported, plain)
             pieces += [answer[last:start], _marked(plain, sorted(marks))]
             last = end
         citations = [
@@ -103,52 +83,6 @@ class Cite(Operator):
             return kept
         best = max(supports, key=lambda number: (supports[number], -number))
         return {best: supports[best]} if supports[best] >= self.threshold else {}
-
-
-def support(sentence: str, text: str, *, common: Collection[str] = COMMON) -> float:
-    """The share, 0 to 1, of the sentence's content words that stand in the text.
-
-    Numbers weigh twice: a wrong one makes a sentence wrong. Where a script has no spaces between
-    words, a character is found if it stands in the text beside the same neighbour (two of Han
-    and kana; four in a row of Thai, Lao, Burmese and Khmer), and weighs its part of a word.
-
-    Args:
-        sentence: What is to be supported.
-        text: What may support it.
-        common: Words that do not count.
-    """
-    wanted = _content(sentence, common)
-    there = _content(text, common)
-    weights = {word: 2.0 if word[0].isdigit() else 1.0 for word in wanted}
-    found, total = sum(weights[word] for word in wanted & there), sum(weights.values())
-    for size, pattern in _RUNS.items():
-        runs = pattern.findall(sentence)
-        whole = "".join(text.split()) if runs else ""  # a line may end within a word
-        found += sum(_found(run, whole, size) for run in runs) / size
-        total += sum(map(len, runs)) / size
-    return found / total if total else 0.0
-
-
-def _found(run: str, text: str, size: int) -> int:
-    """How many characters of the run stand in the text, each with its neighbours."""
-    found: set[int] = set()
-    for at in range(max(len(run) - size, 0) + 1):
-        if run[at : at + size] in text:
-            found.update(range(at, min(at + size, len(run))))
-    return len(found)
-
-
-def _content(text: str, common: Collection[str]) -> set[str]:
-    words = (word.lower() for word in _WORD.findall(text))
-    return {_stem(word) for word in words if word not in common}
-
-
-def _stem(word: str) -> str:
-    """The word without the plural's or the verb's ending; enough to match, not to read."""
-    for ending in ("ing", "es", "ed", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3 and word.isalpha():
-            return word[: -len(ending)]
-    return word
 
 
 def _marked(sentence: str, numbers: Sequence[int]) -> str:
@@ -167,9 +101,9 @@ def _citation(number: int, document: Document, supported: float, sentence: str) 
         number=number,
         source=str(metadata.get("source") or metadata.get("path") or document.id or ""),
         title=None if title is None else str(title),
-        place=place(document),
-        start=_whole(metadata.get("start")),
-        end=_whole(metadata.get("end")),
+        place=location(document),
+        start=_offset(metadata.get("start")),
+        end=_offset(metadata.get("end")),
         score=score_of(document),
         support=round(supported, 3),
         quote=max(
@@ -180,19 +114,7 @@ def _citation(number: int, document: Document, supported: float, sentence: str) 
     )
 
 
-def _whole(value: object) -> int | None:
-    """A place in a text; None: it is none."""
+def _offset(value: object) -> int | None:
+    """A position in a text; None: it is none."""
     number = number_of(value)
     return int(number) if number is not None and number.is_integer() else None
-
-
-def place(document: Document) -> str:
-    """Where a reader finds the document: `operations/locks.md, page 3, Locks > North lock`."""
-    metadata = document.metadata
-    page = metadata.get("page")
-    parts = [
-        str(metadata.get("path") or metadata.get("source") or document.id or "unknown"),
-        f"page {page}" if page is not None else None,
-        metadata.get("heading"),
-    ]
-    return ", ".join(str(part) for part in parts if part)

@@ -1,28 +1,30 @@
-"""Critiques of answers, before they are fused (Archon, Saad-Falcon et al. 2024)."""
+"""Critiques of answers."""
 
 from __future__ import annotations
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
 
-from rag.flow import RunContext
+from rag.flow import Operator, RunContext
 from rag.models import LLM
-from rag.operators.asking import Asking, about, told
+from rag.operators.model_call import ModelCall
+from rag.operators.prompting import ask, prompt_field, with_answer
 
 
-class Critique(Asking):
-    """Says of each answer what is wrong or missing (Archon, arXiv 2409.15254, section 3.1).
+class Critique(Operator):
+    """Criticises each answer: what is wrong or missing (Archon, arXiv 2409.15254, section 3.1).
 
-    Between `rank_answers` and `llm_fusion`. LLM calls: answers. Where the model says nothing, the
-    critique is empty.
-    Reads `query`, `answers` and `documents`; writes `critiques`, one for each answer.
+    Saad-Falcon et al. 2024. Between `rank_answers` and `llm_fusion`. LLM calls: answers.
+    Reads `query`, `answers` and `documents`; writes `critiques`, one for each answer; empty if
+    the model returns nothing.
     Example: `{use: critique}`
     """
 
     writes = "critiques"
+    span_kind = "LLM"
 
-    max_tokens: PositiveInt = Field(default=64, description="each critique at most")
-    system: str = told("critique")
+    max_tokens: PositiveInt = Field(default=64, description="output limit of each, in tokens")
+    system: str = prompt_field("critique")
 
     async def run(
         self,
@@ -33,9 +35,11 @@ class Critique(Asking):
         llm: LLM,
         ctx: RunContext,
     ) -> list[str]:
-        """Ask for each."""
+        """A critique of each answer."""
+        call = ModelCall(llm, ctx)
         found = []
         for answer in answers:
-            asked = about(llm, ctx, query, answer)
-            found.append((await self._ask(llm, ctx, self.system, asked, documents)).text.strip())
+            asked = with_answer(call, query, answer)
+            done = await ask(call, self.system, asked, documents, max_tokens=self.max_tokens)
+            found.append(done.text.strip())
         return found

@@ -3,68 +3,65 @@
 from __future__ import annotations
 
 from langchain_core.documents import Document
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
-from rag.flow import Operator, RunContext
+from rag.flow import RunContext
 from rag.kvcache.settings import ContextSettings
 from rag.models import LLM, Generation, Sampling
-from rag.operators.asking import fitting, told
+from rag.operators.answering import NOTHING_FOUND, AnswerOperator, nothing_found
+from rag.operators.history import History
+from rag.operators.model_call import ModelCall
+from rag.operators.prompting import fit_prompt, prompt_field
 
-NOTHING_FOUND = "The sources do not say: nothing was found for this question."
 
+class Generate(AnswerOperator):
+    """Generates the answer from the documents, which the prompt numbers from 1.
 
-class Generate(Operator):
-    """Answers the query from the documents, which the prompt numbers from 1.
-
-    Tokens are passed on as they come. Without documents it says so and asks no model. Documents
-    that do not fit the model's window are left out, with a warning.
-    With `context` the local engine reuses what it computed for a document before: the documents
+    Tokens are streamed. Without documents the answer says that nothing was found, and no model
+    is called. Documents that do not fit the model's window are left out, with a warning.
+    With `context` the local engine reuses what it computed for a document before; the documents
     are not numbered then, so that their order does not matter (Cache-Craft, arXiv 2502.15734;
     APE, arXiv 2502.05431). The last step of nearly every flow (Lewis et al. 2020, arXiv
     2005.11401, section 2). LLM calls: 1.
-    Reads `query` and `documents`; writes `answer`, and as `generation` how it came about.
+    Reads `query`, `documents` and, if present, `history`: earlier turns as OpenAI's messages,
+    `{role: user, content: ...}` and `{role: assistant, content: ...}`, of which the latest that
+    fit are shown to the model; writes `answer`, and as `generation` its tokens and how it ended.
     Example: `{use: generate, max_tokens: 64}`
     """
 
     writes = ("answer", "generation")
-    span_kind = "LLM"
 
-    system: str = told("generate")
-    max_tokens: PositiveInt = Field(default=128, description="the answer's length at most")
-    temperature: NonNegativeFloat = Field(default=0.0, description="0: the likeliest token")
-    seed: int | None = Field(default=None, description="makes sampling repeatable")
-    stop: tuple[str, ...] = Field(default=(), description="texts that end the answer")
-
+    system: str = prompt_field("generate")
+    max_tokens: PositiveInt = Field(default=128, description="output limit, in tokens")
+    stop: tuple[str, ...] = Field(default=(), description="strings that end the answer")
     logprobs: bool = Field(
-        default=False, description="tell how likely each token was, for `confidence_judge`"
+        default=False, description="return token log-probabilities, for `confidence_judge`"
     )
     context: ContextSettings | None = Field(
-        default=None, description="how the documents' states are composed; none: not reused"
+        default=None, description="how cached states of documents are reused; default: not at all"
     )
 
     async def run(
-        self, query: str, documents: list[Document], *, llm: LLM, ctx: RunContext
+        self,
+        query: str,
+        documents: list[Document],
+        history: History | None = None,
+        *,
+        llm: LLM,
+        ctx: RunContext,
     ) -> tuple[str, Generation]:
-        """Write the answer."""
+        """The answer, and how it was generated."""
         if not documents:
             ctx.token(NOTHING_FOUND)
-            return NOTHING_FOUND, Generation(NOTHING_FOUND, 0, 0, "stop")
-        prompt = fitting(
-            llm, ctx, self.system, query, documents, self.max_tokens, numbered=self.context is None
-        )
+            return NOTHING_FOUND, nothing_found()
+        call = ModelCall(llm, ctx)
+        numbered = self.context is None
+        prompt = fit_prompt(
+            call, self.system, query, documents, self.max_tokens, history=history,
+            numbered=numbered,
+        )  # fmt: skip
         sampling = Sampling(
-            max_tokens=self.max_tokens,
-            temperature=self.temperature,
-            seed=self.seed,
-            stop=self.stop,
-            logprobs=self.logprobs,
+            max_tokens=self.max_tokens, stop=self.stop, logprobs=self.logprobs, **self.sampling
         )
-        done = Generation("", 0, 0, "stop")
-        ctx.spend(llm_calls=1)
-        async for piece in llm.stream(prompt, sampling, self.context):
-            if isinstance(piece, Generation):
-                done = piece
-                ctx.spend(tokens=piece.prompt_tokens + piece.completion_tokens)
-            else:
-                ctx.token(piece)
+        done = await call.stream(prompt, sampling, self.context)
         return done.text.strip(), done

@@ -1,1 +1,1 @@
-"""Operators that make an index of files: read, cut, label, describe, write."""
+"""Operators for indexing: loading, splitting, labelling, describing and writing documents."""

@@ -1,4 +1,4 @@
-"""Expansion: what a language model writes of each chunk, to be found by."""
+"""Document expansion by a language model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rag.models import LLM
 
 
 class Describe(Operator, spec.Describe):
-    """Lets a model write the questions that each document answers, or what it says in short.
+    """Generates the questions that each document answers, or a summary of it.
 
-    Document expansion by questions, doc2query (Nogueira et al. 2019, arXiv 1904.08375); with
-    `by: summary` a summary. `write_index` embeds and indexes it with the text, or with
-    `text: false` in its place; what is read later is the text. For askers who use other words
-    than the documents. A document of which the model writes nothing stays as it is, with a
-    warning. LLM calls: documents, in every run.
+    Document expansion by questions, doc2query (Nogueira et al. 2019, arXiv 1904.08375), or with
+    `by: summary` by a summary. `write_index` embeds and indexes it together with the text, or
+    with `text: false` instead of it; the generator always reads the text. For users who use other
+    words than the documents. A document for which the model returns nothing stays as it is, with
+    a warning. LLM calls: documents, in every run.
     Reads `documents`; writes `documents` with `questions` or `summary` in their metadata.
     Example: `{use: describe, by: questions, n: 3}`
     """
@@ -29,12 +29,13 @@ class Describe(Operator, spec.Describe):
     span_kind = "LLM"
 
     by: Literal["questions", "summary"] = Field(
-        default="questions", description="that the document answers, or what it says in a sentence"
+        default="questions",
+        description="questions that the document answers, or a summary in a sentence",
     )
     system: str | None = Field(
-        default=None, description="what the model is told instead; {n} becomes the number"
+        default=None, description="prompt; {n} becomes the number; default: depends on `by`"
     )
 
     async def run(self, documents: list[Document], *, llm: LLM, ctx: RunContext) -> list[Document]:
-        """Ask of each."""
+        """The documents with what was generated in their metadata."""
         return await describe(documents, self, llm, system=self.system, ctx=ctx)

@@ -1,4 +1,4 @@
-"""Metadata attachment: what a document's path says of it."""
+"""Metadata by path."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rag.index.spec import labelled
 
 
 class Label(Operator):
-    """Adds metadata to documents by patterns of their paths, later patterns last.
+    """Adds metadata to documents by patterns of their paths; later patterns override earlier ones.
 
-    Metadata attachment (Modular RAG, arXiv 2407.21059, section IV-A). A pattern is a shell's, and
-    may match the end of a path: `people/*`, `*.md`. For searches within a part of the corpus:
-    `where` filters on what is added here.
+    Metadata attachment (Modular RAG, arXiv 2407.21059, section IV-A). A pattern is a glob that
+    matches the whole path or its end: `people/*`, `*.md`. For searches within a part of the
+    corpus: `where` filters on what is added here.
     Reads `documents`; writes `documents`.
     Example: `{use: label, metadata: {people/*: {department: people}}}`
     """
@@ -25,9 +25,9 @@ class Label(Operator):
     light = True
 
     metadata: dict[str, dict[str, Any]] = Field(
-        description="pattern of paths, such as `people/*`: what they get"
+        description="path pattern, such as `people/*`, to the metadata it adds"
     )
 
     def run(self, documents: list[Document]) -> list[Document]:
-        """Add to each what its path says."""
+        """The documents with their labels."""
         return [labelled(document, self.metadata) for document in documents]

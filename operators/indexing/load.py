@@ -1,4 +1,4 @@
-"""Loading: files to documents, by their type."""
+"""Loading of files as documents."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from rag.index.readers.load import load
 
 
 class Load(Operator):
-    """Reads files and folders: PDF, HTML, Markdown, DOCX, text, code, CSV, JSON Lines.
+    """Loads files and folders: PDF, HTML, Markdown, DOCX, text, code, CSV, JSON Lines.
 
     The first step of indexing (Modular RAG, arXiv 2407.21059, section IV-A). HTML and DOCX become
-    Markdown, a PDF a document for each page, a row of a table a paragraph. A file that cannot be
-    read is left out with a warning. All that is read is in memory: for corpora of many gigabytes
-    there is `rag ingest`.
-    Reads `paths`, relative ones from the working directory; writes `documents` with `source`,
-    `path`, `title`, `page` (of a PDF) and `language` (of code) in their metadata, and `sources`:
-    all that were read, for `write_index` to empty those of which no document is left.
+    Markdown, a PDF one document per page, a row of a table a paragraph. A file that cannot be
+    read is skipped, with a warning. All documents are held in memory: for corpora of many
+    gigabytes use `rag ingest`.
+    Reads `paths`, relative to the working directory; writes `documents` with `source`, `path`,
+    `title`, `page` (of a PDF) and `language` (of code) in their metadata, and `sources`: all
+    files that were read, so that `write_index` can remove those without documents.
     Example: `{use: load}`
     """
 
     writes = ("documents", "sources")
+    light = True
 
     root: str | None = Field(
-        default=None, description="folder outside of which nothing is read, links followed"
+        default=None, description="folder outside of which nothing is read, with links resolved"
     )
 
     def run(self, paths: list[str], *, ctx: RunContext) -> tuple[list[Document], list[str]]:
-        """Read what can be read, folders in sorted order."""
+        """The documents and the sources, folders in sorted order."""
         documents: list[Document] = []
         sources: list[str] = []
         root = None if self.root is None else Path(self.root).expanduser().resolve()

@@ -1,4 +1,4 @@
-"""Writing: chunks into the index, where searches find them."""
+"""Writing of chunks to the index."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from rag.models import Embedder
 
 
 class WriteIndex(Operator):
-    """Brings the index up to date with documents: embeds what is new, removes what is gone.
+    """Updates the index with documents: embeds new chunks, removes those that are gone.
 
     The last step of indexing (Modular RAG, arXiv 2407.21059, section IV-A), for `dense`, `bm25`
-    and all other searches. The documents of a `source` are all that the index then has of it:
-    what it has already keeps its vector, the source's other chunks go. Sources that neither a
-    document nor `sources` names stay. A run that was stopped leaves the last commit, and the next
-    one goes on there.
-    Reads `documents` and, where they are told, the `sources` that were read; writes `written`:
-    how many chunks were added, kept and removed.
+    and all other searches. The documents of a `source` replace all that the index has of it:
+    unchanged chunks keep their vectors, the source's other chunks are removed. Sources that
+    neither a document nor `sources` names stay. A run that is interrupted keeps its last commit,
+    and the next one continues there.
+    Reads `documents` and, if present, the `sources` that were read; writes `written`: how many
+    chunks were added, kept and removed.
     Example: `{use: write_index}`
     """
 
     writes = "written"
+    light = True
 
     def run(
         self,
@@ -33,7 +34,7 @@ class WriteIndex(Operator):
         embedder: Embedder,
         ctx: RunContext,
     ) -> WriteReport:
-        """Write; without documents and sources the index is left alone, with a warning.
+        """What was written; nothing, with a warning, without documents and sources.
 
         Raises:
             IndexStateError: Another process writes to the index, it was made with another

@@ -1,1 +1,1 @@
-"""Operators that route, schedule and fuse."""
+"""Operators for orchestration: routing, scheduling (judges) and fusion."""

@@ -1,1 +1,1 @@
-"""Operators that order, choose and pack what was found."""
+"""Operators after retrieval: reranking, selection, compression of documents."""

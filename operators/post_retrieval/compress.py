@@ -1,4 +1,4 @@
-"""Compression by surprise: words that a model would have guessed are left out."""
+"""Prompt compression: predictable words are left out."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pydantic import Field, PositiveInt
 
 from rag.flow import Operator, RunContext
 from rag.models import LLM
+from rag.operators.model_call import ModelCall
 from rag.text.sentences import SCRIPTS
 
 _WORD = re.compile(f"[{SCRIPTS}]|[^\\s{SCRIPTS}]+")
 
 
 class Compress(Operator):
-    """Leaves out the words that tell least, until the documents fit a budget of tokens.
+    """Leaves out the most predictable words until the documents fit a token budget.
 
-    A word's surprise is the mean over its tokens of how unlikely the model found them (LLMLingua,
-    Jiang et al. 2023, arXiv 2310.05736, section 3.3; whole words as in LLMLingua-2, arXiv
-    2403.12968). The budget is shared by all documents: the most surprising words of all stay, in
-    their order. Where documents are written for people, half of the words can go; the text is
-    then no longer one to quote from. For contexts that are too long for a model that is good at
-    guessing what is missing; small models answer better from `extract`.
-    Needs a model that tells likelihoods, such as a local one.
-    Reads `documents`; writes `documents` that kept a word, order kept. Where the budget holds no
-    word, the first document keeps its most surprising one, with a warning.
+    Selective Context (Li et al. 2023, arXiv 2310.06201), word by word: a word's self-information
+    is the mean surprisal of its tokens, and those with the highest stay, in their order, within
+    one budget for all documents. For contexts too long for a large model, which can guess what is
+    missing; small models answer better with `select_sentences`. The result is no longer text to
+    quote from. Needs a model that gives log-probabilities, such as a local one. LLM calls:
+    documents.
+    Reads `documents`; writes `documents` that kept a word, in the same order. If no word fits
+    the budget, the first document keeps its most informative one, with a warning.
     Example: `{use: compress, ratio: 0.5}`
     """
 
@@ -36,31 +36,30 @@ class Compress(Operator):
 
     ratio: float = Field(default=0.5, gt=0, le=1, description="share of the tokens to keep")
     tokens: PositiveInt | None = Field(
-        default=None, description="tokens to keep in all, in the place of the ratio"
+        default=None, description="tokens to keep in total, instead of the ratio"
     )
 
     async def run(self, documents: list[Document], *, llm: LLM, ctx: RunContext) -> list[Document]:
-        """Compress.
+        """The compressed documents.
 
         Raises:
-            ModelError: The model tells no likelihoods.
+            ModelError: The model gives no log-probabilities.
         """
+        call = ModelCall(llm, ctx)
         words: list[_Word] = []
         total = 0
         for number, document in enumerate(documents):
             if not document.page_content.strip():
                 continue
-            ctx.spend(llm_calls=1)
-            told = await llm.token_surprisal(document.page_content)
-            ctx.spend(tokens=len(told))
-            total += len(told)
-            words.extend(_words(number, document.page_content, told))
+            surprisals = await call.token_surprisals(document.page_content)
+            total += len(surprisals)
+            words.extend(_words(number, document.page_content, surprisals))
         budget = int(total * self.ratio) if self.tokens is None else self.tokens
         if total <= budget:
             return [document for document in documents if document.page_content.strip()]
         kept: dict[int, list[_Word]] = {}
         left = budget
-        for word in sorted(words, key=lambda word: -word.surprise):
+        for word in sorted(words, key=lambda word: -word.surprisal):
             if word.tokens <= left:
                 left -= word.tokens
                 kept.setdefault(word.document, []).append(word)
@@ -68,7 +67,7 @@ class Compress(Operator):
             ctx.warn(f"no word fits the budget of {budget} tokens: one word is kept")
             best = max(
                 (word for word in words if word.document == words[0].document),
-                key=lambda word: word.surprise,
+                key=lambda word: word.surprisal,
             )
             kept[best.document] = [best]
         return [
@@ -85,13 +84,15 @@ class _Word:
     start: int
     end: int
     tokens: int
-    surprise: float
-    """Nats, the mean over its tokens."""
+    surprisal: float
+    """In nats, the mean over its tokens."""
 
 
-def _words(document: int, text: str, told: Sequence[tuple[int, int, float]]) -> Iterator[_Word]:
-    """The text's words; a token that reaches over several counts for the first of them."""
-    tokens = deque(told)
+def _words(
+    document: int, text: str, surprisals: Sequence[tuple[int, int, float]]
+) -> Iterator[_Word]:
+    """The text's words; a token that spans several counts for the first of them."""
+    tokens = deque(surprisals)
     for match in _WORD.finditer(text):
         own: list[float] = []
         while tokens and tokens[0][0] < match.end():
@@ -101,7 +102,7 @@ def _words(document: int, text: str, told: Sequence[tuple[int, int, float]]) -> 
 
 
 def _joined(text: str, words: list[_Word]) -> str:
-    """The words in their order, with a space where there was one between them."""
+    """The words in their order, with a space if there was one between them."""
     pieces: list[str] = []
     end = 0
     for word in sorted(words, key=lambda word: word.start):

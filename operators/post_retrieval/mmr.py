@@ -1,15 +1,16 @@
-"""Diversity: documents that are relevant and not like those chosen before them."""
+"""Diversity by maximal marginal relevance."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
 
 from rag.flow import Operator
 from rag.models import Embedder
-from rag.operators.documents import score_of, scored, unique
+from rag.operators.documents import unique
+from rag.operators.scores import min_max, score_of, scored
 from rag.text.splitting import embedding_text
 
 if TYPE_CHECKING:
@@ -17,30 +18,32 @@ if TYPE_CHECKING:
 
 
 class MMR(Operator):
-    """Orders documents by maximal marginal relevance (Carbonell and Goldstein 1998, section 2).
+    """Reranks by maximal marginal relevance (Carbonell and Goldstein 1998, section 2).
 
-    One after the other the document with the highest `weight * relevance - (1 - weight) *
-    similarity` is taken, the similarity being its highest cosine with a document taken before.
-    For corpora that say the same many times, and for questions with several sides.
-    Reads `query` and `documents`; writes `documents`, each once, the first taken first,
-    `metadata["score"]` its marginal relevance. Without a query they stay in their order.
+    Documents are taken one by one, each time the one with the highest `weight * relevance -
+    (1 - weight) * similarity`, where similarity is its highest cosine with a document already
+    taken. For corpora that repeat themselves, and for questions with several sides.
+    Reads `query` and `documents`; writes `documents` without copies, in the order in which they
+    were taken, `metadata["score"]` the marginal relevance. An empty query keeps their order.
     Example: `{use: mmr, k: 5, weight: 0.7}`
     """
 
-    use: ClassVar[str] = "mmr"
     writes = "documents"
+    light = True
     span_kind = "RERANKER"
 
-    k: PositiveInt = Field(default=5, description="how many to keep")
-    weight: float = Field(default=0.5, ge=0, le=1, description="1: relevance alone")
-    depth: PositiveInt = Field(default=30, description="how many of the documents to look at")
+    k: PositiveInt = Field(default=5, description="number of documents to keep")
+    weight: float = Field(default=0.5, ge=0, le=1, description="of relevance; 1: relevance alone")
+    depth: PositiveInt = Field(default=30, description="number of documents to rerank")
     relevance: Literal["query", "score"] = Field(
         default="query",
-        description="the cosine with the query, or the score so far, brought to 0 to 1",
+        description="the cosine with the query, or the current score scaled to 0..1",
     )
 
     def run(self, query: str, documents: list[Document], *, embedder: Embedder) -> list[Document]:
-        """Choose; documents beyond `depth` follow in the order they came."""
+        """The first `k`; documents beyond `depth` follow in their original order."""
+        import numpy as np
+
         found = list(unique(documents).values())
         candidates, rest = found[: self.depth], found[self.depth :]
         if not candidates or not query.strip():
@@ -49,7 +52,7 @@ class MMR(Operator):
         if self.relevance == "query":
             relevance = vectors @ embedder.embed_query(query)
         else:
-            relevance = _scaled([score_of(document) for document in candidates])
+            relevance = np.asarray(_scaled([score_of(document) for document in candidates]))
         taken = mmr(relevance, vectors, self.weight, self.k)
         return [*(scored(candidates[at], value, self.use) for at, value in taken), *rest][: self.k]
 
@@ -60,7 +63,7 @@ def mmr(
     """Positions and their marginal relevance, in the order in which they are taken.
 
     Args:
-        relevance: float32 [n].
+        relevance: [n].
         vectors: float32 [n, dim], unit length.
         weight: Of relevance, 0 to 1.
         k: How many at most.
@@ -80,13 +83,9 @@ def mmr(
     return taken
 
 
-def _scaled(scores: list[float | None]) -> np.ndarray:
-    """Scores brought to 0 to 1; where one is missing, the ranks' reciprocals."""
-    import numpy as np
-
-    if any(score is None for score in scores):
-        return np.asarray(1 / np.arange(1, len(scores) + 1, dtype=np.float32))
-    values = np.asarray(scores, dtype=np.float32)
-    reach = float(values.max() - values.min())
-    scaled: np.ndarray = (values - values.min()) / (reach or 1.0)
-    return scaled
+def _scaled(scores: list[float | None]) -> list[float]:
+    """Scores scaled to 0..1; the reciprocal ranks if one is missing."""
+    known = [score for score in scores if score is not None]
+    if len(known) < len(scores):
+        return [1 / rank for rank in range(1, len(scores) + 1)]
+    return min_max(known)

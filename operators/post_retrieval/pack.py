@@ -1,4 +1,4 @@
-"""Context building: the best documents that fit a budget of tokens."""
+"""Context packing: the best documents within a token budget."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rag.operators.documents import unique
 
 
 class Pack(Operator):
-    """Keeps the best documents whose texts together fit a budget, each once, order kept.
+    """Keeps the best documents that fit a token budget together, each once, in the same order.
 
-    A document that does not fit is passed over for the next; only when not even the first one
-    fits is it cut, at the end. What was left out is told in a warning event.
-    For generators with small windows, and to bound what an answer costs.
+    A document that does not fit is skipped for the next one; only if not even the first one
+    fits, it is cut at its end. What is left out is reported as a warning. For generators with
+    small windows, and to bound the cost of an answer. Counts tokens; generates nothing.
     Reads `documents`; writes `documents`.
     Example: `{use: pack, tokens: 1000}`
     """
@@ -25,10 +25,10 @@ class Pack(Operator):
     writes = "documents"
     light = True
 
-    tokens: PositiveInt = Field(default=1500, description="the budget, in the model's tokens")
+    tokens: PositiveInt = Field(default=1500, description="the budget, in tokens of the model")
 
     def run(self, documents: list[Document], *, llm: LLM, ctx: RunContext) -> list[Document]:
-        """Choose what fits."""
+        """The documents that fit."""
         kept = pack(list(unique(documents).values()), self.tokens, llm.count, llm.clip)
         if len(kept) < len(documents):
             ctx.warn(f"{len(documents) - len(kept)} of {len(documents)} documents left out")
@@ -45,7 +45,7 @@ def pack(
 
     Args:
         documents: Best first.
-        budget: Tokens in all.
+        budget: Tokens in total.
         count: Tokens of a text.
         clip: The longest beginning of a text of at most so many tokens.
     """

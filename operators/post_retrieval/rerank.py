@@ -1,41 +1,46 @@
-"""Reranking: late interaction by default, a cross-encoder where there is one."""
+"""Reranking by late interaction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from rag.flow import Operator, RunContext
-from rag.models import CrossEncoder, Embedder
-from rag.operators.documents import score_of, scored, scores_of, standardised, unique
+from rag.models import Embedder
+from rag.operators.documents import unique
+from rag.operators.scores import ranked, score_of, scores_of, standardised
 from rag.text.splitting import embedding_text
 
 if TYPE_CHECKING:
     import numpy as np
 
 SHARPNESS = 4
+"""Power that similarities are raised to."""
 LEXICAL = 0.2
+"""Weight of the first stage's BM25 scores, scaled to at most 1."""
 FEEDBACK = 0.15
+"""Weight of the cosine with the mean of the leading documents."""
 FEEDBACK_DOCUMENTS = 3
 
 
 class Rerank(Operator):
-    """Orders documents by late interaction between their tokens and the query's.
+    """Reranks documents by late interaction between their tokens and the query's.
 
     MaxSim (ColBERT, Khattab and Zaharia 2020, section 3.3) over the token vectors of the
-    embedder, which needs no further model. An embedder that was not trained for it needs help,
-    found by experiment on Cranfield and NQ-open (nDCG@10; `rag eval retrieval` measures it):
-    similarities are sharpened by their fourth power, so that exact matches count; a query
-    token counts by how much it tells the candidates apart (its best MaxSim over them minus the
-    mean), which stands in for its inverse document frequency; the pooled vectors' cosine is
-    added, a share of the first stage's BM25 score, and a little nearness to the first three
+    embedder, which needs no further model. As the embedder was not trained for it, MaxSim is
+    modified, tuned on Cranfield and NQ-open (nDCG@10; `rag eval retrieval` measures it):
+    similarities are raised to the fourth power, so that exact matches dominate; a query token is
+    weighted by how well it separates the candidates (its highest MaxSim over them minus the
+    mean), in place of an inverse document frequency; added are the cosine of the pooled vectors,
+    a share of the first stage's BM25 score, and the similarity to the first three documents
     (pseudo-relevance feedback).
 
-    Behind a first stage whose scores are good, such as `hybrid`, `prior` adds them. An embedder
-    that gives no token vectors, such as those behind LangChain, orders by the rest of this.
+    The default reranker. After a first stage with good scores, such as `hybrid`, `prior` adds
+    them. With an embedder without token vectors, such as those of LangChain, MaxSim is left out,
+    with a warning.
     Reads `query` and `documents`; writes `documents`, best first.
     Example: `{use: rerank, k: 5, prior: 1}`
     """
@@ -43,16 +48,16 @@ class Rerank(Operator):
     writes = "documents"
     span_kind = "RERANKER"
 
-    k: PositiveInt = Field(default=5, description="how many to keep")
-    depth: PositiveInt = Field(default=30, description="how many of the documents to look at")
+    k: PositiveInt = Field(default=5, description="number of documents to keep")
+    depth: PositiveInt = Field(default=30, description="number of documents to rerank")
     prior: NonNegativeFloat = Field(
-        default=0.0, description="weight of the scores so far; both are standardised then"
+        default=0.0, description="weight of the current scores; if above 0, both are standardised"
     )
 
     def run(
         self, query: str, documents: list[Document], *, embedder: Embedder, ctx: RunContext
     ) -> list[Document]:
-        """Order and cut; documents beyond `depth` follow in the order they came."""
+        """The first `k`; documents beyond `depth` follow in their original order."""
         if not embedder.late:
             ctx.warn("the embedder gives no token vectors: only pooled ones are compared")
         found = list(unique(documents).values())
@@ -62,9 +67,7 @@ class Rerank(Operator):
         scores = late_interaction(query, candidates, embedder)
         if self.prior:
             scores = self._with_prior(scores, candidates)
-        order = sorted(range(len(candidates)), key=lambda i: -scores[i])
-        ranked = [scored(candidates[i], scores[i], self.use) for i in order]
-        return [*ranked, *rest][: self.k]
+        return [*ranked(candidates, scores, self.use), *rest][: self.k]
 
     def _with_prior(self, scores: list[float], documents: list[Document]) -> list[float]:
         import numpy as np
@@ -74,51 +77,22 @@ class Rerank(Operator):
         return [float(score) for score in both]
 
 
-class CrossRerank(Operator):
-    """Orders documents by a cross-encoder, which reads query and document together.
-
-    Needs the resource `reranker`: a sentence-transformers cross-encoder (Nogueira and Cho 2019,
-    arXiv 1901.04085). The best order where such a model is at hand and a pass over every document
-    can be paid.
-    Reads `query` and `documents`; writes `documents`, best first.
-    Example: `{use: cross_rerank, k: 5, depth: 30}`
-    """
-
-    use: ClassVar[str] = "cross_rerank"
-    writes = "documents"
-    span_kind = "RERANKER"
-
-    k: PositiveInt = Field(default=5, description="how many to keep")
-    depth: PositiveInt = Field(default=30, description="how many of the documents to look at")
-
-    def run(
-        self, query: str, documents: list[Document], *, reranker: CrossEncoder
-    ) -> list[Document]:
-        """Order and cut; documents beyond `depth` follow in the order they came."""
-        found = list(unique(documents).values())
-        candidates, rest = found[: self.depth], found[self.depth :]
-        scores = reranker.score(query, [embedding_text(document) for document in candidates])
-        order = sorted(range(len(candidates)), key=lambda i: -scores[i])
-        ranked = [scored(candidates[i], scores[i], self.use) for i in order]
-        return [*ranked, *rest][: self.k]
-
-
 def late_interaction(query: str, documents: Sequence[Document], embedder: Embedder) -> list[float]:
-    """The documents' scores, as `Rerank` describes them; higher is better.
+    """The documents' scores, as described at `Rerank`; higher is better.
 
     Args:
         query: Not empty.
-        documents: At least one; their BM25 scores are used where they have some.
-        embedder: Where it gives no token vectors, their part is missing.
+        documents: At least one; their BM25 scores are used if they have some.
+        embedder: Without token vectors, MaxSim is left out.
     """
     import numpy as np
 
     texts = [embedding_text(document) for document in documents]
     if embedder.late:
-        asked = embedder.token_vectors([query], query=True)[0]
+        vectors = embedder.token_vectors([query], query=True)[0]
         tokens = embedder.token_vectors(texts)
-        pooled = np.stack([_pool(vectors) for vectors in tokens])
-        scores = pooled @ _pool(asked) + _interaction(asked, tokens)
+        pooled = np.stack([_pool(one) for one in tokens])
+        scores = pooled @ _pool(vectors) + _interaction(vectors, tokens)
     else:
         pooled = embedder.embed(texts)
         scores = pooled @ embedder.embed_query(query)
@@ -144,7 +118,7 @@ def _interaction(query: np.ndarray, documents: Sequence[np.ndarray]) -> np.ndarr
 
 
 def _max_sim(query: np.ndarray, document: np.ndarray) -> np.ndarray:
-    """For each query token its best similarity in the document: [query tokens]."""
+    """The highest similarity of each query token with a token of the document: [query tokens]."""
     import numpy as np
 
     if not len(document):

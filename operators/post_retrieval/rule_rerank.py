@@ -1,4 +1,4 @@
-"""Reranking by rules: expressions over the documents' metadata."""
+"""Reranking by an expression over metadata."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pydantic import Field, PositiveInt, field_validator
 from rag.errors import ConfigError
 from rag.flow import Operator, RunContext
 from rag.flow.expressions import Expression
-from rag.operators.documents import score_of, unique
+from rag.operators.documents import unique
+from rag.operators.scores import score_of
 
 
 class RuleRerank(Operator):
-    """Orders documents by the value of an expression, highest first, ties as they came.
+    """Reranks documents by the value of an expression, highest first; ties keep their order.
 
-    The expression (`rag.flow.expressions`) sees each key of the document's metadata (None where
-    it has none), `score` (0 where it has none), `rank` (from 1), `text` and `query`. Values are
-    numbers or texts; ISO dates order as texts. Documents without a value come last, in order.
+    The expression (`rag.flow.expressions`) sees each key of the document's metadata (None if it
+    is missing), `score` (0 if it is missing), `rank` (from 1), `text` and `query`. Values are
+    numbers or strings; ISO dates sort as strings. Documents without a value come last, in order.
     For what a model cannot know: newer first, one source before another, a boost for a language.
     Reads `query` and `documents`; writes `documents`, each once.
     Examples: `{use: rule_rerank, by: year}`,
@@ -29,8 +30,10 @@ class RuleRerank(Operator):
     light = True
     span_kind = "RERANKER"
 
-    by: str = Field(description="the expression; its highest value comes first")
-    k: PositiveInt | None = Field(default=None, description="how many to keep; all if not given")
+    by: str = Field(description="expression; documents with its highest value come first")
+    k: PositiveInt | None = Field(
+        default=None, description="number of documents to keep; default: all"
+    )
 
     @field_validator("by")
     @classmethod
@@ -42,7 +45,7 @@ class RuleRerank(Operator):
         return text
 
     def run(self, query: str, documents: list[Document], *, ctx: RunContext) -> list[Document]:
-        """Order."""
+        """The first `k`."""
         rule = Expression(self.by)
         found = list(unique(documents).values())
         values: list[Any] = []
@@ -57,14 +60,14 @@ class RuleRerank(Operator):
                 failures.append(error)
                 values.append(None)
         if failures:
-            ctx.warn(f"{failures[0].what}; so for {len(failures)} of {len(found)} documents")
+            ctx.warn(f"{failures[0].what}; the same for {len(failures)} of {len(found)} documents")
         order = sorted(range(len(found)), key=lambda at: _place(values[at]), reverse=True)
         # A reversed sort keeps the order of equal ones.
         return [found[at] for at in order][: self.k]
 
 
 def _place(value: Any) -> tuple[int, float, str]:
-    """What to sort by, whatever the expression gave: numbers, then texts, then the rest."""
+    """Sort key of any value: numbers above strings above everything else."""
     if isinstance(value, bool | int | float) and value == value:  # noqa: PLR0124 - NaN
         return 2, float(value), ""
     if isinstance(value, str):

@@ -1,1 +1,1 @@
-"""Operators that change the query before anything is searched."""
+"""Operators before retrieval: rewriting, expanding, decomposing and constructing queries."""

@@ -6,9 +6,10 @@ import re
 
 from pydantic import Field, PositiveInt
 
-from rag.flow import RunContext
+from rag.flow import Operator, RunContext
 from rag.models import LLM
-from rag.operators.asking import Asking, told
+from rag.operators.model_call import ModelCall
+from rag.operators.prompting import ask, prompt_field
 from rag.prompts.sanitize import harmless
 from rag.prompts.templates import prompts
 
@@ -24,7 +25,7 @@ _LONGEST = 400
 """Characters of a rewritten question at most."""
 
 
-class CondenseQuery(Asking):
+class CondenseQuery(Operator):
     """Rewrites a question that refers to a conversation as one that stands alone.
 
     Question rewriting for conversational search (Vakulenko et al. 2021, arXiv 2004.14652). For
@@ -39,10 +40,12 @@ class CondenseQuery(Asking):
     """
 
     writes = "query"
+    span_kind = "LLM"
 
+    max_tokens: PositiveInt = Field(default=64, description="output limit, in tokens")
     max_messages: PositiveInt = Field(default=4, description="latest messages that are read")
     max_characters: PositiveInt = Field(default=400, description="of each message")
-    system: str = told("condense_query")
+    system: str = prompt_field("condense_query")
 
     async def run(
         self,
@@ -59,7 +62,8 @@ class CondenseQuery(Asking):
             return query
         transcript = "\n".join(map(self._line, messages[-self.max_messages :]))
         prompt = prompts()["condense_query_input"].format(history=transcript, query=query)
-        done = await self._ask(llm, ctx, self.system, prompt, stop=("\n",))
+        call = ModelCall(llm, ctx)
+        done = await ask(call, self.system, prompt, max_tokens=self.max_tokens, stop=("\n",))
         text = done.text.strip().strip("\"'").removeprefix("Rewritten question:").strip()
         return text if is_rewriting(text, query, transcript) else f"{asked[-1]} {query}"
 

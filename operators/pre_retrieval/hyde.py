@@ -1,4 +1,4 @@
-"""Hypothetical documents: what an answer would look like, to search by its embedding."""
+"""Hypothetical document embeddings (HyDE)."""
 
 from __future__ import annotations
 
@@ -6,38 +6,44 @@ from typing import Any
 
 from pydantic import Field, PositiveInt
 
-from rag.flow import RunContext
+from rag.flow import Operator, RunContext
 from rag.models import LLM
-from rag.operators.asking import Asking, told
+from rag.operators.model_call import ModelCall
+from rag.operators.prompting import ask, prompt_field
+
+TEMPERATURE = 0.7
+"""Of several passages, which would otherwise be equal."""
 
 
-class HyDE(Asking):
-    """Writes a passage that could answer the question (Gao et al. 2022, arXiv 2212.10496).
+class HyDE(Operator):
+    """Generates hypothetical passages that answer the question (Gao et al. 2022, arXiv 2212.10496).
 
     For questions that look nothing like the passages that answer them. `dense` then searches with
     the mean of the embeddings of the passages and the question (section 3.2 of the paper).
     LLM calls: n.
-    Reads `query`; writes `passages`; none where the model writes nothing.
+    Reads `query`; writes `passages`; empty ones are left out.
     Example: `{use: hyde}`
     """
 
     use = "hyde"
     writes = "passages"
+    span_kind = "LLM"
 
-    n: PositiveInt = Field(default=1, description="how many; more than one are drawn by chance")
-    seed: int = Field(default=0, description="of the draws")
-    max_tokens: PositiveInt = Field(default=96, description="each passage at most")
-    system: str = told("hyde")
+    n: PositiveInt = Field(default=1, description="number of passages; several are sampled")
+    seed: int = Field(default=0, description="random seed of the samples")
+    max_tokens: PositiveInt = Field(default=96, description="output limit of each, in tokens")
+    system: str = prompt_field("hyde")
 
     async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> list[str]:
-        """Ask for the passages."""
+        """The passages."""
         if not query.strip():
             return []
+        call = ModelCall(llm, ctx)
         found = []
         for number in range(self.n):
-            chance: dict[str, Any] = (
-                {"temperature": 0.7, "seed": self.seed + number} if self.n > 1 else {}
+            sampled: dict[str, Any] = (
+                {"temperature": TEMPERATURE, "seed": self.seed + number} if self.n > 1 else {}
             )
-            done = await self._ask(llm, ctx, self.system, query, **chance)
+            done = await ask(call, self.system, query, max_tokens=self.max_tokens, **sampled)
             found.append(done.text.strip())
         return [passage for passage in found if passage]

@@ -1,1 +1,1 @@
-"""Operators that find documents for a query."""
+"""Operators for retrieval: searching an index, a database, or another system."""

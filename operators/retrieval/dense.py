@@ -1,4 +1,4 @@
-"""Dense retrieval: the documents whose embeddings are nearest to the query's."""
+"""Dense retrieval by embeddings."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pydantic import Field, PositiveInt
 from rag.flow import Operator
 from rag.index import Index
 from rag.models import Embedder
-from rag.operators.documents import both, scored
+from rag.operators.scores import scored
+from rag.operators.search import Filter, combine_filters, query_vector
 
 
 class Dense(Operator):
-    """Finds the chunks whose embeddings have the highest cosine with the query's.
+    """Retrieves the chunks whose embeddings have the highest cosine with the query's.
 
-    Bi-encoders: Karpukhin et al. 2020 (arXiv 2004.04906); exact search. For questions in other
-    words than the documents'; names and numbers are found better by `bm25`.
-    Reads `query`, and where they are there `passages` (their mean with the query is searched for:
+    A bi-encoder (Karpukhin et al. 2020, arXiv 2004.04906) with exact search. For questions in
+    other words than the documents'; `bm25` is better for names and numbers.
+    Reads `query` and, if present, `passages` (the query's vector becomes its mean with theirs:
     HyDE, Gao et al. 2022, arXiv 2212.10496) and `where` (a filter); writes `documents`, best
     first, `metadata["score"]` the cosine.
     Example: `{use: dense, k: 20}`
     """
 
     writes = "documents"
+    light = True
     span_kind = "RETRIEVER"
 
-    k: PositiveInt = Field(default=10, description="how many documents at most")
-    where: dict[str, Any] | None = Field(
-        default=None, description="metadata that they must have, such as {path: {$in: [a.md]}}"
-    )
+    k: PositiveInt = Field(default=10, description="maximum number of documents")
+    where: Filter = None
 
     def run(
         self,
@@ -41,13 +41,12 @@ class Dense(Operator):
         index: Index,
         embedder: Embedder,
     ) -> list[Document]:
-        """Search.
+        """The chunks.
 
         Raises:
             IndexStateError: The index was made with another embedder.
         """
-        vector = embedder.embed_query(query)
-        if passages:
-            vector = (vector + embedder.embed(passages).sum(axis=0)) / (len(passages) + 1)
-        found = index.dense(vector, self.k, where=both(self.where, where), embedder=embedder.id)
+        vector = query_vector(embedder, query, passages)
+        both = combine_filters(self.where, where)
+        found = index.dense(vector, self.k, where=both, embedder=embedder.id)
         return [scored(document, document.metadata["score"], self.use) for document in found]

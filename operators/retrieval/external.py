@@ -1,4 +1,4 @@
-"""Retrieval from elsewhere: LangChain's vector stores and retrievers."""
+"""Retrieval from other systems, by LangChain's vector stores and retrievers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from pydantic import Field, PositiveInt
 
 from rag.connect.vector_stores import Store
 from rag.flow import Operator
-from rag.operators.documents import scored
+from rag.operators.scores import scored
 
 
 class External(Operator):
-    """Asks a LangChain vector store or retriever (Qdrant, pgvector, OpenSearch, a search engine).
+    """Searches a LangChain vector store or retriever (Qdrant, pgvector, OpenSearch, the web).
 
-    The resource `store` is such an object, or in a pipeline file the class with its arguments
-    (`rag.connect.vector_stores.Store`). Scores are the store's relevance, 0 to 1. For
-    corpora that another system holds, or that one machine does not; everything else of a flow
-    stays as it is.
+    The resource `store` is such an object or, in a pipeline file, the class with its arguments
+    (`rag.connect.vector_stores.Store`). Scores are the store's relevance scores, 0 to 1. For
+    corpora in another system, or too large for one machine; the rest of the flow does not change.
     Reads `query`; writes `documents`, best first.
     Example: `{use: external, k: 20, filter: {metadata.lang: en}}`
     """
@@ -26,13 +25,13 @@ class External(Operator):
     writes = "documents"
     span_kind = "RETRIEVER"
 
-    k: PositiveInt = Field(default=10, description="how many documents at most")
+    k: PositiveInt = Field(default=10, description="maximum number of documents")
     filter: dict[str, Any] | None = Field(
-        default=None, description="handed to a vector store, in its own language"
+        default=None, description="filter in the vector store's own syntax"
     )
 
     async def run(self, query: str, *, store: Store) -> list[Document]:
-        """Ask.
+        """The documents.
 
         Raises:
             InputError: A filter is given to a retriever, which takes none.

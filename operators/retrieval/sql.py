@@ -1,10 +1,10 @@
-"""Retrieval from tables, by SQL that somebody wrote: a person, a template or a model."""
+"""Retrieval from tables by SQL."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, ClassVar
+from typing import Any
 
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
@@ -16,25 +16,26 @@ from rag.flow import Operator, RunContext
 class SQL(Operator):
     """Runs a SELECT on a SQLite file; each row becomes a document.
 
-    The resource `database` can only be read: anything but one SELECT is refused, and so is one
-    that takes too long (`rag.connect.sql`). For questions that numbers and lists answer; behind
-    `text_to_sql`, or with a statement of one's own that gets the query as `:query`.
-    Reads `query` and, where it is there, `sql`; writes `documents`, a line `column: value` for
-    each cell that has one, the values in `metadata["row"]`. A cut by `limit` is told in a warning.
+    The resource `database` is read-only: anything but one SELECT is refused, and one that takes
+    too long is stopped (`rag.connect.sql`). For questions about numbers and lists; after
+    `text_to_sql`, or with a fixed `statement` that gets the query as `:query`.
+    Reads `query` and, if present, `sql`; writes `documents`, a line `column: value` for each cell
+    that is not null, with the values in `metadata["row"]`. Rows beyond `limit` are dropped, with
+    a warning.
     Example: `{use: sql, statement: "SELECT * FROM tolls WHERE :query LIKE '%' || vessel || '%'"}`
     """
 
-    use: ClassVar[str] = "sql"
     writes = "documents"
+    light = True
     span_kind = "RETRIEVER"
 
-    statement: str | None = Field(default=None, description="what is run where `sql` is not there")
-    limit: PositiveInt = Field(default=50, description="rows at most")
+    statement: str | None = Field(default=None, description="statement to run if there is no `sql`")
+    limit: PositiveInt = Field(default=50, description="maximum number of rows")
 
     def run(
         self, query: str, sql: str | None = None, *, database: Database, ctx: RunContext
     ) -> list[Document]:
-        """Select; without a statement nothing is found, with a warning.
+        """The rows; none, with a warning, without a statement.
 
         Raises:
             InputError: The statement would write, is wrong, or takes too long.
@@ -45,7 +46,7 @@ class SQL(Operator):
             return []
         rows = database.rows(statement, self.limit + 1, {"query": query})
         if len(rows) > self.limit:
-            ctx.warn(f"only the first {self.limit} rows are taken")
+            ctx.warn(f"only the first {self.limit} rows are returned")
         return [_document(row, database.path.name, statement) for row in rows[: self.limit]]
 
 

@@ -92,7 +92,7 @@ def _print(answer: str, citations: list[dict[str, Any]], documents: list[Documen
     from rich.text import Text
 
     from rag.cli.output import console
-    from rag.operators.generation.cite import place
+    from rag.operators.documents import location
 
     out = console()
     out.print(answer, markup=False, highlight=False)
@@ -104,7 +104,7 @@ def _print(answer: str, citations: list[dict[str, Any]], documents: list[Documen
         mark = f"[{number}]" if number in cited else f" {number} "
         table.add_row(
             Text(mark),
-            Text(place(document)),
+            Text(location(document)),
             "" if score is None else f"{score:.3f}",
             style=None if number in cited else "dim",
         )

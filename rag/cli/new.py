@@ -64,17 +64,17 @@ class $kind(rag.Operator):
     """Keeps the documents that are long enough. Say here what yours does, and when to use it.
 
     Reads `documents`; writes `documents`.
-    Example: `{use: $name, least: 3}`
+    Example: `{use: $name, min_words: 3}`
     """
 
     use = "$name"
     writes = "documents"
 
-    least: int = pydantic.Field(default=1, ge=0, description="words that a document must have")
+    min_words: int = pydantic.Field(default=1, ge=0, description="words that a document must have")
 
     def run(self, documents: list[rag.Document]) -> list[rag.Document]:
         """Keep them, preserving order."""
-        return [one for one in documents if len(one.page_content.split()) >= self.least]
+        return [one for one in documents if len(one.page_content.split()) >= self.min_words]
 '''
 
 _TEST = '''\
@@ -88,7 +88,7 @@ INPUTS = {"documents": list[rag.Document]}
 
 
 def test_it_keeps_what_is_long_enough() -> None:
-    flow = rag.Flow(rag_$name.$kind(least=2), inputs=INPUTS)
+    flow = rag.Flow(rag_$name.$kind(min_words=2), inputs=INPUTS)
     assert flow.invoke(documents=DOCUMENTS)["documents"] == DOCUMENTS[:1]
 
 
@@ -110,7 +110,7 @@ In a pipeline file:
 
     steps:
       - {use: bm25, k: 20}
-      - {use: $name, least: 3}
+      - {use: $name, min_words: 3}
       - {use: generate}
 """
 

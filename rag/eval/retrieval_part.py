@@ -12,7 +12,7 @@ from rag.flow import Flow, Guard, Loop, Map, Node, Operator, Parallel, Route, Se
 from rag.flow.node import walk
 from rag.flow.types import fits
 from rag.models import LLM
-from rag.operators import Extract
+from rag.operators import SelectSentences
 
 Part = tuple[Node | None, bool]
 """What of a node comes before, and whether that is all of it."""
@@ -151,7 +151,7 @@ def _retrieves(node: Node) -> bool:
 
 def _only_retrieves(operator: Operator) -> bool:
     asks = any(issubclass(port.type, LLM) for port in operator.signature().resources)
-    return not asks and not isinstance(operator, Extract)
+    return not asks and not isinstance(operator, SelectSentences)
 
 
 def _written(node: Node) -> set[str]:

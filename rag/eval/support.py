@@ -17,8 +17,9 @@ from langchain_core.documents import Document
 
 from rag.eval.digests import flow_digest
 from rag.flow import Flow, Operator, Resources
+from rag.operators import Verify, VerifyLLM, VerifyNLI
+from rag.operators.claims import claims_of
 from rag.operators.generation.cite import MARK
-from rag.operators.generation.verify import Verify, VerifyLLM, VerifyNLI, sentences
 
 JudgeKind = Literal["words", "nli", "llm"]
 VERIFIERS: dict[JudgeKind, type[Operator]] = {"words": Verify, "nli": VerifyNLI, "llm": VerifyLLM}
@@ -71,7 +72,7 @@ class Judge:
             answer: With citations such as `[2]`, which count from 1.
             documents: In the order in which they are numbered.
         """
-        parsed = [(MARK.sub("", one).strip(), _citations(one)) for one in sentences(answer)]
+        parsed = [(MARK.sub("", one).strip(), _citations(one)) for one in claims_of(answer)]
         parsed = [(sentence, numbers) for sentence, numbers in parsed if sentence]
         if not parsed:
             return Support(None, None, None)

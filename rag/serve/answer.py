@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from rag.operators.generation.cite import place
+from rag.operators.documents import location
 from rag.plain import plain
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def sources(documents: Sequence[Document], citations: Sequence[Citation]) -> lis
                 number=number,
                 id=document.id,
                 title=None if title is None else str(title),
-                place=place(document),
+                place=location(document),
                 text=document.page_content,
                 start=metadata.get("start"),
                 end=metadata.get("end"),

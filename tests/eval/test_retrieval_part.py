@@ -11,7 +11,17 @@ from rag.eval.retrieval_part import retrieval_part
 from rag.flow import Flow, load_flow
 from rag.flow.constructs import walk
 from rag.models import LLM
-from rag.operators import BM25, RRF, Dense, Extract, Generate, HyDE, RankAnswers, Rerank, Rewrite
+from rag.operators import (
+    BM25,
+    RRF,
+    Dense,
+    Generate,
+    HyDE,
+    RankAnswers,
+    Rerank,
+    Rewrite,
+    SelectSentences,
+)
 from rag.pipelines import names, path
 
 
@@ -53,7 +63,7 @@ def test_no_ready_made_pipeline_asks_a_model_while_it_is_ranked(name: str) -> No
         p.type for n in part.walk() if isinstance(n, Operator) for p in n.signature().resources
     ]
     assert not any(issubclass(one, LLM) for one in taken)
-    assert not any(isinstance(node, Extract) for node in part.walk())
+    assert not any(isinstance(node, SelectSentences) for node in part.walk())
 
 
 def test_of_a_loop_it_is_the_first_turn() -> None:
@@ -70,7 +80,7 @@ def test_a_loop_without_a_model_stays_whole() -> None:
 
 
 def test_of_branches_it_is_each_up_to_the_model() -> None:
-    branches = Parallel(a=BM25() >> Extract(), b=Dense() >> Extract(), join=RRF())
+    branches = Parallel(a=BM25() >> SelectSentences(), b=Dense() >> SelectSentences(), join=RRF())
     assert steps(Flow(branches >> Rerank() >> Generate())) == ["bm25", "dense", "rrf"]
 
 
@@ -87,7 +97,7 @@ def test_branches_that_write_answers_are_left_out() -> None:
 
 
 def test_of_a_map_it_is_the_body_up_to_the_model() -> None:
-    body = BM25() >> Extract() >> Generate()
+    body = BM25() >> SelectSentences() >> Generate()
     joined = Map(over="queries", as_="query", body=body, join=RRF())
     assert steps(Flow(halves() >> joined)) == ["halves", "bm25", "rrf"]
     with pytest.raises(ConfigError, match="finds no documents"):

@@ -55,13 +55,15 @@ def test_the_table_of_operators_is_true(heading: str, module: str) -> None:
     table = rows(heading)
     where = {k: v.partition(":")[0].removeprefix("rag.") for k, v in CATALOGUE.items()}
     assert set(table) == {name for name in where if where[name].startswith(f"operators.{module}.")}
-    for name, (_, _, place, paper, reads, writes, _, test) in table.items():
+    for name, (_, what, place, paper, reads, writes, _, test) in table.items():
         signature = Registry()[name].signature()
         assert place == f"`{where[name].replace('.', '/')}.py`"
         expected = [f"`{p.name}`" + ("" if p.required else "?") for p in signature.reads]
         assert reads == ", ".join(expected)
         assert writes == ", ".join(f"`{port.name}`" for port in signature.writes)
         number = re.search(r"\d{4}\.\d{5}", paper)
+        summary, _, _ = (Registry()[name].__doc__ or "").partition("\n")
+        assert re.sub(r" \([^()]*\)", "", summary).startswith(what)
         said = " ".join((Registry()[name].__doc__ or "").split())
         assert (number[0] if number else paper) in said
         assert (

@@ -72,7 +72,7 @@ def test_a_new_package_installs_is_found_and_passes_its_tests(tmp_path: Path) ->
     assert made.exit_code == 0, made.output
     env = installed(folder, tmp_path)
     (tmp_path / "own.yaml").write_text(
-        "inputs: {documents: 'list[Document]'}\nsteps: [{use: long_enough, least: 3}]\n"
+        "inputs: {documents: 'list[Document]'}\nsteps: [{use: long_enough, min_words: 3}]\n"
     )
     assert "OK" in run([str(RAG), "check", "own.yaml"], tmp_path, env)
     run([sys.executable, "-m", "pytest", "-q", str(folder)], tmp_path, {})

@@ -19,7 +19,7 @@ from rag.operators import (
     Critique,
     Generate,
     MapReduce,
-    MaskDoubt,
+    MaskLowConfidence,
     NextSentence,
     Refine,
     Replug,
@@ -28,9 +28,9 @@ from rag.operators import (
     VerifyLLM,
     VerifyNLI,
 )
-from rag.operators.documents import shares
-from rag.operators.generation.compose import FORM
-from rag.operators.generation.generate import NOTHING_FOUND
+from rag.operators.answering import NOTHING_FOUND
+from rag.operators.generation.structured_answer import PLACEHOLDER
+from rag.operators.scores import softmax_weights
 from tests.operators import tiny
 from tests.scripted import Scripted
 
@@ -89,7 +89,7 @@ def test_a_structured_answer_names_sources_that_there_are() -> None:
 
 
 def test_a_form_that_is_not_filled_in_is_no_answer() -> None:
-    llm = Scripted({"structured_answer": f'{{"answer": "{FORM}", "sources": [1]}}'})
+    llm = Scripted({"structured_answer": f'{{"answer": "{PLACEHOLDER}", "sources": [1]}}'})
     found = run(StructuredAnswer(), llm)
     assert (found["answer"], found["reply"].sources) == ("", [])
 
@@ -97,7 +97,7 @@ def test_a_form_that_is_not_filled_in_is_no_answer() -> None:
 def test_the_local_engine_gives_a_structured_answer(llm: LLM) -> None:
     found = run(StructuredAnswer(max_tokens=80), llm, query="How long is the lock?")
     assert set(found["reply"].sources) <= {1, 2, 3}
-    assert found["answer"] == found["reply"].answer != FORM
+    assert found["answer"] == found["reply"].answer != PLACEHOLDER
 
 
 def test_words_support_a_claim() -> None:
@@ -171,11 +171,11 @@ def test_it_abstains_from_what_is_not_supported(support: float, kept: bool) -> N
 
 
 def test_weights_follow_the_scores() -> None:
-    assert shares([3.0, 3.0], 0.1) == [0.5, 0.5]
-    low, high = shares([0.2, 0.9], 0.5)
+    assert softmax_weights([3.0, 3.0], 0.1) == [0.5, 0.5]
+    low, high = softmax_weights([0.2, 0.9], 0.5)
     assert low + high == pytest.approx(1)
     assert high / low == pytest.approx(math.e**2)
-    assert shares([0.2, 0.9], 1e-3) == pytest.approx([0.0, 1.0])
+    assert softmax_weights([0.2, 0.9], 1e-3) == pytest.approx([0.0, 1.0])
 
 
 def test_replug_trusts_the_document_with_the_score(llm: LLM, embedder: Embedder) -> None:
@@ -242,7 +242,7 @@ def test_doubtful_words_are_left_out_of_the_query() -> None:
     tokens = [("The lock", sure), (" is", sure), (" 90", unsure), (" m", unsure), (" long.", sure)]
     inputs = {"query": "How long?", "sentence": "The lock is 90 m long."}
     kinds = {"query": str, "sentence": str, "tokens": list[tuple[str, float]]}
-    flow = Flow(MaskDoubt(), inputs=kinds)
+    flow = Flow(MaskLowConfidence(), inputs=kinds)
     assert flow.invoke(**inputs, tokens=tokens)["search"] == "The lock is long."
     all_doubtful = [(text, unsure) for text, _ in tokens]
     assert flow.invoke(**inputs, tokens=all_doubtful)["search"] == "How long?"

@@ -18,10 +18,10 @@ from rag.index import Index
 from rag.models import LLM, Embedder
 from rag.operators import (
     CATALOGUE,
-    Clarify,
     ConstructQuery,
     Decompose,
     Dense,
+    Disambiguate,
     ExtendQuery,
     Generate,
     HyDE,
@@ -31,7 +31,7 @@ from rag.operators import (
     StepBack,
     VerificationQueries,
 )
-from rag.operators.documents import both
+from rag.operators.search import combine_filters
 from rag.prompts.templates import prompts
 from rag.text.lists import first_line, lines
 from tests.scripted import Scripted
@@ -141,13 +141,13 @@ def test_checks_of_a_draft() -> None:
 
 
 def test_meanings_come_from_the_documents() -> None:
-    llm = Scripted({"clarify": "1. The north lock?\n2. The south lock?\n3. A door lock?"})
+    llm = Scripted({"disambiguate": "1. The north lock?\n2. The south lock?\n3. A door lock?"})
     documents = [Document(page_content="There are two locks.")]
-    found = result(Clarify(n=2), llm, query="Which lock?", documents=documents)
+    found = result(Disambiguate(n=2), llm, query="Which lock?", documents=documents)
     assert found["queries"] == ["The north lock?", "The south lock?"]
     assert llm.prompts[0].chunks == ("There are two locks.",)
-    silent = Scripted({"clarify": " "})
-    assert result(Clarify(), silent, query="Q?", documents=documents)["queries"] == ["Q?"]
+    silent = Scripted({"disambiguate": " "})
+    assert result(Disambiguate(), silent, query="Q?", documents=documents)["queries"] == ["Q?"]
 
 
 def test_the_answer_so_far_extends_the_query() -> None:
@@ -262,9 +262,9 @@ def test_the_mean_of_passages_and_query_is_searched_for(index: Index, embedder: 
 
 
 def test_filters_are_put_together() -> None:
-    assert both(None, {}) is None
-    assert both({"a": 1}, None) == {"a": 1}
-    assert both({"a": 1}, {"b": 2}) == {"$and": [{"a": 1}, {"b": 2}]}
+    assert combine_filters(None, {}) is None
+    assert combine_filters({"a": 1}, None) == {"a": 1}
+    assert combine_filters({"a": 1}, {"b": 2}) == {"$and": [{"a": 1}, {"b": 2}]}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from langchain_core.documents import Document
 
-from rag.operators.documents import number_of, score_of, scored, scores_of, unique
+from rag.operators.documents import unique
+from rag.operators.scores import number_of, score_of, scored, scores_of
 
 
 @pytest.mark.parametrize(

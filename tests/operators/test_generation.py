@@ -13,8 +13,9 @@ from rag.flow import Flow
 from rag.flow.run.events import Token, Warned
 from rag.models import LLM
 from rag.operators import Cite, Generate
-from rag.operators.generation.cite import Citation, support
-from rag.operators.generation.generate import NOTHING_FOUND
+from rag.operators.answering import NOTHING_FOUND
+from rag.operators.generation.cite import Citation
+from rag.operators.support import support
 from rag.text.sentences import sentences
 
 DOCUMENTS = [

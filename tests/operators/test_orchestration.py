@@ -28,7 +28,7 @@ from rag.operators import (
     RouteSemantic,
     RuleJudge,
     Vote,
-    Weighted,
+    WeightedSum,
 )
 from rag.prompts.templates import prompts
 from tests.scripted import Scripted
@@ -84,7 +84,7 @@ def test_keywords_and_meaning_are_weighed(embedder: Embedder) -> None:
 
 @pytest.mark.parametrize("routes", [{}, {"a": []}])
 def test_a_route_without_ways_is_refused(routes: dict[str, list[str]]) -> None:
-    with pytest.raises(ValidationError, match="at least one way"):
+    with pytest.raises(ValidationError, match="at least one route"):
         RouteByMetadata(routes=routes)
 
 
@@ -116,11 +116,11 @@ DOCUMENTS = [
     ("settings", "enough"),
     [
         ({}, True),
-        ({"least": 3}, False),
-        ({"score": 0.5}, True),
-        ({"score": 0.5, "least": 2}, False),
-        ({"words": 0.5}, True),
-        ({"words": 0.5, "least": 2}, False),
+        ({"min_documents": 3}, False),
+        ({"min_score": 0.5}, True),
+        ({"min_score": 0.5, "min_documents": 2}, False),
+        ({"min_overlap": 0.5}, True),
+        ({"min_overlap": 0.5, "min_documents": 2}, False),
     ],
 )
 def test_rules_say_whether_it_is_enough(settings: dict[str, Any], enough: bool) -> None:
@@ -286,18 +286,18 @@ def test_scores_are_weighed() -> None:
         """Three."""
         return ranking(b=12.0, c=9.0, a=2.0)
 
-    join = Weighted(weights={"dense": 1.0, "sparse": 0.5})
+    join = WeightedSum(weights={"dense": 1.0, "sparse": 0.5})
     found = Flow(Parallel(dense=dense(), sparse=sparse(), join=join)).invoke(query="x")
     assert [d.id for d in found["documents"]] == ["a", "b", "c"]
     totals = [d.metadata["score"] for d in found["documents"]]
     assert totals == pytest.approx([1.0, 0.5, 0.35])
-    assert run(Weighted(), documents={"one": [], "two": []})["documents"] == []
+    assert run(WeightedSum(), documents={"one": [], "two": []})["documents"] == []
 
 
 def test_a_document_that_a_ranking_names_twice_counts_once() -> None:
     twice = [Document(page_content="a", id="a", metadata={"score": score}) for score in (2.0, 1.0)]
     other = Document(page_content="b", id="b", metadata={"score": 0.0})
-    found = run(Weighted(), documents={"one": [*twice, other], "two": [other]})["documents"]
+    found = run(WeightedSum(), documents={"one": [*twice, other], "two": [other]})["documents"]
     assert [(d.id, d.metadata["score"]) for d in found] == [("a", 1.0), ("b", 1.0)]
 
 
@@ -306,9 +306,9 @@ def test_a_document_without_a_number_for_a_score_scores_nothing() -> None:
         Document(page_content=str(score), metadata={"score": score, "scores": "3:1"})
         for score in (None, "high", 1.0)
     ]
-    found = run(Weighted(), documents={"one": ranking})["documents"]
+    found = run(WeightedSum(), documents={"one": ranking})["documents"]
     assert [d.metadata["score"] for d in found] == [1.0, 0.0, 0.0]
-    assert found[0].metadata["scores"] == {"weighted": 1.0}
+    assert found[0].metadata["scores"] == {"weighted_sum": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -357,6 +357,6 @@ def test_answers_are_fused_by_the_model() -> None:
 
 
 def test_weights_of_what_is_no_branch_are_told() -> None:
-    flow = Flow(Weighted(weights={"dens": 0.5}), inputs={"documents": dict[str, list[Document]]})
+    flow = Flow(WeightedSum(weights={"dens": 0.5}), inputs={"documents": dict[str, list[Document]]})
     events = list(flow.stream(documents={"dense": [], "sparse": []}))
-    assert any("dens, which is no branch" in e.message for e in events if isinstance(e, Warned))
+    assert any("no branch is called dens" in e.message for e in events if isinstance(e, Warned))

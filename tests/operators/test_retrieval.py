@@ -12,7 +12,7 @@ from rag.flow import Flow, Parallel
 from rag.flow.run.events import Warned
 from rag.index import Index
 from rag.models import LLM, Embedder
-from rag.operators import BM25, RRF, Dense, Extract, Pack, Rerank
+from rag.operators import BM25, RRF, Dense, Pack, Rerank, SelectSentences
 
 TEXTS = [
     "The north lock may be opened by the keeper on duty and by the harbour master.",
@@ -123,7 +123,7 @@ def test_extract_keeps_the_sentences_that_matter(embedder: Embedder) -> None:
         Document(page_content="The bakery opens at six."),
     ]
     flow = Flow(
-        Extract(sentences=2),
+        SelectSentences(sentences=2),
         inputs={"query": str, "documents": list[Document]},
         resources={"embedder": embedder},
     )

@@ -49,10 +49,15 @@ def test_each_says_what_it_reads_and_writes_with_an_example(name: str) -> None:
 
 def test_the_page_has_a_row_for_each() -> None:
     page = Path(__file__).parents[2] / "docs" / "operators-retrieval.md"
-    firsts = [
-        line.split("|")[1] for line in page.read_text().splitlines() if line.startswith("| `")
-    ]
-    assert set(NAMES) <= {name for first in firsts for name in re.findall(r"`(\w+)`", first)}
+    table, _, _ = page.read_text().partition("\n## ")
+    modules = {
+        name: cells[2].strip().replace("-", "_")
+        for cells in (line.split("|") for line in table.splitlines() if line.startswith("| `"))
+        for name in re.findall(r"`(\w+)`", cells[1])
+    }
+    where = {name: CATALOGUE[name].split(".")[2] for name in modules}
+    assert set(NAMES) <= modules.keys()
+    assert modules == where
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from rag.index import Index
 from rag.index.local.derived import FILE
 from rag.models import Embedder, SparseEncoder
 from rag.operators import BM25, Dense, Hybrid, LearnedSparse, MaxSim, Rerank
-from rag.operators.documents import standardised
 from rag.operators.retrieval.hybrid import smoothed
+from rag.operators.scores import standardised
 from tests.operators import tiny
 from tests.operators.test_retrieval import TEXTS
 

@@ -46,7 +46,7 @@ def test_a_statement_may_come_in_a_channel(file: Path) -> None:
     sql = "WITH t AS (SELECT * FROM tolls ORDER BY crowns) SELECT vessel, crowns FROM t"
     (found,), warnings = run(SQL(limit=1), file, query="?", sql=sql)
     assert found.page_content == "vessel: canoe\ncrowns: 2"
-    assert warnings == ["only the first 1 rows are taken"]
+    assert warnings == ["only the first 1 rows are returned"]
     assert run(SQL(), file, query="?", sql="") == ([], ["there is no statement to run"])
 
 

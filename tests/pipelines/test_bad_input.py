@@ -12,7 +12,7 @@ from rag.errors import ModelError, StepError
 from rag.flow.run.events import LoopTurn, Warned
 from rag.index import Index
 from rag.models import Embedder, Generation, Prompt, Sampling
-from rag.operators.generation.generate import NOTHING_FOUND
+from rag.operators.answering import NOTHING_FOUND
 from rag.pipelines import names
 from rag.prompts.layout import messages
 from rag.prompts.templates import prompts

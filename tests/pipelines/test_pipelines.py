@@ -12,7 +12,7 @@ from rag.flow import Flow, load_flow
 from rag.flow.run.events import BranchSkipped, LoopTurn
 from rag.index import Index
 from rag.models import LLM, Embedder
-from rag.operators.generation.generate import NOTHING_FOUND
+from rag.operators.answering import NOTHING_FOUND
 from rag.pipelines import names, path
 from tests.pipelines import QUESTION, flow
 from tests.scripted import Scripted
@@ -129,21 +129,21 @@ def test_iterations_end_when_the_answer_stays(
 
 
 def test_a_clear_question_makes_no_tree(index: Index, embedder: Embedder) -> None:
-    llm = Scripted({"clarify": "Who opens it?"})
+    llm = Scripted({"disambiguate": "Who opens it?"})
     _, skipped, _ = run(flow("tree_of_clarifications", index, embedder, llm))
-    assert llm.asked == ["clarify", "generate"]
+    assert llm.asked == ["disambiguate", "generate"]
     assert skipped == ["true"]
 
 
 def test_an_ambiguous_question_is_answered_in_each_meaning_to_a_depth(
     index: Index, embedder: Embedder
 ) -> None:
-    llm = Scripted({"clarify": "Who opens the north lock?\nWho opens the south lock?"})
+    llm = Scripted({"disambiguate": "Who opens the north lock?\nWho opens the south lock?"})
     for name in ("generate", "llm_fusion_parts"):
         llm.says[name] = [f"{name} {n} of the keeper." for n in range(9)]
     run(flow("tree_of_clarifications", index, embedder, llm))
     # The root and its two children branch; their children are as deep as it goes.
-    assert llm.asked.count("clarify") == 3
+    assert llm.asked.count("disambiguate") == 3
     assert llm.asked.count("generate") == 4
     assert llm.asked.count("llm_fusion_parts") == 3
 
@@ -278,7 +278,7 @@ def test_it_costs_no_more_than_its_header_says(
         for one in (
             "generate",
             "decompose",
-            "clarify",
+            "disambiguate",
             "next_sentence",
             "critique",
             "llm_fusion",

@@ -28,8 +28,10 @@ def test_equal_dates_keep_their_order() -> None:
     assert ordered() == []
 
 
-def test_what_is_no_date_is_told() -> None:
+def test_an_invalid_date_is_reported_as_a_warning() -> None:
     documents = [Document(page_content="a", metadata={"date": "soon"})]
     flow = Flow(NewestFirst(), inputs={"documents": list[Document]})
     events = list(flow.stream(documents=documents))
-    assert [e.message for e in events if isinstance(e, Warned)] == ["'soon' in 'date' is no date"]
+    assert [e.message for e in events if isinstance(e, Warned)] == [
+        "'soon' in 'date' is not a date"
+    ]

@@ -84,7 +84,7 @@ class RunContext:
         seconds: float = 0.0,
         reuse: Mapping[str, Any] | None = None,
     ) -> None:
-        """Report a call of a language model and count it: one call and its tokens.
+        """Report a call of a language model and count its tokens; `spend` counts the call itself.
 
         Args:
             model: The model's id.
@@ -109,4 +109,4 @@ class RunContext:
         tokens = prompt_tokens + completion_tokens
         if self._run.tracer is not None:
             trace_call(tokens=tokens, **call)
-        self._run.spent.add(1, tokens)
+        self._run.spent.add(0, tokens)

@@ -14,21 +14,22 @@ from rag import Operator, RunContext
 class NewestFirst(Operator):
     """Orders the documents by date, the newest first.
 
-    For news, minutes, versions of a rule: where the last word counts. Documents without a date
-    come last, in their order; a date that cannot be read is one that is missing, with a warning.
+    For news, minutes, versions of a rule: if the latest one counts. Documents without a date come
+    last, in their order; an invalid date counts as missing, with a warning.
     Reads `documents`; writes `documents`.
     Example: `{use: newest_first, key: published, k: 5}`
     """
 
-    use = "newest_first"
     writes = "documents"
     light = True
 
-    key: str = Field(default="date", description="metadata with the date, as ISO 8601 text")
-    k: PositiveInt | None = Field(default=None, description="how many to keep; all if not given")
+    key: str = Field(default="date", description="metadata key of the date, as ISO 8601 text")
+    k: PositiveInt | None = Field(
+        default=None, description="number of documents to keep; default: all"
+    )
 
     def run(self, documents: list[Document], *, ctx: RunContext) -> list[Document]:
-        """Sort; equal dates keep their order."""
+        """The documents by date; equal dates keep their order."""
         dates = [self._date(document.metadata.get(self.key), ctx) for document in documents]
         dated = [at for at, found in enumerate(dates) if found is not None]
         dated.sort(key=lambda at: dates[at] or datetime.min.replace(tzinfo=UTC), reverse=True)
@@ -42,7 +43,7 @@ class NewestFirst(Operator):
             try:
                 value = datetime.fromisoformat(value)
             except ValueError:
-                ctx.warn(f"{value!r} in {self.key!r} is no date")
+                ctx.warn(f"{value!r} in {self.key!r} is not a date")
         if not isinstance(value, datetime):
             return None
         return value if value.tzinfo else value.replace(tzinfo=UTC)

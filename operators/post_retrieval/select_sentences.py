@@ -1,4 +1,4 @@
-"""Extractive compression: of each document only the sentences that the query is about."""
+"""Extractive compression by sentence selection."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ from rag.text.splitting import embedding_text
 _RULE = re.compile(r"[|\s:-]+|#{1,6}\s.*")
 
 
-class Extract(Operator):
-    """Keeps the sentences nearest to the query, in their order, and drops the rest.
+class SelectSentences(Operator):
+    """Keeps the sentences most similar to the query, in their original order.
 
-    As in RECOMP's extractive compressor (Xu et al. 2023, arXiv 2310.04408, section 3.1), with
-    the plain embedder: a sentence is embedded behind its document's title and heading. Small
-    models answer better from a few sentences than from pages; the places that citations point
-    to stay those of the whole chunk.
-    Reads `query` and `documents`; writes `documents`, those that kept a sentence, order kept.
-    Example: `{use: extract, sentences: 3}`
+    As RECOMP's extractive compressor (Xu et al. 2023, arXiv 2310.04408, section 3.1), with the
+    embedder as it is instead of a trained one; a sentence is embedded with its document's title
+    and heading. For small generators, which answer better from a few sentences than from pages.
+    Citations still point to the whole chunk.
+    Reads `query` and `documents`; writes `documents` that kept a sentence, in the same order.
+    Example: `{use: select_sentences, sentences: 3}`
     """
 
     writes = "documents"
+    light = True
 
-    sentences: PositiveInt = Field(default=4, description="how many to keep, of all documents")
+    sentences: PositiveInt = Field(
+        default=4, description="number of sentences to keep, over all documents"
+    )
 
     def run(self, query: str, documents: list[Document], *, embedder: Embedder) -> list[Document]:
-        """Choose sentences."""
+        """The shortened documents."""
         pieces = [
             (number, place, text)
             for number, document in enumerate(documents)

@@ -1,4 +1,4 @@
-"""Late interaction over the whole index: a document's tokens against the query's."""
+"""Late interaction over the whole index."""
 
 from __future__ import annotations
 
@@ -14,36 +14,38 @@ from rag.flow import Operator
 from rag.index import Index
 from rag.index.local.derived import Derived, half
 from rag.models import Embedder
-from rag.operators.documents import scored
+from rag.operators.scores import scored
 from rag.text.splitting import indexed_text
 
 if TYPE_CHECKING:
     import numpy as np
 
 MOST = 50_000
-"""Chunks at most: a scan of all tokens takes a second for so many, and 10 GB of memory."""
+"""Chunks at most: for so many, a scan of all tokens takes a second and 10 GB of memory."""
 SLICE = 1_000
 """Chunks that are compared at a time."""
 
 
 class MaxSim(Operator):
-    """Finds the chunks whose tokens match the query's best (ColBERT, arXiv 2004.12832, section 3).
+    """Retrieves chunks by late interaction (ColBERT, arXiv 2004.12832, section 3).
 
-    The score is the mean over the query's tokens of the best cosine with a token of the chunk.
-    Exact: all chunks are compared, up to 50,000. The token vectors are computed at first use and
-    kept beside the index (`rag.index.local.derived`). For embedders that were trained for late
-    interaction; with others `dense` and `rerank` find as well for less.
+    The score is the mean over the query's tokens of the highest cosine with a token of the chunk
+    (Khattab and Zaharia 2020). Exact: all chunks are compared, up to 50,000. The token vectors
+    are computed at first use and stored beside the index (`rag.index.local.derived`). For
+    embedders trained for late interaction; with others, `dense` and `rerank` are as good and
+    cheaper.
     Reads `query`; writes `documents`, best first.
     Example: `{use: max_sim, k: 20}`
     """
 
     writes = "documents"
+    light = True
     span_kind = "RETRIEVER"
 
-    k: PositiveInt = Field(default=10, description="how many documents at most")
+    k: PositiveInt = Field(default=10, description="maximum number of documents")
 
     def run(self, query: str, *, index: Index, embedder: Embedder) -> list[Document]:
-        """Search.
+        """The chunks.
 
         Raises:
             ConfigError: The index is too large to be scanned.
@@ -55,22 +57,22 @@ class MaxSim(Operator):
         if count > MOST:
             raise ConfigError(
                 f"max_sim scans all chunks, and the index has {count}, more than {MOST}",
-                fix="retrieve with dense or bm25 and order by rerank",
+                fix="retrieve with dense or bm25, then use rerank",
             )
         if not query.strip() or not count:
             return []
-        asked = embedder.token_vectors([query], query=True)[0]
-        if not len(asked):
+        vectors = embedder.token_vectors([query], query=True)[0]
+        if not len(vectors):
             return []
         chunks, tokens = _derived(embedder).of(index)
-        scores = tokens.scores(asked)
+        scores = tokens.scores(vectors)
         best = np.argsort(-scores, kind="stable")[: self.k]
         return [scored(chunks[at], float(scores[at]), self.use) for at in best]
 
 
 @dataclass(frozen=True)
 class _Tokens:
-    """The token vectors of all chunks, one behind the other.
+    """The token vectors of all chunks, concatenated.
 
     Attributes:
         vectors: float16 [tokens, dim].

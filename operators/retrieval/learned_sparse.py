@@ -1,4 +1,4 @@
-"""Learned sparse retrieval: a model says which words of its vocabulary a text is about."""
+"""Learned sparse retrieval."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from rag.flow import Operator
 from rag.index import Index
 from rag.index.local.derived import Derived
 from rag.models import SparseEncoder
-from rag.operators.documents import scored
+from rag.operators.scores import scored
 from rag.text.splitting import indexed_text
 
 
 class LearnedSparse(Operator):
-    """Finds the chunks with the highest dot product of learned word weights (SPLADE).
+    """Retrieves the chunks with the highest dot product of learned term weights (SPLADE).
 
-    Formal et al. 2021 (arXiv 2107.05720, section 3): texts are expanded to words that they do not
-    hold, and words are weighted by a trained model. The resource `sparse_encoder` is one of
-    sentence-transformers'. The chunks' weights are computed at first use and kept beside the
-    index (`rag.index.local.derived`). For corpora whose words matter and whose askers use others.
-    Reads `query`; writes `documents`, best first; only chunks that share a word with the query.
+    Formal et al. 2021 (arXiv 2107.05720, section 3): a trained model weights the terms of a text
+    and expands it with related ones. The resource `sparse_encoder` is a sparse encoder of
+    sentence-transformers. The chunks' weights are computed at first use and stored beside the
+    index (`rag.index.local.derived`). For corpora where exact terms matter and users use others.
+    Reads `query`; writes `documents`, best first; only chunks that share a term with the query.
     Example: `{use: learned_sparse, k: 20}`
     """
 
-    use = "learned_sparse"
     writes = "documents"
+    light = True
     span_kind = "RETRIEVER"
 
-    k: PositiveInt = Field(default=10, description="how many documents at most")
+    k: PositiveInt = Field(default=10, description="maximum number of documents")
 
     def run(self, query: str, *, index: Index, sparse_encoder: SparseEncoder) -> list[Document]:
-        """Search.
+        """The chunks.
 
         Raises:
             ModelError: There is no such encoder.
@@ -45,9 +45,9 @@ class LearnedSparse(Operator):
             return []
         chunks, weights = _derived(sparse_encoder).of(index)
         words, values = sparse_encoder.encode_query(query)
-        asked = np.zeros(sparse_encoder.dim, dtype=np.float32)
-        asked[words] = values
-        scores = weights @ asked
+        dense = np.zeros(sparse_encoder.dim, dtype=np.float32)
+        dense[words] = values
+        scores = weights @ dense
         best = np.argsort(-scores, kind="stable")[: self.k]
         return [scored(chunks[at], float(scores[at]), self.use) for at in best if scores[at] > 0]
 

@@ -1,0 +1,37 @@
+"""What the operators that write answers share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, NonNegativeFloat
+
+from rag.flow import Operator
+from rag.models import Generation
+
+NOTHING_FOUND = "The sources do not say: nothing was found for this question."
+"""The answer if there are no documents; no model is called for it."""
+
+
+class AnswerOperator(Operator):
+    """Base of the operators that write an answer: the fields that say how tokens are sampled."""
+
+    span_kind = "LLM"
+
+    temperature: NonNegativeFloat = Field(
+        default=0.0, description="sampling temperature; 0: greedy decoding"
+    )
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="nucleus sampling: probability mass sampled from"
+    )
+    seed: int | None = Field(default=None, description="random seed; default: not reproducible")
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The fields as those of `Sampling`."""
+        return {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
+
+
+def nothing_found() -> Generation:
+    """The result of a generation without documents."""
+    return Generation(NOTHING_FOUND, 0, 0, "stop")

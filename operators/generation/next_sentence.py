@@ -1,0 +1,73 @@
+"""Active retrieval (FLARE): the next sentence of an answer, with its confidence."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from langchain_core.documents import Document
+from pydantic import Field, PositiveInt
+
+from rag.flow import RunContext
+from rag.models import LLM
+from rag.operators.answering import AnswerOperator
+from rag.operators.history import History
+from rag.operators.model_call import ModelCall
+from rag.operators.prompting import ask, prompt_field, with_answer
+from rag.text.sentences import sentences
+
+
+class NextSentence(AnswerOperator):
+    """Generates the answer's next sentence, with its confidence (FLARE, arXiv 2305.06983).
+
+    Jiang et al. 2023, section 3.2: the confidence is the probability of the least likely token
+    that has a word character. With a model that gives no log-probabilities it is 0, so that the
+    flow always retrieves. For long answers, in a loop with `mask_low_confidence` and
+    `append_sentence`. LLM calls: 1.
+    Reads `query`, `documents` and, if present, `answer` (so far) and `history` (as `generate`
+    does); writes `sentence`, `confidence`, `tokens` (with log-probabilities) and `finished`:
+    whether nothing new was written.
+    Example: `{use: next_sentence}`
+    """
+
+    writes = ("sentence", "confidence", "tokens", "finished")
+
+    max_tokens: PositiveInt = Field(default=48, description="output limit, in tokens")
+    system: str = prompt_field("next_sentence")
+
+    async def run(
+        self,
+        query: str,
+        documents: list[Document],
+        answer: str = "",
+        history: History | None = None,
+        *,
+        llm: LLM,
+        ctx: RunContext,
+    ) -> tuple[str, float, list[tuple[str, float]], bool]:
+        """The sentence, its confidence, its tokens, and whether the answer is finished."""
+        call = ModelCall(llm, ctx)
+        asked = with_answer(call, query, answer, "begun_answer") if answer else query
+        done = await ask(
+            call, self.system, asked, documents, history=history, max_tokens=self.max_tokens,
+            logprobs=call.has_logprobs, **self.sampling,
+        )  # fmt: skip
+        sentence = next(iter(sentences(done.text)), "")
+        if sentence.casefold() in ("", *(one.casefold() for one in sentences(answer))):
+            return "", 1.0, [], True
+        tokens = _until(list(done.logprobs or ()), sentence)
+        words = [logprob for text, logprob in tokens if re.search(r"\w", text)]
+        return sentence, math.exp(min(words)) if words else 0.0, tokens, False
+
+
+def _until(tokens: list[Any], sentence: str) -> list[tuple[str, float]]:
+    """The first tokens, which make up the sentence."""
+    found: list[tuple[str, float]] = []
+    length = 0
+    for text, logprob in tokens:
+        if length >= len(sentence):
+            break
+        found.append((text, logprob))
+        length += len(text)
+    return found

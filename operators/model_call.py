@@ -1,0 +1,139 @@
+"""Calls of a language model from a step, each counted and reported."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, is_dataclass
+from time import perf_counter
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from rag.flow import RunContext
+from rag.kvcache.settings import ContextSettings
+from rag.models import LLM, Generation, Prompt, Sampling, Scored, choose, structured
+from rag.models.choice import Choice
+from rag.prompts.layout import messages
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class ModelCall:
+    """A language model within one step.
+
+    Each method counts one LLM call before the model is called, and the tokens that it read and
+    generated afterwards, so that budgets hold whatever an operator does; and reports the prompt
+    and the output, which the record of the run shows. They raise what the methods of `LLM`
+    raise, and `BudgetError`.
+
+    Args:
+        llm: The model.
+        ctx: The run that is charged, and that gets warnings and tokens.
+    """
+
+    def __init__(self, llm: LLM, ctx: RunContext) -> None:
+        self.llm = llm
+        self.ctx = ctx
+
+    @property
+    def has_logprobs(self) -> bool:
+        """Whether the model gives log-probabilities."""
+        return bool(self.llm.supports_logprobs)
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+        """The whole answer at once."""
+        started = self._begun()
+        return self._ended(started, prompt, await self.llm.generate(prompt, sampling))
+
+    async def stream(
+        self, prompt: Prompt, sampling: Sampling, reuse: ContextSettings | None = None
+    ) -> Generation:
+        """The answer, whose tokens are passed on as they come.
+
+        Args:
+            prompt: In parts.
+            sampling: How tokens are chosen.
+            reuse: How the documents' cached states are composed; None: all are computed.
+        """
+        return await self._passed_on(prompt, self.llm.stream(prompt, sampling, reuse))
+
+    async def ensemble(
+        self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling
+    ) -> Generation:
+        """One answer to several prompts (`LLM.ensemble`), whose tokens are passed on."""
+        return await self._passed_on(prompts[0], self.llm.ensemble(prompts, weights, sampling))
+
+    async def choose(
+        self, prompt: Prompt, options: Sequence[str], *, default: str | None = None
+    ) -> Choice:
+        """One of the options (`rag.models.choose`)."""
+        started = self._begun()
+        choice = await choose(self.llm, prompt, options, default=default)
+        self._report(started, prompt, choice.option, choice.tokens, 0)
+        return choice
+
+    async def structured(self, prompt: Prompt, schema: type[M], sampling: Sampling) -> M | None:
+        """The answer as an object (`rag.models.structured`); None: the model gave none."""
+        started = self._begun()
+        done = await structured(self.llm, prompt, schema, sampling)
+        self.ctx.spend(llm_calls=done.calls - 1)
+        shown = "" if done.value is None else done.value.model_dump_json()
+        self._report(started, prompt, shown, done.tokens, 0)
+        return done.value
+
+    async def score(self, prompt: Prompt, answers: Sequence[str]) -> list[Scored]:
+        """The log-probabilities of each answer's tokens after the prompt (`LLM.score`)."""
+        started = self._begun()
+        scored = await self.llm.score(prompt, answers)
+        read = scored[0].prompt_tokens if scored else 0
+        count = sum(len(one.logprobs) for one in scored)
+        self._report(started, prompt, "", read + count, 0)
+        return scored
+
+    async def token_surprisals(self, text: str) -> list[tuple[int, int, float]]:
+        """First character, end and surprisal in nats of each token (`LLM.token_surprisal`)."""
+        started = self._begun()
+        surprisals = await self.llm.token_surprisal(text)
+        self._report(started, Prompt(text), "", len(surprisals), 0)
+        return surprisals
+
+    async def _passed_on(
+        self, prompt: Prompt, pieces: AsyncIterator[str | Generation]
+    ) -> Generation:
+        started = self._begun()
+        done = Generation("", 0, 0, "stop")
+        async for piece in pieces:
+            if isinstance(piece, Generation):
+                done = self._ended(started, prompt, piece)
+            else:
+                self.ctx.token(piece)
+        return done
+
+    def _begun(self) -> float:
+        self.ctx.spend(llm_calls=1)
+        return perf_counter()
+
+    def _ended(self, started: float, prompt: Prompt, done: Generation) -> Generation:
+        self._report(
+            started, prompt, done.text, done.prompt_tokens, done.completion_tokens, done.context
+        )
+        return done
+
+    def _report(
+        self,
+        started: float,
+        prompt: Prompt,
+        output: str,
+        prompt_tokens: int,
+        completion_tokens: int,
+        reuse: Any = None,
+    ) -> None:
+        self.ctx.model_called(
+            model=self.llm.id,
+            prompt=[{"role": role, "content": text} for role, text in messages(prompt)],
+            output=output,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            seconds=perf_counter() - started,
+            reuse=asdict(reuse) if is_dataclass(reuse) and not isinstance(reuse, type) else reuse,
+        )

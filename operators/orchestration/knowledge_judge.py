@@ -1,0 +1,53 @@
+"""A judge of what the model knows without retrieval."""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveInt
+
+from rag.flow import Operator, RunContext
+from rag.models import LLM
+from rag.operators.history import History
+from rag.operators.judging import mean_probability, yes
+from rag.operators.model_call import ModelCall
+from rag.operators.prompting import ask, prompt_field
+
+
+class KnowledgeJudge(Operator):
+    """Judges whether the model knows the answer without retrieval.
+
+    It answers from memory; its confidence is the mean probability of the tokens (Jiang et al.
+    2023, arXiv 2305.06983, section 3.2.1). A model that gives no log-probabilities is asked
+    whether it knows. Modular RAG's scheduling by knowledge (arXiv 2407.21059, section IV-F-2),
+    for flows that retrieve only if needed. LLM calls: 1, or 2 without log-probabilities.
+    Reads `query` and, if present, `history` (as `generate` does); writes `known`, and the answer
+    from memory as `answer`.
+    Example: `{use: knowledge_judge, threshold: 0.8}`
+    """
+
+    writes = ("known", "answer")
+    span_kind = "LLM"
+
+    threshold: float = Field(default=0.8, ge=0, le=1, description="confidence that is needed")
+    max_tokens: PositiveInt = Field(default=64, description="output limit, in tokens")
+    system: str = prompt_field("knowledge_judge")
+    judge_system: str = prompt_field("knows")
+
+    async def run(
+        self, query: str, history: History | None = None, *, llm: LLM, ctx: RunContext
+    ) -> tuple[bool, str]:
+        """Whether the answer from memory is known, and that answer."""
+        if not query.strip():
+            return False, ""
+        call = ModelCall(llm, ctx)
+        done = await ask(
+            call, self.system, query, history=history, max_tokens=self.max_tokens,
+            logprobs=call.has_logprobs,
+        )  # fmt: skip
+        answer = done.text.strip()
+        if not answer:
+            return False, ""
+        if done.logprobs:
+            confidence = mean_probability(done.logprobs)
+        else:
+            confidence = await yes(call, self.judge_system, query, history=history)
+        return confidence >= self.threshold, answer

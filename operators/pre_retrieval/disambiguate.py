@@ -1,0 +1,40 @@
+"""Disambiguation: the questions that an ambiguous question may mean."""
+
+from __future__ import annotations
+
+from langchain_core.documents import Document
+from pydantic import Field, PositiveInt
+
+from rag.flow import Operator, RunContext
+from rag.models import LLM
+from rag.operators.model_call import ModelCall
+from rag.operators.prompting import ask, prompt_field
+from rag.text.lists import lines
+
+
+class Disambiguate(Operator):
+    """Lists the meanings of an ambiguous question (Tree of Clarifications, arXiv 2310.14696).
+
+    For ambiguous questions, whose meanings are taken from the documents retrieved for them (Kim
+    et al. 2023, section 3, retrieval-augmented clarification). The prompt presumes that the
+    question is ambiguous. LLM calls: 1.
+    Reads `query` and `documents`; writes `queries`; the question alone if the model returns none.
+    Example: `{use: disambiguate, n: 2}`
+    """
+
+    writes = "queries"
+    span_kind = "LLM"
+
+    n: PositiveInt = Field(default=2, description="maximum number of meanings")
+    max_tokens: PositiveInt = Field(default=96, description="output limit, in tokens")
+    system: str = prompt_field("disambiguate")
+
+    async def run(
+        self, query: str, documents: list[Document], *, llm: LLM, ctx: RunContext
+    ) -> list[str]:
+        """A question for each meaning."""
+        if not query.strip():
+            return [query]
+        call = ModelCall(llm, ctx)
+        done = await ask(call, self.system, query, documents, max_tokens=self.max_tokens)
+        return lines(done.text, self.n) or [query]

@@ -1,0 +1,39 @@
+"""Query expansion: the same question in several wordings."""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveInt
+
+from rag.flow import Operator, RunContext
+from rag.models import LLM
+from rag.operators.model_call import ModelCall
+from rag.operators.prompting import ask, prompt_field
+from rag.prompts.templates import prompts
+from rag.text.lists import lines
+
+
+class MultiQuery(Operator):
+    """Paraphrases the question several times (RAG-Fusion, Rackauckas 2024, arXiv 2402.03367).
+
+    For questions whose words may differ from those of the documents: search with each query and
+    fuse the results. LLM calls: 1.
+    Reads `query`; writes `queries`, the question itself first.
+    Example: `{use: multi_query, n: 3}`
+    """
+
+    writes = "queries"
+    span_kind = "LLM"
+
+    n: PositiveInt = Field(default=3, description="number of paraphrases besides the question")
+    max_tokens: PositiveInt = Field(default=128, description="output limit, in tokens")
+    system: str = prompt_field("multi_query")
+
+    async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> list[str]:
+        """The question and its paraphrases; fewer if the model returns fewer."""
+        if not query.strip():
+            return [query]
+        call = ModelCall(llm, ctx)
+        count = prompts()["multi_query_count"]
+        system = count.format(instruction=self.system, n=self.n)
+        done = await ask(call, system, query, max_tokens=self.max_tokens)
+        return [query, *lines(done.text, self.n, but=query)]

@@ -1,0 +1,35 @@
+"""Step-back prompting: the more general question behind a question."""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveInt
+
+from rag.flow import Operator, RunContext
+from rag.models import LLM
+from rag.operators.model_call import ModelCall
+from rag.operators.prompting import ask, prompt_field
+from rag.text.lists import first_line
+
+
+class StepBack(Operator):
+    """Adds a more general question (step-back prompting, Zheng et al. 2023, arXiv 2310.06117).
+
+    Section 2 of the paper. For questions about a special case of a general rule. LLM calls: 1.
+    Reads `query`; writes `queries`: the question and a more general one.
+    Example: `{use: step_back}`
+    """
+
+    writes = "queries"
+    span_kind = "LLM"
+
+    max_tokens: PositiveInt = Field(default=64, description="output limit, in tokens")
+    system: str = prompt_field("step_back")
+
+    async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> list[str]:
+        """The question and the general one; the question alone if the model returns none."""
+        if not query.strip():
+            return [query]
+        call = ModelCall(llm, ctx)
+        done = await ask(call, self.system, query, max_tokens=self.max_tokens)
+        general = first_line(done.text)
+        return [query] if general.casefold() in ("", query.casefold()) else [query, general]

@@ -1,0 +1,38 @@
+"""Verification questions about a draft answer."""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveInt
+
+from rag.flow import Operator, RunContext
+from rag.models import LLM
+from rag.operators.model_call import ModelCall
+from rag.operators.prompting import ask, prompt_field, with_answer
+from rag.prompts.templates import prompts
+from rag.text.lists import lines
+
+
+class VerificationQueries(Operator):
+    """Writes questions that check a draft answer (Chain-of-Verification, arXiv 2309.11495).
+
+    The planning step of Dhuliawala et al. 2023, section 3.2. For drafts that are worth a second
+    search. LLM calls: 1.
+    Reads `query` and `answer`; writes `queries`; the question if the model returns none.
+    Example: `{use: verification_queries, n: 2}`
+    """
+
+    writes = "queries"
+    span_kind = "LLM"
+
+    n: PositiveInt = Field(default=3, description="maximum number of questions")
+    max_tokens: PositiveInt = Field(default=128, description="output limit, in tokens")
+    system: str = prompt_field("verification_queries")
+
+    async def run(self, query: str, answer: str, *, llm: LLM, ctx: RunContext) -> list[str]:
+        """The questions."""
+        if not answer.strip():
+            return [query]
+        call = ModelCall(llm, ctx)
+        draft = with_answer(call, prompts()["layout_question"].format(question=query), answer)
+        done = await ask(call, self.system, draft, max_tokens=self.max_tokens)
+        return lines(done.text, self.n) or [query]
