@@ -33,7 +33,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 8000,
     keys: Annotated[
-        Path | None, typer.Option("--keys", help="File of API keys; each speaks for a tenant.")
+        Path | None, typer.Option("--keys", help="File of API keys; each belongs to a tenant.")
     ] = None,
     data: Annotated[
         Path, typer.Option("--data", help="Folder of conversations, uploads and the secret.")
@@ -41,7 +41,7 @@ def serve(
     cors: Annotated[
         list[str] | None, typer.Option("--cors", help="Origin whose pages may ask; repeatable.")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Questions worked on at once.")] = 4,
+    concurrency: Annotated[int, typer.Option(min=1, help="Concurrent questions.")] = 4,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Offer the chat page.")] = True,
 ) -> None:
     """Serve pipelines: a chat page, an API, and OpenAI's chat completions.
@@ -109,7 +109,7 @@ def _listen(
 
 @keys.command()
 def add(
-    tenant: Annotated[str, typer.Argument(help="Who the key speaks for.")],
+    tenant: Annotated[str, typer.Argument(help="The tenant it belongs to.")],
     file: KeyFilePath = KEYS,
 ) -> None:
     """Make a key and print it, this once only."""
@@ -137,7 +137,7 @@ def revoke(
     key: Annotated[str, typer.Argument(metavar="ID", help="The key's id, from `rag keys list`.")],
     file: KeyFilePath = KEYS,
 ) -> None:
-    """Forget a key; servers notice at once."""
+    """Delete a key; servers notice at once."""
     from rag.serve.keys import KeyFile
 
     KeyFile(file).revoke(key)

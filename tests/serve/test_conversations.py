@@ -23,16 +23,16 @@ def test_a_conversation_is_kept(tmp_path: Path, client: Any) -> None:
         http = client(address)
         (head,) = http.get("/conversations").json()
         assert (head["id"], head["title"]) == (key, "Books")
-        said = http.get(f"/conversations/{key}").json()["messages"]
-        assert [one["role"] for one in said] == ["user", "assistant"] * 2
-        assert said[1]["content"] == "Books stand on the shelf [1]."
-        assert said[1]["about"]["sources"][0]["cited"]
-        assert said[3]["about"]["error"]["code"] == "step_error"
+        messages = http.get(f"/conversations/{key}").json()["messages"]
+        assert [one["role"] for one in messages] == ["user", "assistant"] * 2
+        assert messages[1]["content"] == "Books stand on the shelf [1]."
+        assert messages[1]["about"]["sources"][0]["cited"]
+        assert messages[3]["about"]["error"]["code"] == "step_error"
         text = http.get(f"/conversations/{key}/export")
         assert text.headers["content-disposition"].startswith("attachment")
         assert "- [1] shelf.md: Books stand on the shelf." in text.text
         as_json = http.get(f"/conversations/{key}/export", params={"format": "json"}).json()
-        assert as_json["messages"] == said
+        assert as_json["messages"] == messages
         assert http.delete(f"/conversations/{key}").status_code == 204
         assert http.get(f"/conversations/{key}").status_code == 404
         http.post("/conversations")
@@ -47,14 +47,14 @@ def test_an_answer_that_was_stopped_is_kept_as_far_as_it_came(
         http = client(address)
         key = http.post("/conversations").json()["id"]
         body = {"query": "Books", "conversation": key, "stream": True}
-        with http.stream("POST", "/ask", json=body) as told:
-            for line in told.iter_lines():
+        with http.stream("POST", "/ask", json=body) as response:
+            for line in response.iter_lines():
                 if line == "event: token":
                     break
-        said: list[dict[str, Any]] = []
-        while len(said) < 2:
-            said = http.get(f"/conversations/{key}").json()["messages"]
-        assert "Books stand on the shelf [1].".startswith(said[1]["content"][:5])
+        messages: list[dict[str, Any]] = []
+        while len(messages) < 2:
+            messages = http.get(f"/conversations/{key}").json()["messages"]
+        assert "Books stand on the shelf [1].".startswith(messages[1]["content"][:5])
 
 
 WRITTEN = "Who may open the north lock at night?"

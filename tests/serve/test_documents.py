@@ -55,9 +55,9 @@ def places(http: httpx.Client) -> list[str]:
 
 
 def test_a_document_comes_and_goes(http: httpx.Client) -> None:
-    told = send(http, "ferry.md", NOTE)
-    assert told.status_code == 202
-    (document,) = told.json()
+    response = send(http, "ferry.md", NOTE)
+    assert response.status_code == 202
+    (document,) = response.json()
     assert document["status"] in ("queued", "ingesting")
     done = ready(http, document["id"])
     assert (done["status"], done["chunks"], done["progress"]) == ("ready", 1, 1.0)
@@ -106,9 +106,9 @@ def pdf(pages: int) -> bytes:
     ],
 )
 def test_refused_at_once(http: httpx.Client, name: str, data: bytes, why: str) -> None:
-    told = send(http, name, data)
-    assert told.status_code in (413, 415)
-    assert why in told.json()["what"]
+    response = send(http, name, data)
+    assert response.status_code in (413, 415)
+    assert why in response.json()["what"]
     assert http.get("/documents").json() == []
 
 
