@@ -329,6 +329,16 @@ def streamed(http: httpx.Client, **more: Any) -> str:
     return "".join(data["text"] for name, data in events if name == "token" and data["answer"])
 
 
+def test_a_draft_of_another_channel_is_not_the_answer(tmp_path: Path, client: Any) -> None:
+    first = draft(name="first", outputs={"answer": "text"})
+    flow = Flow(first >> polished(inputs={"answer": "text"}), name="toy")
+    with running(app(flow, settings=settings(tmp_path))) as address:
+        http = client(address)
+        assert streamed(http) == "final 0"
+        events = sent(http.post("/ask", json={"query": "q", "stream": True}).text)
+        assert [d["answer"] for n, d in events if n == "token"] == [False, True]
+
+
 @pytest.mark.xfail(strict=True, reason="waits for places that tell inner flows apart")
 def test_an_inner_flows_draft_is_not_the_answer(tmp_path: Path, client: Any) -> None:
     @operator(writes="prepared")

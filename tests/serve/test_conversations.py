@@ -89,9 +89,11 @@ def test_a_question_that_refers_to_its_history_is_rewritten(tmp_path: Path, clie
         assert http.get(f"/runs/{answer['run']}").json()["llm_calls"] == 2
         events = sent(http.post("/ask", json={**body, "stream": True}).text)
         assert ("rewritten", {"query": WRITTEN}) in events
-        alone = http.post("/ask", json={"query": "What does the ferry cost?", "history": HISTORY})
-        assert alone.json()["query"] == "What does the ferry cost?"
-        assert alone.json()["usage"]["llm_calls"] == 1
+        alone = {"query": "What does the ferry cost?", "history": HISTORY, "stream": True}
+        events = dict(sent(http.post("/ask", json=alone).text))
+        assert "rewritten" not in events
+        assert events["done"]["query"] == "What does the ferry cost?"
+        assert events["done"]["usage"]["llm_calls"] == 1
 
 
 def test_a_conversation_is_the_history(tmp_path: Path, client: Any) -> None:
