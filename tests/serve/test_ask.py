@@ -32,9 +32,9 @@ def test_one_line_in_an_application(tmp_path: Path, client: Any) -> None:
     own.include_router(router(toy(), settings=settings(tmp_path)), prefix="/rag")
     with running(own) as address:
         http = client(address)
-        told = http.post("/rag/ask", json={"query": "Books"})
-        assert told.status_code == 200
-        answer = told.json()
+        response = http.post("/rag/ask", json={"query": "Books"})
+        assert response.status_code == 200
+        answer = response.json()
         assert answer["answer"] == "Books stand on the shelf [1]."
         assert answer["sources"][0] | {"text": ""} == {
             "number": 1, "id": "page", "title": "The shelf", "place": "shelf.md", "text": "",
@@ -58,9 +58,9 @@ def test_events(tmp_path: Path, client: Any) -> None:
             "/ask", json={"query": "Maps"}, headers={"Accept": "text/event-stream"}
         )
         by_field = http.post("/ask", json={"query": "Maps", "stream": True})
-        for told in (by_header, by_field):
-            assert told.headers["content-type"].startswith("text/event-stream")
-            events = sent(told.text)
+        for response in (by_header, by_field):
+            assert response.headers["content-type"].startswith("text/event-stream")
+            events = sent(response.text)
             names = [name for name, _ in events]
             assert names[0] == "run"
             assert names[-1] == "done"
@@ -77,10 +77,10 @@ def test_errors_are_problems(tmp_path: Path, client: Any) -> None:
         http = client(address)
 
         def problem(expected: int, **body: Any) -> dict[str, Any]:
-            told = http.post("/ask", json=body)
-            assert told.status_code == expected, told.text
-            assert told.headers["content-type"] == "application/problem+json"
-            found: dict[str, Any] = told.json()
+            response = http.post("/ask", json=body)
+            assert response.status_code == expected, response.text
+            assert response.headers["content-type"] == "application/problem+json"
+            found: dict[str, Any] = response.json()
             assert set(found) == {"type", "title", "status", "code", "what", "where", "fix"}
             return found
 
@@ -109,11 +109,11 @@ def test_errors_are_problems(tmp_path: Path, client: Any) -> None:
 def test_bodies_are_bounded(tmp_path: Path, client: Any) -> None:
     with running(app(toy(), settings=settings(tmp_path, max_body=1000))) as address:
         http = client(address)
-        said = http.post("/ask", json={"query": "x" * 2000})
-        unsaid = http.post("/ask", content=(b"x" * 100 for _ in range(50)))
-        for told in (said, unsaid):
-            assert told.status_code == 413
-            assert told.json()["code"] == "too_large"
+        declared = http.post("/ask", json={"query": "x" * 2000})
+        chunked = http.post("/ask", content=(b"x" * 100 for _ in range(50)))
+        for response in (declared, chunked):
+            assert response.status_code == 413
+            assert response.json()["code"] == "too_large"
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -200,7 +200,7 @@ def test_a_shutdown_finishes_what_was_accepted(tmp_path: Path, doors: Doors) -> 
         assert [one.result().status_code for one in asked] == [200, 200]
 
 
-def test_a_shutdown_that_takes_too_long_tells_the_readers(tmp_path: Path, doors: Doors) -> None:
+def test_a_shutdown_that_takes_too_long_ends_with_an_error(tmp_path: Path, doors: Doors) -> None:
     doors.shut()
     service = Service(toy(), settings(tmp_path, concurrency=1, shutdown_timeout=0.2))
     with ThreadPoolExecutor(4) as pool:
@@ -230,10 +230,10 @@ def _ask(address: str, query: str, **more: Any) -> httpx.Response:
 def test_overrides_reach_the_answering_step(tmp_path: Path, client: Any) -> None:
     with running(app(toy(), settings=settings(tmp_path))) as address:
         http = client(address)
-        told = http.post("/ask", json={"query": "Ink", "max_tokens": 2, "seed": 7})
-        assert told.json()["answer"] == "Ink stand [1]"
-        told = http.post("/ask", json={"query": "Ink", "seed": 7})
-        assert told.json()["answer"].startswith("Ink stand on the shelf 7")
+        response = http.post("/ask", json={"query": "Ink", "max_tokens": 2, "seed": 7})
+        assert response.json()["answer"] == "Ink stand [1]"
+        response = http.post("/ask", json={"query": "Ink", "seed": 7})
+        assert response.json()["answer"].startswith("Ink stand on the shelf 7")
 
 
 @pytest.mark.parametrize(("name", "value"), [("top_p", 0.5), ("temperature", 1.0), ("stop", ["."])])
@@ -242,9 +242,13 @@ def test_an_override_without_effect_is_an_error(
 ) -> None:
     with running(app(toy(), settings=settings(tmp_path))) as address:
         http = client(address)
-        told = http.post("/ask", json={"query": "Ink", name: value})
-        problem = told.json()
-        assert (told.status_code, problem["code"], problem["where"]) == (422, "unsupported", name)
+        response = http.post("/ask", json={"query": "Ink", name: value})
+        problem = response.json()
+        assert (response.status_code, problem["code"], problem["where"]) == (
+            422,
+            "unsupported",
+            name,
+        )
         assert problem["fix"] == "leave it out; its settings are: max_tokens, seed"
         (pipeline,) = http.get("/pipelines").json()
         assert pipeline["settings"] == ["max_tokens", "seed"]
@@ -271,7 +275,7 @@ def test_an_override_without_effect_is_an_error(
         ([], "body", "send a JSON object"),
     ],
 )
-def test_an_invalid_request_is_told_what_to_change(
+def test_an_invalid_request_gets_a_fix_that_says_what_to_change(
     tmp_path: Path, client: Any, body: Any, where: str, fix: str
 ) -> None:
     with running(app(toy(), settings=settings(tmp_path))) as address:
@@ -280,7 +284,7 @@ def test_an_invalid_request_is_told_what_to_change(
         assert fix in problem["fix"]
 
 
-def test_a_body_that_is_no_json_is_told_so(tmp_path: Path, client: Any) -> None:
+def test_a_body_that_is_no_json_is_refused(tmp_path: Path, client: Any) -> None:
     with running(app(toy(), settings=settings(tmp_path))) as address:
         http = client(address)
         headers = {"Content-Type": "application/json"}
@@ -299,9 +303,9 @@ def thinks_twice(query: str, *, ctx: RunContext) -> str:
 def test_a_run_that_exceeds_its_budget_is_a_timeout(tmp_path: Path, client: Any) -> None:
     flow = Flow(thinks_twice(), name="toy", budget=Budget(llm_calls=1))
     with running(app(flow, settings=settings(tmp_path))) as address:
-        told = client(address).post("/ask", json={"query": "x"})
-        assert (told.status_code, told.json()["code"]) == (504, "budget_error")
-        assert "budget is 1" in told.json()["what"]
+        response = client(address).post("/ask", json={"query": "x"})
+        assert (response.status_code, response.json()["code"]) == (504, "budget_error")
+        assert "budget is 1" in response.json()["what"]
 
 
 @operator(writes="answer", use="say")
@@ -323,6 +327,16 @@ def streamed(http: httpx.Client, **more: Any) -> str:
     events = sent(http.post("/ask", json={"query": "q", "stream": True, **more}).text)
     assert events[-1][0] == "done"
     return "".join(data["text"] for name, data in events if name == "token" and data["answer"])
+
+
+def test_a_draft_of_another_channel_is_not_the_answer(tmp_path: Path, client: Any) -> None:
+    first = draft(name="first", outputs={"answer": "text"})
+    flow = Flow(first >> polished(inputs={"answer": "text"}), name="toy")
+    with running(app(flow, settings=settings(tmp_path))) as address:
+        http = client(address)
+        assert streamed(http) == "final 0"
+        events = sent(http.post("/ask", json={"query": "q", "stream": True}).text)
+        assert [d["answer"] for n, d in events if n == "token"] == [False, True]
 
 
 @pytest.mark.xfail(strict=True, reason="waits for places that tell inner flows apart")

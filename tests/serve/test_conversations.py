@@ -23,16 +23,16 @@ def test_a_conversation_is_kept(tmp_path: Path, client: Any) -> None:
         http = client(address)
         (head,) = http.get("/conversations").json()
         assert (head["id"], head["title"]) == (key, "Books")
-        said = http.get(f"/conversations/{key}").json()["messages"]
-        assert [one["role"] for one in said] == ["user", "assistant"] * 2
-        assert said[1]["content"] == "Books stand on the shelf [1]."
-        assert said[1]["about"]["sources"][0]["cited"]
-        assert said[3]["about"]["error"]["code"] == "step_error"
+        messages = http.get(f"/conversations/{key}").json()["messages"]
+        assert [one["role"] for one in messages] == ["user", "assistant"] * 2
+        assert messages[1]["content"] == "Books stand on the shelf [1]."
+        assert messages[1]["about"]["sources"][0]["cited"]
+        assert messages[3]["about"]["error"]["code"] == "step_error"
         text = http.get(f"/conversations/{key}/export")
         assert text.headers["content-disposition"].startswith("attachment")
         assert "- [1] shelf.md: Books stand on the shelf." in text.text
         as_json = http.get(f"/conversations/{key}/export", params={"format": "json"}).json()
-        assert as_json["messages"] == said
+        assert as_json["messages"] == messages
         assert http.delete(f"/conversations/{key}").status_code == 204
         assert http.get(f"/conversations/{key}").status_code == 404
         http.post("/conversations")
@@ -47,14 +47,14 @@ def test_an_answer_that_was_stopped_is_kept_as_far_as_it_came(
         http = client(address)
         key = http.post("/conversations").json()["id"]
         body = {"query": "Books", "conversation": key, "stream": True}
-        with http.stream("POST", "/ask", json=body) as told:
-            for line in told.iter_lines():
+        with http.stream("POST", "/ask", json=body) as response:
+            for line in response.iter_lines():
                 if line == "event: token":
                     break
-        said: list[dict[str, Any]] = []
-        while len(said) < 2:
-            said = http.get(f"/conversations/{key}").json()["messages"]
-        assert "Books stand on the shelf [1].".startswith(said[1]["content"][:5])
+        messages: list[dict[str, Any]] = []
+        while len(messages) < 2:
+            messages = http.get(f"/conversations/{key}").json()["messages"]
+        assert "Books stand on the shelf [1].".startswith(messages[1]["content"][:5])
 
 
 WRITTEN = "Who may open the north lock at night?"
@@ -89,9 +89,11 @@ def test_a_question_that_refers_to_its_history_is_rewritten(tmp_path: Path, clie
         assert http.get(f"/runs/{answer['run']}").json()["llm_calls"] == 2
         events = sent(http.post("/ask", json={**body, "stream": True}).text)
         assert ("rewritten", {"query": WRITTEN}) in events
-        alone = http.post("/ask", json={"query": "What does the ferry cost?", "history": HISTORY})
-        assert alone.json()["query"] == "What does the ferry cost?"
-        assert alone.json()["usage"]["llm_calls"] == 1
+        alone = {"query": "What does the ferry cost?", "history": HISTORY, "stream": True}
+        events = dict(sent(http.post("/ask", json=alone).text))
+        assert "rewritten" not in events
+        assert events["done"]["query"] == "What does the ferry cost?"
+        assert events["done"]["usage"]["llm_calls"] == 1
 
 
 def test_a_conversation_is_the_history(tmp_path: Path, client: Any) -> None:

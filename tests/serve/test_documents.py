@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 from rag import Flow
 from rag.errors import LoadError
 from rag.serve import Settings, app
+from rag.serve.claims import Claims
 from rag.serve.errors import Problem
 from rag.serve.inspection import inspect, limit_this_process
 from rag.serve.service import Service
@@ -55,9 +57,9 @@ def places(http: httpx.Client) -> list[str]:
 
 
 def test_a_document_comes_and_goes(http: httpx.Client) -> None:
-    told = send(http, "ferry.md", NOTE)
-    assert told.status_code == 202
-    (document,) = told.json()
+    response = send(http, "ferry.md", NOTE)
+    assert response.status_code == 202
+    (document,) = response.json()
     assert document["status"] in ("queued", "ingesting")
     done = ready(http, document["id"])
     assert (done["status"], done["chunks"], done["progress"]) == ("ready", 1, 1.0)
@@ -106,9 +108,9 @@ def pdf(pages: int) -> bytes:
     ],
 )
 def test_refused_at_once(http: httpx.Client, name: str, data: bytes, why: str) -> None:
-    told = send(http, name, data)
-    assert told.status_code in (413, 415)
-    assert why in told.json()["what"]
+    response = send(http, name, data)
+    assert response.status_code in (413, 415)
+    assert why in response.json()["what"]
     assert http.get("/documents").json() == []
 
 
@@ -202,6 +204,26 @@ def test_what_a_dead_worker_claimed_is_queued_again(tmp_path: Path) -> None:
         await state.close()
 
     asyncio.run(run())
+
+
+def test_a_killed_process_is_known_to_be_dead(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from rag.serve.claims import Claims;"
+    code += "print(Claims(Path(sys.argv[1])).hold(), flush=True); sys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    name, here = process.stdout.readline().strip(), Claims(tmp_path)
+    assert here.is_held(name)
+    assert here.is_held(here.hold())
+    process.kill()
+    process.communicate()
+    assert (tmp_path / f"{name}.lock").exists()
+    assert not here.is_held(name)
+    assert not here.is_held(12345)
 
 
 def test_inspection_without_limits_of_the_system(

@@ -39,9 +39,9 @@ def test_it_answers(
         if auth:
             assert http.post("/rag/ask", json=QUESTION).status_code == 401
             assert http.post("/rag/ask", json=QUESTION, auth=("ann", "x")).status_code == 401
-        told = http.post("/rag/ask", json=QUESTION, auth=auth)
-        assert told.status_code == 200, told.text
+        response = http.post("/rag/ask", json=QUESTION, auth=auth)
+        assert response.status_code == 200, response.text
         # The application's users have documents of their own, and these none yet.
-        assert bool(told.json()["sources"]) is (auth is None)
+        assert bool(response.json()["sources"]) is (auth is None)
         assert http.get("/rag/chat/", auth=auth).status_code == 200
     sys.modules.pop(f"examples.web.{name}")

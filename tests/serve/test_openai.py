@@ -149,16 +149,16 @@ def test_the_real_models(tmp_path: Path, real: Flow) -> None:
         openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client,
     ):
         question = say("How long does a full passage of the north lock take?")
-        said = [
+        completions = [
             client.chat.completions.create(
                 model="real", messages=question, max_tokens=12, temperature=1.0, seed=seed
             )
             for seed in (3, 3)
         ]
-        texts = [one.choices[0].message.content for one in said]
+        texts = [one.choices[0].message.content for one in completions]
         assert texts[0] == texts[1]
-        assert said[0].usage is not None
-        assert 0 < said[0].usage.completion_tokens <= 12
+        assert completions[0].usage is not None
+        assert 0 < completions[0].usage.completion_tokens <= 12
         cut = client.chat.completions.create(
             model="real", messages=question, max_tokens=12, stop=[" "]
         )

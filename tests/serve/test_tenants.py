@@ -100,9 +100,9 @@ def test_who_has_no_key_gets_nothing(clients: dict[str, httpx.Client]) -> None:
         ("POST", "/v1/chat/completions"),
         ("GET", "/v1/models"),
     ):
-        told = nobody.request(method, path, json={} if method == "POST" else None)
-        assert told.status_code == 401, path
-        assert told.headers["www-authenticate"] == "Bearer"
+        response = nobody.request(method, path, json={} if method == "POST" else None)
+        assert response.status_code == 401, path
+        assert response.headers["www-authenticate"] == "Bearer"
     assert nobody.get("/health").status_code == 200
 
 
@@ -135,7 +135,7 @@ def test_the_command(tmp_path: Path) -> None:
 def test_what_a_tenant_writes_goes_to_its_own_index(tmp_path: Path, embedder: Embedder) -> None:
     @operator(writes="documents")
     def note(query: str) -> list[Document]:
-        """What was said, to be kept."""
+        """The question as a document."""
         return [Document(page_content=query, metadata={"source": query})]
 
     flow = Flow(

@@ -71,7 +71,7 @@ export async function* ask(body, signal) {
 }
 
 // XMLHttpRequest, since fetch does not tell how much of an upload is sent.
-export function upload(files, pipeline, told) {
+export function upload(files, pipeline, progressed) {
   return new Promise((resolve, reject) => {
     const form = new FormData();
     for (const file of files) form.append("files", file);
@@ -80,7 +80,7 @@ export function upload(files, pipeline, told) {
     if (pipeline) where.searchParams.set("pipeline", pipeline);
     request.open("POST", where);
     for (const [name, value] of Object.entries(headers())) request.setRequestHeader(name, value);
-    request.upload.onprogress = (event) => event.lengthComputable && told(event.loaded / event.total);
+    request.upload.onprogress = (event) => event.lengthComputable && progressed(event.loaded / event.total);
     request.onerror = () => reject(new Failure({ what: "The upload was broken off." }));
     request.onload = () => {
       let answer = {};

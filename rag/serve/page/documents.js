@@ -5,8 +5,8 @@ import { $, make } from "./dom.js";
 let timer = null;
 let failed = () => {};
 
-export function start(pipeline, told) {
-  failed = told;
+export function start(pipeline, report) {
+  failed = report;
   $("files").addEventListener("change", async (event) => {
     await send([...event.target.files], pipeline());
     event.target.value = "";
