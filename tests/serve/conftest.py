@@ -33,7 +33,7 @@ class Doors:
 
     def __init__(self) -> None:
         self.entered: list[str] = []
-        self.cancelled: list[tuple[str, float]] = []
+        self.cancelled: list[str] = []
         self._open = threading.Event()
         self._open.set()
 
@@ -49,7 +49,7 @@ class Doors:
             while not self._open.is_set():
                 await asyncio.sleep(0.002)
         except asyncio.CancelledError:
-            self.cancelled.append((query, asyncio.get_running_loop().time()))
+            self.cancelled.append(query)
             raise
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import statistics
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import httpx
@@ -120,20 +118,17 @@ def test_bodies_are_bounded(tmp_path: Path, client: Any) -> None:
 def test_who_leaves_cancels(tmp_path: Path, doors: Doors, stream: bool) -> None:
     doors.shut()
 
-    async def leave(address: str) -> float:
+    async def leave(address: str) -> None:
         async with httpx.AsyncClient(base_url=address) as http:
             asked = asyncio.create_task(http.post("/ask", json={"query": "Gone", "stream": stream}))
             while not doors.entered:
                 await asyncio.sleep(0.002)
-            left = asyncio.get_running_loop().time()
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
-        await asyncio.to_thread(until, lambda: bool(doors.cancelled))
-        return doors.cancelled[0][1] - left
+        await asyncio.to_thread(until, lambda: doors.cancelled == ["Gone"])
 
     with running(app(toy(), settings=settings(tmp_path))) as address:
-        # Both loops tell the time by the same monotonic clock.
-        assert asyncio.run(leave(address)) < 0.1
+        asyncio.run(leave(address))
 
 
 def test_the_queue_is_bounded(tmp_path: Path, doors: Doors, client: Any) -> None:
@@ -381,21 +376,3 @@ def test_flows_that_cannot_be_served(tmp_path: Path) -> None:
         router(Flow(shelf(inputs={"query": "text"}), inputs={"text": str}))
     with pytest.raises(ConfigError, match="pauses for human approval"):
         router(Flow(shelf() >> Interrupt("Good?")))
-
-
-def test_the_router_costs_little(tmp_path: Path, client: Any) -> None:
-    """Requests one after another; the flow itself takes a fraction of a millisecond."""
-    with running(app(toy(), settings=settings(tmp_path))) as address:
-        http = client(address)
-        took = []
-        for _ in range(60):
-            start = perf_counter()
-            assert http.post("/ask", json={"query": "Books"}).status_code == 200
-            took.append(perf_counter() - start)
-        bare = []
-        for _ in range(60):
-            start = perf_counter()
-            http.get("/health")
-            bare.append(perf_counter() - start)
-        # The bound allows for a busy machine; benchmarks/serve_load.py measures.
-        assert statistics.median(took) - statistics.median(bare) < 0.02
