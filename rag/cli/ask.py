@@ -12,6 +12,8 @@ from rag.cli.config import AllowImport, Config, Json, Param, load
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
+    from rag.flow.run.execution import Execution
+
 
 def ask(
     question: Annotated[
@@ -20,17 +22,29 @@ def ask(
     config: Config = None,
     params: Param = None,
     allow: AllowImport = None,
+    trace: Annotated[
+        bool,
+        typer.Option(
+            "--trace", help="Show what each step read and wrote, prompts, tokens, seconds."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Answer a question from the index, with citations."""
     from rag.errors import InputError
+    from rag.flow.run.execution import Execution
 
     if question == "-":
         question = sys.stdin.read()
     if not question.strip():
         raise InputError("the question is empty", fix='rag ask "Who may open the north lock?"')
     with load(config, params, allow) as flow:
-        result, seconds = _stream(flow, question, live=not as_json and sys.stdout.isatty())
+        run = Execution(flow, {"query": question})
+        try:
+            result, seconds = _stream(run, live=not as_json and sys.stdout.isatty())
+        finally:
+            if trace and not as_json:
+                typer.echo("\n".join(run.record.lines(values=True)), err=True)
     documents = result.get("documents", [])
     citations = [c.model_dump(mode="json") for c in result.get("citations", [])]
     context = getattr(result.get("generation"), "context", None)
@@ -45,6 +59,7 @@ def ask(
                 "documents": documents,
                 "seconds": round(seconds, 3),
                 **({"context": context} if context else {}),
+                **({"trace": run.record.as_dict()} if trace else {}),
             }
         )
         return
@@ -58,7 +73,7 @@ def ask(
         )
 
 
-def _stream(flow: Any, question: str, *, live: bool) -> tuple[dict[str, Any], float]:
+def _stream(run: Execution, *, live: bool) -> tuple[dict[str, Any], float]:
     """Run the flow; a terminal shows the tokens as they come, warnings go to standard error."""
     from rich.console import Console
     from rich.live import Live
@@ -73,7 +88,7 @@ def _stream(flow: Any, question: str, *, live: bool) -> tuple[dict[str, Any], fl
     if screen:
         screen.start()
     try:
-        for event in flow.stream(query=question):
+        for event in run.stream():
             if isinstance(event, Token) and screen:
                 answer.append(event.text)
             elif isinstance(event, Warned):

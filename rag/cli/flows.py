@@ -60,7 +60,7 @@ def run(
 def check(
     file: File = None, params: Param = None, allow: AllowImport = None, as_json: Json = False
 ) -> None:
-    """Check that a pipeline is valid, without running it."""
+    """Check that a pipeline is valid, without running it, and that what it names is there."""
     flow = load(file, params, allow)
     from rag.flow.types import show
 
@@ -69,11 +69,14 @@ def check(
     if as_json:
         from rag.cli.output import print_json
 
-        print_json({"name": flow.name, "inputs": inputs, "outputs": outputs})
+        listed = [{"where": e.where, "what": e.what, "fix": e.fix} for e in flow.absent()]
+        print_json({"name": flow.name, "inputs": inputs, "outputs": outputs, "absent": listed})
         return
     typer.echo(f"{flow.name or file or 'pipeline'} OK")
     typer.echo("  inputs:  " + ", ".join(f"{name} ({kind})" for name, kind in inputs.items()))
     typer.echo("  outputs: " + ", ".join(f"{name} ({kind})" for name, kind in outputs.items()))
+    for error in flow.absent():
+        typer.echo(f"  not there yet: {error}")
 
 
 def show(

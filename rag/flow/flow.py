@@ -17,7 +17,7 @@ from rag.flow.constructs.subflow import SubFlow
 from rag.flow.node import Node, as_node, walk
 from rag.flow.place import Place, segment
 from rag.flow.policies import Budget
-from rag.flow.resources import Resources
+from rag.flow.resources import Resource, Resources
 from rag.flow.run.events import Event
 from rag.flow.run.execution import Execution
 from rag.flow.run.record import RunRecord
@@ -193,6 +193,22 @@ class Flow(Node):
         """All nodes with their places, those of inner flows included."""
         label = self.node.label
         return walk(self.node, Place((segment(label),)) if label else Place())
+
+    def absent(self) -> list[ConfigError]:
+        """Why resources that the steps take cannot be opened now, found without opening them."""
+        found: dict[str, ConfigError] = {}
+        inner = [node.flow for _, node in self.walk() if isinstance(node, SubFlow)]
+        for flow in (self, *inner):
+            specs, base = flow.resources.specs, flow.resources.base
+            for _, name, kind in flow.needs:
+                spec = specs.get(name, kind.default if flow is self else None)
+                if spec is None or isinstance(spec, Resource):
+                    continue
+                error = kind.absent(spec, base=base)
+                if error is not None:
+                    where = f"resources.{name}"
+                    found[str(error)] = ConfigError(error.what, where=where, fix=error.fix)
+        return list(found.values())
 
     # Variants
 

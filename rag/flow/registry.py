@@ -54,6 +54,9 @@ class Registry(Mapping[str, type[Operator]]):
             raise ConfigError(f"there is no operator {name!r}", fix=fix)
         return _operator(installed()[name], name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._extra or name in installed()
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self._extra, *installed()}))
 

@@ -13,13 +13,14 @@ from rag.flow.compile.builder import Builder, Built
 from rag.flow.compile.recall import cached
 from rag.flow.constructs.guard import Guard
 from rag.flow.node import Node
+from rag.flow.operator import Operator
 from rag.flow.place import Place
 from rag.flow.policies import Budget, Retry
 from rag.flow.run.events import FellBack, NodeFailed, Retried
 from rag.flow.run.limiter import Limiter
 from rag.flow.run.run import Run, Runner, Spent, State
 from rag.flow.run.threads import Job
-from rag.flow.scope import Channel, Scope
+from rag.flow.scope import Channel, Scope, written_after_one_of
 from rag.flow.types import fits, show
 
 
@@ -64,22 +65,28 @@ def guarded(
         runner = _within_budget(runner, place, policies.budget)
     if policies.concurrency is not None:
         runner = _limited(runner, Limiter(policies.concurrency))
-    reads, instead = built.reads, None
+    reads, writes, instead = built.reads, built.writes, None
     if fallback is not None:
         other = _fallback(builder, node, built, scope, place)
         reads, instead = reads | (other.reads - {"error", "error_type"}), other.run
-    runner = _attempts(runner, place, policies, instead, frozenset(built.writes))
-    return replace(built, run=runner, reads=reads, waits=True)
+        either = written_after_one_of({"it": writes, "its fallback": other.writes}, str(place))
+        writes = {name: either[name] for name in writes}
+    runner = _attempts(runner, place, policies, instead, frozenset(writes))
+    return replace(built, run=runner, reads=reads, writes=writes, waits=True)
 
 
 def _fallback(builder: Builder, node: Node, built: Built, scope: Scope, place: Place) -> Built:
-    """The node in the place of one that failed; it must write the same channels."""
+    """The node in the place of one that failed.
+
+    That of a step must write the same channels; what that of another node does not write is
+    optional behind it.
+    """
     error = {name: Channel(str, str(place)) for name in ("error", "error_type")}
     other = builder.child(node, place, ".fallback", scope.after(error))
     for name, channel in built.writes.items():
         found = other.writes.get(name)
         if found is None or (found.optional and not channel.optional):
-            if not channel.optional:
+            if not channel.optional and isinstance(node, Operator):
                 what = f"the fallback does not write {name!r}"
                 fix = "rename with outputs: in the fallback"
                 builder.report(node, place, what, "fallback", fix)

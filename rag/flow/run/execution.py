@@ -8,6 +8,7 @@ import re
 import secrets
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import suppress
 from time import perf_counter, time
 from typing import Any, Protocol, TypeVar
 
@@ -91,6 +92,17 @@ class Execution:
     async def _once(
         self, emit: Callable[[Event], None] | None = None, *, inline: bool = False
     ) -> dict[str, Any]:
+        if emit is None:
+            return await self._run(None, inline=inline)
+        started = perf_counter()
+        try:
+            return await self._run(emit, inline=inline)
+        except Exception as error:
+            self.record.error = error
+            self._finish(perf_counter() - started, None, {})
+            raise
+
+    async def _run(self, emit: Callable[[Event], None] | None, *, inline: bool) -> dict[str, Any]:
         flow, started = self.flow, perf_counter()
         run = Run(
             self.id,
@@ -186,15 +198,12 @@ class Execution:
 
     def recorded(self) -> RunRecord:
         """The record of the run, also of one that failed."""
-        recorder, started = Recorder(self.record), perf_counter()
-        try:
+        recorder = Recorder(self.record)
+        with suppress(Exception):  # the record has it
             if self._needs_loop:
                 RUNTIME.run(self._once(recorder))
             else:
                 _straight(self._once(recorder, inline=True))
-        except Exception as error:  # noqa: BLE001 - it is what is recorded
-            self.record.error = error
-            self._finish(perf_counter() - started, None, {})
         return self.record
 
     async def astream(self) -> AsyncIterator[Event]:
