@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import threading
 from collections.abc import Generator
 from contextlib import aclosing
 from typing import Any
@@ -119,3 +122,61 @@ def test_a_pass_that_fails_is_an_error_for_all_who_wait_for_it() -> None:
 
     assert [str(error) for error in asyncio.run(everything())] == ["out of memory"] * 2
     engine.store.close()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the abandoned stream is never awaited
+def test_a_reader_whose_loop_is_closed_stops_nobody_else() -> None:
+    closed, step = threading.Event(), threading.Event()
+
+    def work() -> Generator[Any, Any, None]:
+        yield 1
+        step.set()
+        closed.wait()
+        yield 2
+
+    async def first(results: Any) -> int:
+        return int(await anext(results))
+
+    scheduler = Scheduler(list)
+    loop = asyncio.new_event_loop()
+    abandoned = scheduler.stream(work())
+    assert loop.run_until_complete(first(abandoned)) == 1
+    step.wait()
+    loop.close()
+    closed.set()
+
+    async def later() -> list[int]:
+        async with asyncio.timeout(60):  # it would hang, and not be slow
+            return await results(scheduler, (n for n in (3, 4)))
+
+    assert asyncio.run(later()) == [3, 4]
+
+
+LEAVES = """
+import asyncio, atexit, threading
+
+def alive():
+    print([t.name for t in threading.enumerate() if t.name == "rag-llm"], flush=True)
+
+atexit.register(alive)  # runs after what is registered later
+from rag.models.local.scheduler import Scheduler
+
+def endless():
+    while True:
+        yield 1
+
+async def first(results):
+    return await anext(results)
+
+results = Scheduler(list).stream(endless())
+print(asyncio.new_event_loop().run_until_complete(first(results)))
+"""
+
+
+def test_a_process_that_ends_waits_for_the_thread() -> None:
+    """torch aborts a process that ends while one of its threads computes."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVES], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["1", "[]"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
+import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
 from time import perf_counter
@@ -23,6 +25,7 @@ BATCH = 16
 SLICE = 0.05
 """Seconds that a request without a pass may work before it is the others' turn."""
 _END = object()
+_SCHEDULERS: weakref.WeakSet[Scheduler] = weakref.WeakSet()
 
 
 class Scheduler:
@@ -40,7 +43,9 @@ class Scheduler:
         self._forward = forward
         self._lock = threading.Lock()
         self._waiting: deque[_Task] = deque()
+        self._active: list[_Task] = []
         self._thread: threading.Thread | None = None
+        _SCHEDULERS.add(self)
 
     async def stream(self, work: Work[T]) -> AsyncGenerator[T]:
         """The results of `work` as they come; closing this generator stops the work."""
@@ -49,8 +54,12 @@ class Scheduler:
         stop = threading.Event()
 
         def put(result: object) -> None:
-            if not stop.is_set():  # without its reader the loop may be gone
+            if stop.is_set():
+                return
+            try:
                 loop.call_soon_threadsafe(results.put_nowait, result)
+            except RuntimeError:  # the loop is closed: its reader is gone
+                stop.set()
 
         with self._lock:
             self._waiting.append(_Task(work, put, stop))
@@ -65,20 +74,28 @@ class Scheduler:
         finally:
             stop.set()
 
+    def stop(self) -> None:
+        """Cancel all requests, and wait for the thread."""
+        with self._lock:
+            for task in (*self._waiting, *self._active):
+                task.cancel()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
     def _run(self) -> None:
         import torch
 
-        active: list[_Task] = []
         with torch.inference_mode():
             while True:
                 with self._lock:
-                    if self._waiting and len(active) < BATCH:
-                        active.append(self._waiting.popleft())
-                    elif not active:
+                    self._active = [task for task in self._active if not task.ended]
+                    if self._waiting and len(self._active) < BATCH:
+                        self._active.append(self._waiting.popleft())
+                    elif not self._active:
                         self._thread = None
                         return
-                self._round(active)
-                active = [task for task in active if not task.ended]
+                self._round(self._active)
 
     def _round(self, active: list[_Task]) -> None:
         for task in active:
@@ -95,6 +112,13 @@ class Scheduler:
             return
         for (task, _), own in zip(decoding, logits, strict=True):
             task.advance(own)
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Python must not end while a thread computes: torch would abort the process."""
+    for scheduler in list(_SCHEDULERS):
+        scheduler.stop()
 
 
 class _Task:
@@ -132,6 +156,10 @@ class _Task:
             self.ended = True
         except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
             self.fail(error)
+
+    def cancel(self) -> None:
+        """End at the next opportunity, without a result."""
+        self._stop.set()
 
     def fail(self, error: BaseException) -> None:
         """End, and pass the error to the reader."""
