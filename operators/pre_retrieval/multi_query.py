@@ -6,10 +6,10 @@ from pydantic import Field, PositiveInt
 
 from rag.flow import Operator, RunContext
 from rag.models import LLM
+from rag.models.list_output import lines
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, prompt_field
 from rag.prompts.templates import prompts
-from rag.text.lists import lines
 
 
 class MultiQuery(Operator):

@@ -6,9 +6,9 @@ from pydantic import Field, PositiveInt
 
 from rag.flow import Operator, RunContext
 from rag.models import LLM
+from rag.models.list_output import first_line
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, prompt_field
-from rag.text.lists import first_line
 
 
 class StepBack(Operator):

@@ -16,6 +16,7 @@ from rag.flow.run.events import Warned
 from rag.flow.types import show
 from rag.index import Index
 from rag.models import LLM, Embedder
+from rag.models.list_output import first_line, lines
 from rag.operators import (
     CATALOGUE,
     ConstructQuery,
@@ -33,7 +34,6 @@ from rag.operators import (
 )
 from rag.operators.search import combine_filters
 from rag.prompts.templates import prompts
-from rag.text.lists import first_line, lines
 from tests.scripted import Scripted
 
 NEEDED = {"route_llm": "routes: {a: b}", "llm_judge": "aspect: useful"}

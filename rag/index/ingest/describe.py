@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 
 from rag.models import Prompt, Sampling
+from rag.models.list_output import lines
 from rag.prompts.templates import PromptTemplate, prompts
-from rag.text.lists import lines
 
 if TYPE_CHECKING:
     from rag.flow import RunContext

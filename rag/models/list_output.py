@@ -1,4 +1,4 @@
-"""Reading what a model wrote as a list."""
+"""Lists that a model wrote, as lines."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _BULLET = re.compile(r"^\s*(?:(?:[-*\u2022\u2013]|\(?\d{1,2}[.):]|[a-z][.)])\s+)
 def lines(text: str, most: int, *, but: str = "") -> list[str]:
     """The different lines of a list that a model wrote, without numbers and bullets.
 
-    They may quote documents, and stand in prompts as questions: they cannot close a source.
+    They may quote documents, and are put into prompts as questions, so they are sanitised.
 
     Args:
         text: What it wrote.
         most: Lines at most.
-        but: A line that is not wanted again.
+        but: A line to leave out, such as the question itself.
     """
     found: dict[str, str] = {}
     for line in text.splitlines():
@@ -29,5 +29,5 @@ def lines(text: str, most: int, *, but: str = "") -> list[str]:
 
 
 def first_line(text: str) -> str:
-    """The first line that says something, without quotes and bullets; empty: there is none."""
+    """The first line with a word in it, without quotes and bullets; empty if there is none."""
     return next(iter(lines(text, 1)), "")
