@@ -8,9 +8,9 @@ from pydantic import Field, PositiveInt
 
 from rag.flow import Operator, RunContext
 from rag.models import LLM
+from rag.operators.history import History, turns
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, prompt_field
-from rag.prompts.sanitize import harmless
 from rag.prompts.templates import prompts
 
 _WORD = re.compile(r"[^\W\d_]{3,}|\d+")
@@ -34,8 +34,7 @@ class CondenseQuery(Operator):
     is: a small model would spoil it. Where the model's text is no rewriting of the question, the
     previous question is put before it, which keeps its words for the search.
     LLM calls: 1, or 0 where the question stands alone.
-    Reads `query` and, where there is one, `history`: the earlier messages, oldest first, each
-    `{role: user, content: ...}` or `{role: assistant, content: ...}`; writes `query`.
+    Reads `query` and, if present, `history` (as `generate` does); writes `query`.
     Example: `{use: condense_query, max_messages: 4}`
     """
 
@@ -50,27 +49,27 @@ class CondenseQuery(Operator):
     async def run(
         self,
         query: str,
-        history: list[dict[str, str]] | None = None,
+        history: History | None = None,
         *,
         llm: LLM,
         ctx: RunContext,
     ) -> str:
         """Ask for the question that stands alone."""
-        messages = history or []
-        asked = [one["content"].strip() for one in messages if one["role"] == "user"]
+        earlier = turns(history)
+        asked = [text.strip() for role, text in earlier if role == "user"]
         if not asked or not refers(query):
             return query
-        transcript = "\n".join(map(self._line, messages[-self.max_messages :]))
+        transcript = "\n".join(
+            prompts()[f"condense_query_turn_{role}"].format(
+                text=text.strip()[: self.max_characters]
+            )
+            for role, text in earlier[-self.max_messages :]
+        )
         prompt = prompts()["condense_query_input"].format(history=transcript, query=query)
         call = ModelCall(llm, ctx)
         done = await ask(call, self.system, prompt, max_tokens=self.max_tokens, stop=("\n",))
         text = done.text.strip().strip("\"'").removeprefix("Rewritten question:").strip()
         return text if is_rewriting(text, query, transcript) else f"{asked[-1]} {query}"
-
-    def _line(self, message: dict[str, str]) -> str:
-        text = harmless(message["content"].strip()[: self.max_characters])
-        role = "user" if message["role"] == "user" else "assistant"
-        return prompts()[f"condense_query_turn_{role}"].format(text=text)
 
 
 def refers(query: str) -> bool:

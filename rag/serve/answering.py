@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, cast
 
-from rag.flow import Flow
+from rag.flow import Flow, Place
 from rag.flow.run.events import Done, Event, NodeFinished, Reused, Token
 from rag.flow.run.execution import Execution
 from rag.models import LLM
-from rag.operators.pre_retrieval.condense_query import CondenseQuery
+from rag.operators import CondenseQuery
+from rag.operators.history import History
 from rag.plain import summary
 from rag.serve.answer import Answer, Usage, outputs, sources
 from rag.serve.conversations import Conversations
@@ -26,9 +27,7 @@ from rag.serve.tenants import Tenants
 
 REMEMBERED = 8
 """Messages of a conversation that a question may refer to."""
-_CONDENSE = Flow(
-    CondenseQuery(), inputs={"query": str, "history": list[dict[str, str]]}, outputs=["query"]
-)
+_CONDENSE = Flow(CondenseQuery(), inputs={"query": str, "history": History}, outputs=["query"])
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,7 @@ class AnswerToken:
     """A piece of the final answer."""
 
     node: str
+    place: Place
     text: str
 
 
@@ -203,7 +203,7 @@ class AnswerRun:
                     question.tenant, question.conversation, text, about
                 )
 
-    async def _history(self) -> list[dict[str, str]]:
+    async def _history(self) -> History:
         """The messages before the question, which becomes the conversation's latest."""
         question = self.question
         if question.conversation is None:
@@ -212,7 +212,7 @@ class AnswerRun:
             question.tenant, question.conversation, question.query, REMEMBERED
         )
 
-    async def _run(self, history: list[dict[str, str]]) -> AsyncGenerator[AnswerEvent]:
+    async def _run(self, history: History) -> AsyncGenerator[AnswerEvent]:
         question, pipeline, within = self.question, self.question.pipeline, self.deadline.within
         started = perf_counter()
         flow = await within(self._answering.tenants.flow(pipeline, question.tenant))
@@ -224,7 +224,8 @@ class AnswerRun:
             if query != question.query:
                 yield Rewritten(query)
         inputs["query"] = query
-        run = Execution(flow, inputs, config=pipeline.config(question.overrides))
+        config = pipeline.config(question.overrides)
+        run = Execution(flow, inputs, config=config, run=self.record.id)
         stream = cast("AsyncGenerator[Event]", run.astream())
         async with aclosing(stream):
             while True:
@@ -234,7 +235,7 @@ class AnswerRun:
                     return
                 yield self._noted(event, query, started)
 
-    async def _condensed(self, flow: Flow, history: list[dict[str, str]]) -> str:
+    async def _condensed(self, flow: Flow, history: History) -> str:
         """The question, rewritten by the flow's language model where it has one."""
         llm = next((s for s in flow.resources.specs.values() if isinstance(s, LLM)), None)
         if llm is None:
@@ -252,11 +253,11 @@ class AnswerRun:
         """The event as the reader gets it, and what of it is part of the record."""
         record = self.record
         match event:
-            case Token() if event.node in self.question.pipeline.final:
+            case Token() if event.place.static in self.question.pipeline.final:
                 self._text.append(event.text)
                 if record.first_token is None:
                     record.first_token = perf_counter() - started
-                return AnswerToken(event.node, event.text)
+                return AnswerToken(event.node, event.place, event.text)
             case NodeFinished() | Reused():
                 self._written |= event.writes
                 seconds = event.seconds if isinstance(event, NodeFinished) else 0.0

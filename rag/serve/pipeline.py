@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from rag.errors import ConfigError
-from rag.flow import Flow, Node, Operator, Place, Recurse, Route, Sequence, SubFlow
-from rag.flow.node import place_of, walk
-from rag.operators.indexing.load import Load
+from rag.flow import Flow
+from rag.operators import Load
+from rag.serve.answer_steps import final, writers
 from rag.serve.errors import Problem
-
-ANSWER = "answer"
 
 
 @dataclass(frozen=True)
@@ -48,13 +45,12 @@ class Pipeline:
     def __init__(self, name: str, flow: Flow) -> None:
         _check(flow)
         self.name, self.flow = name, flow
-        self.final = answering(flow)
+        self.final = final(flow)
         """The steps whose tokens are the final answer as they come."""
-        writers = [step for step in flow.steps.values() if writes_answer(step)]
-        fields = [set(type(step).model_fields) for step in writers]
+        self._writers = writers(flow)
+        fields = [set(type(step).model_fields) for step in self._writers.values()]
         self.settings = frozenset(Overrides.__dataclass_fields__) & set().union(*fields)
         """The fields of `Overrides` that a step which writes the answer has."""
-        self._config = lru_cache(maxsize=32)(lambda overrides: config_of(flow, overrides))
 
     @property
     def takes_history(self) -> bool:
@@ -77,8 +73,18 @@ class Pipeline:
                 )  # fmt: skip
 
     def config(self, overrides: Overrides) -> dict[str, dict[str, Any]]:
-        """What a run differs in: place of a step to fields; what no step takes has no effect."""
-        config: dict[str, dict[str, Any]] = self._config(overrides)
+        """What differs in a run: place of a step to fields; what no step has has no effect."""
+        given = overrides.given()
+        system = given.pop("system", None)
+        config: dict[str, dict[str, Any]] = {}
+        for place, step in self._writers.items() if given or system else ():
+            fields = type(step).model_fields
+            changed = {name: value for name, value in given.items() if name in fields}
+            if system and "system" in fields:
+                own = getattr(step, "system")  # noqa: B009 - only some operators have it
+                changed["system"] = f"{own or ''}\n{system}".strip()
+            if changed:
+                config[str(place)] = changed
         return config
 
 
@@ -141,74 +147,3 @@ def _check(flow: Flow) -> None:
             "`load` would read any file of the server that a request names", where=where,
             fix="give it a root: {use: load, root: ./documents}",
         )  # fmt: skip
-
-
-def config_of(flow: Flow, overrides: Overrides) -> dict[str, dict[str, Any]]:
-    """What `overrides` change of the steps that write the answer, those of inner flows included.
-
-    Returns:
-        Place to fields. A setting that a step does not have is left out.
-    """
-    config: dict[str, dict[str, Any]] = {}
-    given = overrides.given()
-    system = given.pop("system", None)
-    for place, step in flow.steps.items():
-        if not writes_answer(step):
-            continue
-        fields = type(step).model_fields
-        changed = {name: value for name, value in given.items() if name in fields}
-        if system and "system" in fields:
-            own = getattr(step, "system")  # noqa: B009 - only some operators have it
-            changed["system"] = f"{own}\n{system}".strip()
-        if changed:
-            config[str(place)] = changed
-    return config
-
-
-def writes_answer(step: Operator) -> bool:
-    """Whether the step writes the channel `answer`."""
-    return ANSWER in {step.outputs.get(port.name, port.name) for port in step.signature().writes}
-
-
-def answering(flow: Flow) -> frozenset[str]:
-    """The places, as text, of the steps whose tokens are the final answer as they come.
-
-    A step is left out where its text may yet be replaced: in a loop or a map, before a step that
-    writes the answer again (but for `cite`, which only adds marks), or with a retry.
-    """
-    place, node = next(flow.walk())
-    return frozenset(str(found) for found in _final(node, place))
-
-
-def _final(node: Node, place: Place) -> Iterator[Place]:
-    children = {
-        edge: (child, place_of(node, place, edge, child)) for edge, child in node.children().items()
-    }
-    match node:
-        case Operator():
-            if writes_answer(node) and node.retry is None and node.fallback is None:
-                yield place
-        case Sequence():
-            for child, where in reversed(children.values()):
-                if not _marks_only(child) and _touches(child):
-                    yield from _final(child, where)
-                    return
-        case Route():
-            for edge, (child, where) in children.items():
-                if edge != ".by":
-                    yield from _final(child, where)
-        case SubFlow() if ANSWER in node.flow.output_types and ANSWER not in node.outputs:
-            for child, where in children.values():
-                yield from _final(child, where)
-
-
-def _marks_only(node: Node) -> bool:
-    return isinstance(node, Operator) and node.use == "cite"
-
-
-def _touches(node: Node) -> bool:
-    """Whether something in the node writes the answer."""
-    return any(
-        isinstance(one, SubFlow | Recurse) or (isinstance(one, Operator) and writes_answer(one))
-        for _, one in walk(node)
-    )

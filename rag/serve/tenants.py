@@ -7,12 +7,12 @@ import hashlib
 import hmac
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rag.files import write_atomically
-from rag.flow import Flow
+from rag.flow import Flow, SubFlow
 from rag.flow.resources import Resource
 from rag.index import Index, IndexWriter
 from rag.index.spec import IndexSpec
@@ -102,31 +102,42 @@ class Tenants:
     def _bound(self, flow: Flow, tenant: str) -> Flow:
         """The flow with the tenant's resources, opened, those of its inner flows too."""
 
-        def opened(one: Flow) -> dict[str, Resource]:
-            found: dict[str, Resource] = {}
-            for name, kind in _needed(one):
-                if one is flow or name in one.resources.specs:
-                    found[name] = self._opened(flow, one, name, kind, tenant)
-            return found
+        def bind(one: Flow) -> dict[str, Any]:
+            kinds = _needed(one)
+            names = [name for name in kinds if one is flow or name in one.resources.specs]
+            embeds = one if "embedder" in one.resources.specs else flow
+            return {n: self._resource(one, embeds, n, kinds[n], tenant) for n in names}
 
-        return flow.bound(opened)
+        return flow.bound(bind)
 
-    def _opened(
-        self, flow: Flow, inner: Flow, name: str, kind: type[Resource], tenant: str
-    ) -> Resource:
-        spec = inner.resources.specs.get(name, kind.default)
-        if issubclass(kind, Index | IndexWriter) and not isinstance(spec, Resource):
-            return self._index(flow, self.index_path(inner, tenant, spec))
-        if issubclass(kind, LLM):
-            return self._llm(inner.resources.get(name, kind), tenant)
-        return inner.resources.get(name, kind)
+    def _resource(
+        self, flow: Flow, embeds: Flow, name: str, kinds: list[type[Resource]], tenant: str
+    ) -> Resource | dict[str, Any]:
+        """A flow's resource for a tenant.
 
-    def _index(self, flow: Flow, path: Path) -> Index:
-        if path not in self._indexes:
+        Args:
+            flow: Names the resource.
+            embeds: Has the embedder, should the resource be an index.
+            name: The resource's name.
+            kinds: What steps take it as: an index is read and written.
+            tenant: Whose it is to be.
+        """
+        spec = flow.resources.specs.get(name, kinds[0].default)
+        if issubclass(kinds[0], Index | IndexWriter) and not isinstance(spec, Resource):
+            path = self.index_path(flow, tenant, spec)
             if not path.exists():
                 # An empty one answers that it found nothing, until documents come.
-                embedder = self.embedder(flow)
+                embedder = self.embedder(embeds)
                 Index.writer(path, embedder=embedder.id, dim=embedder.dim).close()
+            if IndexWriter in kinds:
+                own = spec if isinstance(spec, Mapping) else {}
+                return {**own, "path": str(path.absolute())}
+            return self._index(path)
+        opened = flow.resources.get(name, kinds[0])
+        return self._llm(opened, tenant) if isinstance(opened, LLM) else opened
+
+    def _index(self, path: Path) -> Index:
+        if path not in self._indexes:
             self._indexes[path] = Index.open(path)
         return self._indexes[path]
 
@@ -156,6 +167,15 @@ def folder(tenant: str) -> str:
     return "h_" + hashlib.sha256(tenant.encode()).hexdigest()[:40]
 
 
-def _needed(flow: Flow) -> Iterator[tuple[str, type[Resource]]]:
-    """Name and class of each resource that the flow's steps take."""
-    return iter(dict.fromkeys((name, kind) for _, name, kind in flow.needs))
+def _needed(flow: Flow) -> dict[str, list[type[Resource]]]:
+    """Name to kinds of the resources that the flow's steps take, but from inner flows' own."""
+    inner = [
+        (place, node.flow.resources.specs)
+        for place, node in flow.walk()
+        if isinstance(node, SubFlow)
+    ]
+    needed: dict[str, list[type[Resource]]] = {}
+    for place, name, kind in flow.needs:
+        if not any(place.is_within(where) and name in specs for where, specs in inner):
+            needed.setdefault(name, []).append(kind)
+    return needed

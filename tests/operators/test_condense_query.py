@@ -8,6 +8,7 @@ import pytest
 
 from rag.flow import Flow, load_flow
 from rag.operators import CondenseQuery
+from rag.operators.history import History
 from rag.operators.pre_retrieval.condense_query import refers
 from rag.prompts.templates import prompts
 from tests.scripted import Scripted
@@ -20,11 +21,11 @@ HISTORY = [
 
 
 def condensed(
-    query: str, history: list[dict[str, str]] | None, written: str, **fields: Any
+    query: str, history: History | None, written: str, **fields: Any
 ) -> tuple[str, Scripted]:
     """The new question, and the model with the prompts that it got."""
     llm = Scripted({"condense_query": written})
-    inputs = {"query": str, "history": list[dict[str, str]] | None}
+    inputs = {"query": str, "history": History | None}
     flow = Flow(CondenseQuery(**fields), inputs=inputs, resources={"llm": llm})
     return flow.invoke(query=query, history=history)["query"], llm
 

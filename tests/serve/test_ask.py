@@ -12,11 +12,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from rag import Budget, Flow, Interrupt, RunContext, operator
+from rag import Budget, Document, Flow, Interrupt, RunContext, operator
 from rag.errors import ConfigError
-from rag.flow import Loop, Route
+from rag.flow import Guard, Loop, Node, Retry, Route
+from rag.operators import Generate
 from rag.serve import Settings, app, router
-from rag.serve.pipeline import answering
+from rag.serve.answer_steps import final, writers
+from rag.serve.pipeline import Overrides, Pipeline
 from rag.serve.service import Service
 from tests.serve.conftest import Doors, running, say, sent, shelf, toy, until
 
@@ -91,7 +93,7 @@ def test_errors_are_problems(tmp_path: Path, client: Any) -> None:
         unreachable = problem(503, query="unreachable")
         assert (unreachable["code"], unreachable["fix"]) == ("model_error", "start it")
         crash = problem(500, query="crash")
-        assert crash["where"] == "steps[1].say"
+        assert crash["where"] == "say"
         assert "secret" not in json.dumps(crash)
         events = sent(http.post("/ask", json={"query": "crash", "stream": True}).text)
         assert events[-1][0] == "error"
@@ -334,7 +336,6 @@ def test_a_draft_of_another_channel_is_not_the_answer(tmp_path: Path, client: An
         assert [d["answer"] for n, d in events if n == "token"] == [False, True]
 
 
-@pytest.mark.xfail(strict=True, reason="waits for places that tell inner flows apart")
 def test_an_inner_flows_draft_is_not_the_answer(tmp_path: Path, client: Any) -> None:
     @operator(writes="prepared")
     def prepare(query: str) -> str:
@@ -349,7 +350,6 @@ def test_an_inner_flows_draft_is_not_the_answer(tmp_path: Path, client: Any) -> 
         assert streamed(http) == "final 0"
 
 
-@pytest.mark.xfail(strict=True, reason="waits for places that tell inner flows apart")
 def test_an_inner_flow_that_answers_is_streamed_and_set(tmp_path: Path, client: Any) -> None:
     inner = Flow(draft(), name="inner", outputs=["answer"])
     outer = Flow(inner.at(outputs={"answer": "first"}) >> inner.at(name="last"), name="toy")
@@ -361,13 +361,42 @@ def test_an_inner_flow_that_answers_is_streamed_and_set(tmp_path: Path, client: 
         assert [d["text"] for n, d in events if n == "token"] == ["DRAFT 0 ", "DRAFT 3 "]
 
 
+def test_generate_takes_all_settings() -> None:
+    inputs = {"query": str, "documents": list[Document]}
+    pipeline = Pipeline("p", Flow(Generate(system="Be brief."), inputs=inputs))
+    every = {"temperature", "top_p", "seed", "stop", "max_tokens", "system"}
+    assert pipeline.settings == every
+    overrides = Overrides(top_p=0.5, stop=("x",), system="In Latin.")
+    assert pipeline.config(overrides) == {
+        "generate": {"top_p": 0.5, "stop": ("x",), "system": "Be brief.\nIn Latin."}
+    }
+    assert pipeline.config(Overrides()) == {}
+
+
+def finals(node: Node) -> set[str]:
+    return {str(place) for place in final(Flow(node))}
+
+
 def test_which_steps_are_final() -> None:
-    assert answering(toy().node) == {"steps[1].say"}
+    assert finals(toy().node) == {"say"}
     choice = shelf() >> Route(by="len(query) > 3", cases={True: say(), False: say(name="short")})
-    assert answering(choice) == {"steps[1].route.true.say", "steps[1].route.false.short"}
-    assert answering(shelf() >> Loop(body=say(), max_turns=2)) == frozenset()
-    assert answering(shelf() >> say(outputs={"answer": "draft"}) >> say(name="last")) == {
-        "steps[2].last"
+    assert finals(choice) == {"route/true/say", "route/false/short"}
+    assert finals(shelf() >> Loop(body=say(), max_turns=2)) == set()
+    assert finals(shelf() >> Guard(say(), retry=Retry(times=1))) == set()
+    assert finals(shelf() >> say(outputs={"answer": "draft"}) >> say(name="last")) == {"last"}
+    inner = Flow(say(), name="inner", inputs={"query": str, "documents": list[Document]})
+    assert finals(shelf() >> inner) == {"inner/say"}
+    swapped = Flow(
+        say(outputs={"answer": "text"}) >> say(),
+        name="inner",
+        inputs={"query": str, "documents": list[Document]},
+        outputs=["text", "answer"],
+    )
+    renamed = swapped.at(outputs={"text": "answer", "answer": "draft"})
+    assert finals(shelf() >> renamed) == {"inner/say"}
+    assert {str(place) for place in writers(Flow(shelf() >> renamed >> say()))} == {
+        "inner/say",
+        "say",
     }
 
 

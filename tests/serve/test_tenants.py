@@ -11,12 +11,13 @@ import pytest
 
 from rag import Document, Flow, operator
 from rag.models import LLM, Embedder
-from rag.operators import BM25, Cite, Generate, WriteIndex
+from rag.operators import BM25, Cite, Generate, Rewrite, WriteIndex
 from rag.serve import Settings, app
 from rag.serve.keys import KeyFile
 from rag.serve.pipeline import Pipelines
 from rag.serve.tenants import Tenants
 from tests.cli.command import rag
+from tests.scripted import Scripted
 from tests.serve.conftest import running, until
 
 
@@ -132,21 +133,55 @@ def test_the_command(tmp_path: Path) -> None:
     assert "rag keys add" in rag("serve", "--host", "192.0.2.1", cwd=tmp_path, code=2)
 
 
-def test_what_a_tenant_writes_goes_to_its_own_index(tmp_path: Path, embedder: Embedder) -> None:
-    @operator(writes="documents")
-    def note(query: str) -> list[Document]:
-        """The question as a document."""
-        return [Document(page_content=query, metadata={"source": query})]
+@operator(writes="documents")
+def note(query: str) -> list[Document]:
+    """The question as a document."""
+    return [Document(page_content=query, metadata={"source": query})]
 
-    flow = Flow(
-        note() >> WriteIndex() >> BM25(k=5),
-        resources={"index": str(tmp_path / "index"), "embedder": embedder},
-    )
+
+@pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+def test_what_a_tenant_writes_goes_to_its_own_index(
+    tmp_path: Path, embedder: Embedder, inner: bool, own: bool
+) -> None:
+    steps = note() >> WriteIndex() >> BM25(k=5)
+    index = {"index": str(tmp_path / "index")}
+    if inner:
+        embeds = {"embedder": embedder}
+        within = Flow(steps, name="inner", resources={**index, **(embeds if own else {})})
+        flow = Flow(within, resources={} if own else embeds)
+    else:
+        flow = Flow(steps, resources={**index, "embedder": embedder})
     pipelines = Pipelines({"notes": flow})
     tenants = Tenants(pipelines, tmp_path / "data")
     for tenant in ("north", "south"):
-        own = tenants.open(pipelines["notes"], tenant)
-        found = own.invoke(query=f"ferry of {tenant}")["documents"]
+        bound = tenants.open(pipelines["notes"], tenant)
+        found = bound.invoke(query=f"ferry of {tenant}")["documents"]
         assert [one.page_content for one in found] == [f"ferry of {tenant}"]
     assert not (tmp_path / "index").exists()
     tenants.close()
+
+
+def test_a_flow_with_two_models_opens_no_third(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a model is opened that no step takes")
+
+    monkeypatch.setattr(LLM, "load", refuse)
+    small = Scripted({"rewrite": "who opens"})
+    large = Scripted({"generate": "The keeper."})
+    inner = Flow(
+        Generate(),
+        name="answers",
+        inputs={"query": str, "documents": list[Document]},
+        outputs=["answer"],
+        resources={"llm": large},
+    )
+    rewrite = Rewrite(outputs={"query": "search"}, resources={"llm": "small"})
+    flow = Flow(rewrite >> note() >> inner, name="two", resources={"small": small})
+    with running(app(flow, settings=Settings(data=tmp_path / "data"))) as address:
+        answer = httpx.post(f"{address}/ask", json={"query": "Who?"}).json()
+        assert answer["answer"] == "The keeper."
+        assert (small.asked, large.asked) == (["rewrite"], ["generate"])
+        assert httpx.get(f"{address}/pipelines").json()[0]["settings"][0] == "max_tokens"

@@ -15,18 +15,18 @@ _SENT: Mapping[type, tuple[str, tuple[str, ...]]] = {
     Began: ("run", ("run", "pipeline", "conversation")),
     Queued: ("queued", ("before",)),
     Rewritten: ("rewritten", ("query",)),
-    AnswerToken: ("token", ("node", "text")),
-    events.Token: ("token", ("node", "text")),
-    events.NodeStarted: ("node_started", ("node",)),
-    events.NodeFinished: ("node_finished", ("node", "writes", "seconds")),
-    events.Reused: ("reused", ("node", "writes", "source")),
-    events.NodeFailed: ("node_failed", ("node", "error", "seconds")),
-    events.Retried: ("retried", ("node", "attempt", "error")),
-    events.FellBack: ("fell_back", ("node", "error")),
-    events.BranchFailed: ("branch_failed", ("node", "branch", "error")),
-    events.BranchSkipped: ("branch_skipped", ("node", "branch")),
-    events.LoopTurn: ("loop_turn", ("node", "turn")),
-    events.Warned: ("warned", ("node", "message")),
+    AnswerToken: ("token", ("node", "place", "text")),
+    events.Token: ("token", ("node", "place", "text")),
+    events.NodeStarted: ("node_started", ("node", "place")),
+    events.NodeFinished: ("node_finished", ("node", "place", "writes", "seconds")),
+    events.Reused: ("reused", ("node", "place", "writes", "source")),
+    events.NodeFailed: ("node_failed", ("node", "place", "error", "seconds")),
+    events.Retried: ("retried", ("node", "place", "attempt", "error")),
+    events.FellBack: ("fell_back", ("node", "place", "error")),
+    events.BranchFailed: ("branch_failed", ("node", "place", "branch", "error")),
+    events.BranchSkipped: ("branch_skipped", ("node", "place", "branch")),
+    events.LoopTurn: ("loop_turn", ("node", "place", "turn")),
+    events.Warned: ("warned", ("node", "place", "message")),
 }
 """Class to name and fields; nothing else of a run leaves the server."""
 
@@ -46,6 +46,8 @@ def encoded(event: AnswerEvent) -> tuple[str, dict[str, Any]] | None:
 
 def _value(field: str, value: Any) -> Any:
     match field:
+        case "place":
+            return str(value)
         case "writes":
             return {channel: summary(written)[:120] for channel, written in value.items()}
         case "error":
