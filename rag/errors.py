@@ -114,6 +114,8 @@ class Stop:
         message: The question.
         channels: What the person sees: channel to value.
         kinds: The types of these channels.
+        question: Of one that a step raised itself: the digest of what it asks, else "". The
+            channels are names of its own then.
     """
 
     place: Any
@@ -121,6 +123,7 @@ class Stop:
     message: str
     channels: Mapping[str, Any]
     kinds: Mapping[str, Any]
+    question: str = ""
 
 
 class Interrupted(RagError):  # noqa: N818 - no error: the run waits

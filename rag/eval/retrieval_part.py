@@ -66,7 +66,7 @@ def _before(node: Node) -> Part:
             body, whole = _before(node.body)
             if whole or body is None:
                 return (node if whole else None), whole
-            return replace(node, body=body, max_turns=1, until=None, carry=()), False
+            return replace(node, body=body, between=None, max_turns=1, until=None, carry=()), False
         case SubFlow():
             return _subflow(node)
         case Guard():

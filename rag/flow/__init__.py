@@ -10,6 +10,7 @@ from rag.flow.constructs.recurse import Recurse
 from rag.flow.constructs.route import Route
 from rag.flow.constructs.subflow import SubFlow
 from rag.flow.flow import Flow, Input
+from rag.flow.memory.memory import Memory
 from rag.flow.node import Node, Sequence
 from rag.flow.operator import Operator, operator
 from rag.flow.place import Place
@@ -28,6 +29,7 @@ __all__ = [
     "Interrupt",
     "Loop",
     "Map",
+    "Memory",
     "Node",
     "Operator",
     "Parallel",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rag.errors import BudgetError, StepError
+from rag.errors import StepError
 from rag.flow.compile.builder import Builder, Built
 from rag.flow.compile.recall import cached
 from rag.flow.constructs.guard import Guard
@@ -20,6 +18,7 @@ from rag.flow.run.events import FellBack, NodeFailed, Retried
 from rag.flow.run.limiter import Limiter
 from rag.flow.run.run import Run, Runner, Spent, State
 from rag.flow.run.threads import Job
+from rag.flow.run.time_limit import time_limit
 from rag.flow.scope import Channel, Scope, written_after_one_of
 from rag.flow.types import fits, show
 
@@ -162,22 +161,3 @@ def _within_budget(runner: Runner, place: Place, budget: Budget) -> Runner:
             return await runner(state, view)
 
     return run_within_budget
-
-
-@asynccontextmanager
-async def time_limit(budget: Budget, where: str) -> AsyncIterator[None]:
-    """End what runs inside with a BudgetError when the budget's seconds are over."""
-    if budget.seconds is None:
-        yield
-        return
-    try:
-        async with asyncio.timeout(budget.seconds) as limit:
-            yield
-    except TimeoutError as error:
-        if not limit.expired():
-            raise
-        raise BudgetError(
-            f"it took longer than the budget of {budget.seconds:g} s",
-            where=where,
-            fix="raise budget: {seconds: ...}, or make the flow do less",
-        ) from error

@@ -22,6 +22,8 @@ def build_interrupt(builder: Builder, node: Interrupt, scope: Scope, place: Plac
             if channel is not None:
                 kinds[name] = channel.type
     edited = {name: kind for name, kind in kinds.items() if name in node.edit}
+    if node.answer is not None:
+        edited[node.answer] = kinds[node.answer] = bool
     builder.found_interrupt(place, edited)
 
     async def run_interrupt(state: State, run: Run) -> dict[str, Any]:
@@ -31,10 +33,11 @@ def build_interrupt(builder: Builder, node: Interrupt, scope: Scope, place: Plac
         if journal is not None and not fresh:
             found = await journal.recall(where, edited, "")
         if found is None:
-            channels = {name: state[name] for name in kinds}
+            # Who just goes on has approved.
+            channels = {name: name == node.answer or state[name] for name in kinds}
             raise Interrupted([Stop(where, str(place), node.message, channels, kinds)])
         run.tell(Reused, place, writes=found, source="checkpoint")
         return found
 
     writes = {name: Channel(kind, str(place)) for name, kind in edited.items()}
-    return Built(run_interrupt, writes, frozenset(kinds))
+    return Built(run_interrupt, writes, frozenset(kinds) - {node.answer})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rag.errors import StepError
@@ -19,36 +20,60 @@ _SEEN = frozenset({"turn", "events"})
 
 
 def build_loop(builder: Builder, node: Loop, scope: Scope, place: Place) -> Built:
-    """A loop: the body, then the condition, at most `max_turns` times."""
+    """A loop: the body, the condition, what comes between turns, at most `max_turns` times."""
     own = {}
     if node.history is not None:
         own[node.history] = Channel(list[dict[str, Any]], str(place))
     entry = _entry(builder, node, scope.after(own), place)
     body = builder.child(node, place, "", entry)
     end = body.after(entry)
-    _check(builder, node, body, place)
+    between = None
+    if node.between is not None:
+        between = builder.child(node, place, ".between", end)
+    written = _written(body, between, place)
+    _check(builder, node, body, written, place)
     until = None
     if node.until is not None:
         until = builder.expression(node, node.until, end, place, "until", _SEEN)
-    carried = set(body.writes) if node.carry is None else set(node.carry)
-    writes: dict[str, Channel] = {**body.writes, **own}
+    carried = set(written) if node.carry is None else set(node.carry)
+    writes: dict[str, Channel] = {**written, **own}
     if node.satisfied is not None:
         writes[node.satisfied] = Channel(bool, str(place))
-    reads = (body.reads | (until.names - _SEEN - set(body.writes) if until else frozenset())) - {
-        name for name in carried if name not in scope.channels
-    }
+    sure = {name for name, channel in body.writes.items() if not channel.optional}
+    later = (until.names - _SEEN if until else frozenset()) | (between.reads if between else set())
+    reads = (body.reads | (later - sure)) - {n for n in carried if n not in scope.channels}
 
-    run_loop = _Turns(node, body, until, frozenset(carried), place)
+    run_loop = _Turns(node, body, between, until, frozenset(carried), place)
+    parts = [body] if between is None else [body, between]
     return Built(
-        run_loop, writes, reads - set(own), body.removed, waits=body.waits, heavy=body.heavy
+        run_loop,
+        writes,
+        reads - set(own),
+        {name: why for built in parts for name, why in built.removed.items()},
+        waits=any(built.waits for built in parts),
+        heavy=any(built.heavy for built in parts),
     )
 
 
-def _check(builder: Builder, node: Loop, body: Built, place: Place) -> None:
+def _written(body: Built, between: Built | None, place: Place) -> dict[str, Channel]:
+    """What the loop writes; what only `between` writes is missing where there was one turn."""
+    writes = dict(body.writes)
+    for name, channel in (between.writes if between else {}).items():
+        own = writes.get(name)
+        if own is None or own.optional:
+            kind = channel.type if own is None else merge([own.type, channel.type])
+            why = f"{place} writes it from its second turn on"
+            writes[name] = Channel(kind, channel.writer, why)
+    return writes
+
+
+def _check(
+    builder: Builder, node: Loop, body: Built, written: Mapping[str, Channel], place: Place
+) -> None:
     there = f"the body writes: {', '.join(body.writes) or 'nothing'}"
-    for name in set(node.carry or ()) - set(body.writes):
+    for name in set(node.carry or ()) - set(written):
         builder.report(node, place, f"the body does not write {name!r}", "carry", there)
-    if node.history in body.writes:
+    if node.history in written:
         what = f"the body writes {node.history!r}, which is to hold the turns"
         builder.report(node, place, what, "history", "name another channel")
     if node.keep is not None:
@@ -70,11 +95,13 @@ class _Turns:
         self,
         node: Loop,
         body: Built,
+        between: Built | None,
         until: Expression | None,
         carried: frozenset[str],
         place: Place,
     ) -> None:
         self._node, self._body, self._until = node, body.run, until
+        self._between = None if between is None else between.run
         self._carried, self._place = carried, place
         self._listens = until is not None and "events" in until.names
 
@@ -103,15 +130,25 @@ class _Turns:
                 best = wrote
             if held or turn == node.max_turns:
                 break
+            if self._between is not None:
+                wrote = {**wrote, **await self._between({**start, **wrote}, here)}
+                if node.history is not None:
+                    past[-1] = wrote
             kept = {n: value for n, value in wrote.items() if n in self._carried}
             carried.update(kept)
             start.update(kept)
+        result = {**carried, **wrote} if best is None else dict(best)
+        return self._ended(result, past, held, run.at(place))
+
+    def _ended(
+        self, result: dict[str, Any], past: list[dict[str, Any]], held: bool, where: Place
+    ) -> dict[str, Any]:
+        """What leaves the loop, with the channels that tell of its turns."""
+        node = self._node
         if node.on_max_turns == "fail" and not held:
-            where = run.at(place)
             what = f"the condition does not hold after {node.max_turns} turns"
             fix = "raise max_turns, or let on_max_turns: continue"
             raise StepError(what, where=str(where), fix=fix, place=where)
-        result = {**carried, **wrote} if best is None else dict(best)
         if node.history is not None:
             result[node.history] = past
         if node.satisfied is not None:
@@ -154,7 +191,13 @@ def _entry(builder: Builder, node: Loop, scope: Scope, place: Place) -> Scope:
     entry = scope
     # A turn may widen what the next one starts with; the types settle after a few rounds.
     for _ in range(4):
-        wrote = builder.quietly(node, place, "", entry).writes
+        body = builder.quietly(node, place, "", entry)
+        wrote = dict(body.writes)
+        if node.between is not None:
+            # Of a channel that both write, the next turn starts with what came last.
+            between = builder.quietly(node, place, ".between", body.after(entry))
+            wrote = dict(body.after(Scope({})).channels)
+            wrote = dict(between.after(Scope(wrote)).channels)
         carried = wrote if node.carry is None else {n: wrote[n] for n in node.carry if n in wrote}
         changed = {}
         for name, channel in carried.items():

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
+from rag.errors import StepError
 from rag.flow.compile.branches import Branch, run_branches
 from rag.flow.compile.builder import Builder, Built
 from rag.flow.compile.join import build_join
+from rag.flow.compile.step import evaluate
 from rag.flow.constructs.parallel import Parallel
 from rag.flow.place import Place, segment
+from rag.flow.run.events import BranchSkipped
 from rag.flow.run.run import Run, State
 from rag.flow.scope import Channel, Scope
+from rag.flow.types import fits, show
+from rag.names import suggestion
 
 
 def build_parallel(builder: Builder, node: Parallel, scope: Scope, place: Place) -> Built:
@@ -21,10 +27,13 @@ def build_parallel(builder: Builder, node: Parallel, scope: Scope, place: Place)
     reads = frozenset().union(*(built.reads for built in branches.values()))
     runners = {name: built.run for name, built in branches.items()}
     skip, quorum = node.on_error == "skip", node.quorum
-    everyone = not skip and quorum is None
+    everyone = not skip and quorum is None and node.select is None
+    chosen, asked = _selection(builder, node, scope, place)
+    reads |= asked
 
     async def run_all(state: State, run: Run) -> list[tuple[str, dict[str, Any]]]:
-        views = [Branch(name, runner, state, run) for name, runner in runners.items()]
+        names = chosen(state, run)
+        views = [Branch(name, runners[name], state, run) for name in names]
         return await run_branches(place, views, run, waits=waits, skip=skip, quorum=quorum)
 
     if node.join is not None:
@@ -57,6 +66,46 @@ def build_parallel(builder: Builder, node: Parallel, scope: Scope, place: Place)
 
     removed = {n: w for built in branches.values() for n, w in built.removed.items()}
     return Built(run_union, writes, reads, removed, waits=waits)
+
+
+Chosen = Callable[[State, Run], Collection[str]]
+
+
+def _selection(
+    builder: Builder, node: Parallel, scope: Scope, place: Place
+) -> tuple[Chosen, frozenset[str]]:
+    """What gives the names of the branches that run, in their order; and what it reads."""
+    everything = tuple(node.branches)
+    if node.select is None:
+        return (lambda state, run: everything), frozenset()
+    expression = builder.expression(node, node.select, scope, place, "select")
+    if expression is None:
+        return (lambda state, run: everything), frozenset()
+    channel = scope.channels.get(node.select.strip())
+    wanted = list[str] | tuple[str, ...] | set[str] | frozenset[str]
+    if channel is not None and not fits(channel.type, wanted):
+        what = f"{node.select!r} is {show(channel.type)}, a list of branches' names is wanted"
+        builder.report(node, place, what, "select", "for exactly one of several, use a Route")
+
+    def chosen(state: State, run: Run) -> Collection[str]:
+        names = evaluate(expression, state, run, place)
+        wrong = [str(name) for name in names if name not in everything] if _listed(names) else None
+        if wrong is None or wrong:
+            what = f"{node.select!r} gives {names!r}, not a list of names"
+            if wrong:
+                what = f"no branch is called {wrong[0]!r}"
+            fix = suggestion(wrong[0] if wrong else "", everything, label="there are")
+            raise StepError(what, where=str(run.at(place)), fix=fix, place=run.at(place))
+        for other in everything:
+            if other not in names:
+                run.tell(BranchSkipped, place, branch=other)
+        return [name for name in everything if name in names]
+
+    return chosen, expression.names
+
+
+def _listed(names: Any) -> bool:
+    return isinstance(names, list | tuple | set | frozenset)
 
 
 def _union(

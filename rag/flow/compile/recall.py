@@ -132,10 +132,11 @@ def journalled(built: Built, node: Operator, place: Place) -> Built:
             if found is not None:
                 run.tell(Reused, place, writes=found, source="checkpoint")
                 return found
+        inside = run
         if trail is not None:
-            trail.fresh = True
+            inside, trail.fresh = run.view(recalls=not trail.fresh), True
         started = perf_counter()
-        wrote = await runner(state, run)
+        wrote = await runner(state, inside)
         await journal.record(where, kinds, wrote, perf_counter() - started, now)
         return wrote
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from rag.flow.compile.builder import Builder, Built
-from rag.flow.compile.guard import time_limit
 from rag.flow.constructs.recurse import Recurse
 from rag.flow.constructs.subflow import SubFlow
 from rag.flow.place import Place
 from rag.flow.run.run import Run, Spent, State
+from rag.flow.run.time_limit import time_limit
 from rag.flow.scope import Channel, Scope
 from rag.flow.types import fits, show
 from rag.names import suggestion

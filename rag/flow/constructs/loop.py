@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rag.flow.constructs.checks import expression_text, one_of, texts, whole
+from rag.flow.constructs.checks import expression_text, one_of, optional_node, texts, whole
 from rag.flow.node import Construct, Node, as_node, part
 
 OnMaxTurns = Literal["continue", "fail"]
@@ -24,8 +24,11 @@ class Loop(Construct):
         max_turns: At most so many turns; at least 1.
         until: An expression over channels, `turn` (from 1) and `events` (the turn's events, as
             mappings: `any(e["event"] == "warned" for e in events)`), evaluated after each turn.
-        carry: The channels that the body writes and the next turn starts with; the others start
-            each turn as they were before the loop. None: all are carried.
+        between: What runs between two turns: after one whose condition does not hold, before the
+            next. So a loop can be left in its middle, as an agent's is: the model answers, or
+            else its tools are called and it is asked again.
+        carry: The channels that the next turn starts with, of those that the body and `between`
+            write; the others start each turn as they were before the loop. None: all are carried.
         keep: A channel with a number; what leaves the loop is what the turn with its largest
             value wrote (the first of equal ones), instead of the last turn's.
         history: A channel that gets what each turn so far wrote, as a list of mappings; the body
@@ -39,6 +42,7 @@ class Loop(Construct):
     body: Node = part("node")
     max_turns: int = part(where="inside", schema={"type": "integer", "minimum": 1})
     until: str | None = part(where="inside", default=None, schema=_TEXT)
+    between: Node | None = part("node", edge=".between", default=None)
     carry: tuple[str, ...] | None = part("texts", "inside", default=None, schema=_TEXTS)
     keep: str | None = part(where="inside", default=None, schema=_TEXT)
     history: str | None = part(where="inside", default=None, schema=_TEXT)
@@ -50,6 +54,7 @@ class Loop(Construct):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "body", as_node(self.body))
+        object.__setattr__(self, "between", optional_node(self.between))
         if self.carry is not None:
             object.__setattr__(self, "carry", texts("carry", self.carry))
         if self.until is not None:

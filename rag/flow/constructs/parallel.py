@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rag.errors import ConfigError
-from rag.flow.constructs.checks import OnError, nodes, one_of, optional_node, whole
+from rag.flow.constructs.checks import (
+    OnError,
+    expression_text,
+    nodes,
+    one_of,
+    optional_node,
+    whole,
+)
 from rag.flow.node import Construct, Node, part
 
 
@@ -20,13 +27,16 @@ class Parallel(Construct):
     parameter gets the channel as it was before the branches.
 
     Without a join the branches write different channels and all of them leave; those of a
-    branch that may fail (`on_error="skip"`) or be cancelled (`quorum`) are optional afterwards.
+    branch that may fail (`on_error="skip"`), be cancelled (`quorum`) or not run at all (`select`)
+    are optional afterwards.
 
     Args:
         branches: Branch name to node; `**named` is the short way.
         join: What makes one of many.
         on_error: `fail`: a branch that fails ends the node and cancels its siblings; `skip`:
             the node goes on without it, unless all fail.
+        select: An expression over channels (a channel's name is the simplest) that gives the
+            names of the branches to run: any number of them. None: all run.
         quorum: Go on as soon as so many branches have ended well, and cancel the others.
         name: The node's own name in places.
     """
@@ -35,6 +45,7 @@ class Parallel(Construct):
     branches: dict[str, Node] = part("nodes", "head")
     join: Node | None = part("node", edge=".join", default=None)
     on_error: OnError = part(default="fail", schema={"enum": ["fail", "skip"]})
+    select: str | None = part(default=None, schema={"type": "string"})
     quorum: int | None = part(default=None, schema={"type": "integer", "minimum": 1})
     name: str | None = part(default=None, schema={"type": "string"})
 
@@ -44,12 +55,15 @@ class Parallel(Construct):
         *,
         join: Node | None = None,
         on_error: OnError = "fail",
+        select: str | None = None,
         quorum: int | None = None,
         name: str | None = None,
         **named: Node,
     ) -> None:
         all_branches = nodes("a parallel", {**(branches or {}), **named})
         one_of("on_error", on_error, OnError)
+        if select is not None:
+            expression_text("select", select)
         if quorum is not None:
             whole("quorum", quorum)
             if quorum > len(all_branches):
@@ -58,5 +72,6 @@ class Parallel(Construct):
         object.__setattr__(self, "branches", all_branches)
         object.__setattr__(self, "join", optional_node(join))
         object.__setattr__(self, "on_error", on_error)
+        object.__setattr__(self, "select", select)
         object.__setattr__(self, "quorum", quorum)
         object.__setattr__(self, "name", name)

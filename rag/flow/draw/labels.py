@@ -41,7 +41,7 @@ def shape(node: Construct) -> Shape:
     value: Any = node
     match node.key:
         case "parallel":
-            return Shape("rows", last=".join" if value.join else None)
+            return Shape("rows", value.select or "", last=".join" if value.join else None)
         case "race":
             return Shape("rows", f"first that satisfies {value.until}" if value.until else "first")
         case "route":
@@ -58,9 +58,17 @@ def shape(node: Construct) -> Shape:
     return Shape("frame", node.label)
 
 
+_EDGES = {
+    ".base": "deepest",
+    ".between": "else",
+    ".default": "default",
+    ".fallback": "if it fails",
+}
+
+
 def edge_title(edge: str) -> str:
     """What is written at the arrow to a child."""
-    return {".default": "default", ".base": "deepest", ".fallback": "if it fails"}.get(edge, edge)
+    return _EDGES.get(edge, edge)
 
 
 def title(node: Node) -> str:

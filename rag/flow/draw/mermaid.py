@@ -77,6 +77,9 @@ class _Drawing:
         quoted = text.replace('"', "#quot;")
         self.lines.append(f'subgraph {frame}["{quoted}"]')
         ends = self._child(node, edge, before, place)
+        if ".between" in node.children():
+            labelled = [(source, edge_title(".between")) for source, _ in ends]
+            self._child(node, ".between", labelled, place)
         self.lines.append("end")
         return ends
 

@@ -81,7 +81,8 @@ def _block(node: Node, place: Place, notes: Notes) -> Block:
     how = shape(node)
     column: list[Block] = []
     if how.kind == "frame":
-        column.append(_frame(_child(node, "", place, notes), how.title))
+        parts = [_child(node, edge, place, notes) for edge in ("", ".between") if edge in children]
+        column.append(_frame(parts[0] if len(parts) == 1 else _column(parts), how.title))
     else:
         rows = [e for e in children if e not in (how.first, how.last)]
         branches = [(edge_title(edge), _child(node, edge, place, notes)) for edge in rows]

@@ -16,7 +16,7 @@ from rag.flow.memory.sqlite_store import SqliteRunStore
 from rag.flow.memory.store import RunStore, StoredRun, StoredStep, Written
 from rag.flow.memory.stored_run import CheckpointedRun, check_fits, kinds_at
 from rag.flow.place import Place
-from rag.flow.run.execution import initial_state
+from rag.flow.run.inputs import initial_state
 from rag.flow.types import show
 from rag.names import suggestion
 

@@ -13,6 +13,7 @@ from rag.flow.memory.store import RunStore, StoredRun, Written
 from rag.flow.place import Place
 from rag.flow.run.events import Event
 from rag.flow.run.execution import Execution
+from rag.flow.run.inside import kinds_shown
 from rag.flow.run.record import RunRecord
 from rag.flow.run.threads import THREADS
 from rag.flow.types import matcher, show
@@ -27,7 +28,7 @@ class CheckpointedRun:
     ) -> None:
         self.id = record.id
         self._store, self._flow, self._stored, self._inputs = store, flow, record, inputs
-        self._answers: dict[Place, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+        self._answers: dict[Place, tuple[Mapping[str, Any], Mapping[str, Any], str]] = {}
         self._waiting = False
         self._written: dict[Place, Written] = {}
         self._next = 0
@@ -37,13 +38,15 @@ class CheckpointedRun:
         """Where the run waits for approval, each with the channels that the person sees."""
         found = []
         for stop in self._stored.stops or ():
-            node, shown = stop["node"], stop["channels"]
-            kinds = {name: self._kind(node, name) for name in shown}
+            node, shown, question = stop["node"], stop["channels"], stop["question"]
+            kinds = {name: Any if question else self._kind(node, name) for name in shown}
             channels = {
                 name: self._store.decoded(data, kinds[name]) for name, data in shown.items()
             }
+            if question:
+                kinds = kinds_shown(channels)
             place = Place.parse(stop["place"])
-            found.append(Stop(place, node, stop["message"], channels, kinds))
+            found.append(Stop(place, node, stop["message"], channels, kinds, question))
         return found
 
     def _kind(self, node: str, name: str) -> Any:
@@ -53,7 +56,7 @@ class CheckpointedRun:
 
     def editable(self, stop: Stop) -> Mapping[str, Any]:
         """The channels that may be set at a stop, each with its type."""
-        return self._flow.interrupts.get(stop.node, {})
+        return stop.kinds if stop.question else self._flow.interrupts.get(stop.node, {})
 
     def answer(
         self, edits: Mapping[str, Any], answers: Mapping[str, Mapping[str, Any]] | None = None
@@ -88,7 +91,8 @@ class CheckpointedRun:
                 raise InputError(what, where=f"run {self.id}", fix=fix)
             check_fits(name, value, kinds[name], self.id)
         shown = {name: stop.channels[name] for name in kinds}
-        self._answers[stop.place] = (kinds, {**shown, **edits})
+        stored = dict.fromkeys(kinds, Any) if stop.question else kinds
+        self._answers[stop.place] = (stored, {**shown, **edits}, stop.question)
 
     # Journal
 
@@ -197,8 +201,8 @@ class CheckpointedRun:
         )
         self._waiting = False
         spent = (stored.llm_calls, stored.tokens)
-        for place, (kinds, values) in self._answers.items():
-            self._store.record(self.id, place, self._next, kinds, values, 0.0, "", spent)
+        for place, (kinds, values, question) in self._answers.items():
+            self._store.record(self.id, place, self._next, kinds, values, 0.0, question, spent)
             self._next += 1
         if self._answers:
             self._answers = {}
@@ -218,9 +222,12 @@ class CheckpointedRun:
                 "node": stop.node,
                 "message": stop.message,
                 "channels": {
-                    name: self._store.encoded_alone(value, stop.kinds[name])
+                    name: self._store.encoded_alone(
+                        value, Any if stop.question else stop.kinds[name]
+                    )
                     for name, value in stop.channels.items()
                 },
+                "question": stop.question,
             }
             for stop in pause.stops
         ]

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rag.flow.place import Place
+from rag.flow.run import inside
 from rag.flow.run.events import Custom, ModelCalled, Token, Warned
 from rag.flow.run.tracing import trace_call
 
 if TYPE_CHECKING:
+    from rag.flow.run.inside import Called
     from rag.flow.run.run import Run
     from rag.flow.run.threads import Job
 
@@ -17,14 +19,15 @@ if TYPE_CHECKING:
 class RunContext:
     """Given to an operator whose `run` has a keyword-only parameter of this type.
 
-    All methods are safe from any thread.
+    All methods that are not coroutines are safe from any thread.
     """
 
-    __slots__ = ("_job", "_place", "_run")
+    __slots__ = ("_calls", "_job", "_place", "_questions", "_run")
 
     def __init__(self, run: Run, place: Place) -> None:
         self._run, self._place = run, place
         self._job: Job | None = None
+        self._questions = self._calls = 0
 
     def started(self, job: Job) -> None:
         """Remember the thread's job that the step is."""
@@ -72,6 +75,52 @@ class RunContext:
         if self._run.tracer is not None and tokens:
             trace_call(tokens=tokens)
         self._run.spent.add(llm_calls, tokens)
+
+    async def interrupt(self, message: str, /, **shown: Any) -> dict[str, Any]:
+        """Pause the run for human approval, in the middle of a step.
+
+        The run ends here. When it is resumed, the step runs again from its start, and this call
+        returns at once; so what stands before it in the step is done twice. An answer counts for
+        the question that it was given to: where the message or a value shown is another one the
+        second time, it is asked again.
+
+        Args:
+            message: The question.
+            shown: Values that the person sees and may change to others of the same type:
+                `await ctx.interrupt("Send this?", draft=draft, approved=True)`.
+
+        Returns:
+            The values as the person left them.
+
+        Raises:
+            Interrupted: The run waits; nobody is to catch this.
+            InputError: Nothing would store the run.
+        """
+        self._questions += 1
+        return await inside.ask(self._run, self._place, self._questions, message, shown)
+
+    async def run(self, flow: Called, /, **inputs: Any) -> dict[str, Any]:
+        """Run another flow within this step: which one, and how often, the step decides.
+
+        Its events are this run's, below the step's place; what it uses counts towards this
+        run's budget; its resources are those that it names, and this flow's. In a stored run
+        its finished steps are stored, and count when the run is resumed, as long as the step
+        calls it with equal inputs.
+
+        Args:
+            flow: A `Flow`. It may not pause for approval with `Interrupt`; its steps may.
+            inputs: Its inputs.
+
+        Returns:
+            Its outputs.
+
+        Raises:
+            InputError: The inputs do not fit.
+            StepError: One of its steps failed.
+            BudgetError: A budget was exceeded.
+        """
+        self._calls += 1
+        return await inside.call(self._run, self._place, self._calls, flow, inputs)
 
     def model_called(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import re
 import secrets
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -18,27 +17,22 @@ from rag.flow.place import Place
 from rag.flow.policies import Budget
 from rag.flow.resources import Resources
 from rag.flow.run.events import Done, Event, Waiting
+from rag.flow.run.inputs import Takes, initial_state
 from rag.flow.run.record import RunRecord
 from rag.flow.run.recorder import Recorder
 from rag.flow.run.run import Journal, Run, Runner, Spent, Trail
 from rag.flow.run.runtime import RUNTIME
 from rag.flow.run.tracing import run_span
-from rag.flow.types import show
 from rag.names import suggestion
 
 T = TypeVar("T")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-"""Lone surrogates, which JSON can carry and no tokenizer, database or file takes."""
 
 
-class Runnable(Protocol):
+class Runnable(Takes, Protocol):
     """What an execution needs of a flow."""
 
     name: str | None
-    inputs: Mapping[str, Any]
-    defaults: Mapping[str, Any]
     output_types: Mapping[str, Any]
-    matchers: Mapping[str, Callable[[Any], bool]]
     interrupts: Mapping[str, Mapping[str, Any]]
     steps: Mapping[Place, Operator]
     resources: Resources
@@ -256,33 +250,6 @@ class Execution:
                         pass
 
         return read()
-
-
-def initial_state(flow: Runnable, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The flow's channels in the beginning.
-
-    Raises:
-        InputError: An input is missing, unknown or of another type.
-    """
-    for wrong in inputs.keys() - flow.inputs.keys():
-        fix = f"{suggestion(wrong, flow.inputs, label='its inputs')} ({_listed(flow)})"
-        raise InputError(f"the flow has no input {wrong!r}", fix=fix)
-    state = {**flow.defaults, **inputs}
-    for name, kind in flow.inputs.items():
-        if name not in state:
-            what = f"the input {name!r} ({show(kind)}) is missing"
-            raise InputError(what, fix=f"the inputs are: {_listed(flow)}")
-        if name in inputs and not flow.matchers[name](state[name]):
-            given = type(state[name]).__name__
-            raise InputError(f"the input {name!r} is {given}, {show(kind)} is wanted")
-        if isinstance(text := state[name], str) and (found := _SURROGATE.search(text)):
-            what = f"the input {name!r} has a lone surrogate at position {found.start()}"
-            raise InputError(what, fix="give whole Unicode text")
-    return state
-
-
-def _listed(flow: Runnable) -> str:
-    return ", ".join(f"{name} ({show(kind)})" for name, kind in flow.inputs.items()) or "none"
 
 
 def configured(flow: Runnable, config: Mapping[str, Mapping[str, Any]]) -> dict[Place, Operator]:

@@ -106,6 +106,7 @@ class Run:
         depth: How often the flow is nested in itself here.
         jobs: Takes the jobs in threads that an attempt starts.
         trail: Of a resumed run: whether what was recorded still counts here.
+        recalls: Inside a step: whether what was recorded of its inside still counts.
     """
 
     id: str
@@ -121,6 +122,7 @@ class Run:
     depth: int = 0
     jobs: list[Job] | None = None
     trail: Trail | None = None
+    recalls: bool = True
 
     def view(self, **changes: Any) -> Run:
         """The same run seen from another point of it."""
