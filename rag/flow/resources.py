@@ -120,6 +120,9 @@ def parse(kind: type[Resource], spec: Any) -> Any:
         spec = {kind.shorthand: spec}
     if isinstance(spec, Mapping):
         if "use" in spec and kind.foreign is not None:
+            if not isinstance(spec["use"], str):
+                what = f"use is {spec['use']!r}, not the name of a class"
+                raise ConfigError(what, fix=f"write a class of LangChain's ({kind.foreign})")
             return Use(**{str(key): value for key, value in spec.items()})
         try:
             return model.model_validate(dict(spec))
@@ -132,7 +135,8 @@ def parse(kind: type[Resource], spec: Any) -> Any:
 
 
 def _problem(kind: type[Resource], model: type[BaseModel], error: ValidationError) -> ConfigError:
-    detail = error.errors()[0]
+    # A misspelt field says more than the one that is missing therefore.
+    detail = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     place = ".".join(str(part) for part in detail["loc"])
     fields = [field.alias or name for name, field in model.model_fields.items()]
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
