@@ -99,6 +99,11 @@ class Resource:
         """Why the resource cannot be opened now, found without opening it: no file, no model."""
         return None
 
+    @classmethod
+    def takes(cls, resource: Resource) -> bool:
+        """Whether an open resource may be given where one of this class is wanted."""
+        return isinstance(resource, cls)
+
     def version(self) -> str:
         """What a cached result depends on besides the specification: an index's state, say."""
         return ""

@@ -250,7 +250,7 @@ class Builder:
                 self.report(node, place, what, "resources", suggestion(name, names))
             return
         spec = holder.resources.specs[name]
-        if isinstance(spec, Resource) and not isinstance(spec, kind):
+        if isinstance(spec, Resource) and not kind.takes(spec):
             what = f"the resource {name!r} is {type(spec).__name__}, {kind.__name__} is wanted"
             self.report(node, place, what, parameter, "bind another: resources: {...}")
         elif not isinstance(spec, Resource):
