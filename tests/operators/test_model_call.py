@@ -29,7 +29,7 @@ class Form(BaseModel):
 class Surprised(Scripted):
     """Three tokens of a text, whatever it is."""
 
-    async def surprise(self, text: str, after: str = "") -> list[tuple[int, int, float]]:
+    async def token_surprisal(self, text: str, after: str = "") -> list[tuple[int, int, float]]:
         return [(n, n + 1, 1.0) for n in range(3)]
 
 
@@ -81,7 +81,8 @@ def test_every_method_of_the_model_is_wrapped() -> None:
 
 def test_no_operator_calls_the_model_past_it() -> None:
     past = re.compile(
-        r"\bllm\.(?:generate|stream|ensemble|choose|structured|score|surprise)\(|\.spend\("
+        r"\bllm\.(?:generate|stream|ensemble|score|token_surprisal)\("
+        r"|await (?:choose|structured)\(|\.(?:spend|model_called)\("
     )
     found = {file.name for file in FOLDER.rglob("*.py") if past.search(file.read_text())}
     assert found == {"model_call.py"}
