@@ -41,6 +41,7 @@ class Scripted(LLM):
         self.supports_logprobs = sure is not None or bool(yes)
         self.asked: list[str] = []
         self.prompts: list[Prompt] = []
+        self.samplings: list[Sampling] = []
 
     def count(self, text: str) -> int:
         return -(-len(text) // 4)
@@ -62,6 +63,7 @@ class Scripted(LLM):
         name = self._name(prompt)
         self.asked.append(name)
         self.prompts.append(prompt)
+        self.samplings.append(sampling)
         text = str(_next(self.says, name, "something"))[: sampling.max_tokens * 4]
         yield text
         told = None

@@ -8,9 +8,10 @@ from pydantic import Field, PositiveInt
 
 from rag.flow import Operator, RunContext
 from rag.models import LLM
-from rag.operators.history import History, turns
+from rag.operators.history import History, Role, turns
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, prompt_field
+from rag.prompts.sanitize import harmless
 from rag.prompts.templates import prompts
 
 _WORD = re.compile(r"[^\W\d_]{3,}|\d+")
@@ -22,19 +23,20 @@ _REFERS = re.compile(
     re.IGNORECASE,
 )
 _LONGEST = 400
-"""Characters of a rewritten question at most."""
+"""Characters of a rewritten question, at most."""
 
 
 class CondenseQuery(Operator):
     """Rewrites a question that refers to a conversation as one that stands alone.
 
     Question rewriting for conversational search (Vakulenko et al. 2021, arXiv 2004.14652). For
-    the beginning of a pipeline that is part of a chat: a search knows nothing of earlier turns.
-    A question that refers to nothing, told by words such as `it` and by its length, stays as it
-    is: a small model would spoil it. Where the model's text is no rewriting of the question, the
-    previous question is put before it, which keeps its words for the search.
-    LLM calls: 1, or 0 where the question stands alone.
-    Reads `query` and, if present, `history` (as `generate` does); writes `query`.
+    the beginning of a chat pipeline: a search knows nothing of earlier turns. Words such as `it`
+    and the length of a question show whether it refers to something; if not, it stays as it is,
+    since a small model would spoil it. If the model's output is not a rewriting of the question,
+    the previous question is prepended instead, which keeps its words for the search.
+    LLM calls: 1, or 0 if the question stands alone.
+    Reads `query` and, if present, `history`: the earlier messages, oldest first, each
+    `{role: user, content: ...}` or `{role: assistant, content: ...}`; writes `query`.
     Example: `{use: condense_query, max_messages: 4}`
     """
 
@@ -42,8 +44,8 @@ class CondenseQuery(Operator):
     span_kind = "LLM"
 
     max_tokens: PositiveInt = Field(default=64, description="output limit, in tokens")
-    max_messages: PositiveInt = Field(default=4, description="latest messages that are read")
-    max_characters: PositiveInt = Field(default=400, description="of each message")
+    max_messages: PositiveInt = Field(default=4, description="latest messages in the prompt")
+    max_characters: PositiveInt = Field(default=400, description="characters of each message")
     system: str = prompt_field("condense_query")
 
     async def run(
@@ -54,28 +56,32 @@ class CondenseQuery(Operator):
         llm: LLM,
         ctx: RunContext,
     ) -> str:
-        """Ask for the question that stands alone."""
+        """The question that stands alone.
+
+        Raises:
+            InputError: The history is not one (`rag.operators.history`).
+        """
         earlier = turns(history)
         asked = [text.strip() for role, text in earlier if role == "user"]
         if not asked or not refers(query):
             return query
-        transcript = "\n".join(
-            prompts()[f"condense_query_turn_{role}"].format(
-                text=text.strip()[: self.max_characters]
-            )
-            for role, text in earlier[-self.max_messages :]
-        )
-        prompt = prompts()["condense_query_input"].format(history=transcript, query=query)
+        transcript = "\n".join(self._line(*one) for one in earlier[-self.max_messages :])
+        template = prompts()["condense_query_input"]
+        prompt = template.format(history=transcript, query=query)
         call = ModelCall(llm, ctx)
         done = await ask(call, self.system, prompt, max_tokens=self.max_tokens, stop=("\n",))
-        text = done.text.strip().strip("\"'").removeprefix("Rewritten question:").strip()
+        text = done.text.strip().strip("\"'").removeprefix(template.text.splitlines()[-1]).strip()
         return text if is_rewriting(text, query, transcript) else f"{asked[-1]} {query}"
+
+    def _line(self, role: Role, text: str) -> str:
+        shown = harmless(text.strip()[: self.max_characters])
+        return prompts()[f"condense_query_turn_{role}"].format(text=shown)
 
 
 def refers(query: str) -> bool:
-    """Whether a question seems to refer to an earlier one: by a word such as `it`, or its brevity.
+    """Whether a question seems to refer to an earlier one: by a word such as `it`, or by brevity.
 
-    English only. The check costs nothing.
+    English only. The check makes no LLM call.
     """
     return bool(_REFERS.search(query.strip())) or len(_WORD.findall(query)) < 3
 
@@ -84,7 +90,7 @@ def is_rewriting(text: str, query: str, transcript: str) -> bool:
     """Whether a text is the query with words of the conversation in place of references.
 
     Args:
-        text: What the model wrote.
+        text: The output of the model.
         query: The question that refers to the conversation.
         transcript: The conversation.
     """

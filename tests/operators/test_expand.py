@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,19 @@ def test_parents_are_larger_than_what_is_cut_from_them(parents: Any) -> None:
 
     with pytest.raises(ConfigError, match="parents"):
         split([Document(page_content=TEXT)], size=20, overlap=0, parents=parents)
+
+
+def test_what_two_chunks_share_is_read_once(tmp_path: Path) -> None:
+    import numpy as np
+
+    document = Document(page_content=TEXT, metadata={"source": "a.md", "title": "A"})
+    chunks = split([document], size=14, overlap=7)
+    spans = [(chunk.metadata["start"], chunk.metadata["end"]) for chunk in chunks]
+    assert any(one[1] > two[0] for one, two in pairwise(spans))
+    made = Index.writer(tmp_path / "index", embedder="x", dim=4)
+    made.add(chunks, np.eye(4, dtype=np.float32)[[0] * len(chunks)])
+    made.close()
+    index = Index.open(tmp_path / "index")
+    (found,) = run(Neighbours(before=99, after=99), index.of_source("a.md")[:1], index)
+    assert found.page_content == TEXT[spans[0][0] : spans[-1][1]]
+    index.close()

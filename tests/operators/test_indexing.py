@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,10 @@ def markdown(sections: dict[str, str]) -> str:
     return "\n".join(f"# {title}\n\n{text}\n" for title, text in sections.items())
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of every kind."""
-    made = tmp_path / "docs"
+    made = tmp_path_factory.mktemp("files") / "docs"
     (made / "people").mkdir(parents=True)
     (made / "locks.md").write_text(markdown(SECTIONS))
     (made / "people" / "staff.txt").write_text("Hedda Holm is the harbour master.")
@@ -66,6 +67,12 @@ def folder(tmp_path: Path) -> Path:
     (made / "heron.pdf").write_bytes(pdf("Heron lifts boats.", "Grease her in March."))
     (made / "rules.docx").write_bytes(word())
     return made
+
+
+@pytest.fixture
+def folder(files: Path, tmp_path: Path) -> Path:
+    """A copy of them, which a test may change."""
+    return Path(shutil.copytree(files, tmp_path / "docs"))
 
 
 @pytest.fixture

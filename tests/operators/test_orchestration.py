@@ -82,8 +82,15 @@ def test_keywords_and_meaning_are_weighed(embedder: Embedder) -> None:
     assert run(by_meaning, {"embedder": embedder}, query=query)["route"] == "price"
 
 
+def test_a_route_needs_its_threshold_and_no_more(embedder: Embedder) -> None:
+    routes = {"locks": ["lock", "gate"], "pumps": ["pump"]}
+    for threshold, route in ((0.5, "locks"), (0.51, "else")):
+        step = RouteHybrid(routes=routes, weight=1.0, threshold=threshold, default="else")
+        assert run(step, {"embedder": embedder}, query="the lock")["route"] == route
+
+
 @pytest.mark.parametrize("routes", [{}, {"a": []}])
-def test_a_route_without_ways_is_refused(routes: dict[str, list[str]]) -> None:
+def test_a_route_without_keywords_is_refused(routes: dict[str, list[str]]) -> None:
     with pytest.raises(ValidationError, match="at least one route"):
         RouteByMetadata(routes=routes)
 

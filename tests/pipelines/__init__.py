@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from langchain_core.documents import Document
@@ -17,7 +18,7 @@ QUESTION = "Who may open the north lock?"
 
 def flow(name: str, index: Index, embedder: Embedder, llm: LLM, k: int = 2) -> Flow:
     """The ready-made flow, k documents a search, over these resources."""
-    loaded = load_flow(path(name), params={"k": k})
+    loaded = _loaded(name, k)
     return Flow(
         loaded.node,
         inputs=loaded.inputs,
@@ -25,6 +26,11 @@ def flow(name: str, index: Index, embedder: Embedder, llm: LLM, k: int = 2) -> F
         resources={"index": index, "embedder": embedder, "llm": llm},
         budget=loaded.budget,
     )
+
+
+@cache
+def _loaded(name: str, k: int) -> Flow:
+    return load_flow(path(name), params={"k": k})
 
 
 def made(path: Path, embedder: Embedder, texts: Sequence[str]) -> Index:
