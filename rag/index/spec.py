@@ -136,7 +136,7 @@ class IndexSpec(Cutting):
             llm: The language model's, which counts with `describe`.
         """
         spec = self.model_dump(mode="json", exclude={"path"}, exclude_defaults=True)
-        parts = [2, spec, embedder, llm if self.describe else None]
+        parts = [3, spec, embedder, llm if self.describe else None]
         text = json.dumps(parts, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 
 from rag.errors import ConfigError
-from rag.text.sections import Splitter
-from rag.text.splitting import CHARACTERS, embedding_text, split, words
+from rag.text.sections import Splitter, sections
+from rag.text.sentences import sentences
+from rag.text.splitting import embedding_text, split, words
 
 
 def chunks(text: str, size: int = 20, overlap: int = 0, **metadata: object) -> list[Document]:
@@ -143,9 +144,25 @@ def test_rows_of_tables_are_not_cut() -> None:
 
 
 def test_a_blob_without_spaces_is_cut() -> None:
-    found = chunks("x" * 10_000, 20)
-    assert max(len(chunk.page_content) for chunk in found) <= 20 * CHARACTERS
-    assert "".join(texts(found)) == "x" * 10_000
+    """A tokenizer may take any blob for one word; a chunk of 20 words has few hundred letters."""
+    blob = "x" * 10_000
+    found = texts(chunks(blob, 20))
+    assert 100 <= max(map(len, found)) <= 400
+    assert "".join(found) == blob
+    words_of_twelve = " ".join(["internatural"] * 40)
+    assert [words([one]) for one in texts(chunks(words_of_twelve, 20))] == [[20], [20]]
+
+
+def test_sentences_end_where_operators_end_them() -> None:
+    """Abbreviations, initials and scripts without spaces, as `rag.text.sentences` knows them."""
+    text = (
+        "Dr. Smith met Mr. Jones at approx. 9 p.m. near Fig. 3. "
+        'They left, e.g. by boat. "Why?" J. R. Hall asked. 水門は開く。船は待つ。'
+    )
+    for how in ("sentence", "structure", "markdown"):
+        (section,) = sections(text, how, "", None)  # type: ignore[arg-type]
+        assert [text[start:end].strip() for (start, end), _ in section.pieces] == sentences(text)
+    assert len(sentences(text)) == 6
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(0, 0), (10, 10), (10, -1)])

@@ -36,6 +36,7 @@ from rag.errors import IndexStateError
 from rag.files import write_atomically
 from rag.index.filters import clean
 from rag.index.local.database import State
+from rag.text.scripts import UNSPACED
 from rag.text.splitting import indexed_text
 
 if TYPE_CHECKING:
@@ -45,11 +46,7 @@ HEAP = 32_000_000  # bytes buffered before a segment is written; 15 MB is the le
 FEW = 5_000  # up to so many allowed rows, naming them in the query beats filtering its hits
 COVERED = "covered.json"
 
-# Scripts that put no spaces between words: each character counts as a word.
-_UNSPACED = re.compile(
-    "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])"
-)
+_UNSPACED = re.compile(f"([{UNSPACED}])")  # each character counts as a word
 
 Position = tuple[int, int]
 """The last row of `chunks` and the last of `tombstones` that are covered."""
