@@ -10,20 +10,18 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from langchain_core.documents import Document
-
 from rag.errors import IndexStateError
 from rag.index.filters import clean
 from rag.index.local.bm25 import BM25, bm25_folder
-from rag.index.local.chunks import apply_plan, bury_source, make_plan, put_source, source_of
 from rag.index.local.database import FILE, Database, State, check, create, read_state, translated
 from rag.index.local.lock import writer_lock
-from rag.index.local.reading import Reading
+from rag.index.local.reader import Reader
+from rag.index.local.tables import apply_plan, bury_source, put_source
 from rag.index.local.vectors import append, map_file, unit, vector_file
 from rag.index.types import Source, SourceUpdate, WriteReport
 
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 COPIED = 16_384  # vectors that a compaction copies at a time
 
 
-class Writing:
+class Writer:
     """The writer of one index; holds the lock until closed.
 
     Args:
@@ -58,8 +56,8 @@ class Writing:
         except BaseException:
             self.close()
             raise
-        self.reading = Reading(folder, self._database, writing=True)
-        self.reading.adopt(self._words())
+        self.reader = Reader(folder, self._database, writing=True)
+        self.reader.adopt(self._words())
 
     def _open(self, embedder: str, dim: int) -> None:
         with self._database.connection() as connection:
@@ -81,55 +79,35 @@ class Writing:
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
         """See `Index.write`."""
-        added = kept = removed = 0
+        report = WriteReport(0, 0, 0)
         vectors: list[np.ndarray] = []
+        indexed: list[str] = []
         with self._transaction() as (connection, state):
             for update in updates:
-                uri = clean(update.uri)
-                plan = make_plan(connection, uri, update.chunks)
+                plan = update.plan
                 new = unit(update.vectors, state.dim)
                 if len(new) != len(plan.new):
-                    raise ValueError(f"{uri}: {len(new)} vectors for {len(plan.new)} new chunks")
-                apply_plan(connection, uri, plan, state.vectors + added)
-                source = Source(uri, update.digest, update.size, update.mtime_ns, 0)
-                put_source(connection, source)
+                    raise ValueError(
+                        f"{plan.uri}: {len(new)} vectors for {len(plan.new)} new chunks"
+                    )
+                apply_plan(connection, plan, state.vectors + len(indexed))
+                put_source(
+                    connection,
+                    Source(plan.uri, update.digest, update.size, update.mtime_ns, 0),
+                )
                 vectors.append(new)
-                added += len(plan.new)
-                kept += len(plan.ids) - len(plan.new)
-                removed += len(plan.gone)
-            self._commit(connection, state, vectors)
-        return WriteReport(added, kept, removed)
-
-    def add(self, documents: Sequence[Document], vectors: np.ndarray) -> list[str]:
-        """See `Index.add`."""
-        ids = [""] * len(documents)
-        members: dict[tuple[str, bool], list[int]] = {}
-        for position, document in enumerate(documents):
-            replaces = document.id is not None and not document.metadata.get("source")
-            members.setdefault((source_of(document), replaces), []).append(position)
-        new: list[np.ndarray] = []
-        added = 0
-        with self._transaction() as (connection, state):
-            matrix = unit(vectors, state.dim)
-            if len(matrix) != len(documents):
-                raise ValueError(f"{len(matrix)} vectors for {len(documents)} documents")
-            for (uri, replaces), positions in members.items():
-                chunks = [documents[position] for position in positions]
-                plan = make_plan(connection, uri, chunks, extend=not replaces)
-                apply_plan(connection, uri, plan, state.vectors + added)
-                put_source(connection, Source(uri, "", 0, 0, 0))
-                new.append(matrix[[positions[at] for at in plan.new]])
-                added += len(plan.new)
-                for position, key in zip(positions, plan.ids, strict=True):
-                    ids[position] = key
-            self._commit(connection, state, new)
-        return ids
+                indexed += plan.texts
+                report += WriteReport(len(plan.new), plan.kept, len(plan.gone))
+            # Rows are numbered one by one, in the order in which they were written.
+            rows = dict(enumerate(indexed, start=state.last_row + 1))
+            self._commit(connection, state, vectors, rows)
+        return report
 
     def delete(self, uris: Iterable[str]) -> int:
         """See `Index.delete`."""
         with self._transaction() as (connection, state):
             removed = sum(bury_source(connection, clean(uri)) for uri in uris)
-            self._commit(connection, state, [])
+            self._commit(connection, state, [], {})
         return removed
 
     def compact(self) -> None:
@@ -155,7 +133,7 @@ class Writing:
             connection.execute("COMMIT")
             self._words().close()
             self._bm25 = words
-            self.reading.adopt(words)
+            self.reader.adopt(words)
             self._sweep(read_state(connection))
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -179,7 +157,11 @@ class Writing:
             yield connection, read_state(connection)
 
     def _commit(
-        self, connection: sqlite3.Connection, state: State, vectors: Sequence[np.ndarray]
+        self,
+        connection: sqlite3.Connection,
+        state: State,
+        vectors: Sequence[np.ndarray],
+        indexed: Mapping[int, str],
     ) -> None:
         """Vectors to the disk, then SQLite, then BM25."""
         import numpy as np
@@ -196,7 +178,7 @@ class Writing:
         )
         connection.execute("COMMIT")
         connection.execute("BEGIN")
-        self._words().catch_up(connection, read_state(connection))
+        self._words().catch_up(connection, read_state(connection), indexed)
 
     def _copy_vectors(self, connection: sqlite3.Connection, state: State) -> int:
         """Copy the live vectors to the next generation's file; returns how many."""
