@@ -40,7 +40,7 @@ def ingest(
 
     flow = load(config, params)
     binding = IndexBinding(flow.resources)
-    reader = binding.open() if binding.path.exists() else None
+    reader = binding.open(repair=True) if binding.path.exists() else None
     try:
         todo = plan(paths, reader, binding.fingerprint, prune=prune)
     finally:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.documents import Document
 from pydantic import BaseModel
 
-from rag.errors import ConfigError
+from rag.errors import ConfigError, IndexStateError
 from rag.flow.resources import Resource, Resources, parse
 from rag.index.index import Index
 from rag.index.spec import IndexSpec, folder_of, labelled
@@ -84,12 +84,22 @@ class IndexBinding:
         """
         return self.resources.get(self.embedder, Embedder)
 
-    def open(self) -> Index:
+    def open(self, *, repair: bool = False) -> Index:
         """The index, for reading.
 
+        Args:
+            repair: Where it cannot be opened, open it for writing first: that finishes an index
+                which was begun, and makes lost vectors again.
+
         Raises:
-            IndexStateError: See `Index.open`.
+            IndexStateError: See `Index.open`, and with `repair` `Index.writer`.
         """
+        try:
+            return Index.open(self.path)
+        except IndexStateError:
+            if not repair:
+                raise
+        self.writer().close()
         return Index.open(self.path)
 
     def writer(self, path: Path | None = None) -> Index:
@@ -102,7 +112,9 @@ class IndexBinding:
             IndexStateError: See `Index.writer`.
         """
         embedder = self.open_embedder()
-        return Index.writer(path or self.path, embedder=embedder.id, dim=embedder.dim)
+        return Index.writer(
+            path or self.path, embedder=embedder.id, dim=embedder.dim, embed=embedder.embed
+        )
 
     def splitter(self) -> Splitter:
         """Documents to the chunks that are written: labelled, split and described."""

@@ -84,21 +84,33 @@ class Index(Resource):
         return ConfigError("there is no index here", where=str(path), fix="rag ingest PATH")
 
     @classmethod
-    def writer(cls, path: Path, *, embedder: str, dim: int, create: bool = True) -> Self:
+    def writer(
+        cls,
+        path: Path,
+        *,
+        embedder: str,
+        dim: int,
+        create: bool = True,
+        embed: Callable[[Sequence[str]], np.ndarray] | None = None,
+    ) -> Self:
         """Open an index for writing, and finish what an earlier writer left unfinished.
+
+        What is derived from the stored chunks and cannot be used is made again.
 
         Args:
             path: The folder; made if missing.
             embedder: Id of the embedder whose vectors will be written.
             dim: Length of its vectors.
             create: Make an empty index where there is none.
+            embed: The embedder's function, texts to float32 [texts, dim]; without it vectors that
+                are lost stay lost.
 
         Raises:
             IndexStateError: Another process writes to it, it was made with another embedder, the
                 folder holds something else, or it is damaged.
         """
         path = Path(path)
-        writer = Writer(path, embedder=embedder, dim=dim, create=create)
+        writer = Writer(path, embedder=embedder, dim=dim, create=create, embed=embed)
         try:
             return cls(path, writer.reader, writer)
         except BaseException:

@@ -89,4 +89,4 @@ class IndexWriter(Resource):
             return report + batch.commit()
 
     def _open(self, embedder: Embedder) -> Index:
-        return Index.writer(self.path, embedder=embedder.id, dim=embedder.dim)
+        return Index.writer(self.path, embedder=embedder.id, dim=embedder.dim, embed=embedder.embed)
