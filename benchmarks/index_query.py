@@ -3,7 +3,7 @@
     python benchmarks/index_query.py [--chunks 100000] [--dim 384] [--k 20 --k 100]
 
 Chunks are of Zipf-distributed words with random unit vectors, all seeded, in a temporary folder.
-Prints p50 and p95 in milliseconds, documents fetched: dense, sparse, the two with reciprocal rank
+Prints p50 and p95 in milliseconds, chunks fetched: dense, sparse, the two with reciprocal rank
 fusion one after the other, and dense and sparse under a filter that one chunk in ten passes.
 """
 
@@ -17,11 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from langchain_core.documents import Document
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from rag.index import Index
+from rag.index import Hit, Index, SourceUpdate
+from rag.text.chunk import Chunk
 
 BATCH = 5_000
 VOCABULARY = 50_000
@@ -41,27 +41,22 @@ def unit_vectors(draw: np.random.Generator, count: int, dim: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def fill(folder: Path, chunks: int, dim: int) -> None:
+def fill(folder: Path, total: int, dim: int) -> None:
     draw = np.random.default_rng(0)
     index = Index.writer(folder, embedder="random", dim=dim)
-    for start in range(0, chunks, BATCH):
-        count = min(BATCH, chunks - start)
-        documents = [
-            Document(
-                page_content=words(draw, 120),
-                metadata={"source": f"batch{start}", "n": start + n, "tenth": n % 10},
-            )
-            for n in range(count)
-        ]
-        index.add(documents, unit_vectors(draw, count, dim))
+    for start in range(0, total, BATCH):
+        count = min(BATCH, total - start)
+        chunks = [Chunk(words(draw, 120), {"n": start + n, "tenth": n % 10}) for n in range(count)]
+        plan = index.plan(f"batch{start}", chunks)
+        index.write([SourceUpdate(plan, unit_vectors(draw, count, dim))])
     index.close()
 
 
-def fused(rankings: list[list[Document]], k: int) -> list[str]:
+def fused(rankings: list[list[Hit]], k: int) -> list[str]:
     scores: dict[str, float] = {}
     for ranking in rankings:
-        for place, document in enumerate(ranking):
-            key = str(document.id)
+        for place, hit in enumerate(ranking):
+            key = str(hit.chunk.id)
             scores[key] = scores.get(key, 0) + 1 / (60 + place)
     return sorted(scores, key=lambda key: -scores[key])[:k]
 

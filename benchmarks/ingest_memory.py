@@ -21,7 +21,8 @@ def measure(chunks: int) -> None:
     import psutil
 
     from rag.index import Index
-    from rag.index.ingest.ingest import ingest, plan
+    from rag.index.ingest.ingest import ingest
+    from rag.index.ingest.plan import plan
     from rag.models import Embedder
     from rag.text.splitting import split, words
 
@@ -61,7 +62,8 @@ def measure(chunks: int) -> None:
         index = Index.writer(Path(scratch) / "index", embedder=embedder.id, dim=embedder.dim)
         report = ingest(
             plan([docs], index, "v1"), index, embedder,
-            split=lambda documents: split(documents, count=words), config="v1", on_progress=look,
+            split=lambda documents: split(documents, count=words), fingerprint="v1",
+            on_progress=look,
         )  # fmt: skip
     print(f"{report.chunks_added:7} chunks {peak / 2**20:7.0f} MB {report.seconds:7.1f} s")
 

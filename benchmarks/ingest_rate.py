@@ -26,12 +26,13 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rag.index import Index
-from rag.index.ingest.ingest import IngestReport, ingest, plan
+from rag.index.ingest.ingest import IngestReport, ingest
+from rag.index.ingest.plan import plan
 from rag.index.readers.discover import FileRef, discover, read
 from rag.index.readers.load import load
 from rag.models import Embedder
 from rag.models.opening.find import find_model
-from rag.text.splitting import embedding_text, split
+from rag.text.splitting import split
 
 CHUNKS_A_FILE = 8
 TOKENS_A_CHUNK = 150
@@ -110,7 +111,7 @@ def run(docs: Path, folder: Path, embedder: Embedder) -> IngestReport:
     index = Index.writer(folder, embedder=embedder.id, dim=embedder.dim)
     try:
         return ingest(
-            plan([docs], index, "bench"), index, embedder, config="bench",
+            plan([docs], index, "bench"), index, embedder, fingerprint="bench",
             split=lambda documents: split(documents, count=embedder.lengths),
         )  # fmt: skip
     finally:
@@ -120,7 +121,7 @@ def run(docs: Path, folder: Path, embedder: Embedder) -> IngestReport:
 def texts_of(docs: Path, embedder: Embedder) -> list[str]:
     files = [found for found in discover([docs]) if isinstance(found, FileRef)]
     loaded = [load(file.path, read(file), file.name) for file in files]
-    return [embedding_text(c) for one in loaded for c in split(one, count=embedder.lengths)]
+    return [c.embedding_text for one in loaded for c in split(one, count=embedder.lengths)]
 
 
 def compare(docs: Path, base: Path, embedder: Embedder, rounds: int) -> None:

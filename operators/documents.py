@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from langchain_core.documents import Document
 
 from rag.operators.scores import scores_of
+from rag.text.chunk import Chunk
 
 
 def identity(document: Document) -> str:
@@ -28,11 +29,10 @@ def unique(documents: Iterable[Document]) -> dict[str, Document]:
 
 def location(document: Document) -> str:
     """Where a reader finds the document: `operations/locks.md, page 3, Locks > North lock`."""
-    metadata = document.metadata
-    page = metadata.get("page")
+    chunk = Chunk.of(document)
     parts = [
-        str(metadata.get("path") or metadata.get("source") or document.id or "unknown"),
-        f"page {page}" if page is not None else None,
-        metadata.get("heading"),
+        chunk.path or chunk.source or chunk.id or "unknown",
+        f"page {chunk.page}" if chunk.page is not None else "",
+        chunk.heading,
     ]
-    return ", ".join(str(part) for part in parts if part)
+    return ", ".join(filter(None, parts))

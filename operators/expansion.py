@@ -8,10 +8,7 @@ from itertools import takewhile
 from langchain_core.documents import Document
 
 from rag.index import Index
-from rag.index.local.chunks import place
-
-UNKNOWN = -1
-"""Start and end of a chunk whose position in its document is not known."""
+from rag.text.chunk import HEADINGS, Chunk
 
 
 class SourceChunks:
@@ -23,19 +20,18 @@ class SourceChunks:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._known: dict[str, list[Document]] = {}
+        self._known: dict[str, list[Chunk]] = {}
 
-    def of(self, document: Document) -> list[Document]:
-        """All chunks of the document's source, in the order of the text."""
-        source = document.metadata.get("source")
-        if source is None:
+    def of(self, chunk: Chunk) -> list[Chunk]:
+        """All chunks of the chunk's source, in the order of the text."""
+        if not chunk.source:
             return []
-        if source not in self._known:
-            self._known[source] = self._index.of_source(str(source))
-        return self._known[source]
+        if chunk.source not in self._known:
+            self._known[chunk.source] = self._index.of_source(chunk.source)
+        return self._known[chunk.source]
 
 
-def expanded(document: Document, chunks: Sequence[Document]) -> Document:
+def expanded(document: Document, chunks: Sequence[Chunk]) -> Document:
     """The document with the text of all these chunks.
 
     Its `start`, `end` and `heading` become those of the whole passage.
@@ -44,25 +40,24 @@ def expanded(document: Document, chunks: Sequence[Document]) -> Document:
         document: Keeps its id and its other metadata.
         chunks: At least one, in the order of the text; they may overlap.
     """
-    text, end = "", UNKNOWN
+    text, end = "", None
     for chunk in chunks:
-        start = chunk.metadata.get("start", UNKNOWN)
-        if UNKNOWN not in (start, end) and start < end:
-            text += chunk.page_content[end - start :]
+        start = chunk.start
+        if start is not None and end is not None and start < end:
+            text += chunk.text[end - start :]
         elif text:
-            close = UNKNOWN not in (start, end) and start - end <= 1
-            text += (" " if close else "\n\n") + chunk.page_content
+            close = start is not None and end is not None and start - end <= 1
+            text += (" " if close else "\n\n") + chunk.text
         else:
-            text = chunk.page_content
-        end = max(end, chunk.metadata.get("end", UNKNOWN))
-    first, last = min(chunks, key=place), max(chunks, key=place)
-    reach = {"start": first.metadata.get("start"), "end": last.metadata.get("end")}
+            text = chunk.text
+        end = max((at for at in (end, chunk.end) if at is not None), default=None)
+    first = min(chunks, key=lambda chunk: chunk.position)
+    last = max(chunks, key=lambda chunk: chunk.position)
+    reach = {"start": first.start, "end": last.end}
     known = {key: value for key, value in reach.items() if value is not None}
-    metadata = {**document.metadata, **known}
-    headings = [str(chunk.metadata.get("heading", "")).split(" > ") for chunk in chunks]
-    same = takewhile(lambda names: len({*names}) == 1, zip(*headings, strict=False))
-    shared = [names[0] for names in same if names[0]]
-    metadata.pop("heading", None)
-    if shared:
-        metadata["heading"] = " > ".join(shared)
+    headings = zip(*(chunk.headings for chunk in chunks), strict=False)
+    shared = [names[0] for names in takewhile(lambda names: len({*names}) == 1, headings)]
+    metadata = {**document.metadata, **known, "heading": HEADINGS.join(shared)}
+    if not shared:
+        del metadata["heading"]
     return Document(id=document.id, page_content=text, metadata=metadata)

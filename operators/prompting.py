@@ -13,7 +13,7 @@ from rag.operators.history import Role, turns
 from rag.operators.model_call import ModelCall
 from rag.prompts.sanitize import harmless
 from rag.prompts.templates import prompts
-from rag.text.splitting import embedding_text
+from rag.text.chunk import Chunk
 
 MARGIN = 64
 """Tokens kept free for the chat template."""
@@ -100,7 +100,7 @@ def _fitting(call: ModelCall, documents: Sequence[Document], room: int) -> tuple
     llm = call.llm
     chunks: list[str] = []
     for document in documents:
-        text = embedding_text(document)
+        text = Chunk.of(document).embedding_text
         size = llm.count(text) + DELIMITER
         if size > room and not chunks:
             text = llm.clip(text, max(room - DELIMITER, 1))

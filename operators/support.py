@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from rag.text.sentences import COMMON, IDEOGRAMS, LETTERS, MARKS, SCRIPTS
+from rag.text.scripts import IDEOGRAMS, LETTERS, MARKS, UNSPACED
+from rag.text.sentences import COMMON
 
 _WORD = re.compile(
-    rf"[^\W{SCRIPTS}]+(?:[{MARKS}]+[^\W{SCRIPTS}]*)*(?:[.,]\d+)*"  # 1.5 and 1,000 are one word
+    rf"[^\W{UNSPACED}]+(?:[{MARKS}]+[^\W{UNSPACED}]*)*(?:[.,]\d+)*"  # 1.5 and 1,000 are one word
 )
 _PARTICLES = (
     "\u3041-\u309f的了是在和有也就都而及与與或於于之其這这那不我你他她它們们嗎吗呢吧"

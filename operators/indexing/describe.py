@@ -8,12 +8,13 @@ from langchain_core.documents import Document
 from pydantic import Field
 
 from rag.flow import Operator, RunContext
-from rag.index import spec
 from rag.index.ingest.describe import describe
+from rag.index.spec import DescribeSpec
 from rag.models import LLM
+from rag.text.chunk import Chunk
 
 
-class Describe(Operator, spec.Describe):
+class Describe(Operator, DescribeSpec):
     """Generates the questions that each document answers, or a summary of it.
 
     Document expansion by questions, doc2query (Nogueira et al. 2019, arXiv 1904.08375), or with
@@ -38,4 +39,6 @@ class Describe(Operator, spec.Describe):
 
     async def run(self, documents: list[Document], *, llm: LLM, ctx: RunContext) -> list[Document]:
         """The documents with what was generated in their metadata."""
-        return await describe(documents, self, llm, system=self.system, ctx=ctx)
+        chunks = [Chunk.of(document) for document in documents]
+        described = await describe(chunks, self, llm, system=self.system, ctx=ctx)
+        return [chunk.document() for chunk in described]

@@ -6,12 +6,12 @@ from langchain_core.documents import Document
 from pydantic import model_validator
 
 from rag.flow import Operator
-from rag.index.spec import Cutting
+from rag.index.spec import SplitSpec
 from rag.models import Embedder
 from rag.text.splitting import split
 
 
-class Split(Operator, Cutting):
+class Split(Operator, SplitSpec):
     """Splits documents into chunks that keep their position in the document.
 
     Modular RAG (arXiv 2407.21059, section IV-A, chunk optimization). The `splitter` decides where
@@ -37,4 +37,4 @@ class Split(Operator, Cutting):
 
     def run(self, documents: list[Document], *, embedder: Embedder) -> list[Document]:
         """The chunks of all documents."""
-        return self.cut(documents, embedder)
+        return [chunk.document() for chunk in self.split(documents, embedder)]

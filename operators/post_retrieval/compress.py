@@ -13,9 +13,9 @@ from pydantic import Field, PositiveInt
 from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.operators.model_call import ModelCall
-from rag.text.sentences import SCRIPTS
+from rag.text.scripts import UNSPACED
 
-_WORD = re.compile(f"[{SCRIPTS}]|[^\\s{SCRIPTS}]+")
+_WORD = re.compile(f"[{UNSPACED}]|[^\\s{UNSPACED}]+")
 
 
 class Compress(Operator):

@@ -9,7 +9,7 @@ from rag.flow import Operator
 from rag.models import CrossEncoder
 from rag.operators.documents import unique
 from rag.operators.scores import ranked
-from rag.text.splitting import embedding_text
+from rag.text.chunk import Chunk
 
 
 class CrossRerank(Operator):
@@ -34,5 +34,6 @@ class CrossRerank(Operator):
         """The first `k`; documents beyond `depth` follow in their original order."""
         found = list(unique(documents).values())
         candidates, rest = found[: self.depth], found[self.depth :]
-        scores = reranker.score(query, [embedding_text(document) for document in candidates])
+        texts = [Chunk.of(document).embedding_text for document in candidates]
+        scores = reranker.score(query, texts)
         return [*ranked(candidates, scores, self.use), *rest][: self.k]

@@ -10,9 +10,9 @@ from pydantic import Field, PositiveInt
 from rag.flow import Operator
 from rag.operators.documents import unique
 from rag.operators.duplicates import without_duplicates
-from rag.text.sentences import SCRIPTS
+from rag.text.scripts import UNSPACED
 
-_WORD = re.compile(f"[{SCRIPTS}]|[^\\W{SCRIPTS}]+")
+_WORD = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]+")
 
 
 class Dedupe(Operator):

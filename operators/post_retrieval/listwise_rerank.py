@@ -14,7 +14,7 @@ from rag.operators.judging import SCORED
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import DELIMITER, MARGIN, clipped, prompt_field
 from rag.operators.scores import scored
-from rag.text.splitting import embedding_text
+from rag.text.chunk import Chunk
 
 
 class ListwiseRerank(Operator):
@@ -74,7 +74,7 @@ class ListwiseRerank(Operator):
         asked = f"{clipped(call, query, SCORED, 'question')}\n{self.system}"
         free = llm.window - llm.count(asked) - self.max_tokens - MARGIN
         room = min(self.passage_tokens, max(free // len(documents) - DELIMITER, 1))
-        texts = [embedding_text(document) for document in documents]
+        texts = [Chunk.of(document).embedding_text for document in documents]
         chunks = tuple(llm.clip(text, room) for text in texts)
         if cut := sum(len(a) < len(b) for a, b in zip(chunks, texts, strict=True)):
             call.ctx.warn(f"{cut} of {len(documents)} documents are cut to {room} tokens")

@@ -11,7 +11,7 @@ from rag.flow import Operator
 from rag.models import Embedder
 from rag.operators.documents import unique
 from rag.operators.scores import min_max, score_of, scored
-from rag.text.splitting import embedding_text
+from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ class MMR(Operator):
         candidates, rest = found[: self.depth], found[self.depth :]
         if not candidates or not query.strip():
             return found[: self.k]
-        vectors = embedder.embed([embedding_text(document) for document in candidates])
+        vectors = embedder.embed([Chunk.of(document).embedding_text for document in candidates])
         if self.relevance == "query":
             relevance = vectors @ embedder.embed_query(query)
         else:

@@ -12,7 +12,7 @@ from rag.flow import Operator, RunContext
 from rag.models import Embedder
 from rag.operators.documents import unique
 from rag.operators.scores import ranked, score_of, scores_of, standardised
-from rag.text.splitting import embedding_text
+from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +87,7 @@ def late_interaction(query: str, documents: Sequence[Document], embedder: Embedd
     """
     import numpy as np
 
-    texts = [embedding_text(document) for document in documents]
+    texts = [Chunk.of(document).embedding_text for document in documents]
     if embedder.late:
         vectors = embedder.token_vectors([query], query=True)[0]
         tokens = embedder.token_vectors(texts)

@@ -9,8 +9,8 @@ from pydantic import Field, PositiveInt
 
 from rag.flow import Operator
 from rag.models import Embedder
+from rag.text.chunk import Chunk
 from rag.text.sentences import sentences
-from rag.text.splitting import embedding_text
 
 _RULE = re.compile(r"[|\s:-]+|#{1,6}\s.*")
 
@@ -43,10 +43,7 @@ class SelectSentences(Operator):
         if not pieces or not query.strip():
             return documents
         vectors = embedder.embed(
-            [
-                embedding_text(documents[number].model_copy(update={"page_content": text}))
-                for number, _, text in pieces
-            ]
+            [Chunk(text, documents[number].metadata).embedding_text for number, _, text in pieces]
         )
         scores = vectors @ embedder.embed_query(query)
         best = sorted(range(len(pieces)), key=lambda at: (-scores[at], at))[: self.sentences]

@@ -78,8 +78,8 @@ class ConstructQuery(Operator):
         seen: dict[str, set[Any]] = defaultdict(set)
         left = self.sample
         for batch in index.batches(min(left, 500)):
-            for document in batch:
-                for key, value in document.metadata.items():
+            for chunk in batch:
+                for key, value in chunk.metadata.items():
                     if isinstance(value, str | int | float):
                         seen[key].add(value)
             left -= len(batch)

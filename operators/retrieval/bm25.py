@@ -9,7 +9,6 @@ from pydantic import Field, PositiveInt
 
 from rag.flow import Operator
 from rag.index import Index
-from rag.operators.scores import scored
 from rag.operators.search import Filter, combine_filters
 
 
@@ -33,4 +32,4 @@ class BM25(Operator):
     ) -> list[Document]:
         """The chunks; none if the index has no word of the query."""
         found = index.sparse(query, self.k, where=combine_filters(self.where, where))
-        return [scored(document, document.metadata["score"], self.use) for document in found]
+        return [hit.document(self.use) for hit in found]

@@ -10,7 +10,6 @@ from pydantic import Field, PositiveInt
 from rag.flow import Operator
 from rag.index import Index
 from rag.models import Embedder
-from rag.operators.scores import scored
 from rag.operators.search import Filter, combine_filters, query_vector
 
 
@@ -49,4 +48,4 @@ class Dense(Operator):
         vector = query_vector(embedder, query, passages)
         both = combine_filters(self.where, where)
         found = index.dense(vector, self.k, where=both, embedder=embedder.id)
-        return [scored(document, document.metadata["score"], self.use) for document in found]
+        return [hit.document(self.use) for hit in found]

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from rag.flow import Operator
 from rag.index import Index
 from rag.models import Embedder
-from rag.operators.scores import scored, standardised
+from rag.operators.scores import standardised
 from rag.operators.search import Filter, combine_filters, query_vector
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Hybrid(Operator):
             query, vector, self.k, depth=max(self.depth, self.k), score=self._score,
             where=combine_filters(self.where, where), embedder=embedder.id,
         )  # fmt: skip
-        return [scored(document, document.metadata["score"], self.use) for document in found]
+        return [hit.document(self.use) for hit in found]
 
     def _score(self, candidates: Candidates) -> np.ndarray:
         scores = standardised(candidates.dense) + self.sparse * standardised(candidates.sparse)

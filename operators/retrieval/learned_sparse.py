@@ -9,11 +9,10 @@ from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
 
 from rag.flow import Operator
-from rag.index import Index
+from rag.index import Hit, Index
 from rag.index.local.derived import Derived
 from rag.models import SparseEncoder
-from rag.operators.scores import scored
-from rag.text.splitting import indexed_text
+from rag.text.chunk import Chunk
 
 
 class LearnedSparse(Operator):
@@ -49,14 +48,15 @@ class LearnedSparse(Operator):
         dense[words] = values
         scores = weights @ dense
         best = np.argsort(-scores, kind="stable")[: self.k]
-        return [scored(chunks[at], float(scores[at]), self.use) for at in best if scores[at] > 0]
+        hits = [Hit(chunks[at], float(scores[at])) for at in best if scores[at] > 0]
+        return [hit.document(self.use) for hit in hits]
 
 
 def _derived(encoder: SparseEncoder) -> Derived[Any]:
     """Weights as a scipy CSR matrix, float32 [chunks, vocabulary]."""
 
-    def compute(chunks: Sequence[Document]) -> list[bytes]:
-        found = encoder.encode([indexed_text(chunk) for chunk in chunks])
+    def compute(chunks: Sequence[Chunk]) -> list[bytes]:
+        found = encoder.encode([chunk.indexed_text for chunk in chunks])
         return [words.tobytes() + values.tobytes() for words, values in found]
 
     def build(data: list[bytes]) -> Any:

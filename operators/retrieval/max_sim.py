@@ -11,11 +11,10 @@ from pydantic import Field, PositiveInt
 
 from rag.errors import ConfigError
 from rag.flow import Operator
-from rag.index import Index
+from rag.index import Hit, Index
 from rag.index.local.derived import Derived, half
 from rag.models import Embedder
-from rag.operators.scores import scored
-from rag.text.splitting import indexed_text
+from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +66,7 @@ class MaxSim(Operator):
         chunks, tokens = _derived(embedder).of(index)
         scores = tokens.scores(vectors)
         best = np.argsort(-scores, kind="stable")[: self.k]
-        return [scored(chunks[at], float(scores[at]), self.use) for at in best]
+        return [Hit(chunks[at], float(scores[at])).document(self.use) for at in best]
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,8 @@ class _Tokens:
 
 
 def _derived(embedder: Embedder) -> Derived[_Tokens]:
-    def compute(chunks: Sequence[Document]) -> list[bytes]:
-        texts = [indexed_text(chunk) for chunk in chunks]
+    def compute(chunks: Sequence[Chunk]) -> list[bytes]:
+        texts = [chunk.indexed_text for chunk in chunks]
         return [half(vectors) for vectors in embedder.token_vectors(texts)]
 
     def build(data: list[bytes]) -> _Tokens:

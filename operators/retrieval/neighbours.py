@@ -12,6 +12,7 @@ from rag.flow import Operator
 from rag.index import Index
 from rag.operators.documents import unique
 from rag.operators.expansion import SourceChunks, expanded
+from rag.text.chunk import Chunk
 
 
 class Neighbours(Operator):
@@ -36,13 +37,13 @@ class Neighbours(Operator):
         sources = SourceChunks(index)
         windows: list[_Window] = []
         for document in unique(documents).values():
-            page = document.metadata.get("page")
-            chunks = [c for c in sources.of(document) if c.metadata.get("page") == page]
+            found = Chunk.of(document)
+            chunks = [chunk for chunk in sources.of(found) if chunk.page == found.page]
             at = next((n for n, chunk in enumerate(chunks) if chunk.id == document.id), None)
             if at is None:
                 windows.append(_Window(document, []))
                 continue
-            key = (document.metadata["source"], page)
+            key = (found.source, found.page)
             first, last = max(at - self.before, 0), min(at + self.after, len(chunks) - 1)
             touching = [w for w in windows if w.key == key and w.touches(first, last)]
             windows = [window for window in windows if window not in touching[1:]]
@@ -60,7 +61,7 @@ class _Window:
     """A document and the run of chunks that it becomes; without chunks it stays as it is."""
 
     document: Document
-    chunks: list[Document]
+    chunks: list[Chunk]
     key: Any = None
     first: int = 0
     last: int = 0

@@ -11,6 +11,7 @@ from rag.flow import Operator
 from rag.index import Index
 from rag.operators.documents import unique
 from rag.operators.expansion import SourceChunks, expanded
+from rag.text.chunk import Chunk
 
 
 class Parents(Operator):
@@ -42,14 +43,15 @@ class Parents(Operator):
         found = list(unique(documents).values())
         hits: dict[Any, list[Document]] = {}
         for document in found:
-            hits.setdefault(self._key(document), []).append(document)
+            hits.setdefault(self._key(Chunk.of(document)), []).append(document)
         written: list[Document] = []
         done: set[Any] = set()
         for document in found:
-            key = self._key(document)
+            chunk = Chunk.of(document)
+            key = self._key(chunk)
             if key in done:
                 continue
-            children = [c for c in sources.of(document) if self._key(c) == key] if key else []
+            children = [c for c in sources.of(chunk) if self._key(c) == key] if key else []
             if not children or len(hits[key]) < self.share * len(children):
                 written.append(document)
                 continue
@@ -57,12 +59,12 @@ class Parents(Operator):
             written.append(expanded(document, children))
         return written
 
-    def _key(self, document: Document) -> Any:
+    def _key(self, chunk: Chunk) -> Any:
         """What the children of one parent share; None: there is no parent."""
-        source, page = document.metadata.get("source"), document.metadata.get("page")
-        if source is None:
+        if not chunk.source:
             return None
         if self.of == "document":
-            return source, page
-        parents = document.metadata.get("parents") or []
-        return (source, page, parents[-self.level]) if len(parents) >= self.level else None
+            return chunk.source, chunk.page
+        if len(chunk.parents) < self.level:
+            return None
+        return chunk.source, chunk.page, chunk.parents[-self.level]

@@ -123,21 +123,19 @@ def warm(config: Config = None, as_json: Json = False) -> None:
     """
     from rich.progress import track
 
-    from rag.cli.index import index_path
     from rag.cli.output import console
-    from rag.index import Index
+    from rag.index import IndexBinding
     from rag.models import Prompt
-    from rag.text.splitting import embedding_text
 
     flow = load(config)
     system = _system(flow)
     llm = _local(flow)
-    index = Index.open(index_path(flow))
+    index = IndexBinding(flow.resources).open()
     computed = seen = 0
     try:
         batches = list(index.batches(64))
         for batch in track(batches, "Computing", console=console(stderr=True), transient=True):
-            texts = tuple(embedding_text(document) for document in batch)
+            texts = tuple(chunk.embedding_text for chunk in batch)
             prefix, chunks, _ = llm.template.tokenize(Prompt("?", system, texts, numbered=False))
             computed += llm.engine.warm(prefix, chunks)
             seen += len(chunks)

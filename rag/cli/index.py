@@ -24,11 +24,9 @@ Where = Annotated[
 
 def index_path(flow: Flow) -> Path:
     """The folder of the flow's index."""
-    from rag.index import Index
-    from rag.index.spec import IndexSpec
+    from rag.index import IndexBinding
 
-    spec = flow.resources.specs.get("index", Index.default)
-    return flow.resources.base / IndexSpec.of(spec).path.expanduser()
+    return IndexBinding(flow.resources).path
 
 
 @app.command()

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rag.cli.config import Config, Json, Param, load
-from rag.cli.index import index_path
 
 if TYPE_CHECKING:
     from rag.flow import Flow
-    from rag.index.ingest.ingest import IngestReport, Plan, Progress
-    from rag.index.spec import IndexSpec
+    from rag.index import IndexBinding
+    from rag.index.ingest.ingest import IngestReport, Progress
+    from rag.index.ingest.plan import IngestPlan
 
 SKIPPED = 3
 """Exit code: done, but some files were skipped."""
@@ -35,53 +35,45 @@ def ingest(
 ) -> None:
     """Bring the index up to date with files; unchanged files are not read."""
     from rag.cli.output import print_json
-    from rag.index import Index
-    from rag.index.ingest.ingest import plan
-    from rag.index.spec import IndexSpec
-    from rag.models import LLM, Embedder
+    from rag.index import IndexBinding
+    from rag.index.ingest.plan import plan
 
     flow = load(config, params)
-    path = index_path(flow)
-    specs = flow.resources.specs
-    spec = IndexSpec.of(specs.get("index", Index.default))
-    fingerprint = spec.fingerprint(
-        specs.get("embedder", Embedder.default), specs.get("llm", LLM.default)
-    )
-    reader = Index.open(path) if path.exists() else None
+    binding = IndexBinding(flow.resources)
+    reader = binding.open(repair=True) if binding.path.exists() else None
     try:
-        todo = plan(paths, reader, fingerprint, prune=prune)
+        todo = plan(paths, reader, binding.fingerprint, prune=prune)
     finally:
         if reader:
             reader.close()
-    report = _work(flow, path, todo, spec, fingerprint)
+    report = _work(flow, binding, todo)
     if as_json:
         print_json(report)
     else:
-        _print(report, path)
+        _print(report, binding.path)
     if report.skipped:
         raise typer.Exit(SKIPPED)
 
 
-def _work(flow: Flow, path: Path, todo: Plan, spec: IndexSpec, fingerprint: str) -> IngestReport:
-    from rag.index import Index
+def _work(flow: Flow, binding: IndexBinding, todo: IngestPlan) -> IngestReport:
     from rag.index.ingest.ingest import IngestReport
     from rag.index.ingest.ingest import ingest as run
-    from rag.models import LLM, Embedder
 
     if not todo.files and not todo.gone:
         return IngestReport(unchanged=todo.unchanged, skipped=todo.skipped)
-    with flow, _bar(todo) as tell:
-        embedder = flow.resources.get("embedder", Embedder)
-        split = spec.splitter_of(embedder, lambda: flow.resources.get("llm", LLM))
-        index = Index.writer(path, embedder=embedder.id, dim=embedder.dim)
-        try:
-            return run(todo, index, embedder, split=split, config=fingerprint, on_progress=tell)
-        finally:
-            index.close()
+    with flow, _bar(todo) as tell, closing(binding.writer()) as index:
+        return run(
+            todo,
+            index,
+            binding.open_embedder(),
+            split=binding.splitter(),
+            fingerprint=binding.fingerprint,
+            on_progress=tell,
+        )
 
 
 @contextmanager
-def _bar(todo: Plan) -> Iterator[Callable[[Progress], None]]:
+def _bar(todo: IngestPlan) -> Iterator[Callable[[Progress], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar

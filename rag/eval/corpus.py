@@ -6,11 +6,10 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rag.flow import Resource
-from rag.index import Index, IndexWriter
-from rag.index.spec import IndexSpec
+from rag.index import Index, IndexBinding, IndexWriter
 from rag.models import LLM, Embedder
 
 if TYPE_CHECKING:
@@ -72,14 +71,14 @@ class Corpus:
         Raises:
             ConfigError: The specification of its index or of a model is wrong.
         """
-        specs = flow.resources.specs
         bound = flow.with_resources(**self._shared(flow))
-        embedder = bound.resources.get("embedder", Embedder)
-        spec = IndexSpec.of(specs.get("index", Index.default))
+        embedder = IndexBinding(bound.resources).open_embedder()
+        # The open embedder counts by its id; other resources by their specification.
+        named = IndexBinding(flow.with_resources(embedder=embedder).resources)
         # With the corpus: a folder that is kept may hold the index of another one.
-        name = f"{spec.fingerprint(embedder.id, specs.get('llm'))}-{self._data.digest}"
+        name = f"{named.fingerprint}-{self._data.digest}"
         if name not in self._indexes:
-            self._indexes[name] = self._index(name, spec, embedder, bound)
+            self._indexes[name] = self._index(name, IndexBinding(bound.resources))
         return bound.with_resources(index=self._indexes[name], embedder=embedder)
 
     def _shared(self, flow: Flow) -> dict[str, Resource]:
@@ -93,15 +92,16 @@ class Corpus:
                 shared[name] = owner.resources.get(name, kind)
         return shared
 
-    def _index(self, name: str, spec: IndexSpec, embedder: Embedder, flow: Flow) -> Index:
+    def _index(self, name: str, binding: IndexBinding) -> Index:
         if self._folder is None:
             raise RuntimeError("a Corpus is used in a `with` block")
         path = self._folder / name
-        split: Any = spec.splitter_of(embedder, lambda: flow.resources.get("llm", LLM))
+        split, embedder = binding.splitter(), binding.open_embedder()
         writer, documents = IndexWriter(path), self._data.documents
         for start in range(0, len(documents), BATCH):
             self._progress("indexing", start, len(documents))
-            writer.write(split(documents[start : start + BATCH]), embedder)
+            chunks = split(documents[start : start + BATCH])
+            writer.write([chunk.document() for chunk in chunks], embedder)
         index = Index.open(path)
         self._stack.callback(index.close)
         return index

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.flow import Flow, Resource, SubFlow
 from rag.flow.memory.fingerprint import fingerprint
-from rag.index import Index
-from rag.index.spec import IndexSpec
-from rag.models import LLM, Embedder
+from rag.index import Index, IndexWriter
+from rag.index.binding import IndexBinding, described
 from rag.prompts.digest import digest
 
 if TYPE_CHECKING:
@@ -45,29 +42,14 @@ def flow_digest(flow: Flow) -> str:
 def _resources(flow: Flow) -> dict[str, Any]:
     """The resources that the steps take: name to specification."""
     base, specs = flow.resources.base, flow.resources.specs
-    defaults = {name: kind.default for _, name, kind in flow.needs}
-    described = {name: _spec(specs.get(name, other), base) for name, other in defaults.items()}
-    index = specs.get("index", Index.default)
-    if "index" in defaults and not isinstance(index, Resource):
-        embedder = _spec(specs.get("embedder", Embedder.default), base)
-        llm = _spec(specs.get("llm", LLM.default), base)
-        described["index"] = IndexSpec.of(index).fingerprint(embedder, llm)
-    return described
-
-
-def _spec(spec: Any, base: Path) -> Any:
-    """A specification as JSON data; paths are absolute."""
-    match spec:
-        case Resource():
-            return [type(spec).__qualname__, getattr(spec, "id", repr(spec)), spec.version()]
-        case Mapping():
-            return {str(key): _spec(value, base) for key, value in spec.items()}
-        case list() | tuple():
-            return [_spec(value, base) for value in spec]
-        case str() if spec.startswith((".", "~", "/")):
-            return str((base / Path(spec).expanduser()).resolve())
-        case _:
-            return spec
+    found: dict[str, Any] = {}
+    for _, name, kind in flow.needs:
+        spec = specs.get(name, kind.default)
+        if issubclass(kind, Index | IndexWriter) and not isinstance(spec, Resource):
+            found[name] = IndexBinding(flow.resources, index=name).fingerprint
+        else:
+            found[name] = described(spec, base)
+    return found
 
 
 def _digest(parts: list[Any]) -> str:

@@ -6,18 +6,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from langchain_core.documents import Document
-
-from rag.errors import IndexStateError
+from rag.errors import ConfigError, IndexStateError
 from rag.flow.resources import Resource
 from rag.index.filters import clean
-from rag.index.local.bm25 import FEW
-from rag.index.local.chunks import fetch, make_plan, place
-from rag.index.local.reading import Reading, open_database
-from rag.index.local.vectors import search, unit
-from rag.index.local.writing import Writing
-from rag.index.spec import IndexSpec
-from rag.index.types import Candidates, IndexStats, Source, SourceUpdate, WriteReport
+from rag.index.local import search, tables
+from rag.index.local.database import FILE
+from rag.index.local.plan import make_plan
+from rag.index.local.reader import Reader, open_database
+from rag.index.local.vectors import unit
+from rag.index.local.writer import Writer
+from rag.index.spec import IndexSpec, folder_of
+from rag.index.types import (
+    Candidates,
+    Hit,
+    IndexStats,
+    Source,
+    SourcePlan,
+    SourceUpdate,
+    WriteReport,
+)
+from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,94 +45,103 @@ class Index(Resource):
     """
 
     default = "./index"
+    Spec = IndexSpec
+    shorthand = "path"
 
-    def __init__(self, path: Path, reading: Reading, writing: Writing | None = None) -> None:
+    def __init__(self, path: Path, reader: Reader, writer: Writer | None = None) -> None:
         self.path = path
-        self._reading = reading
-        self._writing = writing
-        with reading.vectors() as (_, view):
-            self.embedder = view.state.embedder
-            self.dim = view.state.dim
+        self._reader = reader
+        self._writer = writer
+        with reader.vectors() as (_, snapshot):
+            self.embedder = snapshot.state.embedder
+            self.dim = snapshot.state.dim
 
     @classmethod
-    def load(cls, spec: Any, *, base: Path) -> Self:
-        """Open the index that a pipeline names, for reading.
+    def open(cls, spec: IndexSpec | Path | str, *, base: Path = Path()) -> Self:
+        """Open an index for reading. Its folder need not be writable.
 
         Args:
-            spec: Its folder, or a mapping as `rag.index.spec.IndexSpec`.
+            spec: What a pipeline says of it, or its folder.
             base: The folder that a relative path starts from.
-
-        Raises:
-            ConfigError: The specification is neither.
-            IndexStateError: There is no index there, or it cannot be used.
-        """
-        return cls.open(base / IndexSpec.of(spec).path.expanduser())
-
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open an index for reading.
 
         Raises:
             IndexStateError: There is none, or it is unfinished, damaged or of a later format.
         """
-        path = Path(path)
+        path = folder_of(spec, base)
         database = open_database(path)
         try:
-            return cls(path, Reading(path, database, writing=False))
+            return cls(path, Reader(path, database, writing=False))
         except BaseException:
             database.close()
             raise
 
     @classmethod
-    def writer(cls, path: Path, *, embedder: str, dim: int, create: bool = True) -> Self:
-        """Open an index for writing, and mend what an earlier writer left unfinished.
+    def absent(cls, spec: Any, *, base: Path) -> ConfigError | None:
+        """There is no index yet where the pipeline says."""
+        path = folder_of(spec, base)
+        if (path / FILE).is_file():
+            return None
+        return ConfigError("there is no index here", where=str(path), fix="rag ingest PATH")
+
+    @classmethod
+    def writer(
+        cls,
+        path: Path,
+        *,
+        embedder: str,
+        dim: int,
+        create: bool = True,
+        embed: Callable[[Sequence[str]], np.ndarray] | None = None,
+    ) -> Self:
+        """Open an index for writing, and finish what an earlier writer left unfinished.
+
+        What is derived from the stored chunks and cannot be used is made again.
 
         Args:
             path: The folder; made if missing.
             embedder: Id of the embedder whose vectors will be written.
             dim: Length of its vectors.
             create: Make an empty index where there is none.
+            embed: The embedder's function, texts to float32 [texts, dim]; without it vectors that
+                are lost stay lost.
 
         Raises:
             IndexStateError: Another process writes to it, it was made with another embedder, the
                 folder holds something else, or it is damaged.
         """
         path = Path(path)
-        writing = Writing(path, embedder=embedder, dim=dim, create=create)
+        writer = Writer(path, embedder=embedder, dim=dim, create=create, embed=embed)
         try:
-            return cls(path, writing.reading, writing)
+            return cls(path, writer.reader, writer)
         except BaseException:
-            writing.close()
+            writer.close()
             raise
 
     def source(self, uri: str) -> Source | None:
         """What the index knows of a source; None if it holds nothing of it."""
-        with self._reading.database.connection() as connection:
-            found = connection.execute(f"{_SOURCES} WHERE uri = ?", (clean(uri),)).fetchone()
-        return Source(*found) if found else None
+        with self._reader.database.connection() as connection:
+            return tables.source(connection, clean(uri))
 
     def sources(self) -> Iterator[Source]:
-        """All sources, by uri."""
-        with self._reading.database.connection() as connection:
-            found = connection.execute(f"{_SOURCES} ORDER BY uri").fetchall()
-        return iter([Source(*row) for row in found])
+        """All sources, by URI."""
+        with self._reader.database.connection() as connection:
+            return iter(tables.sources(connection))
 
-    def missing(self, uri: str, chunks: Sequence[Document]) -> list[int]:
-        """Which chunks need a vector.
+    def plan(self, uri: str, chunks: Sequence[Chunk]) -> SourcePlan:
+        """What has to change so that a source consists of the chunks given.
+
+        A chunk needs a vector if none with the same content and indexed text
+        (`Chunk.indexed_text`) is stored for this source.
 
         Args:
-            uri: Their source.
+            uri: The source.
             chunks: All of its chunks, in order.
-
-        Returns:
-            Rising positions of the chunks that are not stored for this source with the same
-            content and embedding text (`rag.text.splitting.indexed_text`).
         """
-        with self._reading.database.connection() as connection:
-            return make_plan(connection, clean(uri), chunks).new
+        with self._reader.database.connection() as connection:
+            return make_plan(connection, clean(uri), chunks)
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
-        """Make sources consist of the chunks given, all in one commit.
+        """Carry out plans, all in one commit.
 
         A chunk that is stored already keeps its row and vector and takes the new metadata; one
         that is no longer given is deleted.
@@ -132,9 +149,10 @@ class Index(Resource):
         Raises:
             IndexStateError: The index is open for reading only, or the disk failed; nothing was
                 changed then.
-            ValueError: An update's vectors do not fit its missing chunks.
+            ValueError: An update's vectors do not fit its plan, or its source was changed since
+                it was planned.
         """
-        return self._writer().write(updates)
+        return self._writing().write(updates)
 
     def delete(self, uris: Iterable[str]) -> int:
         """Remove sources in one commit; unknown ones are passed over.
@@ -142,27 +160,7 @@ class Index(Resource):
         Returns:
             The number of chunks removed.
         """
-        return self._writer().delete(uris)
-
-    def add(self, documents: Sequence[Document], vectors: np.ndarray) -> list[str]:
-        """Add documents that come from no file.
-
-        Their source is what their metadata names as `source`, else their id, else their content.
-        What a named source has already stays; under an id the new content replaces the old.
-        Content that its source has already only takes the new metadata.
-
-        Args:
-            documents: What to add; each is one chunk.
-            vectors: float32 [len(documents), dim].
-
-        Returns:
-            The chunk id of each document.
-
-        Raises:
-            IndexStateError: The index is open for reading only, or the disk failed.
-            ValueError: The vectors do not fit.
-        """
-        return self._writer().add(documents, vectors)
+        return self._writing().delete(uris)
 
     def dense(
         self,
@@ -171,7 +169,7 @@ class Index(Resource):
         *,
         where: Mapping[str, Any] | None = None,
         embedder: str | None = None,
-    ) -> list[Document]:
+    ) -> list[Hit]:
         """The chunks nearest to a vector by cosine.
 
         Args:
@@ -181,20 +179,15 @@ class Index(Resource):
             embedder: Id of the embedder that made the vector, to be checked.
 
         Returns:
-            At most k documents by falling score, equal ones in the order they were added; fewer
-            only if there are no more. Metadata carries `source` and `score`.
+            At most k hits by falling score, equal ones in the order they were added; fewer only
+            if there are no more.
 
         Raises:
             IndexStateError: The vector is of another embedder or length, or the index is damaged.
             InputError: The filter is wrong.
         """
         query = self._query(vector, embedder)
-        if k < 1:
-            return []
-        with self._reading.vectors() as (connection, view):
-            chosen = view.select(connection, where)
-            positions, scores = search(view.matrix, query, k, chosen)
-            return fetch(connection, view.rows[positions], scores)
+        return [] if k < 1 else search.dense(self._reader, query, k, where)
 
     def _query(self, vector: np.ndarray, embedder: str | None) -> np.ndarray:
         """The vector as float32 [dim] of unit length, checked."""
@@ -206,14 +199,12 @@ class Index(Resource):
                 f"a vector of {embedder or 'an unnamed embedder'} ({len(query)} dimensions) cannot"
                 f" search an index made with {self.embedder} ({self.dim} dimensions)",
                 where=str(self.path),
-                fix=f"use the embedder {self.embedder}, or ingest anew with the other",
+                fix=f"use the embedder {self.embedder}, or ingest again with the other",
             )
         checked: np.ndarray = unit(query[None], self.dim)[0]
         return checked
 
-    def sparse(
-        self, query: str, k: int, *, where: Mapping[str, Any] | None = None
-    ) -> list[Document]:
+    def sparse(self, query: str, k: int, *, where: Mapping[str, Any] | None = None) -> list[Hit]:
         """The chunks that match the words of a query best, by BM25.
 
         Args:
@@ -222,20 +213,14 @@ class Index(Resource):
             where: A metadata filter, as in `rag.index.filters`.
 
         Returns:
-            At most k documents by falling score, equal ones in the order they were added; fewer
-            only if no more share a word with the query. Metadata carries `source` and `score`.
+            At most k hits by falling score, equal ones in the order they were added; fewer only
+            if no more share a word with the query.
 
         Raises:
             IndexStateError: The index is damaged.
             InputError: The filter is wrong.
         """
-        if k < 1:
-            return []
-        with self._reading.words() as (connection, view, bm25):
-            chosen = view.select(connection, where)
-            few = view.rows[chosen] if where and chosen.sum() <= FEW else None
-            rows, scores = bm25.search(query, k, lambda found: view.contains(found, chosen), few)
-            return fetch(connection, rows, scores)
+        return [] if k < 1 else search.sparse(self._reader, query, k, where)
 
     def hybrid(
         self,
@@ -247,7 +232,7 @@ class Index(Resource):
         score: Callable[[Candidates], np.ndarray],
         where: Mapping[str, Any] | None = None,
         embedder: str | None = None,
-    ) -> list[Document]:
+    ) -> list[Hit]:
         """The best of what `dense` and `sparse` find, ordered by a score of one's own.
 
         Args:
@@ -260,83 +245,49 @@ class Index(Resource):
             embedder: Id of the embedder that made the vector, to be checked.
 
         Returns:
-            At most k documents by falling score, equal ones in the order they were added.
-            Metadata carries `source`, `score`, and `scores` with `dense` and `bm25`.
+            At most k hits by falling score, equal ones in the order they were added, with the
+            parts `dense` and `bm25` of their score.
 
         Raises:
             IndexStateError: As `dense` and `sparse`.
             InputError: The filter is wrong.
         """
-        import numpy as np
+        unit_vector = self._query(vector, embedder)
+        return search.hybrid(self._reader, query, unit_vector, k, depth, score, where)
 
-        asked = self._query(vector, embedder)
-        with self._reading.words() as (connection, view, bm25):
-            chosen = view.select(connection, where)
-            near, _ = search(view.matrix, asked, depth, chosen)
-            few = view.rows[chosen] if where and chosen.sum() <= FEW else None
-            alike, _ = bm25.search(query, depth, lambda rows: view.contains(rows, chosen), few)
-            at = np.union1d(near, np.searchsorted(view.rows, alike))
-            if not len(at):
-                return []
-            rows = view.rows[at]
-            known, values = bm25.search(query, len(rows), lambda found: np.isin(found, rows), rows)
-            sparse = np.zeros(len(rows), dtype=np.float32)
-            sparse[np.searchsorted(rows, known)] = values
-            vectors = np.asarray(view.matrix[at])
-            dense = vectors @ asked
-            scores = score(Candidates(dense, sparse, vectors))
-            best = np.lexsort((rows, -scores))[:k]
-            found = fetch(connection, rows[best], scores[best])
-        for document, number in zip(found, best, strict=True):
-            parts = {"dense": float(dense[number]), "bm25": float(sparse[number])}
-            document.metadata["scores"] = parts
-        return found
-
-    def of_source(self, uri: str) -> list[Document]:
+    def of_source(self, uri: str) -> list[Chunk]:
         """All chunks of a source, in the order in which they stand in it.
 
         Args:
-            uri: As the chunks' metadata name it in `source`; an unknown one has no chunks.
+            uri: The source; an unknown one has no chunks.
         """
-        import numpy as np
+        with self._reader.database.connection() as connection:
+            return tables.chunks_of(connection, clean(uri))
 
-        with self._reading.database.connection() as connection:
-            connection.execute("BEGIN")
-            found = connection.execute(
-                "SELECT row FROM chunks WHERE source = ? ORDER BY row", (clean(uri),)
-            ).fetchall()
-            rows = np.array([row for (row,) in found], dtype=np.int64)
-            documents = fetch(connection, rows, np.zeros(len(rows), dtype=np.float32))
-        for document in documents:
-            del document.metadata["score"]
-        return sorted(documents, key=place)
-
-    def batches(self, count: int) -> Iterator[list[Document]]:
+    def batches(self, count: int) -> Iterator[list[Chunk]]:
         """All chunks, in the order in which they were added, so many at a time."""
         import numpy as np
 
-        with self._reading.vectors() as (connection, view):
-            rows = np.sort(view.rows[view.live])
-            zeros = np.zeros(count, dtype=np.float32)
+        with self._reader.vectors() as (connection, snapshot):
+            rows = np.sort(snapshot.rows[snapshot.live])
             for start in range(0, len(rows), count):
-                part = rows[start : start + count]
-                yield fetch(connection, part, zeros[: len(part)])
+                yield tables.fetch(connection, rows[start : start + count])
 
     def version(self) -> str:
         """The number of the last commit: what was found before it may not be found after it."""
-        with self._reading.vectors() as (_, view):
-            return str(view.state.seq)
+        with self._reader.vectors() as (_, snapshot):
+            return str(snapshot.state.seq)
 
     def stats(self) -> IndexStats:
         """Counts and sizes as of the last commit."""
-        with self._reading.vectors() as (connection, view):
+        with self._reader.vectors() as (connection, snapshot):
             sources = connection.execute("SELECT count(*) FROM sources").fetchone()[0]
-        live = int(view.live.sum())
+        live = int(snapshot.live.sum())
         return IndexStats(
             path=self.path,
             sources=sources,
             chunks=live,
-            tombstones=len(view.live) - live,
+            tombstones=len(snapshot.live) - live,
             bytes={
                 "sqlite": _size(self.path.glob("index.sqlite*")),
                 "vectors": _size(self.path.glob("vectors-*.f32")),
@@ -356,23 +307,20 @@ class Index(Resource):
         Raises:
             IndexStateError: The index is open for reading only, or the disk failed.
         """
-        self._writer().compact()
+        self._writing().compact()
 
     def close(self) -> None:
         """Close the files; a writer lets others write."""
-        if self._writing is not None:
-            self._writing.close()
-        self._reading.database.close()
+        if self._writer is not None:
+            self._writer.close()
+        self._reader.database.close()
 
-    def _writer(self) -> Writing:
-        if self._writing is None:
+    def _writing(self) -> Writer:
+        if self._writer is None:
             raise IndexStateError(
                 "the index is open for reading", where=str(self.path), fix="use Index.writer"
             )
-        return self._writing
-
-
-_SOURCES = "SELECT uri, digest, size, mtime_ns, chunks FROM sources"
+        return self._writer
 
 
 def _size(files: Iterable[Path]) -> int:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.documents import Document
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt
 
-from rag.errors import ConfigError
+from rag.flow.resources import Spec
+from rag.text.chunk import Chunk
 from rag.text.sections import Splitter
 from rag.text.splitting import OVERLAP, SIZE, split
 
 if TYPE_CHECKING:
-    from rag.models import LLM, Embedder
+    from rag.models import Embedder
 
 
-class Describe(BaseModel):
+class DescribeSpec(Spec):
     """What a language model writes of each chunk at ingest, so that it is found by that too."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     by: Literal["questions", "summary"] = Field(
         description="questions that the chunk answers, or what it says in a sentence"
@@ -33,10 +32,8 @@ class Describe(BaseModel):
     max_tokens: PositiveInt = Field(default=64, description="the model's answer at most")
 
 
-class Cutting(BaseModel):
-    """How documents are cut into chunks."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class SplitSpec(Spec):
+    """How documents are split into chunks."""
 
     chunk_size: PositiveInt = Field(default=SIZE, description="tokens of the embedder, at most")
     chunk_overlap: int = Field(default=OVERLAP, ge=0, description="tokens that are repeated")
@@ -45,7 +42,7 @@ class Cutting(BaseModel):
         default=(), description="sizes of larger chunks around these, largest first"
     )
 
-    def cut(self, documents: Sequence[Document], embedder: Embedder) -> list[Document]:
+    def split(self, documents: Sequence[Document], embedder: Embedder) -> list[Chunk]:
         """The chunks of the documents: see `rag.text.splitting.split`.
 
         Args:
@@ -66,67 +63,14 @@ class Cutting(BaseModel):
         )
 
 
-class IndexSpec(Cutting):
+class IndexSpec(SplitSpec):
     """The mapping under `resources: {index: ...}`; a string stands for `{path: ...}`."""
 
     path: Path = Field(default=Path("./index"), description="the folder")
     metadata: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="pattern of paths, such as `people/*`: what they get"
     )
-    describe: Describe | None = Field(default=None, description="written by a language model")
-
-    @classmethod
-    def of(cls, spec: Any) -> IndexSpec:
-        """Read what a pipeline says.
-
-        Raises:
-            ConfigError: It is neither a folder nor such a mapping.
-        """
-        if isinstance(spec, str | Path):
-            return cls(path=Path(spec))
-        if not isinstance(spec, Mapping):
-            raise ConfigError(
-                f"{spec!r} does not name an index",
-                where="resources.index",
-                fix="write a folder, for example index: ./index",
-            )
-        try:
-            return cls(**spec)
-        except (ValidationError, TypeError) as error:
-            what = str(error)
-            if isinstance(error, ValidationError):
-                wrong = error.errors()[0]
-                what = f"{'.'.join(str(part) for part in wrong['loc'])}: {wrong['msg']}"
-            raise ConfigError(
-                what,
-                where="resources.index",
-                fix=f"known: {', '.join(cls.model_fields)}",
-            ) from error
-
-    def splitter_of(
-        self, embedder: Embedder, llm: Callable[[], LLM] | None = None
-    ) -> Callable[[Sequence[Document]], list[Document]]:
-        """Documents to chunks, as specified.
-
-        Args:
-            embedder: Counts tokens, and embeds sentences for `semantic`.
-            llm: Opens the model for `describe`.
-
-        Raises:
-            ConfigError: `describe` without a model.
-        """
-        from rag.index.ingest.describe import described
-
-        if self.describe is not None and llm is None:
-            raise ConfigError("`describe` needs a language model", where="resources.llm")
-
-        def run(documents: Sequence[Document]) -> list[Document]:
-            chunks = self.cut([labelled(one, self.metadata) for one in documents], embedder)
-            if self.describe is not None and llm is not None:
-                return described(chunks, self.describe, llm())
-            return chunks
-
-        return run
+    describe: DescribeSpec | None = Field(default=None, description="written by a language model")
 
     def fingerprint(self, embedder: Any, llm: Any) -> str:
         """Changes when chunks or vectors would come out otherwise.
@@ -136,9 +80,20 @@ class IndexSpec(Cutting):
             llm: The language model's, which counts with `describe`.
         """
         spec = self.model_dump(mode="json", exclude={"path"}, exclude_defaults=True)
-        parts = [2, spec, embedder, llm if self.describe else None]
+        parts = [3, spec, embedder, llm if self.describe else None]
         text = json.dumps(parts, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def folder_of(spec: IndexSpec | Path | str, base: Path) -> Path:
+    """The folder of an index.
+
+    Args:
+        spec: What a pipeline says of it, or the folder.
+        base: The folder that a relative path starts from.
+    """
+    path = spec.path if isinstance(spec, IndexSpec) else Path(spec)
+    return base / path.expanduser()
 
 
 def labelled(document: Document, labels: Mapping[str, Mapping[str, Any]]) -> Document:
@@ -148,9 +103,10 @@ def labelled(document: Document, labels: Mapping[str, Mapping[str, Any]]) -> Doc
         document: Its metadata say where it comes from: `path`, else `source`.
         labels: Pattern of paths (`people/*`), of which the end may match, to metadata.
     """
-    path = str(document.metadata.get("path", document.metadata.get("source", "")))
+    chunk = Chunk.of(document)
+    path = chunk.path or chunk.source
     given: dict[str, Any] = {}
     for pattern, values in labels.items():
         if fnmatchcase(path, pattern) or fnmatchcase(path, f"*/{pattern}"):
             given |= values
-    return document.model_copy(update={"metadata": {**document.metadata, **given}})
+    return chunk.document(**given)

@@ -1,13 +1,15 @@
-"""What goes into an index and what it says about itself."""
+"""What goes into an index, what searches return, and what an index says about itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_core.documents import Document
+
+from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,25 +34,69 @@ class Source:
     chunks: int
 
 
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk that is not stored yet, as it will be.
+
+    Attributes:
+        id: Unique in the index.
+        metadata: JSON.
+        text: The content.
+        indexed: What is embedded, and indexed by BM25.
+    """
+
+    id: str
+    metadata: str
+    text: str
+    indexed: str
+
+
 @dataclass(frozen=True)
-class SourceUpdate:
-    """Everything a source consists of now; what else the index holds of it goes.
+class SourcePlan:
+    """What has to change so that a source consists of some chunks; made by `Index.plan`.
 
     Attributes:
         uri: The source.
-        digest: Hash of its bytes.
-        size: Bytes.
-        mtime_ns: Time of its last change, nanoseconds since the epoch.
-        chunks: All of its chunks, in order.
-        vectors: float32 [len(missing), dim], for the chunks at `Index.missing(uri, chunks)`.
+        new: The chunks that need a vector, in order.
+        renewed: Id and new metadata (JSON) of stored chunks whose metadata changed.
+        stored: Row numbers of the chunks that the source had, rising.
+        gone: Those of them that go.
     """
 
     uri: str
-    digest: str
-    size: int
-    mtime_ns: int
-    chunks: Sequence[Document]
+    new: list[NewChunk]
+    renewed: list[tuple[str, str]]
+    stored: list[int]
+    gone: list[int]
+
+    @property
+    def texts(self) -> list[str]:
+        """What is to be embedded, one for each chunk of `new`."""
+        return [chunk.indexed for chunk in self.new]
+
+    @property
+    def kept(self) -> int:
+        """The number of chunks that stay as they are, but for metadata."""
+        return len(self.stored) - len(self.gone)
+
+
+@dataclass(frozen=True)
+class SourceUpdate:
+    """A plan with its vectors, ready to be written.
+
+    Attributes:
+        plan: From `Index.plan`; the source must not have changed since.
+        vectors: float32 [len(plan.new), dim].
+        digest: Hash of the source's bytes; "" if it is no file.
+        size: Bytes.
+        mtime_ns: Time of its last change, nanoseconds since the epoch.
+    """
+
+    plan: SourcePlan
     vectors: np.ndarray
+    digest: str = ""
+    size: int = 0
+    mtime_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +106,11 @@ class WriteReport:
     added: int
     kept: int
     removed: int
+
+    def __add__(self, other: WriteReport) -> WriteReport:
+        return WriteReport(
+            self.added + other.added, self.kept + other.kept, self.removed + other.removed
+        )
 
 
 @dataclass(frozen=True)
@@ -85,6 +136,32 @@ class IndexStats:
     embedder: str
     dim: int
     vectors: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that a search found.
+
+    Attributes:
+        chunk: The chunk, its `source` in its metadata.
+        score: What the hits are ordered by, falling.
+        parts: The scores that a hybrid score was made of: `dense` and `bm25`.
+    """
+
+    chunk: Chunk
+    score: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+    def document(self, by: str) -> Document:
+        """The hit as a LangChain document.
+
+        Args:
+            by: The operator that searched.
+
+        Returns:
+            The chunk with its score as `score`, and in `scores` under the operator's name.
+        """
+        return self.chunk.document(score=self.score, scores={**self.parts, by: self.score})
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from typing import Any
 from rag.files import write_atomically
 from rag.flow import Flow, SubFlow
 from rag.flow.resources import Resource
-from rag.index import Index, IndexWriter
-from rag.index.spec import IndexSpec
+from rag.index import Index, IndexBinding, IndexWriter
 from rag.locks import FileLock
 from rag.models import LLM, Embedder
 from rag.serve.keys import TENANT
@@ -62,16 +61,15 @@ class Tenants:
                 self._flows[pipeline.name, tenant] = self._bound(pipeline.flow, tenant)
             return self._flows[pipeline.name, tenant]
 
-    def index_path(self, flow: Flow, tenant: str, spec: Any = None) -> Path:
+    def index_path(self, flow: Flow, tenant: str, name: str = "index") -> Path:
         """The folder of a tenant's index.
 
         Args:
             flow: Has the index.
             tenant: Whose it is.
-            spec: The index's specification; None: that of the flow's resource `index`.
+            name: The name of the resource.
         """
-        spec = spec or flow.resources.specs.get("index", Index.default)
-        own = flow.resources.base / IndexSpec.of(spec).path.expanduser()
+        own = IndexBinding(flow.resources, index=name).path
         if tenant == DEFAULT:
             return own
         return own.with_name(f"{own.name}.tenants") / folder(tenant)
@@ -124,7 +122,7 @@ class Tenants:
         """
         spec = flow.resources.specs.get(name, kinds[0].default)
         if issubclass(kinds[0], Index | IndexWriter) and not isinstance(spec, Resource):
-            path = self.index_path(flow, tenant, spec)
+            path = self.index_path(flow, tenant, name)
             if not path.exists():
                 # An empty one answers that it found nothing, until documents come.
                 embedder = self.embedder(embeds)

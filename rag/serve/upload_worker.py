@@ -10,10 +10,9 @@ from pathlib import Path
 
 from rag.errors import IndexStateError, LoadError, RagError
 from rag.flow import Flow
-from rag.index import Index
-from rag.index.ingest.ingest import Progress, ingest, plan
-from rag.index.spec import IndexSpec
-from rag.models import LLM, Embedder
+from rag.index import Index, IndexBinding
+from rag.index.ingest.ingest import Progress, ingest
+from rag.index.ingest.plan import plan
 from rag.serve.errors import problem_of
 from rag.serve.inspection import Limits, inspect_apart
 from rag.serve.pipeline import Pipelines
@@ -109,20 +108,16 @@ class UploadWorker:
         """Ingest a file; returns the number of its chunks."""
         await inspect_apart(upload.path, self._limits)
         flow = self._pipelines[upload.pipeline].flow
-        specs = flow.resources.specs
-        spec = IndexSpec.of(specs.get("index", Index.default))
-        fingerprint = spec.fingerprint(
-            specs.get("embedder", Embedder.default), specs.get("llm", LLM.default)
-        )
-        embedder = await asyncio.to_thread(self._tenants.embedder, flow)
-        split = spec.splitter_of(embedder, lambda: flow.resources.get("llm", LLM))
+        binding = IndexBinding(flow.resources)
+        embedder = await asyncio.to_thread(binding.open_embedder)
+        split, fingerprint = binding.splitter(), binding.fingerprint
         index = await self._writer(upload)
         report = self._reporter(upload)
 
         def work() -> int:
             todo = plan([upload.path], index, fingerprint)
             done = ingest(
-                todo, index, embedder, config=fingerprint, on_progress=report, split=split
+                todo, index, embedder, fingerprint=fingerprint, on_progress=report, split=split
             )
             if done.skipped:
                 raise LoadError(done.skipped[0].reason)
@@ -156,14 +151,11 @@ class UploadWorker:
             tries: Give up after so many; None: go on until the server stops.
         """
         flow: Flow = self._pipelines[upload.pipeline].flow
-        embedder = await asyncio.to_thread(self._tenants.embedder, flow)
         path: Path = self._tenants.index_path(flow, upload.tenant)
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             try:
-                return await asyncio.to_thread(
-                    Index.writer, path, embedder=embedder.id, dim=embedder.dim
-                )
+                return await asyncio.to_thread(IndexBinding(flow.resources).writer, path)
             except IndexStateError as error:
                 if "another process" not in error.what:
                     raise

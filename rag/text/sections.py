@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rag.errors import ConfigError
+from rag.text.sentences import sentence_starts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,6 @@ BESIDE = 1
 
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$")
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$")
-_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=\S)|(?<=[\u3002\uff01\uff1f])")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 WORDS = re.compile(r"\S+\s*")
 
@@ -206,9 +206,9 @@ def _pieces(text: str, span: Span, *, code: bool) -> Iterator[tuple[Span, int]]:
 
 
 def _sentences(text: str, span: Span) -> Iterator[Span]:
-    start = span[0]
-    for match in _SENTENCE.finditer(text, *span):
-        if start < match.end() < span[1]:
-            yield start, match.end()
-            start = match.end()
-    yield start, span[1]
+    """The line's sentences, each with the white space behind it."""
+    start, end = span
+    for following in sentence_starts(text[start:end]):
+        yield start, span[0] + following
+        start = span[0] + following
+    yield start, end

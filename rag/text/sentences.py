@@ -1,18 +1,11 @@
-"""Sentences of a text, and what its words are, in any script."""
+"""Where sentences end, in any script."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-LETTERS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-"""Thai, Lao, Burmese, Khmer: letters without spaces between words."""
-IDEOGRAMS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af"
-"""Japanese, Chinese: one or two characters are a word."""
-SCRIPTS = LETTERS + IDEOGRAMS
-"""What is written without spaces between words."""
-MARKS = "\u0300-\u036f\u0900-\u0963\u0966-\u0dff"
-"""Accents that are written apart, and Indic vowels: parts of words that `\\w` leaves out."""
+from rag.text.scripts import UNSPACED
 
 COMMON = frozenset(
     """
@@ -49,11 +42,13 @@ _STOP = re.compile(
     re.VERBOSE,
 )
 _OPENING = re.compile(r"[\"'\u201c\u201e\u2018\xab(\[*_\xbf\xa1]*")
-_LIST = re.compile(r"(?:^|\n)[^\w\n]*(?:\d{1,2}|[^\W\d_])$")
+_LIST_NUMBER = re.compile(r"[^\w\n]*(?:\d{1,2}|[^\W\d_])")
 _LAST = re.compile(r"[^\s(\[\"'\u201c\u2018\xab]*$")
 _WORD = re.compile(r"\w+")
-_UNSPACED = re.compile(f"[{SCRIPTS}]")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 _CASELESS = re.compile("[\u10d0-\u10ff]")  # Georgian, which Unicode calls lower case
+_BEFORE = 40
+"""Characters before a full stop that are looked at: no abbreviation is longer."""
 
 
 def sentences(text: str, *, lines: bool = False) -> list[str]:
@@ -69,23 +64,37 @@ def sentences(text: str, *, lines: bool = False) -> list[str]:
 
 
 def spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where each sentence starts and ends.
+    """Where each sentence starts and ends, without the white space between them.
 
     It ends behind a stop of any script, the quotes that it closes and the marks (`[1]`) of what
-    it cites. A full stop with a lower-case letter behind it ends none, nor does that of an
-    abbreviation, of an initial or of a list's number.
+    it cites. A full stop with a lower-case letter behind it ends none, unless the whole text is
+    in lower case; nor does that of an abbreviation, of an initial or of a list's number.
     """
     start = len(text) - len(text.lstrip())
-    for match in _STOP.finditer(text):
-        end = match.start("gap")
-        if match.end() < len(text) and start < end and _ends(text, start, match):
-            yield start, end
-            start = match.end()
+    for end, following in _boundaries(text, start):
+        yield start, end
+        start = following
     if text[start:].strip():
         yield start, len(text.rstrip())
 
 
-def _ends(text: str, start: int, match: re.Match[str]) -> bool:
+def sentence_starts(text: str) -> Iterator[int]:
+    """Where each sentence after the first one starts; see `spans`."""
+    for _, following in _boundaries(text, len(text) - len(text.lstrip())):
+        yield following
+
+
+def _boundaries(text: str, start: int) -> Iterator[tuple[int, int]]:
+    """The end of each sentence but the last, and where the one behind it starts."""
+    lower = text.islower()
+    for match in _STOP.finditer(text):
+        end = match.start("gap")
+        if match.end() < len(text) and start < end and _ends(text, start, match, lower=lower):
+            yield end, match.end()
+            start = match.end()
+
+
+def _ends(text: str, start: int, match: re.Match[str], *, lower: bool) -> bool:
     if match["always"]:
         return True
     opening = _OPENING.match(text, match.end())
@@ -93,17 +102,29 @@ def _ends(text: str, start: int, match: re.Match[str]) -> bool:
     follows = text[at : at + 1]
     if not match["gap"]:
         return match[0][-1] in "!?" and bool(_UNSPACED.match(follows))
-    if follows.islower() and not _CASELESS.match(follows):
+    if follows.islower() and not lower and not _CASELESS.match(follows):
         return False
-    said = text[start : match.start()]
     if not match[0].startswith(".") or match[0].startswith(".."):
         return True
-    return not (_LIST.search(said) or _abbreviated(said, text, at))
+    near = max(start, match.start() - _BEFORE)
+    before = text[near : match.start()]
+    return not (_numbers(before, whole=near == start) or _abbreviated(before, text, at))
 
 
-def _abbreviated(said: str, text: str, at: int) -> bool:
-    """Whether what was said ends with an abbreviation that goes on at this place of the text."""
-    found = _LAST.search(said)
+def _numbers(before: str, *, whole: bool) -> bool:
+    """Whether a full stop stands behind the number of a list, at the start of a line or sentence.
+
+    Args:
+        before: The text before the stop.
+        whole: Whether it is the sentence from its start.
+    """
+    line = before.rpartition("\n")[2]
+    return (whole or line != before) and _LIST_NUMBER.fullmatch(line) is not None
+
+
+def _abbreviated(before: str, text: str, at: int) -> bool:
+    """Whether the text before a stop ends with an abbreviation that goes on at `at`."""
+    found = _LAST.search(before)
     last = found[0] if found else ""
     plain = last.casefold()
     if plain in _BEFORE_NUMBERS:

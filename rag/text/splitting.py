@@ -13,6 +13,7 @@ from itertools import pairwise
 from langchain_core.documents import Document
 
 from rag.errors import ConfigError
+from rag.text.chunk import Chunk
 from rag.text.sections import WORDS, Embed, Section, Span, Splitter, sections
 
 SIZE = 200
@@ -40,7 +41,7 @@ def split(
     splitter: Splitter = "structure",
     parents: Sequence[int] = (),
     embed: Embed | None = None,
-) -> list[Document]:
+) -> list[Chunk]:
     """Cut documents into chunks.
 
     A chunk stays within one section, or, as the splitter allows, holds several small ones under
@@ -58,8 +59,8 @@ def split(
 
     Returns:
         Chunks with `start` and `end` (characters in their document: `text[start:end]` is the
-        chunk) and `heading` (`Locks > North lock`, where there is one) in their metadata; with
-        `parents` also where each parent starts, outermost first.
+        chunk) and `heading` (`Locks > North lock`) where there is one; with `parents` also where
+        each parent starts.
 
     Raises:
         ConfigError: `size`, `overlap` or `parents` cannot be, or `embed` is missing.
@@ -74,47 +75,21 @@ def split(
             f"parents of {list(parents)} over chunks of {size}",
             fix="largest first, each larger than what is cut from it",
         )
-    found: list[Document] = []
-    for document in documents:
+    found: list[Chunk] = []
+    for whole in map(Chunk.of, documents):
         before = len(found)
-        language = str(document.metadata.get("language") or "")
-        parts = sections(document.page_content, splitter, language, embed)
-        measured = _measured(document.page_content, parts, size, count)
+        parts = sections(whole.text, splitter, whole.language, embed)
+        measured = _measured(whole.text, parts, size, count)
         together = splitter in ("structure", "code")
-        for above, chunk in _levels(measured, sizes, overlap, together=together):
-            made = _document(document, chunk, above)
-            if made is None:
+        for above, packed in _levels(measured, sizes, overlap, together=together):
+            start, end = _trimmed(whole.text, packed.span)
+            if start >= end:
                 continue
             # Where all but white space is repeated, the longer chunk holds the one before it.
-            if len(found) > before and found[-1].metadata["start"] == made.metadata["start"]:
+            if len(found) > before and found[-1].start == start:
                 found.pop()
-            found.append(made)
+            found.append(whole.piece(start, end, packed.headings, above))
     return found
-
-
-def embedding_text(chunk: Document) -> str:
-    """A chunk behind its title and headings, which say what it is about."""
-    return "\n".join([*_head(chunk), chunk.page_content])
-
-
-def indexed_text(chunk: Document) -> str:
-    """What is embedded and indexed of a chunk: as `embedding_text`, and what a model wrote of it.
-
-    The description (`rag.index.ingest.describe`) follows the text, or replaces it where `found_by`
-    says so.
-    """
-    questions = "\n".join(str(question) for question in chunk.metadata.get("questions") or ())
-    written = {"questions": questions, "summary": str(chunk.metadata.get("summary") or "")}
-    instead = written.get(chunk.metadata.get("found_by", ""), "")
-    body = [instead] if instead else [chunk.page_content, *filter(None, written.values())]
-    return "\n".join([*_head(chunk), *body])
-
-
-def _head(chunk: Document) -> list[str]:
-    head = [str(chunk.metadata[key]) for key in ("title", "heading") if chunk.metadata.get(key)]
-    if len(head) == 2 and head[1].startswith(head[0]):
-        head = head[1:]
-    return [line for line in head if not chunk.page_content.lstrip("# ").startswith(line)]
 
 
 @dataclass(frozen=True)
@@ -139,7 +114,7 @@ class _Section:
 
 
 @dataclass
-class _Chunk:
+class _Packed:
     headings: list[str]
     sections: list[_Section]
     length: int
@@ -169,10 +144,10 @@ def _levels(
     *,
     together: bool,
     above: tuple[int, ...] = (),
-) -> Iterator[tuple[tuple[int, ...], _Chunk]]:
+) -> Iterator[tuple[tuple[int, ...], _Packed]]:
     """The chunks of the last size, each with where the larger ones that it is in start."""
     last = len(sizes) == 1
-    packed: list[_Chunk] = []
+    packed: list[_Packed] = []
     for part in parts:
         _append(packed, part, sizes[0], overlap if last else 0, together=together)
     for chunk in packed:
@@ -183,25 +158,15 @@ def _levels(
             yield from _levels(chunk.sections, sizes[1:], overlap, together=together, above=start)
 
 
-def _document(document: Document, chunk: _Chunk, above: tuple[int, ...]) -> Document | None:
-    """The chunk without the space around it; None if nothing is left."""
-    text = document.page_content
-    start, end = chunk.span
+def _trimmed(text: str, span: Span) -> Span:
+    """The span without the white space at its ends."""
+    start, end = span
     content = text[start:end]
-    end -= len(content) - len(content.rstrip())
-    start += len(content) - len(content.lstrip())
-    if start >= end:
-        return None
-    metadata = {**document.metadata, "start": start, "end": end}
-    if chunk.headings:
-        metadata["heading"] = " > ".join(chunk.headings)
-    if above:
-        metadata["parents"] = list(above)
-    return Document(page_content=text[start:end], metadata=metadata)
+    return start + len(content) - len(content.lstrip()), start + len(content.rstrip())
 
 
 def _append(
-    packed: list[_Chunk], part: _Section, size: int, overlap: int, *, together: bool
+    packed: list[_Packed], part: _Section, size: int, overlap: int, *, together: bool
 ) -> None:
     """Add a section: to the chunk before it if that is about one thing and both fit, else anew."""
     total = sum(atom.length for atom in part.atoms)
@@ -214,7 +179,7 @@ def _append(
             return
     for atoms in _pack(part.atoms, size, overlap):
         length = sum(atom.length for atom in atoms)
-        packed.append(_Chunk(part.headings, [_Section(part.headings, atoms)], length))
+        packed.append(_Packed(part.headings, [_Section(part.headings, atoms)], length))
 
 
 def _shared(before: list[str], after: list[str]) -> list[str]:

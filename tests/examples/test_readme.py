@@ -8,7 +8,8 @@ import pytest
 
 from rag.flow import load_flow
 from rag.index import Index
-from rag.index.ingest.ingest import ingest, plan
+from rag.index.ingest.ingest import ingest
+from rag.index.ingest.plan import plan
 from rag.models import Embedder
 from rag.pipelines import path
 from rag.text.splitting import split
@@ -33,7 +34,7 @@ def test_the_python_example_runs(
         index,
         embedder,
         split=lambda documents: split(documents, count=embedder.lengths),
-        config="test",
+        fingerprint="test",
     )
     index.close()
     monkeypatch.chdir(tmp_path)

@@ -18,9 +18,9 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-from langchain_core.documents import Document
 
 from rag.index import Index, SourceUpdate, WriteReport
+from rag.text.chunk import Chunk
 
 DIM = 16
 STEPS = 14
@@ -54,13 +54,13 @@ def writer(folder: Path) -> Index:
     return Index.writer(folder, embedder="hash", dim=DIM)
 
 
-def update(index: Index, uri: str, chunks: list[Document], digest: str = "") -> SourceUpdate:
-    new = [chunks[at].page_content for at in index.missing(uri, chunks)]
-    return SourceUpdate(uri, digest, 0, 0, chunks, vectors_of(new))
+def update(index: Index, uri: str, chunks: list[Chunk], digest: str = "") -> SourceUpdate:
+    plan = index.plan(uri, chunks)
+    return SourceUpdate(plan, vectors_of([chunk.text for chunk in plan.new]), digest)
 
 
 def put(index: Index, uri: str, *texts: str, **metadata: Any) -> WriteReport:
-    chunks = [Document(page_content=text, metadata=dict(metadata)) for text in texts]
+    chunks = [Chunk(text, metadata) for text in texts]
     return index.write([update(index, uri, chunks)])
 
 
@@ -70,7 +70,7 @@ def step(index: Index, number: int) -> None:
     updates = [update(index, "progress", [], str(number))]
     for uri in draw.sample([f"doc{n}" for n in range(6)], 3):
         texts = [" ".join(draw.choices(WORDS, k=4)) for _ in range(draw.randint(0, 12))]
-        chunks = [Document(page_content=text, metadata={"step": number}) for text in texts]
+        chunks = [Chunk(text, {"step": number}) for text in texts]
         updates.append(update(index, uri, chunks))
     index.write(updates)
 

@@ -24,12 +24,12 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def content(index: Index) -> list[tuple[object, ...]]:
     found = index.dense(scenario.embed("anything"), 1000)
-    return [(d.id, d.page_content, sorted(d.metadata.items())) for d in found]
+    return [(hit.chunk, hit.score) for hit in found]
 
 
 def words(index: Index) -> list[list[tuple[object, ...]]]:
     return [
-        [(d.id, d.metadata["score"]) for d in index.sparse(word, 1000)] for word in scenario.WORDS
+        [(hit.chunk.id, hit.score) for hit in index.sparse(word, 1000)] for word in scenario.WORDS
     ]
 
 
@@ -48,8 +48,8 @@ def test_writer_killed_at_any_moment_loses_nothing_committed(tmp_path: Path) -> 
             except IndexStateError as error:
                 assert "never finished" in str(error)  # noqa: PT017 - either is right here
                 continue
-            rows = {document.id for document in reader.dense(scenario.embed("x"), 1000)}
-            found = {d.id for word in scenario.WORDS for d in reader.sparse(word, 1000)}
+            rows = {hit.chunk.id for hit in reader.dense(scenario.embed("x"), 1000)}
+            found = {hit.chunk.id for word in scenario.WORDS for hit in reader.sparse(word, 1000)}
             assert found == rows
             reader.close()
     scenario.resume(tmp_path / "killed")
@@ -85,7 +85,7 @@ def half_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def texts(index: Index, query: str) -> set[str]:
-    return {document.page_content for document in index.sparse(query, 10)}
+    return {hit.chunk.text for hit in index.sparse(query, 10)}
 
 
 def test_reader_finishes_what_a_dead_writer_began(half_committed: Path) -> None:
@@ -135,8 +135,8 @@ def test_uncommitted_vectors_are_overwritten(tmp_path: Path) -> None:
     index = scenario.writer(tmp_path)
     scenario.put(index, "b", "lock")
     found = index.dense(scenario.embed("lock"), 1)
-    assert found[0].page_content == "lock"
-    assert found[0].metadata["score"] == pytest.approx(1)
+    assert found[0].chunk.text == "lock"
+    assert found[0].score == pytest.approx(1)
 
 
 def test_compaction_that_never_committed_leaves_nothing(tmp_path: Path) -> None:

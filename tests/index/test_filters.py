@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from langchain_core.documents import Document
 
 from rag.errors import InputError
-from rag.index import Index
+from rag.index import Hit, Index, SourceUpdate
 from rag.index.filters import compile_filter
+from rag.text.chunk import Chunk
 from tests.index import index_scenario as scenario
 
 ORDER: dict[str, Callable[[Any, Any], bool]] = {
@@ -135,8 +135,8 @@ def test_answers_are_those_of_brute_force(
         for name, *arguments in series:
             if name == "write":
                 uri, new = arguments
-                documents = [Document(page_content=text, metadata=data) for text, data in new]
-                index.write([scenario.update(index, uri, documents)])
+                found = [Chunk(text, data) for text, data in new]
+                index.write([scenario.update(index, uri, found)])
                 model.write(uri, new)
             elif name == "delete":
                 index.delete(arguments)
@@ -165,7 +165,7 @@ def compare_answers(model: Model, index: Index, where: dict[str, Any]) -> None:
     for k in (1, 3, 100):
         found = index.dense(query, k, where=where)
         assert described(found) == [kept[at] for at in order[:k]]
-        scores = [document.metadata["score"] for document in found]
+        scores = [hit.score for hit in found]
         assert scores == pytest.approx([products[at] for at in order[:k]], abs=1e-5)
     wanted = [entry for entry in kept if {"anchor", "bridge"} & set(entry[1].split())]
     everything = index.sparse("anchor Bridges", 100, where=where)
@@ -175,20 +175,19 @@ def compare_answers(model: Model, index: Index, where: dict[str, Any]) -> None:
     assert index.sparse("anchor Bridges", 2, where=where) == everything[:2]
 
 
-def described(documents: list[Document]) -> list[tuple[str, str]]:
-    return [(document.metadata["source"], document.page_content) for document in documents]
+def described(hits: list[Hit]) -> list[tuple[str, str]]:
+    return [(hit.chunk.source, hit.chunk.text) for hit in hits]
 
 
 @pytest.mark.parametrize("allowed", [10, 6_000])
 def test_filters_few_and_many_let_through(tmp_path: Path, allowed: int) -> None:
     index = scenario.writer(tmp_path)
-    documents = [
-        Document(page_content=f"ferry {n}", metadata={"n": n, "source": "s"}) for n in range(7_000)
-    ]
-    index.add(documents, np.random.default_rng(0).standard_normal((7_000, scenario.DIM)))
+    plan = index.plan("s", [Chunk(f"ferry {n}", {"n": n}) for n in range(7_000)])
+    vectors = np.random.default_rng(0).standard_normal((7_000, scenario.DIM))
+    index.write([SourceUpdate(plan, vectors)])
     where = {"n": {"$gte": 7_000 - allowed}}
     for found in (index.sparse("ferry", 5, where=where), index.sparse("ferry", 9_000, where=where)):
-        numbers = [document.metadata["n"] for document in found]
+        numbers = [hit.chunk.metadata["n"] for hit in found]
         assert numbers == list(range(7_000 - allowed, 7_000))[: len(found)]
         assert len(found) in (5, allowed)
     assert len(index.dense(scenario.embed("x"), 9_000, where=where)) == allowed

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from langchain_core.documents import Document
 
 from rag.errors import IndexStateError
-from rag.index import Index, Source, SourceUpdate, WriteReport
+from rag.index import Hit, Index, Source, SourceUpdate, WriteReport
+from rag.text.chunk import Chunk
 from tests.index import index_scenario as scenario
 
 
@@ -16,12 +16,16 @@ def index(tmp_path: Path) -> Index:
 
 
 def rows(index: Index) -> dict[str, int]:
-    with index._reading.database.connection() as connection:
+    with index._reader.database.connection() as connection:
         return dict(connection.execute("SELECT content, row FROM chunks").fetchall())
 
 
-def texts(documents: list[Document]) -> list[str]:
-    return [document.page_content for document in documents]
+def texts(hits: list[Hit]) -> list[str]:
+    return [hit.chunk.text for hit in hits]
+
+
+def sources(hits: list[Hit]) -> list[str]:
+    return [hit.chunk.source for hit in hits]
 
 
 def test_empty_index_answers_with_nothing(index: Index) -> None:
@@ -33,22 +37,29 @@ def test_empty_index_answers_with_nothing(index: Index) -> None:
     assert index.stats().chunks == 0
 
 
-def test_found_documents_carry_id_metadata_source_and_score(index: Index) -> None:
+def test_hits_have_id_metadata_source_and_score(index: Index) -> None:
     scenario.put(index, "dir/a.md", "the ferry crosses", "a lock opens", year=1990)
     (found,) = index.dense(scenario.embed("a lock opens"), 1)
-    assert found.page_content == "a lock opens"
-    assert found.metadata == {"year": 1990, "source": "dir/a.md", "score": pytest.approx(1)}
+    assert found.chunk.text == "a lock opens"
+    assert found.chunk.metadata == {"year": 1990, "source": "dir/a.md"}
+    assert found.score == pytest.approx(1)
     (again,) = index.sparse("LOCKS opening", 1)
-    assert again.id == found.id
-    assert again.metadata["score"] > 0
+    assert again.chunk == found.chunk
+    assert again.score > 0
+    document = again.document("bm25")
+    assert (document.id, document.page_content) == (found.chunk.id, "a lock opens")
+    score = again.score
+    assert document.metadata == {
+        "year": 1990, "source": "dir/a.md", "score": score, "scores": {"bm25": score},
+    }  # fmt: skip
 
 
 def test_unchanged_chunks_keep_row_and_vector(index: Index) -> None:
     assert scenario.put(index, "a", "ferry", "lock", "keel") == WriteReport(3, 0, 0)
     before = rows(index)
-    chunks = [Document(page_content=text) for text in ("jetty", "keel", "ferry")]
-    assert index.missing("a", chunks) == [0]
-    assert index.missing("b", chunks) == [0, 1, 2]
+    chunks = [Chunk(text) for text in ("jetty", "keel", "ferry")]
+    assert index.plan("a", chunks).texts == ["jetty"]
+    assert index.plan("b", chunks).texts == ["jetty", "keel", "ferry"]
     assert scenario.put(index, "a", "jetty", "keel", "ferry") == WriteReport(1, 2, 1)
     after = rows(index)
     assert set(after) == {"jetty", "keel", "ferry"}
@@ -61,20 +72,20 @@ def test_unchanged_chunks_keep_row_and_vector(index: Index) -> None:
 def test_new_metadata_needs_no_vector(index: Index) -> None:
     scenario.put(index, "a", "ferry", page=1)
     assert scenario.put(index, "a", "ferry", page=2) == WriteReport(0, 1, 0)
-    assert index.sparse("ferry", 1)[0].metadata["page"] == 2
+    assert index.sparse("ferry", 1)[0].chunk.page == 2
 
 
 def test_a_chunk_under_another_heading_needs_a_vector_and_is_found_by_it(index: Index) -> None:
-    chunks = [Document(page_content="ferry", metadata={"heading": "Boats"})]
+    chunks = [Chunk("ferry", {"heading": "Boats"})]
     scenario.put(index, "a", "ferry")
-    assert index.missing("a", chunks) == [0]
+    assert index.plan("a", chunks).texts == ["Boats\nferry"]
     scenario.put(index, "b", "ferry", heading="Boats")
-    assert [document.page_content for document in index.sparse("boats", 5)] == ["ferry"]
+    assert texts(index.sparse("boats", 5)) == ["ferry"]
 
 
 def test_equal_chunks_of_a_source_are_told_apart(index: Index) -> None:
     assert scenario.put(index, "a", "ferry", "ferry", "ferry") == WriteReport(3, 0, 0)
-    assert len({document.id for document in index.sparse("ferry", 5)}) == 3
+    assert len({hit.chunk.id for hit in index.sparse("ferry", 5)}) == 3
     assert scenario.put(index, "a", "ferry", "ferry") == WriteReport(0, 2, 1)
 
 
@@ -82,12 +93,12 @@ def test_equal_scores_come_in_order_of_addition(index: Index) -> None:
     for number in range(60):
         scenario.put(index, f"s{59 - number}", "ferry")
     for found in (index.dense(scenario.embed("ferry"), 7), index.sparse("ferry", 7)):
-        assert [d.metadata["source"] for d in found] == [f"s{59 - n}" for n in range(7)]
+        assert sources(found) == [f"s{59 - n}" for n in range(7)]
 
 
 def test_sources(index: Index) -> None:
-    chunks = [Document(page_content="ferry")]
-    index.write([SourceUpdate("b", "d1", 10, 20, chunks, scenario.vectors_of(["ferry"]))])
+    plan = index.plan("b", [Chunk("ferry")])
+    index.write([SourceUpdate(plan, scenario.vectors_of(["ferry"]), "d1", 10, 20)])
     scenario.put(index, "a")
     assert list(index.sources()) == [Source("a", "", 0, 0, 0), Source("b", "d1", 10, 20, 1)]
 
@@ -96,8 +107,8 @@ def test_delete(index: Index) -> None:
     scenario.put(index, "a", "ferry", "lock")
     scenario.put(index, "b", "lock")
     assert index.delete(["a", "unknown"]) == 2
-    assert [d.metadata["source"] for d in index.dense(scenario.embed("ferry"), 9)] == ["b"]
-    assert [d.metadata["source"] for d in index.sparse("ferry lock", 9)] == ["b"]
+    assert sources(index.dense(scenario.embed("ferry"), 9)) == ["b"]
+    assert sources(index.sparse("ferry lock", 9)) == ["b"]
 
 
 def test_compact_frees_room_and_changes_no_answer(index: Index) -> None:
@@ -112,35 +123,50 @@ def test_compact_frees_room_and_changes_no_answer(index: Index) -> None:
     assert (stats.tombstones, stats.chunks) == (0, 20)
     assert stats.bytes["vectors"] == size // 2
     scenario.put(index, "b", "ferry number1")
-    assert index.dense(scenario.embed("ferry number1"), 1)[0].metadata["source"] == "b"
+    assert sources(index.dense(scenario.embed("ferry number1"), 1)) == ["b"]
 
 
-def test_add_without_files(index: Index) -> None:
-    documents = [
-        Document(page_content="ferry"),
-        Document(page_content="ferry"),
-        Document(page_content="lock", id="id1"),
-        Document(page_content="keel", metadata={"source": "s"}),
+def test_a_plan_of_a_source_that_was_changed_since_is_refused(index: Index) -> None:
+    scenario.put(index, "a", "ferry", "lock")
+    stale = [
+        scenario.update(index, "a", [Chunk("ferry"), Chunk("keel")]),
+        scenario.update(index, "b", [Chunk("ferry")]),
     ]
-    ids = index.add(documents, scenario.vectors_of(texts(documents)))
-    assert ids[0] == ids[1]
-    assert len(set(ids)) == 3
-    later = [
-        Document(page_content="ferry", metadata={"seen": 2}),
-        Document(page_content="jetty", id="id1"),
-        Document(page_content="inlet", metadata={"source": "s"}),
-    ]
-    assert index.add(later, scenario.vectors_of(texts(later)))[0] == ids[0]
-    found = index.dense(scenario.embed("x"), 9)
-    assert set(texts(found)) == {"ferry", "jetty", "keel", "inlet"}
-    assert index.sparse("ferry", 1)[0].metadata["seen"] == 2
+    index.write([stale[1]])
+    scenario.put(index, "c", "jetty")
+    index.compact()  # moves vectors, and changes no source
+    assert index.write([stale[0]]) == WriteReport(1, 1, 1)
+    for update in stale:
+        with pytest.raises(ValueError, match="changed since it was planned"):
+            index.write([scenario.update(index, "d", [Chunk("inlet")]), update])
+    assert index.source("d") is None
+    assert sorted(texts(index.dense(scenario.embed("x"), 9))) == ["ferry", "ferry", "jetty", "keel"]
+
+
+def test_every_chunk_is_prepared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is indexed of a chunk is put together once for its id, its vector and BM25."""
+    prepared: list[str] = []
+    indexed_text = Chunk.indexed_text.fget
+    assert indexed_text is not None
+
+    def counted(chunk: Chunk) -> str:
+        prepared.append(chunk.text)
+        return indexed_text(chunk)
+
+    index = scenario.writer(tmp_path / "index")
+    scenario.put(index, "a", "ferry", "lock")
+    monkeypatch.setattr(Chunk, "indexed_text", property(counted))
+    scenario.put(index, "a", "ferry", "keel", heading="Boats")
+    scenario.put(index, "b", "jetty")
+    assert prepared == ["ferry", "keel", "jetty"]
+    assert sorted(texts(index.sparse("jetty boats", 5))) == ["ferry", "jetty", "keel"]
 
 
 def test_vectors_of_the_wrong_shape_change_nothing(index: Index) -> None:
-    chunks = [Document(page_content="ferry")]
+    plan = index.plan("a", [Chunk("ferry")])
     for vectors in (np.zeros((2, 16)), np.zeros((1, 3)), np.full((1, 16), np.nan)):
         with pytest.raises(ValueError, match="vectors"):
-            index.write([SourceUpdate("a", "", 0, 0, chunks, vectors)])
+            index.write([SourceUpdate(plan, vectors)])
     assert index.source("a") is None
     scenario.put(index, "a", "ferry")
     assert len(index.dense(scenario.embed("x"), 9)) == 1
@@ -168,14 +194,14 @@ def test_query_text_is_never_syntax(index: Index) -> None:
 def test_any_language(index: Index, text: str, query: str) -> None:
     scenario.put(index, "a", text)
     scenario.put(index, "b", "something else")
-    assert [d.metadata["source"] for d in index.sparse(query, 3)] == ["a"]
+    assert sources(index.sparse(query, 3)) == ["a"]
 
 
 def test_metadata_that_json_lacks(index: Index) -> None:
     values = {"nan": float("nan"), "path": Path("x"), "nested": [{"deep": float("inf")}], "n": 1}
     scenario.put(index, "a", "ferry", **values)
     (found,) = index.sparse("ferry", 1, where={"n": 1, "path": "x", "nan": None})
-    assert found.metadata["nested"] == [{"deep": None}]
+    assert found.chunk.metadata["nested"] == [{"deep": None}]
 
 
 def test_threads_search_while_one_writes(index: Index) -> None:
@@ -186,7 +212,7 @@ def test_threads_search_while_one_writes(index: Index) -> None:
     def search() -> None:
         try:
             while not done.is_set():
-                assert index.dense(scenario.embed("ferry"), 1)[0].page_content == "ferry"
+                assert texts(index.dense(scenario.embed("ferry"), 1)) == ["ferry"]
                 assert len(index.sparse("ferry lock", 50, where={"kept": None})) >= 2
         except BaseException as error:  # noqa: BLE001 - shown by the assertion below
             failures.append(error)

@@ -11,10 +11,13 @@ import pytest
 from langchain_core.documents import Document
 
 from rag.index import Index
+from rag.index.ingest import batch as batches
 from rag.index.ingest import ingest as ingesting
-from rag.index.ingest.ahead import ahead
-from rag.index.ingest.ingest import IngestReport, Plan, Progress, ingest, plan
+from rag.index.ingest.ingest import IngestReport, Progress, ingest
+from rag.index.ingest.plan import IngestPlan, plan
+from rag.index.ingest.prefetch import prefetch
 from rag.models import Embedder
+from rag.text.chunk import Chunk
 from rag.text.splitting import split, words
 
 
@@ -51,7 +54,7 @@ class HashEmbedder(Embedder):
         return (total / np.linalg.norm(total)).astype(np.float32)
 
 
-def cut(documents: Sequence[Document]) -> list[Document]:
+def cut(documents: Sequence[Document]) -> list[Chunk]:
     return split(documents, size=12, overlap=0)
 
 
@@ -76,9 +79,9 @@ def docs(tmp_path: Path) -> Path:
     return folder
 
 
-def run(index: Index, *paths: Path, prune: bool = False, config: str = "c") -> IngestReport:
-    todo = plan(paths, index, config, prune=prune)
-    return ingest(todo, index, HashEmbedder(), split=cut, config=config)
+def run(index: Index, *paths: Path, prune: bool = False, fingerprint: str = "c") -> IngestReport:
+    todo = plan(paths, index, fingerprint, prune=prune)
+    return ingest(todo, index, HashEmbedder(), split=cut, fingerprint=fingerprint)
 
 
 def counts(report: IngestReport) -> tuple[int, ...]:
@@ -92,28 +95,28 @@ def test_first_ingest(index: Index, docs: Path) -> None:
     embedder = HashEmbedder()
     told: list[Progress] = []
     todo = plan([docs], index, "c")
-    report = ingest(todo, index, embedder, split=cut, config="c", on_progress=told.append)
+    report = ingest(todo, index, embedder, split=cut, fingerprint="c", on_progress=told.append)
     assert counts(report) == (3, 0, 0, 0, 6, 0, 0)
     assert report.seconds > report.embedding_seconds + report.writing_seconds > 0
     assert report.parsing_seconds > 0
     assert told[-1] == Progress(3, sum(file.size for file in todo.files), 6)
     (found,) = index.sparse("lock6", 1)
-    assert found.page_content == "# Gates\n\n" + paragraphs(6)
-    start, end = found.metadata["start"], found.metadata["end"]
-    assert (docs / "deep" / "c.md").read_text()[start:end] == found.page_content
-    assert found.metadata["path"] == "deep/c.md"
-    assert found.metadata["heading"] == found.metadata["title"] == "Gates"
-    assert found.metadata["source"] == (docs / "deep" / "c.md").as_posix()
+    assert found.chunk.text == "# Gates\n\n" + paragraphs(6)
+    start, end = found.chunk.start, found.chunk.end
+    assert (docs / "deep" / "c.md").read_text()[start:end] == found.chunk.text
+    assert found.chunk.path == "deep/c.md"
+    assert found.chunk.heading == found.chunk.title == "Gates"
+    assert found.chunk.source == (docs / "deep" / "c.md").as_posix()
     text = f"a\n{paragraphs(2)}"
     assert text in embedder.texts
     nearest = index.dense(embedder.embed_query(text), 1)[0]
-    assert (nearest.page_content, nearest.metadata["score"]) == (paragraphs(2), pytest.approx(1))
+    assert (nearest.chunk.text, nearest.score) == (paragraphs(2), pytest.approx(1))
 
 
 def test_second_ingest_has_nothing_to_do(index: Index, docs: Path) -> None:
     run(index, docs)
     todo = plan([docs], index, "c", prune=True)
-    assert todo == Plan([], 3, [], [])
+    assert todo == IngestPlan([], 3, [], [])
     assert counts(run(index, docs)) == (0, 3, 0, 0, 0, 0, 0)
 
 
@@ -129,7 +132,7 @@ def test_changed_file_embeds_its_changed_chunks(index: Index, docs: Path) -> Non
     run(index, docs)
     (docs / "a.md").write_text(paragraphs(1, 7, 3, 8))
     embedder = HashEmbedder()
-    report = ingest(plan([docs], index, "c"), index, embedder, split=cut, config="c")
+    report = ingest(plan([docs], index, "c"), index, embedder, split=cut, fingerprint="c")
     assert counts(report) == (1, 2, 0, 0, 2, 2, 1)
     assert sorted(embedder.texts) == [f"a\n{paragraphs(7)}", f"a\n{paragraphs(8)}"]
     assert index.sparse("lock2", 1) == []
@@ -137,7 +140,7 @@ def test_changed_file_embeds_its_changed_chunks(index: Index, docs: Path) -> Non
 
 def test_other_splitting_is_a_change(index: Index, docs: Path) -> None:
     run(index, docs)
-    assert counts(run(index, docs, config="d")) == (3, 0, 0, 0, 0, 6, 0)
+    assert counts(run(index, docs, fingerprint="d")) == (3, 0, 0, 0, 0, 6, 0)
 
 
 def test_prune_removes_what_is_gone_under_the_paths_only(index: Index, docs: Path) -> None:
@@ -179,7 +182,7 @@ def test_files_that_vanish_or_change_after_discovery(index: Index, docs: Path) -
     todo = plan([docs], index, "c")
     (docs / "a.md").unlink()
     (docs / "b.txt").write_text(paragraphs(4, 5, 9))
-    report = ingest(todo, index, HashEmbedder(), split=cut, config="c")
+    report = ingest(todo, index, HashEmbedder(), split=cut, fingerprint="c")
     assert {one.path.name: one.reason for one in report.skipped} == {
         "a.md": "cannot be read: No such file or directory",
         "b.txt": "changed while it was ingested; ingest it again",
@@ -190,18 +193,18 @@ def test_files_that_vanish_or_change_after_discovery(index: Index, docs: Path) -
 def test_file_name_that_is_no_utf8(index: Index, docs: Path) -> None:
     (Path(os.fsdecode(os.fsencode(docs) + b"/caf\xe9.md"))).write_text(paragraphs(9))
     assert run(index, docs).files == 4
-    assert plan([docs], index, "c", prune=True) == Plan([], 4, [], [])
+    assert plan([docs], index, "c", prune=True) == IngestPlan([], 4, [], [])
 
 
 def test_windows_are_bounded_and_sorted_by_length(
     index: Index, docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingesting, "WINDOW", 8)
+    monkeypatch.setattr(batches, "WINDOW", 8)
     for number in range(30):
         (docs / f"{number:02}.md").write_text(paragraphs(*range(number, number + 3)))
     embedder, told = HashEmbedder(), list[Progress]()
     todo = plan([docs], index, "c")
-    report = ingest(todo, index, embedder, split=cut, config="c", on_progress=told.append)
+    report = ingest(todo, index, embedder, split=cut, fingerprint="c", on_progress=told.append)
     assert report.chunks_added == 96
     assert max(map(len, embedder.batches)) <= 10
     for batch in embedder.batches:
@@ -212,11 +215,12 @@ def test_windows_are_bounded_and_sorted_by_length(
 def test_files_without_new_chunks_are_committed_within_bounds(
     index: Index, docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingesting, "HELD", 3)
+    for module in (batches, ingesting):
+        monkeypatch.setattr(module, "HELD", 3)
     run(index, docs)
     told = list[Progress]()
     todo = plan([docs], index, "d")
-    ingest(todo, index, HashEmbedder(), split=cut, config="d", on_progress=told.append)
+    ingest(todo, index, HashEmbedder(), split=cut, fingerprint="d", on_progress=told.append)
     assert [one.files for one in told] == [1, 3]
 
 
@@ -231,10 +235,11 @@ class Stops(HashEmbedder):
 def test_a_stop_leaves_the_last_commit_and_no_thread(
     index: Index, docs: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    monkeypatch.setattr(ingesting, "WINDOW", 2)
-    monkeypatch.setattr(ingesting, "HELD", 3)
+    monkeypatch.setattr(batches, "WINDOW", 2)
+    for module in (batches, ingesting):
+        monkeypatch.setattr(module, "HELD", 3)
 
-    def cut_some(documents: Sequence[Document]) -> list[Document]:
+    def cut_some(documents: Sequence[Document]) -> list[Chunk]:
         if where == "split" and documents[0].metadata["path"] == "b.txt":
             raise KeyboardInterrupt
         return cut(documents)
@@ -247,21 +252,21 @@ def test_a_stop_leaves_the_last_commit_and_no_thread(
     with pytest.raises(KeyboardInterrupt):
         ingest(
             plan([docs], index, "c"), index, embedder,
-            split=cut_some, config="c", on_progress=tell,
+            split=cut_some, fingerprint="c", on_progress=tell,
         )  # fmt: skip
-    assert not [one for one in threading.enumerate() if one.name == "rag-ahead"]
+    assert not [one for one in threading.enumerate() if one.name == "rag-prefetch"]
     assert [Path(source.uri).name for source in index.sources()] == ["a.md"]
     assert counts(run(index, docs)) == (2, 1, 0, 0, 3, 0, 0)
 
 
-def test_ahead_keeps_order_and_bounds() -> None:
+def test_prefetch_keeps_order_and_bounds() -> None:
     begun: list[int] = []
 
     def work(item: int) -> int:
         begun.append(item)
         return item
 
-    results = ahead(work, range(100), weigh=lambda result: 9, room=30)
+    results = prefetch(work, range(100), weigh=lambda result: 9, room=30)
     for expected in range(50):
         assert next(results) == expected
         assert len(begun) <= expected + 5
@@ -275,9 +280,9 @@ def test_the_real_embedder(docs: Path, tmp_path: Path) -> None:
     (docs / "ferry.md").write_text("The ferry carries bicycles and passengers over the river.")
     ingest(
         plan([docs], index, "c"), index, embedder,
-        split=lambda documents: split(documents, count=embedder.lengths), config="c",
+        split=lambda documents: split(documents, count=embedder.lengths), fingerprint="c",
     )  # fmt: skip
     found = index.dense(embedder.embed_query("Can I take my bike across the water?"), 1)
-    assert found[0].metadata["path"] == "ferry.md"
+    assert found[0].chunk.path == "ferry.md"
     index.close()
     embedder.close()

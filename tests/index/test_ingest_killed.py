@@ -11,8 +11,9 @@ from types import FrameType
 from typing import Any
 
 from rag.index import Index
-from rag.index.ingest import ingest as ingesting
-from rag.index.ingest.ingest import IngestReport, ingest, plan
+from rag.index.ingest import batch
+from rag.index.ingest.ingest import IngestReport, ingest
+from rag.index.ingest.plan import plan
 from tests.index.test_ingest import HashEmbedder, cut, paragraphs
 
 KILLS = 20
@@ -34,11 +35,11 @@ def write_second(docs: Path) -> None:
 
 
 def run(docs: Path, folder: Path) -> IngestReport:
-    ingesting.WINDOW = 8
+    batch.WINDOW = 8
     index = Index.writer(folder, embedder="hash", dim=16)
     try:
         todo = plan([docs], index, "c", prune=True)
-        return ingest(todo, index, HashEmbedder(), split=cut, config="c")
+        return ingest(todo, index, HashEmbedder(), split=cut, fingerprint="c")
     finally:
         index.close()
 
@@ -51,7 +52,7 @@ def content(folder: Path) -> object:
     found = [index.dense(query, 1000), index.sparse("keeper lock7 lock22", 1000)]
     sources = list(index.sources())
     index.close()
-    return sources, [[(d.id, d.page_content, sorted(d.metadata.items())) for d in f] for f in found]
+    return sources, [[(hit.chunk, hit.score) for hit in hits] for hits in found]
 
 
 def run_and_die(docs: Path, folder: Path, calls: int) -> int:
@@ -72,7 +73,7 @@ def run_and_die(docs: Path, folder: Path, calls: int) -> int:
 
 
 def test_killed_at_any_call(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(ingesting, "WINDOW", 8)
+    monkeypatch.setattr(batch, "WINDOW", 8)
     docs = tmp_path / "docs"
     write_first(docs)
     run(docs, tmp_path / "start")

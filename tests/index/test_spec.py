@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from typer.testing import CliRunner
 
 from rag.cli.main import app
 from rag.errors import ConfigError
-from rag.index import Index
-from rag.index.spec import IndexSpec
+from rag.flow.resources import Resources
+from rag.index import Index, IndexBinding
 from rag.models import LLM, Embedder
-from rag.text.splitting import embedding_text, indexed_text
+from rag.text.chunk import Chunk
+from rag.text.splitting import SIZE
 
 FILE = """
 name: small
@@ -48,11 +50,11 @@ def test_all_of_it_reaches_the_chunks(tmp_path: Path, monkeypatch: pytest.Monkey
     index = Index.load({"path": "index", "chunk_size": 20}, base=tmp_path)
     found = index.sparse("bread", 10)
     assert len(found) == index.stats().chunks > 2
-    chunk = found[0]
+    chunk = found[0].chunk
     assert chunk.metadata["department"] == "people"
     assert chunk.metadata["lang"] == "en"
     assert chunk.metadata["questions"] == ["Who bakes bread?", "Where is flour?"]
-    assert "bread" not in chunk.page_content
+    assert "bread" not in chunk.text
     index.close()
     asked = run.invoke(app, ["run", "rag.yaml", "--input", "query=Shift 3", "--json"])
     assert "Shift 0 begins" in asked.output
@@ -61,45 +63,82 @@ def test_all_of_it_reaches_the_chunks(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "1 files ingested" in run.invoke(app, ["ingest", "docs"]).output
 
 
+def bound(spec: object, embedder: Embedder, **resources: object) -> IndexBinding:
+    return IndexBinding(Resources({"index": spec, "embedder": embedder, **resources}))
+
+
 def test_a_description_stands_behind_the_text_or_in_its_place(embedder: Embedder) -> None:
     document = Document(page_content="Bread.", metadata={"source": "a", "title": "Bakery"})
 
-    def chunk(**describe: object) -> Document:
+    def chunk(**describe: object) -> Chunk:
         llm = LLM.load(FakeListChatModel(responses=["It is about bread."]), base=Path())
-        spec = IndexSpec.of({"path": "x", "describe": {"by": "summary", **describe}})
-        (made,) = spec.splitter_of(embedder, lambda: llm)([document])
+        spec = {"path": "x", "describe": {"by": "summary", **describe}}
+        (made,) = bound(spec, embedder, llm=llm).splitter()([document])
         return made
 
-    assert indexed_text(chunk()) == "Bakery\nBread.\nIt is about bread."
-    assert indexed_text(chunk(text=False)) == "Bakery\nIt is about bread."
-    assert embedding_text(chunk(text=False)) == "Bakery\nBread."
+    assert chunk().indexed_text == "Bakery\nBread.\nIt is about bread."
+    assert chunk(text=False).indexed_text == "Bakery\nIt is about bread."
+    assert chunk(text=False).embedding_text == "Bakery\nBread."
 
 
-def test_the_fingerprint_sees_what_changes_chunks() -> None:
-    plain = IndexSpec.of("./index")
-    assert plain.fingerprint("e", "m") == IndexSpec.of({"path": "x"}).fingerprint("e", "other")
+def test_the_fingerprint_sees_what_changes_chunks(embedder: Embedder) -> None:
+    def fingerprint(spec: object, llm: object = "m", used: object = embedder) -> str:
+        return IndexBinding(Resources({"index": spec, "embedder": used, "llm": llm})).fingerprint
+
+    plain = fingerprint("./index")
+    assert plain == fingerprint({"path": "x"}) == fingerprint("./index", "other")
+    assert plain == fingerprint({"path": "x", "chunk_size": SIZE})
     for other in ({"splitter": "code"}, {"parents": [800]}, {"metadata": {"*": {"a": 1}}}):
-        assert IndexSpec.of(other).fingerprint("e", "m") != plain.fingerprint("e", "m")
-    described = IndexSpec.of({"describe": {"by": "summary"}})
-    assert described.fingerprint("e", "m") != described.fingerprint("e", "other")
+        assert fingerprint(other) != plain
+    assert fingerprint("./index", used="another") != plain
+    described = {"describe": {"by": "summary"}}
+    assert fingerprint(described) != fingerprint(described, "other")
+
+
+def test_the_fingerprint_knows_models_by_where_they_are(tmp_path: Path) -> None:
+    def fingerprint(base: Path, embedder: object) -> str:
+        return IndexBinding(Resources({"embedder": embedder}, base=base)).fingerprint
+
+    here = fingerprint(tmp_path, "./model")
+    assert (
+        here == fingerprint(tmp_path / "x", "../model") == fingerprint(Path(), f"{tmp_path}/model")
+    )
+    assert here != fingerprint(tmp_path / "x", "./model")
+
+
+def test_names_of_resources_are_the_callers(tmp_path: Path, embedder: Embedder) -> None:
+    resources = Resources(
+        {"handbook": {"path": "h", "chunk_size": 9}, "small": embedder}, base=tmp_path
+    )
+    binding = IndexBinding(resources, index="handbook", embedder="small")
+    assert binding.path == tmp_path / "h"
+    assert binding.spec.chunk_size == 9
+    binding.writer().close()
+    with closing(binding.open()) as index:
+        assert index.embedder == embedder.id
+    assert IndexBinding(resources).path == tmp_path / "index"
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "problem"),
     [
-        (7, "does not name an index"),
+        (7, "describes no Index"),
         ({"chunksize": 3}, "chunksize"),
         ({"splitter": "words"}, "splitter"),
         ({"chunk_size": 0}, "chunk_size"),
         ({"describe": {"by": "poems"}}, "describe.by"),
     ],
 )
-def test_a_wrong_specification_is_said(spec: object, said: str) -> None:
-    with pytest.raises(ConfigError, match=said) as caught:
-        IndexSpec.of(spec)
+def test_a_wrong_specification_is_refused(spec: object, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        _ = IndexBinding(Resources({"index": spec})).spec
+    assert caught.value.where == "resources.index"
     assert caught.value.fix
 
 
-def test_descriptions_need_a_model(embedder: Embedder) -> None:
-    with pytest.raises(ConfigError, match="needs a language model"):
-        IndexSpec.of({"describe": {"by": "summary"}}).splitter_of(embedder)
+def test_an_open_index_does_not_say_how_it_is_filled(tmp_path: Path, embedder: Embedder) -> None:
+    with (
+        closing(bound(str(tmp_path / "i"), embedder).writer()) as index,
+        pytest.raises(ConfigError, match="how an index is filled"),
+    ):
+        _ = bound(index, embedder).spec

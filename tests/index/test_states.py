@@ -191,6 +191,6 @@ def test_reader_sees_commits_of_another_process(tmp_path: Path) -> None:
             wanted = set(line.split()) if line != "compact" else {"lock", "keel"}
             dense = reader.dense(scenario.embed("x"), 9)
             sparse = reader.sparse("ferry lock keel jetty inlet", 9)
-            assert {d.page_content for d in dense} == wanted
-            assert {d.page_content for d in sparse} == wanted
+            assert {hit.chunk.text for hit in dense} == wanted
+            assert {hit.chunk.text for hit in sparse} == wanted
         other.communicate()

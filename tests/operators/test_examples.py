@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from rag.flow import Flow
 from rag.flow.registry import Registry
 from rag.flow.types import show
-from rag.index import Index
+from rag.index import Index, IndexWriter
 from rag.models import Embedder, Generation
 from rag.operators import CATALOGUE
 from tests.operators import tiny
@@ -56,9 +56,7 @@ BY_TYPE = {
 @pytest.fixture(scope="module")
 def resources(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("examples")
-    writer = Index.writer(folder / "index", embedder=embedder.id, dim=embedder.dim)
-    writer.add(DOCUMENTS, embedder.embed(TEXTS))
-    writer.close()
+    IndexWriter(folder / "index").write(DOCUMENTS, embedder)
     with sqlite3.connect(folder / "tables.sqlite") as connection:
         connection.execute("CREATE TABLE locks (name TEXT, metres INTEGER)")
     connection.close()

@@ -11,31 +11,37 @@ import pytest
 from langchain_core.documents import Document
 
 from rag.flow import Flow, Operator
-from rag.index import Index
+from rag.index import Index, SourceUpdate
 from rag.operators import Neighbours, Parents
+from rag.text.chunk import Chunk
 from rag.text.splitting import split
 
 TEXT = "# Locks\n\n" + " ".join(f"Sentence {n} is about lock {n}." for n in range(12))
 
 
 @pytest.fixture
-def chunks() -> list[Document]:
+def chunks() -> list[Chunk]:
     document = Document(page_content=TEXT, metadata={"source": "a.md", "title": "A"})
     return split([document], size=14, overlap=0, parents=(40, 20))
 
 
 @pytest.fixture
-def index(tmp_path: Path, chunks: list[Document]) -> Iterator[Index]:
+def index(tmp_path: Path, chunks: list[Chunk]) -> Iterator[Index]:
     import numpy as np
 
     made = Index.writer(tmp_path / "index", embedder="x", dim=4)
     # In any order: where a chunk stands is told by its metadata.
-    made.add(chunks[::-1], np.eye(4, dtype=np.float32)[[0] * len(chunks)])
-    made.add([Document(page_content="alone", id="alone")], np.ones((1, 4), dtype=np.float32))
+    for uri, found in (("a.md", chunks[::-1]), ("alone", [Chunk("alone")])):
+        made.write([SourceUpdate(made.plan(uri, found), np.ones((len(found), 4)))])
     made.close()
     opened = Index.open(tmp_path / "index")
     yield opened
     opened.close()
+
+
+def stored_of(index: Index, uri: str) -> list[Document]:
+    """What a search would have found of a source."""
+    return [chunk.document() for chunk in index.of_source(uri)]
 
 
 def run(operator: Operator, documents: list[Document], index: Index) -> list[Document]:
@@ -44,14 +50,14 @@ def run(operator: Operator, documents: list[Document], index: Index) -> list[Doc
     return found
 
 
-def test_chunks_of_a_source_come_in_its_order(index: Index, chunks: list[Document]) -> None:
+def test_chunks_of_a_source_come_in_its_order(index: Index, chunks: list[Chunk]) -> None:
     found = index.of_source("a.md")
-    assert [one.page_content for one in found] == [one.page_content for one in chunks]
+    assert [one.text for one in found] == [one.text for one in chunks]
     assert index.of_source("nowhere") == []
 
 
 def test_neighbours_are_the_text_around(index: Index) -> None:
-    stored = index.of_source("a.md")
+    stored = stored_of(index, "a.md")
     (wide,) = run(Neighbours(before=1, after=1), [stored[2]], index)
     start, end = stored[1].metadata["start"], stored[3].metadata["end"]
     assert (wide.metadata["start"], wide.metadata["end"]) == (start, end)
@@ -60,7 +66,7 @@ def test_neighbours_are_the_text_around(index: Index) -> None:
 
 
 def test_windows_that_touch_become_one_in_the_place_of_the_better(index: Index) -> None:
-    stored = index.of_source("a.md")
+    stored = stored_of(index, "a.md")
     alone = Document(page_content="elsewhere", metadata={"source": "b.md"})
     found = run(Neighbours(before=0, after=0), [stored[4], alone, stored[0], stored[3]], index)
     assert [one.id for one in found] == [stored[4].id, None, stored[0].id]
@@ -69,14 +75,14 @@ def test_windows_that_touch_become_one_in_the_place_of_the_better(index: Index) 
 
 
 def test_a_bridge_joins_two_windows(index: Index) -> None:
-    stored = index.of_source("a.md")
+    stored = stored_of(index, "a.md")
     found = run(Neighbours(before=0, after=0), [stored[0], stored[2], stored[1]], index)
     assert [one.id for one in found] == [stored[0].id]
     assert found[0].metadata["end"] == stored[2].metadata["end"]
 
 
 def test_a_child_gives_way_to_its_parent(index: Index) -> None:
-    stored = index.of_source("a.md")
+    stored = stored_of(index, "a.md")
     same = [one for one in stored if one.metadata["parents"] == stored[-1].metadata["parents"]]
     (found,) = run(Parents(), same[::-1], index)
     assert found.page_content == TEXT[same[0].metadata["start"] : same[-1].metadata["end"]]
@@ -88,8 +94,8 @@ def test_a_child_gives_way_to_its_parent(index: Index) -> None:
 
 
 def test_a_parent_needs_its_share_of_children(index: Index) -> None:
-    stored = index.of_source("a.md")
-    few, lone = [stored[0]], index.of_source("alone")
+    stored = stored_of(index, "a.md")
+    few, lone = [stored[0]], stored_of(index, "alone")
     assert run(Parents(of="document", share=0.5), few, index) == few
     assert len(run(Parents(of="document", share=0.5), stored[1:], index)) == 1
     assert run(Parents(), lone, index) == lone

@@ -20,10 +20,9 @@ from rag.flow import Budget, Flow, Node, load_flow, operator
 from rag.flow.registry import Registry
 from rag.flow.run.events import Done, Warned
 from rag.index import Index, IndexWriter, WriteReport
-from rag.index.ingest import writer
-from rag.index.ingest.ingest import plan
-from rag.index.spec import Cutting
-from rag.index.spec import Describe as DescribeSpec
+from rag.index.ingest import batch
+from rag.index.ingest.plan import plan
+from rag.index.spec import DescribeSpec, SplitSpec
 from rag.models import Embedder
 from rag.operators import (
     BM25,
@@ -37,7 +36,7 @@ from rag.operators import (
     WriteIndex,
 )
 from rag.serve.pipeline import Pipeline
-from rag.text.splitting import indexed_text
+from rag.text.chunk import Chunk
 from tests.index.test_loading import pdf, word
 from tests.scripted import Scripted
 
@@ -103,7 +102,7 @@ def told(flow: Flow, **inputs: Any) -> tuple[dict[str, Any], list[str]]:
     return done.result, [event.message for event in events if isinstance(event, Warned)]
 
 
-def stored(path: str) -> list[Document]:
+def stored(path: str) -> list[Chunk]:
     index = Index.open(Path(path))
     try:
         return [chunk for batch in index.batches(1000) for chunk in batch]
@@ -267,7 +266,7 @@ def test_chunks_are_found_by_what_a_model_wrote(folder: Path, resources: dict[st
         (found,) = search.invoke(query="flour")["documents"]
     assert found.metadata["questions"] == ["Where is bread?", "Where is flour?"]
     assert "flour" not in found.page_content
-    assert "flour" in indexed_text(found)
+    assert "flour" in Chunk.of(found).indexed_text
 
 
 def test_a_summary_may_stand_in_the_text_s_place() -> None:
@@ -278,7 +277,7 @@ def test_a_summary_may_stand_in_the_text_s_place() -> None:
         resources={"llm": Scripted({"other": "It is about\nbaking."})},
     )
     (made,) = flow.invoke(documents=given)["documents"]
-    assert indexed_text(made) == "It is about baking."
+    assert Chunk.of(made).indexed_text == "It is about baking."
     assert made.page_content == "Bread."
     assert given[0].metadata == {"source": "a"}
 
@@ -361,7 +360,7 @@ def test_runs_of_one_flow_wait_for_each_other(folder: Path, resources: dict[str,
 def test_a_stopped_write_leaves_the_last_commit(
     folder: Path, resources: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "WINDOW", 2)
+    monkeypatch.setattr(batch, "WINDOW", 2)
     embedder = Watched(resources["embedder"], fails_at="South")
     (folder / "north.txt").write_text("North wind.")
     paths = [str(folder / name) for name in ("pump.py", "north.txt", "locks.md")]
@@ -384,7 +383,7 @@ def test_documents_need_no_file(resources: dict[str, Any]) -> None:
     flow = Flow(WriteIndex(), inputs={"documents": list[Document]}, resources=resources)
     assert counts(flow.invoke(documents=given)["written"]) == (4, 0, 0)
     assert counts(flow.invoke(documents=given[3:] + given[1:3])["written"]) == (0, 3, 1)
-    sources = {c.page_content: c.metadata["source"] for c in stored(resources["index"])}
+    sources = {c.text: c.source for c in stored(resources["index"])}
     assert sources.keys() == {"Two.", "Three.", "Four."}
     assert (sources["Two."], sources["Four."]) == ("b", "a")
 
@@ -419,7 +418,7 @@ def test_an_own_step_stands_between(folder: Path, resources: dict[str, Any]) -> 
 
     node = Load() >> Split(splitter="markdown", chunk_overlap=0) >> shouted() >> WriteIndex()
     indexing(node, resources).invoke(paths=[str(folder / "locks.md")])
-    assert all(chunk.page_content.isupper() for chunk in stored(resources["index"]))
+    assert all(chunk.text.isupper() for chunk in stored(resources["index"]))
 
 
 def test_rag_ingest_knows_the_same_sources(folder: Path, resources: dict[str, Any]) -> None:
@@ -438,12 +437,12 @@ def test_sizes_that_cannot_be_are_said_before_the_run() -> None:
     text = "inputs: {documents: 'list[Document]'}\nsteps:\n  - {use: split, parents: [100, 400]}\n"
     with pytest.raises(BuildError, match=r"parents of \[100, 400\]"):
         load_flow(text)
-    with pytest.raises(ConfigError, match="does not name an index"):
+    with pytest.raises(ConfigError, match="describes no IndexWriter"):
         IndexWriter.load(7, base=Path())
 
 
 def test_fields_are_those_of_the_index_s_specification() -> None:
-    assert Cutting.model_fields.keys() <= Split.model_fields.keys()
+    assert SplitSpec.model_fields.keys() <= Split.model_fields.keys()
     assert DescribeSpec.model_fields.keys() <= Describe.model_fields.keys()
 
 

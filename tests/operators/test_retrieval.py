@@ -10,7 +10,7 @@ from langchain_core.documents import Document
 from rag.errors import StepError
 from rag.flow import Flow, Parallel
 from rag.flow.run.events import Warned
-from rag.index import Index
+from rag.index import Index, IndexWriter
 from rag.models import LLM, Embedder
 from rag.operators import BM25, RRF, Dense, Pack, Rerank, SelectSentences
 
@@ -26,15 +26,13 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def resources(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> dict[str, object]:
     path = tmp_path_factory.mktemp("index")
-    index = Index.writer(path / "index", embedder=embedder.id, dim=embedder.dim)
     documents = [
         Document(
             page_content=text, metadata={"source": f"s{n}", "path": f"s{n}.md", "even": n % 2 == 0}
         )
         for n, text in enumerate(TEXTS)
     ]
-    index.add(documents, embedder.embed(TEXTS))
-    index.close()
+    IndexWriter(path / "index").write(documents, embedder)
     return {"index": Index.open(path / "index"), "embedder": embedder}
 
 

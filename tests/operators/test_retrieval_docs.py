@@ -14,7 +14,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 from rag.flow import Flow, load_flow
 from rag.flow.registry import Registry
-from rag.index import Index
+from rag.index import Index, IndexWriter
 from rag.models import LLM, Embedder
 from rag.models.langchain import as_embeddings
 from rag.operators import CATALOGUE
@@ -65,11 +65,9 @@ def resources(
     tmp_path_factory: pytest.TempPathFactory, embedder: Embedder, llm: LLM
 ) -> Iterator[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("examples")
-    writer = Index.writer(folder / "index", embedder=embedder.id, dim=embedder.dim)
     whole = Document(page_content="\n\n".join(TEXTS), metadata={"source": "a", "year": 1990})
     chunks = split([whole], size=16, overlap=0, parents=(40,))
-    writer.add(chunks, embedder.embed([chunk.page_content for chunk in chunks]))
-    writer.close()
+    IndexWriter(folder / "index").write([chunk.document() for chunk in chunks], embedder)
     with sqlite3.connect(folder / "tables.sqlite") as connection:
         connection.execute("CREATE TABLE tolls (vessel TEXT, crowns INTEGER)")
         connection.execute("INSERT INTO tolls VALUES ('lock', 4)")

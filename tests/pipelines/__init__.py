@@ -9,7 +9,7 @@ from pathlib import Path
 from langchain_core.documents import Document
 
 from rag.flow import Flow, load_flow
-from rag.index import Index
+from rag.index import Index, IndexWriter
 from rag.models import LLM, Embedder
 from rag.pipelines import path
 
@@ -35,12 +35,12 @@ def _loaded(name: str, k: int) -> Flow:
 
 def made(path: Path, embedder: Embedder, texts: Sequence[str]) -> Index:
     """An index of these texts."""
-    writer = Index.writer(path, embedder=embedder.id, dim=embedder.dim)
     documents = [
         Document(page_content=text, metadata={"source": f"s{n}", "path": f"s{n}.md"})
         for n, text in enumerate(texts)
     ]
     if documents:
-        writer.add(documents, embedder.embed(texts))
-    writer.close()
+        IndexWriter(path).write(documents, embedder)
+    else:
+        Index.writer(path, embedder=embedder.id, dim=embedder.dim).close()
     return Index.open(path)

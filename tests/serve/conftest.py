@@ -125,7 +125,8 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 def library(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Path:
     """An index over two short documents."""
     from rag.index import Index
-    from rag.index.ingest.ingest import ingest, plan
+    from rag.index.ingest.ingest import ingest
+    from rag.index.ingest.plan import plan
     from rag.text.splitting import split
 
     folder = tmp_path_factory.mktemp("library")
@@ -139,7 +140,7 @@ def library(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Pat
         index,
         embedder,
         split=lambda documents: split(documents, size=60, overlap=0, count=embedder.lengths),
-        config="test",
+        fingerprint="test",
     )
     index.close()
     return path

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 
-from rag.text.sentences import sentences, spans
+from rag.text.sentences import sentence_starts, sentences, spans
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,33 @@ def test_chinese_needs_no_spaces() -> None:
 def test_whatever_the_text_nothing_is_lost(text: str) -> None:
     assert "".join("".join(sentences(text)).split()) == "".join(text.split())
     assert [text[start:end] for start, end in spans(text)] == sentences(text)
+
+
+def test_text_without_capitals_is_cut_too() -> None:
+    expected = ["the wing was tested .", "an effect of mr. hall's, e.g. lift, was found.", "why?"]
+    assert sentences(" ".join([*expected, "no."])) == [*expected, "no."]
+
+
+def test_starts_are_those_of_the_spans() -> None:
+    text = '  One. "Two?" Three. Dr. Four. '
+    assert list(sentence_starts(text)) == [start for start, _ in spans(text)][1:]
+    assert [text[start:][:3] for start in sentence_starts(text)] == ['"Tw', "Thr", "Dr."]
+
+
+def test_time_is_linear_where_no_stop_ends_a_sentence() -> None:
+    def seconds(count: int) -> float:
+        text = "A fig. e.g. x " * count
+
+        def once() -> float:
+            started = process_time()  # what other processes take does not count
+            assert len(sentences(text)) == 1
+            return process_time() - started
+
+        return min(once() for _ in range(3))
+
+    seconds(100)
+    # Ten times the length; a quadratic step would take a hundred times as long.
+    assert seconds(20_000) < 40 * seconds(2_000)
 
 
 def test_lines_end_sentences_where_that_is_wanted() -> None:

@@ -8,55 +8,28 @@ an ingest that was stopped, however, goes on from there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from langchain_core.documents import Document
 
 from rag.errors import LoadError
-from rag.index.filters import clean
 from rag.index.index import Index
-from rag.index.ingest.ahead import ahead
-from rag.index.readers.discover import FileRef, Skipped, absolute, discover, read
+from rag.index.ingest.batch import HELD, Batch
+from rag.index.ingest.plan import IngestPlan, uri_of
+from rag.index.ingest.prefetch import prefetch
+from rag.index.readers.discover import FileRef, Skipped, read
 from rag.index.readers.load import load
-from rag.index.types import SourceUpdate
-from rag.text.splitting import indexed_text
+from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from rag.models import Embedder
 
-WINDOW = 1024
-"""Chunks that wait to be embedded together: sorted by length, they pad little."""
-SLICE = 128
-"""Chunks between two signs of progress."""
-HELD = 4 * WINDOW
-"""Chunks, new or not, that wait for a commit, and that are parsed ahead of the embedder."""
-
-Splitter = Callable[[Sequence[Document]], list[Document]]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an ingest has to do.
-
-    Attributes:
-        files: New or changed.
-        unchanged: How many are as the index has them.
-        skipped: Left out, with the reason.
-        gone: Sources under the paths whose file is no longer there.
-    """
-
-    files: list[FileRef]
-    unchanged: int
-    skipped: list[Skipped]
-    gone: list[str]
+Splitter = Callable[[Sequence[Document]], list[Chunk]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,70 +72,24 @@ class IngestReport:
     parsing_seconds: float = 0.0
 
 
-def plan(paths: Iterable[Path], index: Index | None, config: str, *, prune: bool = False) -> Plan:
-    """Compare files with what the index has of them.
-
-    A file counts as unchanged while its size and time of change are as they were, and it was
-    split by the same `config`.
-
-    Args:
-        paths: Files and folders.
-        index: None: there is none yet.
-        config: Fingerprint of how chunks are made.
-        prune: Find sources under `paths` whose file is gone. What cannot be looked at, a file
-            or a folder that is skipped, is not gone.
-    """
-    paths = [Path(path) for path in paths]
-    files: list[FileRef] = []
-    skipped: list[Skipped] = []
-    unchanged = 0
-    there: set[str] = set()
-    for found in discover(paths):
-        if isinstance(found, Skipped):
-            skipped.append(found)
-            continue
-        uri = _uri(found.path)
-        there.add(uri)
-        source = index.source(uri) if index else None
-        same = source is not None and (source.size, source.mtime_ns) == (found.size, found.mtime_ns)
-        if same and source is not None and source.digest.endswith(f":{config}"):
-            unchanged += 1
-        else:
-            files.append(found)
-    gone: list[str] = []
-    if prune and index:
-        roots = {_uri(absolute(path)) for path in paths}
-        kept = {_uri(one.path) for one in skipped}
-        for source in index.sources():
-            above = {source.uri, *(parent.as_posix() for parent in Path(source.uri).parents)}
-            if source.uri not in there and above & roots and not above & kept:
-                gone.append(source.uri)
-    return Plan(files, unchanged, skipped, gone)
-
-
-def _uri(path: Path) -> str:
-    """A file's name in the index; bytes that are no UTF-8 are escaped."""
-    return clean(path.as_posix())
-
-
 def ingest(
-    todo: Plan,
+    todo: IngestPlan,
     index: Index,
     embedder: Embedder,
     *,
     split: Splitter,
-    config: str,
+    fingerprint: str,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> IngestReport:
     """Do what a plan says. Any stop leaves the index as of the last commit.
 
     Args:
-        todo: From `plan`.
+        todo: From `rag.index.ingest.plan.plan`.
         index: Open for writing.
         embedder: Makes the vectors.
         split: Documents to chunks; called on a thread of its own.
-        config: Fingerprint of `split`, as for `plan`.
-        on_progress: Told after each slice of chunks and each commit.
+        fingerprint: Of the settings of `split`, as for `plan`.
+        on_progress: Called after each slice of chunks and each commit.
 
     Returns:
         The report. Files that could not be read are in its `skipped`, and what the index had
@@ -174,8 +101,8 @@ def ingest(
         report.chunks_removed += index.delete(todo.gone)
         report.removed = len(todo.gone)
     window = _Window(index, embedder, report, on_progress)
-    parse = partial(_parse, split=split, config=config)
-    ready = ahead(parse, todo.files, weigh=lambda parsed: len(parsed.chunks), room=HELD)
+    parse = partial(_parse, split=split, fingerprint=fingerprint)
+    ready = prefetch(parse, todo.files, weigh=lambda parsed: len(parsed.chunks), room=HELD)
     with closing(ready):
         for parsed in ready:
             window.add(parsed)
@@ -199,18 +126,18 @@ class _Parsed:
     file: FileRef
     seconds: float
     digest: str = ""
-    chunks: Sequence[Document] = ()
+    chunks: Sequence[Chunk] = ()
     failure: str = ""
 
 
-def _parse(file: FileRef, *, split: Splitter, config: str) -> _Parsed:
+def _parse(file: FileRef, *, split: Splitter, fingerprint: str) -> _Parsed:
     started = perf_counter()
     try:
         data = read(file)
         chunks = split(load(file.path, data, file.name))
     except LoadError as error:
         return _Parsed(file, perf_counter() - started, failure=error.what)
-    digest = f"{hashlib.sha256(data).hexdigest()}:{config}"
+    digest = f"{hashlib.sha256(data).hexdigest()}:{fingerprint}"
     return _Parsed(file, perf_counter() - started, digest, chunks)
 
 
@@ -224,10 +151,9 @@ class _Window:
         report: IngestReport,
         on_progress: Callable[[Progress], None],
     ) -> None:
-        self._index, self._embedder = index, embedder
-        self._report, self._tell = report, on_progress
-        self._waiting: list[tuple[_Parsed, list[int]]] = []
-        self._new = self._held = self._bytes = 0
+        self._index, self._report, self._on_progress = index, report, on_progress
+        self._batch = Batch(index, embedder, self._embedded)
+        self._files = self._same = self._waiting = self._bytes = 0
 
     def add(self, parsed: _Parsed) -> None:
         """Take a file; when the window is full, embed and commit."""
@@ -237,54 +163,32 @@ class _Window:
             report.skipped.append(Skipped(file.path, parsed.failure))
             self._bytes += file.size
             return
-        missing = self._index.missing(_uri(file.path), parsed.chunks)
-        self._waiting.append((parsed, missing))
-        self._new += len(missing)
-        self._held += len(parsed.chunks)
-        if self._new >= WINDOW or self._held >= HELD:
+        todo = self._index.plan(uri_of(file.path), parsed.chunks)
+        before = self._index.source(todo.uri)
+        self._same += before is not None and before.digest == parsed.digest
+        self._files += 1
+        self._waiting += file.size
+        self._batch.add(todo, parsed.digest, file.size, file.mtime_ns)
+        if self._batch.full:
             self.commit()
 
     def commit(self) -> None:
         """Embed what is new of the files that wait, and commit them."""
-        if not self._waiting:
+        if not self._files:
             return
         report = self._report
-        texts = [indexed_text(parsed.chunks[at]) for parsed, new in self._waiting for at in new]
-        vectors = self._embed(texts)
-        updates, start, same = [], 0, 0
-        for parsed, new in self._waiting:
-            file, uri, end = parsed.file, _uri(parsed.file.path), start + len(new)
-            source = self._index.source(uri)
-            same += source is not None and source.digest == parsed.digest
-            updates.append(
-                SourceUpdate(
-                    uri, parsed.digest, file.size, file.mtime_ns, parsed.chunks, vectors[start:end]
-                )
-            )
-            self._bytes += file.size
-            start = end
-        started = perf_counter()
-        wrote = self._index.write(updates)
-        report.writing_seconds += perf_counter() - started
-        report.files += len(updates) - same
-        report.unchanged += same
+        wrote = self._batch.commit()
+        report.embedding_seconds = self._batch.embedding_seconds
+        report.writing_seconds = self._batch.writing_seconds
+        report.files += self._files - self._same
+        report.unchanged += self._same
         report.chunks_added += wrote.added
         report.chunks_kept += wrote.kept
         report.chunks_removed += wrote.removed
-        self._waiting, self._new, self._held = [], 0, 0
-        self._tell(Progress(report.files, self._bytes, report.chunks_added))
+        self._bytes += self._waiting
+        self._files = self._same = self._waiting = 0
+        self._embedded(0)
 
-    def _embed(self, texts: list[str]) -> np.ndarray:
-        """Vectors of texts, like lengths together, which pads least."""
-        import numpy as np
-
-        vectors = np.zeros((len(texts), self._embedder.dim), dtype=np.float32)
-        order = sorted(range(len(texts)), key=lambda at: -len(texts[at]))
-        started = perf_counter()
-        for begin in range(0, len(order), SLICE):
-            part = order[begin : begin + SLICE]
-            vectors[part] = self._embedder.embed([texts[at] for at in part])
-            done = self._report.chunks_added + begin + len(part)
-            self._tell(Progress(self._report.files, self._bytes, done))
-        self._report.embedding_seconds += perf_counter() - started
-        return vectors
+    def _embedded(self, chunks: int) -> None:
+        report = self._report
+        self._on_progress(Progress(report.files, self._bytes, report.chunks_added + chunks))

@@ -1,8 +1,9 @@
 """BM25 by Tantivy: derived from SQLite, behind it by at most the last commit.
 
 A file beside Tantivy's says which changes it covers; it is replaced after Tantivy's own commit.
-After a crash between any two of these steps the changes are applied again, which is harmless:
-a row is deleted before it is added.
+After a crash between any two of these steps the changes are applied again: a row is deleted
+before it is added. Where Tantivy cannot apply them again (it names a file of deletes by a counter
+that a lost commit sets back, and finds the file there), the index is built again from SQLite.
 
 SQLite's FTS5 would share SQLite's transaction, but it scores every match, where Tantivy skips what
 cannot reach the top; bm25s builds everything anew at each addition. `benchmarks/bm25_engines.py`:
@@ -21,35 +22,34 @@ Tantivy counts deleted chunks in its statistics until a compaction: scores shift
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.documents import Document
-
 from rag.errors import IndexStateError
-from rag.files import write_atomically
+from rag.files import sync_folder, write_atomically
 from rag.index.filters import clean
 from rag.index.local.database import State
-from rag.text.splitting import indexed_text
+from rag.index.local.mirror import Mirror
+from rag.text.chunk import Chunk
+from rag.text.scripts import UNSPACED
 
 if TYPE_CHECKING:
     import numpy as np
+
+_LOG = logging.getLogger(__name__)
 
 HEAP = 32_000_000  # bytes buffered before a segment is written; 15 MB is the least Tantivy takes
 FEW = 5_000  # up to so many allowed rows, naming them in the query beats filtering its hits
 COVERED = "covered.json"
 
-# Scripts that put no spaces between words: each character counts as a word.
-_UNSPACED = re.compile(
-    "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])"
-)
+_UNSPACED = re.compile(f"([{UNSPACED}])")  # each character counts as a word
 
 Position = tuple[int, int]
 """The last row of `chunks` and the last of `tombstones` that are covered."""
@@ -65,7 +65,7 @@ class BM25:
 
     Args:
         path: Its folder.
-        create: Make it if missing, and make it anew if it is damaged.
+        create: Make it if missing, and again if it is damaged.
 
     Raises:
         IndexStateError: It is missing or damaged, and `create` is false.
@@ -74,15 +74,13 @@ class BM25:
     def __init__(self, path: Path, *, create: bool) -> None:
         self.path = path
         self._writer: Any = None
-        if create and not path.exists():
-            path.mkdir()
+        self._mirror: Mirror | None = None
         try:
             self._open(create=create)
         except IndexStateError:
             if not create:
                 raise
-            shutil.rmtree(path)
-            path.mkdir()
+            _remove(path)
             self._open(create=True)
 
     def _open(self, *, create: bool) -> None:
@@ -91,9 +89,13 @@ class BM25:
         with translated(self.path):
             self._analyzer = _analyzer()
             if create:
+                self.path.mkdir(exist_ok=True)
                 self._index = tantivy.Index(_schema(), str(self.path), reuse=True)
             else:
-                self._index = tantivy.Index.open(str(self.path))
+                if Mirror.needed(self.path):
+                    self._mirror = Mirror(self.path)
+                opened = self._mirror.path if self._mirror else self.path
+                self._index = tantivy.Index.open(str(opened))
             self._index.register_tokenizer("english", self._analyzer)
             self._index.config_reader("manual")
         self.refresh()
@@ -103,39 +105,79 @@ class BM25:
         # The note first: what the searcher then sees is at least that new.
         self.covered = _read_covered(self.path)
         with translated(self.path):
+            if self._mirror:
+                self._mirror.update()
             self._index.reload()
             self._searcher = self._index.searcher()
 
-    def catch_up(self, connection: sqlite3.Connection, state: State) -> None:
+    def catch_up(
+        self, connection: sqlite3.Connection, state: State, new: Mapping[int, str] | None = None
+    ) -> None:
         """Take in what SQLite holds beyond `covered`; the caller holds the writer lock.
+
+        Where that fails, for whatever reason, the index is built again from SQLite: it holds
+        nothing of its own.
 
         Args:
             connection: In a transaction that sees `state`.
             state: What to cover.
+            new: Row to indexed text of the chunks of the last commit, where they are at hand.
+
+        Raises:
+            IndexStateError: It can be neither brought up to date nor built again; what is there
+                stays.
         """
         goal = (state.last_row, state.last_tombstone)
         if self.covered == goal:
             return
+        try:
+            if any(have > want for have, want in zip(self.covered, goal, strict=True)):
+                # SQLite was put back to an earlier state: no row number can be trusted.
+                raise IndexStateError("BM25 is ahead of SQLite", where=str(self.path))
+            self._apply(connection, goal, new or {})
+        except IndexStateError as error:
+            _LOG.warning("BM25 is built again from SQLite: %s", error.what)
+            self._rebuild(connection, goal)
+        self.refresh()
+
+    def _apply(
+        self, connection: sqlite3.Connection, goal: Position, new: Mapping[int, str]
+    ) -> None:
         row, tombstone = self.covered
         with translated(self.path):
-            if row > goal[0] or tombstone > goal[1]:
-                # SQLite was put back to an earlier state: no row number can be trusted.
-                self._write().delete_all_documents()
-                row, tombstone = 0, 0
             dead = connection.execute("SELECT row FROM tombstones WHERE n > ?", (tombstone,))
             for (gone,) in dead:
                 self._write().delete_documents_by_term("row", gone)
-            new = connection.execute(
-                "SELECT row, metadata, content FROM chunks WHERE row > ?", (row,)
-            )
-            for added, metadata, content in new:
-                text = indexed_text(Document(page_content=content, metadata=json.loads(metadata)))
-                self._write().delete_documents_by_term("row", added)
-                self._write().add_document(_document(added, text))
+            added = new.items() if row + 1 in new else _indexed(connection, row)
+            for number, text in added:
+                self._write().delete_documents_by_term("row", number)
+                self._write().add_document(_document(number, text))
             if self._writer is not None:
                 self._writer.commit()
+            _share(self.path)
             write_atomically(self.path / COVERED, json.dumps(goal))
-        self.refresh()
+
+    def _rebuild(self, connection: sqlite3.Connection, goal: Position) -> None:
+        """Build the index beside this one, then put it in its place."""
+        self._writer = None
+        draft = self.path.with_name(f"{self.path.name}.new")
+        _remove(draft)
+        built = BM25(draft, create=True)
+        try:
+            built._apply(connection, goal, {})
+        except BaseException:
+            built._writer = None
+            _remove(draft)
+            raise
+        built.close()
+        former = self.path.with_name(f"{self.path.name}.old")
+        _remove(former)
+        with translated(self.path):
+            self.path.replace(former)
+            draft.replace(self.path)
+            sync_folder(self.path.parent)
+        _remove(former)
+        self._open(create=True)
 
     def search(
         self,
@@ -242,6 +284,29 @@ def _document(row: int, content: str) -> Any:
 
 def _spaced(text: str) -> str:
     return _UNSPACED.sub(r" \1 ", clean(text))
+
+
+def _indexed(connection: sqlite3.Connection, row: int) -> Iterator[tuple[int, str]]:
+    """The chunks behind a row, as row and indexed text."""
+    found = connection.execute("SELECT row, metadata, content FROM chunks WHERE row > ?", (row,))
+    for number, metadata, content in found:
+        yield number, Chunk(content, json.loads(metadata)).indexed_text
+
+
+def _remove(path: Path) -> None:
+    """Remove the folder of an index, its note first: no half of it counts as complete."""
+    with translated(path):
+        if path.exists():
+            (path / COVERED).unlink(missing_ok=True)
+            shutil.rmtree(path)
+
+
+def _share(path: Path) -> None:
+    """Let whoever may read the folder read the files that Tantivy makes for their owner only."""
+    for name in ("meta.json", ".managed.json"):
+        file = path / name
+        if file.exists():
+            file.chmod(path.stat().st_mode & 0o666)
 
 
 def _read_covered(path: Path) -> Position:

@@ -133,5 +133,5 @@ def _check_size(path: Path, size: int, count: int, dim: int) -> None:
         raise IndexStateError(
             f"{path.name} has {size} bytes where {count * dim * 4} were committed",
             where=str(path.parent),
-            fix="restore the folder from a copy, or delete it and run rag ingest PATH",
+            fix="run rag ingest PATH: it makes them again from the stored texts",
         )

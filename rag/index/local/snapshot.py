@@ -1,4 +1,4 @@
-"""What one commit of an index looks like to its readers."""
+"""One commit of an index as its readers see it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SELECTIONS = 32  # filters remembered for each commit
 
 
 @dataclass(frozen=True)
-class View:
+class Snapshot:
     """The vectors as of one commit; never changed, so any number of threads may search it.
 
     Attributes:
@@ -70,20 +70,20 @@ class View:
 
         if not len(self.rows):
             return np.zeros(len(rows), dtype=bool)
-        places = np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)
-        return np.asarray((self.rows[places] == rows) & chosen[places])
+        at = np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)
+        return np.asarray((self.rows[at] == rows) & chosen[at])
 
 
-def read_view(
-    connection: sqlite3.Connection, folder: Path, state: State, previous: View | None
-) -> View:
-    """The view of a commit, made from an earlier one by what is new since.
+def read_snapshot(
+    connection: sqlite3.Connection, folder: Path, state: State, previous: Snapshot | None
+) -> Snapshot:
+    """The snapshot of a commit, made from an earlier one by what is new since.
 
     Args:
         connection: In a transaction that sees `state`.
         folder: The index.
         state: The commit.
-        previous: An earlier view, or None.
+        previous: An earlier snapshot, or None.
 
     Raises:
         IndexStateError: The vector file is missing or too short.
@@ -104,4 +104,4 @@ def read_view(
         rows[pairs[:, 0]] = pairs[:, 1]
         live[pairs[:, 0]] = alive
     file = vector_file(folder, state.generation)
-    return View(state, map_file(file, state.vectors, state.dim), rows, live)
+    return Snapshot(state, map_file(file, state.vectors, state.dim), rows, live)

@@ -1,4 +1,4 @@
-"""Work done ahead of whoever needs it, on a thread, within bounds."""
+"""Work done before its results are needed, on a thread, within bounds."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def ahead(
+def prefetch(
     work: Callable[[T], R], items: Iterable[T], *, weigh: Callable[[R], int], room: int
 ) -> Generator[R, None, None]:
-    """Results in order, worked out on a thread while the caller is busy with earlier ones.
+    """Results preserving order, computed on a thread while the caller works on earlier ones.
 
     Closing the generator stops the thread after the item at hand.
 
@@ -55,7 +55,7 @@ def ahead(
                 finished = True
                 changed.notify_all()
 
-    thread = threading.Thread(target=run, name="rag-ahead", daemon=True)
+    thread = threading.Thread(target=run, name="rag-prefetch", daemon=True)
     thread.start()
     try:
         while True:

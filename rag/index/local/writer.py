@@ -7,33 +7,44 @@ commit without BM25 is taken in by whoever opens the index next.
 
 from __future__ import annotations
 
+import json
+import logging
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from langchain_core.documents import Document
 
 from rag.errors import IndexStateError
 from rag.index.filters import clean
 from rag.index.local.bm25 import BM25, bm25_folder
-from rag.index.local.chunks import apply_plan, bury_source, make_plan, put_source, source_of
 from rag.index.local.database import FILE, Database, State, check, create, read_state, translated
 from rag.index.local.lock import writer_lock
-from rag.index.local.reading import Reading
+from rag.index.local.reader import Reader
+from rag.index.local.tables import apply_plan, bury_source, put_source
 from rag.index.local.vectors import append, map_file, unit, vector_file
 from rag.index.types import Source, SourceUpdate, WriteReport
+from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
 
-COPIED = 16_384  # vectors that a compaction copies at a time
+_LOG = logging.getLogger(__name__)
+
+COPIED = 16_384
+"""Vectors that a compaction copies at a time."""
+EMBEDDED = 1_024
+"""Chunks that are embedded at a time where vectors are lost."""
+
+Embed = Callable[[Sequence[str]], "np.ndarray"]
+"""Texts to vectors: float32 [texts, dim]."""
+Blocks = Callable[[sqlite3.Connection, State], "Iterator[np.ndarray]"]
 
 
-class Writing:
+class Writer:
     """The writer of one index; holds the lock until closed.
 
     Args:
@@ -41,27 +52,29 @@ class Writing:
         embedder: Id of the embedder.
         dim: Length of a vector.
         create: Make an empty index where there is none.
+        embed: Texts to vectors, to replace vectors that are lost.
 
     Raises:
         IndexStateError: As `Index.writer` says.
     """
 
-    def __init__(self, folder: Path, *, embedder: str, dim: int, create: bool) -> None:
+    def __init__(
+        self, folder: Path, *, embedder: str, dim: int, create: bool, embed: Embed | None = None
+    ) -> None:
         _prepare(folder, create=create)
         self._folder = folder
         self._turn = threading.Lock()
         self._lock = writer_lock(folder)
         self._database = Database(folder, write=True)
         self._bm25: BM25 | None = None
+        self.reader = Reader(folder, self._database, writing=True)
         try:
-            self._open(embedder, dim)
+            self._open(embedder, dim, embed)
         except BaseException:
             self.close()
             raise
-        self.reading = Reading(folder, self._database, writing=True)
-        self.reading.adopt(self._words())
 
-    def _open(self, embedder: str, dim: int) -> None:
+    def _open(self, embedder: str, dim: int, embed: Embed | None) -> None:
         with self._database.connection() as connection:
             if not check(connection, self._folder):
                 create(connection, embedder, dim)
@@ -75,70 +88,71 @@ class Writing:
                     fix=f"use the embedder {state.embedder}, or ingest into another folder",
                 )
             self._sweep(state)
-            map_file(vector_file(self._folder, state.generation), state.vectors, dim)
+            lost = None
+            try:
+                map_file(vector_file(self._folder, state.generation), state.vectors, dim)
+            except IndexStateError as error:
+                if embed is None:
+                    raise
+                lost = error
             self._bm25 = BM25(bm25_folder(self._folder, state.generation), create=True)
             self._bm25.catch_up(connection, state)
+            self.reader.adopt(self._bm25)
+        if lost is not None and embed is not None:
+            _LOG.warning("vectors are made again from the stored texts: %s", lost.what)
+            self._rewrite(partial(_embedded, embed))
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
         """See `Index.write`."""
-        added = kept = removed = 0
+        report = WriteReport(0, 0, 0)
         vectors: list[np.ndarray] = []
+        indexed: list[str] = []
         with self._transaction() as (connection, state):
             for update in updates:
-                uri = clean(update.uri)
-                plan = make_plan(connection, uri, update.chunks)
+                plan = update.plan
                 new = unit(update.vectors, state.dim)
                 if len(new) != len(plan.new):
-                    raise ValueError(f"{uri}: {len(new)} vectors for {len(plan.new)} new chunks")
-                apply_plan(connection, uri, plan, state.vectors + added)
-                source = Source(uri, update.digest, update.size, update.mtime_ns, 0)
-                put_source(connection, source)
+                    raise ValueError(
+                        f"{plan.uri}: {len(new)} vectors for {len(plan.new)} new chunks"
+                    )
+                apply_plan(connection, plan, state.vectors + len(indexed))
+                put_source(
+                    connection,
+                    Source(plan.uri, update.digest, update.size, update.mtime_ns, 0),
+                )
                 vectors.append(new)
-                added += len(plan.new)
-                kept += len(plan.ids) - len(plan.new)
-                removed += len(plan.gone)
-            self._commit(connection, state, vectors)
-        return WriteReport(added, kept, removed)
-
-    def add(self, documents: Sequence[Document], vectors: np.ndarray) -> list[str]:
-        """See `Index.add`."""
-        ids = [""] * len(documents)
-        members: dict[tuple[str, bool], list[int]] = {}
-        for position, document in enumerate(documents):
-            replaces = document.id is not None and not document.metadata.get("source")
-            members.setdefault((source_of(document), replaces), []).append(position)
-        new: list[np.ndarray] = []
-        added = 0
-        with self._transaction() as (connection, state):
-            matrix = unit(vectors, state.dim)
-            if len(matrix) != len(documents):
-                raise ValueError(f"{len(matrix)} vectors for {len(documents)} documents")
-            for (uri, replaces), positions in members.items():
-                chunks = [documents[position] for position in positions]
-                plan = make_plan(connection, uri, chunks, extend=not replaces)
-                apply_plan(connection, uri, plan, state.vectors + added)
-                put_source(connection, Source(uri, "", 0, 0, 0))
-                new.append(matrix[[positions[at] for at in plan.new]])
-                added += len(plan.new)
-                for position, key in zip(positions, plan.ids, strict=True):
-                    ids[position] = key
-            self._commit(connection, state, new)
-        return ids
+                indexed += plan.texts
+                report += WriteReport(len(plan.new), plan.kept, len(plan.gone))
+            # Rows are numbered one by one, in the order in which they were written.
+            rows = dict(enumerate(indexed, start=state.last_row + 1))
+            self._commit(connection, state, vectors, rows)
+        return report
 
     def delete(self, uris: Iterable[str]) -> int:
         """See `Index.delete`."""
         with self._transaction() as (connection, state):
             removed = sum(bury_source(connection, clean(uri)) for uri in uris)
-            self._commit(connection, state, [])
+            self._commit(connection, state, [], {})
         return removed
 
     def compact(self) -> None:
         """See `Index.compact`."""
+        self._rewrite(partial(_copied, self._folder))
+
+    def _rewrite(self, vectors: Blocks) -> None:
+        """Start a new generation: the live vectors in a new file, and a new BM25 index.
+
+        Args:
+            vectors: Gives the vectors of all chunks, in the order of their rows, in blocks.
+        """
         with self._transaction() as (connection, state):
             self._sweep(state)
             generation = state.generation + 1
             connection.execute("DELETE FROM tombstones")
-            vectors = self._copy_vectors(connection, state)
+            count = 0
+            for block in vectors(connection, state):
+                append(vector_file(self._folder, generation), count, block)
+                count += len(block)
             connection.execute(
                 "UPDATE chunks SET vector = n.position FROM (SELECT row AS key,"
                 " row_number() OVER (ORDER BY row) - 1 AS position FROM chunks) AS n"
@@ -150,12 +164,12 @@ class Writing:
             finally:
                 words.close()
             connection.execute(
-                "UPDATE state SET seq = seq + 1, generation = ?, vectors = ?", (generation, vectors)
+                "UPDATE state SET seq = seq + 1, generation = ?, vectors = ?", (generation, count)
             )
             connection.execute("COMMIT")
             self._words().close()
             self._bm25 = words
-            self.reading.adopt(words)
+            self.reader.adopt(words)
             self._sweep(read_state(connection))
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -179,7 +193,11 @@ class Writing:
             yield connection, read_state(connection)
 
     def _commit(
-        self, connection: sqlite3.Connection, state: State, vectors: Sequence[np.ndarray]
+        self,
+        connection: sqlite3.Connection,
+        state: State,
+        vectors: Sequence[np.ndarray],
+        indexed: Mapping[int, str],
     ) -> None:
         """Vectors to the disk, then SQLite, then BM25."""
         import numpy as np
@@ -196,20 +214,7 @@ class Writing:
         )
         connection.execute("COMMIT")
         connection.execute("BEGIN")
-        self._words().catch_up(connection, read_state(connection))
-
-    def _copy_vectors(self, connection: sqlite3.Connection, state: State) -> int:
-        """Copy the live vectors to the next generation's file; returns how many."""
-        import numpy as np
-
-        target = vector_file(self._folder, state.generation + 1)
-        matrix = map_file(vector_file(self._folder, state.generation), state.vectors, state.dim)
-        live = connection.execute("SELECT vector FROM chunks ORDER BY row")
-        count = 0
-        while block := live.fetchmany(COPIED):
-            append(target, count, matrix[np.array(block)[:, 0]])
-            count += len(block)
-        return count
+        self._words().catch_up(connection, read_state(connection), indexed)
 
     def _sweep(self, state: State) -> None:
         """Remove the files of other generations: replaced by a compaction, or of an unfinished."""
@@ -229,6 +234,24 @@ class Writing:
                 "the index was closed", where=str(self._folder), fix="open it again"
             )
         return self._bm25
+
+
+def _copied(folder: Path, connection: sqlite3.Connection, state: State) -> Iterator[np.ndarray]:
+    """The live vectors, from the file."""
+    import numpy as np
+
+    matrix = map_file(vector_file(folder, state.generation), state.vectors, state.dim)
+    live = connection.execute("SELECT vector FROM chunks ORDER BY row")
+    while block := live.fetchmany(COPIED):
+        yield matrix[np.array(block)[:, 0]]
+
+
+def _embedded(embed: Embed, connection: sqlite3.Connection, state: State) -> Iterator[np.ndarray]:
+    """The vectors of all chunks, from their texts."""
+    chunks = connection.execute("SELECT metadata, content FROM chunks ORDER BY row")
+    while block := chunks.fetchmany(EMBEDDED):
+        texts = [Chunk(text, json.loads(metadata)).indexed_text for metadata, text in block]
+        yield unit(embed(texts), state.dim)
 
 
 def _prepare(folder: Path, *, create: bool) -> None:

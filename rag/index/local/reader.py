@@ -12,10 +12,10 @@ from rag.errors import IndexStateError
 from rag.index.local.bm25 import BM25, bm25_folder
 from rag.index.local.database import FILE, Database, State, check, read_state
 from rag.index.local.lock import writer_lock
-from rag.index.local.view import View, read_view
+from rag.index.local.snapshot import Snapshot, read_snapshot
 
 
-class Reading:
+class Reader:
     """What searches need of one index, brought up to the last commit before each of them.
 
     Args:
@@ -28,40 +28,40 @@ class Reading:
         self.folder = folder
         self.database = database
         self._writing = writing
-        self._view: View | None = None
+        self._snapshot: Snapshot | None = None
         self._bm25: BM25 | None = None
         self._lock = threading.Lock()
 
     @contextmanager
-    def vectors(self) -> Iterator[tuple[sqlite3.Connection, View]]:
+    def vectors(self) -> Iterator[tuple[sqlite3.Connection, Snapshot]]:
         """A connection in a transaction on the last commit, and the vectors of that commit."""
         with self.database.connection() as connection:
             while True:
                 connection.execute("BEGIN")
                 state = read_state(connection)
                 try:
-                    view = self._view_of(connection, state)
+                    snapshot = self._snapshot_of(connection, state)
                 except IndexStateError:
                     if not self._compacted_since(connection, state):
                         raise
                     continue
-                if view is not None:
+                if snapshot is not None:
                     break
                 connection.execute("ROLLBACK")
-            yield connection, view
+            yield connection, snapshot
 
     @contextmanager
-    def words(self) -> Iterator[tuple[sqlite3.Connection, View, BM25]]:
+    def words(self) -> Iterator[tuple[sqlite3.Connection, Snapshot, BM25]]:
         """Like `vectors`, and the BM25 index."""
         while True:
-            with self.vectors() as (connection, view):
+            with self.vectors() as (connection, snapshot):
                 try:
-                    bm25 = self._bm25_of(view.state)
+                    bm25 = self._bm25_of(snapshot.state)
                 except IndexStateError:
-                    if not self._compacted_since(connection, view.state):
+                    if not self._compacted_since(connection, snapshot.state):
                         raise
                     continue
-                yield connection, view, bm25
+                yield connection, snapshot, bm25
                 return
 
     def adopt(self, bm25: BM25) -> None:
@@ -69,14 +69,14 @@ class Reading:
         with self._lock:
             self._bm25 = bm25
 
-    def _view_of(self, connection: sqlite3.Connection, state: State) -> View | None:
-        """The view of `state`; None if another thread went past it, so that it must be reread."""
+    def _snapshot_of(self, connection: sqlite3.Connection, state: State) -> Snapshot | None:
+        """The snapshot of `state`; None if another thread has a later one: read the state again."""
         with self._lock:
-            if self._view is not None and self._view.state.seq > state.seq:
+            if self._snapshot is not None and self._snapshot.state.seq > state.seq:
                 return None
-            if self._view is None or self._view.state != state:
-                self._view = read_view(connection, self.folder, state, self._view)
-            return self._view
+            if self._snapshot is None or self._snapshot.state != state:
+                self._snapshot = read_snapshot(connection, self.folder, state, self._snapshot)
+            return self._snapshot
 
     def _bm25_of(self, state: State) -> BM25:
         path = bm25_folder(self.folder, state.generation)
@@ -90,13 +90,13 @@ class Reading:
             except IndexStateError as error:
                 bm25, failure = None, error
             if bm25 is None or _behind(bm25, state):
-                bm25 = self._mend() or bm25
+                bm25 = self._repair() or bm25
             if bm25 is None:
                 raise failure or IndexStateError("no BM25 index", where=str(path))
             self._bm25 = bm25
             return bm25
 
-    def _mend(self) -> BM25 | None:
+    def _repair(self) -> BM25 | None:
         """Finish what a writer that died left undone; None where a writer is at work."""
         if self._writing:
             return None

@@ -1,0 +1,157 @@
+"""From the resources that a flow names to its index, and to how the index is filled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.documents import Document
+from pydantic import BaseModel
+
+from rag.errors import ConfigError, IndexStateError
+from rag.flow.resources import Resource, Resources, parse
+from rag.index.index import Index
+from rag.index.spec import IndexSpec, folder_of, labelled
+from rag.models import LLM, Embedder
+from rag.text.chunk import Chunk
+
+if TYPE_CHECKING:
+    from rag.index.ingest.ingest import Splitter
+
+
+@dataclass(frozen=True)
+class IndexBinding:
+    """What an index is, and how it is filled, by the resources that a pipeline names.
+
+    Nothing is opened before it is needed: `spec`, `path` and `fingerprint` open nothing.
+
+    Attributes:
+        resources: Of a flow; whoever gives them closes them.
+        index: The name of the index among them.
+        embedder: The name of the embedder that makes its vectors.
+        llm: The name of the language model that describes chunks, if the index wants that.
+    """
+
+    resources: Resources
+    index: str = "index"
+    embedder: str = "embedder"
+    llm: str = "llm"
+
+    @cached_property
+    def spec(self) -> IndexSpec:
+        """What the pipeline says of the index.
+
+        Raises:
+            ConfigError: It is wrong, or an open index, which says nothing of how it is filled.
+        """
+        found = self._named(self.index, Index)
+        try:
+            spec = parse(Index, found)
+        except ConfigError as error:
+            where = f"resources.{self.index}"
+            raise ConfigError(error.what, where=error.where or where, fix=error.fix) from error
+        if not isinstance(spec, IndexSpec):
+            raise ConfigError(
+                f"{type(spec).__name__} does not say how an index is filled",
+                where=f"resources.{self.index}",
+                fix=f"write a folder, for example {self.index}: ./index",
+            )
+        return spec
+
+    @property
+    def path(self) -> Path:
+        """The folder of the index."""
+        return folder_of(self.spec, self.resources.base)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when chunks or vectors would come out otherwise."""
+        base = self.resources.base
+        return self.spec.fingerprint(
+            described(self._named(self.embedder, Embedder), base),
+            described(self._named(self.llm, LLM), base),
+        )
+
+    def open_embedder(self) -> Embedder:
+        """The embedder, opened if it was not.
+
+        Raises:
+            ConfigError, ModelError: It cannot be opened.
+        """
+        return self.resources.get(self.embedder, Embedder)
+
+    def open(self, *, repair: bool = False) -> Index:
+        """The index, for reading.
+
+        Args:
+            repair: Where it cannot be opened, open it for writing first: that finishes an index
+                which was begun, and makes lost vectors again.
+
+        Raises:
+            IndexStateError: See `Index.open`, and with `repair` `Index.writer`.
+        """
+        try:
+            return Index.open(self.path)
+        except IndexStateError:
+            if not repair:
+                raise
+        self.writer().close()
+        return Index.open(self.path)
+
+    def writer(self, path: Path | None = None) -> Index:
+        """The index, for writing; made if it is missing.
+
+        Args:
+            path: Another folder that is filled in the same way.
+
+        Raises:
+            IndexStateError: See `Index.writer`.
+        """
+        embedder = self.open_embedder()
+        return Index.writer(
+            path or self.path, embedder=embedder.id, dim=embedder.dim, embed=embedder.embed
+        )
+
+    def splitter(self) -> Splitter:
+        """Documents to the chunks that are written: labelled, split and described."""
+        embedder, spec = self.open_embedder(), self.spec
+
+        def split(documents: Sequence[Document]) -> list[Chunk]:
+            from rag.index.ingest.describe import describe
+
+            chunks = spec.split([labelled(one, spec.metadata) for one in documents], embedder)
+            if spec.describe is None:
+                return chunks
+            return asyncio.run(describe(chunks, spec.describe, self.resources.get(self.llm, LLM)))
+
+        return split
+
+    def _named(self, name: str, kind: type[Resource]) -> Any:
+        return self.resources.specs.get(name, kind.default)
+
+
+def described(spec: Any, base: Path) -> Any:
+    """A resource's specification as JSON data that says what it is, wherever that is.
+
+    Args:
+        spec: What a pipeline says of it, or the open resource: known by its class, its id (one
+            without an id is like no other) and its version.
+        base: The folder that relative paths start from.
+    """
+    match spec:
+        case Resource():
+            return [type(spec).__qualname__, getattr(spec, "id", repr(spec)), spec.version()]
+        case BaseModel():
+            return described(spec.model_dump(mode="json", exclude_defaults=True), base)
+        case Mapping():
+            return {str(key): described(value, base) for key, value in spec.items()}
+        case list() | tuple():
+            return [described(value, base) for value in spec]
+        case str() if spec.startswith((".", "~", "/")):
+            return str((base / Path(spec).expanduser()).resolve())
+        case _:
+            return spec

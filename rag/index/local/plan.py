@@ -1,0 +1,68 @@
+"""Comparing the chunks of a source with those stored: what a write has to change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rag.index.filters import clean
+from rag.index.types import NewChunk, SourcePlan
+from rag.text.chunk import Chunk
+
+
+def make_plan(connection: sqlite3.Connection, uri: str, chunks: Sequence[Chunk]) -> SourcePlan:
+    """What has to change so that a source consists of some chunks.
+
+    A chunk's id is a digest of its source, of its content and of what is indexed of it: under a
+    new heading it needs a new vector. Equal chunks of a source are numbered.
+
+    Args:
+        connection: In a transaction, or to a file that nobody else writes.
+        uri: The source.
+        chunks: All of its chunks, in order.
+    """
+    stored: dict[str, tuple[int, str]] = {
+        key: (row, metadata)
+        for key, row, metadata in connection.execute(
+            "SELECT id, row, metadata FROM chunks WHERE source = ? ORDER BY row", (uri,)
+        )
+    }
+    seen: Counter[str] = Counter()
+    kept: set[str] = set()
+    new: list[NewChunk] = []
+    renewed: list[tuple[str, str]] = []
+    for chunk in chunks:
+        text, indexed = clean(chunk.text), clean(chunk.indexed_text)
+        both = digest(text, indexed)
+        key = digest(uri, both, str(seen[both]))
+        seen[both] += 1
+        metadata = _dump(chunk.metadata)
+        if key not in stored:
+            new.append(NewChunk(key, metadata, text, indexed))
+            continue
+        kept.add(key)
+        if stored[key][1] != metadata:
+            renewed.append((key, metadata))
+    rows = [row for row, _ in stored.values()]
+    gone = [row for key, (row, _) in stored.items() if key not in kept]
+    return SourcePlan(uri, new, renewed, rows, gone)
+
+
+def digest(*parts: str) -> str:
+    """A digest of texts, 128 bits in hexadecimal."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _dump(metadata: Mapping[str, Any]) -> str:
+    # The source has a column of its own, and a score is of a search and not of a chunk.
+    values = {key: value for key, value in metadata.items() if key not in ("source", "score")}
+    try:
+        return json.dumps(values, default=str, allow_nan=False)
+    except ValueError:
+        # SQLite's JSON has no NaN and no infinity: they become null.
+        finite = json.loads(json.dumps(values, default=str), parse_constant=lambda _: None)
+        return json.dumps(finite)

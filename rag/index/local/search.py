@@ -1,0 +1,81 @@
+"""Searches over one commit: by vectors, by words, by both."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rag.index.local.bm25 import BM25, FEW
+from rag.index.local.reader import Reader
+from rag.index.local.snapshot import Snapshot
+from rag.index.local.tables import fetch
+from rag.index.local.vectors import search as nearest
+from rag.index.types import Candidates, Hit
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Where = Mapping[str, Any] | None
+
+
+def dense(reader: Reader, query: np.ndarray, k: int, where: Where) -> list[Hit]:
+    """See `Index.dense`; the query is float32 [dim] of unit length."""
+    with reader.vectors() as (connection, snapshot):
+        chosen = snapshot.select(connection, where)
+        positions, scores = nearest(snapshot.matrix, query, k, chosen)
+        return _hits(connection, snapshot.rows[positions], scores)
+
+
+def sparse(reader: Reader, query: str, k: int, where: Where) -> list[Hit]:
+    """See `Index.sparse`."""
+    with reader.words() as (connection, snapshot, bm25):
+        chosen = snapshot.select(connection, where)
+        rows, scores = _matching(bm25, snapshot, query, k, chosen, filtered=bool(where))
+        return _hits(connection, rows, scores)
+
+
+def hybrid(
+    reader: Reader,
+    query: str,
+    vector: np.ndarray,
+    k: int,
+    depth: int,
+    score: Callable[[Candidates], np.ndarray],
+    where: Where,
+) -> list[Hit]:
+    """See `Index.hybrid`; the vector is float32 [dim] of unit length."""
+    import numpy as np
+
+    with reader.words() as (connection, snapshot, bm25):
+        chosen = snapshot.select(connection, where)
+        near, _ = nearest(snapshot.matrix, vector, depth, chosen)
+        alike, _ = _matching(bm25, snapshot, query, depth, chosen, filtered=bool(where))
+        at = np.union1d(near, np.searchsorted(snapshot.rows, alike))
+        if not len(at):
+            return []
+        rows = snapshot.rows[at]
+        known, values = bm25.search(query, len(rows), lambda found: np.isin(found, rows), rows)
+        words = np.zeros(len(rows), dtype=np.float32)
+        words[np.searchsorted(rows, known)] = values
+        vectors = np.asarray(snapshot.matrix[at])
+        cosines = vectors @ vector
+        scores = score(Candidates(cosines, words, vectors))
+        best = np.lexsort((rows, -scores))[:k]
+        chunks = fetch(connection, rows[best])
+    return [
+        Hit(chunk, float(scores[n]), {"dense": float(cosines[n]), "bm25": float(words[n])})
+        for chunk, n in zip(chunks, best, strict=True)
+    ]
+
+
+def _matching(
+    bm25: BM25, snapshot: Snapshot, query: str, k: int, chosen: np.ndarray, *, filtered: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    few = snapshot.rows[chosen] if filtered and chosen.sum() <= FEW else None
+    return bm25.search(query, k, lambda rows: snapshot.contains(rows, chosen), few)
+
+
+def _hits(connection: sqlite3.Connection, rows: np.ndarray, scores: np.ndarray) -> list[Hit]:
+    chunks = fetch(connection, rows)
+    return [Hit(chunk, score) for chunk, score in zip(chunks, scores.tolist(), strict=True)]

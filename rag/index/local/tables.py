@@ -1,0 +1,100 @@
+"""The rows of chunks, sources and tombstones: reading and changing them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from rag.index.types import Source, SourcePlan
+from rag.text.chunk import Chunk
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_CHUNK = "SELECT row, id, source, metadata, content FROM chunks"
+_SOURCE = "SELECT uri, digest, size, mtime_ns, chunks FROM sources"
+
+
+def apply_plan(connection: sqlite3.Connection, plan: SourcePlan, vector: int) -> None:
+    """Write a plan's chunks; the vectors of the new ones start at position `vector`.
+
+    Raises:
+        ValueError: The source was changed since it was planned.
+    """
+    rows = [row for (row,) in connection.execute(
+        "SELECT row FROM chunks WHERE source = ? ORDER BY row", (plan.uri,)
+    )]  # fmt: skip
+    if rows != plan.stored:
+        raise ValueError(f"{plan.uri} was changed since it was planned")
+    bury(connection, plan.gone)
+    connection.executemany(
+        "UPDATE chunks SET metadata = ? WHERE id = ?",
+        [(metadata, key) for key, metadata in plan.renewed],
+    )
+    connection.executemany(
+        "INSERT INTO chunks (id, source, vector, metadata, content) VALUES (?, ?, ?, ?, ?)",
+        [
+            (chunk.id, plan.uri, vector + n, chunk.metadata, chunk.text)
+            for n, chunk in enumerate(plan.new)
+        ],
+    )
+
+
+def bury(connection: sqlite3.Connection, rows: Iterable[int]) -> None:
+    """Delete chunks, and leave a tombstone of each for whoever has them in memory."""
+    gone = [(row,) for row in rows]
+    connection.executemany(
+        "INSERT INTO tombstones (row, vector) SELECT row, vector FROM chunks WHERE row = ?", gone
+    )
+    connection.executemany("DELETE FROM chunks WHERE row = ?", gone)
+
+
+def bury_source(connection: sqlite3.Connection, uri: str) -> int:
+    """Delete a source with its chunks; returns how many it had."""
+    select = "SELECT row FROM chunks WHERE source = ? ORDER BY row"
+    gone = [row for (row,) in connection.execute(select, (uri,))]
+    bury(connection, gone)
+    connection.execute("DELETE FROM sources WHERE uri = ?", (uri,))
+    return len(gone)
+
+
+def put_source(connection: sqlite3.Connection, source: Source) -> None:
+    """Write what is known of a source; its chunks are counted again."""
+    connection.execute(
+        "INSERT OR REPLACE INTO sources VALUES (?1, ?2, ?3, ?4,"
+        " (SELECT count(*) FROM chunks WHERE source = ?1), ?5)",
+        (source.uri, source.digest, source.size, source.mtime_ns, time.time()),
+    )
+
+
+def source(connection: sqlite3.Connection, uri: str) -> Source | None:
+    """What is known of a source; None if it is not in the index."""
+    found = connection.execute(f"{_SOURCE} WHERE uri = ?", (uri,)).fetchone()
+    return Source(*found) if found else None
+
+
+def sources(connection: sqlite3.Connection) -> list[Source]:
+    """All sources, by URI."""
+    return [Source(*row) for row in connection.execute(f"{_SOURCE} ORDER BY uri")]
+
+
+def chunks_of(connection: sqlite3.Connection, uri: str) -> list[Chunk]:
+    """The chunks of a source, in the order in which they stand in it."""
+    found = connection.execute(f"{_CHUNK} WHERE source = ? ORDER BY row", (uri,))
+    return sorted((chunk for _, chunk in _chunks(found)), key=lambda chunk: chunk.position)
+
+
+def fetch(connection: sqlite3.Connection, rows: np.ndarray) -> list[Chunk]:
+    """Chunks by row number, int64 [n], in that order."""
+    listed = json.dumps(rows.tolist())
+    found = connection.execute(f"{_CHUNK} WHERE row IN (SELECT value FROM json_each(?))", (listed,))  # noqa: S608 - no values in it
+    chunks = dict(_chunks(found))
+    return [chunks[row] for row in rows.tolist()]
+
+
+def _chunks(found: Iterable[tuple[int, str, str, str, str]]) -> Iterator[tuple[int, Chunk]]:
+    for row, key, uri, metadata, content in found:
+        yield row, Chunk(content, {**json.loads(metadata), "source": uri}, key)
