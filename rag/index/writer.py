@@ -51,6 +51,11 @@ class IndexWriter(Resource):
         """
         return cls(spec.path if isinstance(spec, Index) else folder_of(spec, base))
 
+    @classmethod
+    def takes(cls, resource: Resource) -> bool:
+        """An `IndexWriter`, or an `Index` that is open for reading: its folder is written to."""
+        return isinstance(resource, cls | Index)
+
     def write(
         self, documents: Sequence[Document], embedder: Embedder, sources: Sequence[str] = ()
     ) -> WriteReport:
