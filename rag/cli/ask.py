@@ -33,7 +33,7 @@ def ask(
         result, seconds = _stream(flow, question, live=not as_json and sys.stdout.isatty())
     documents = result.get("documents", [])
     citations = [c.model_dump(mode="json") for c in result.get("citations", [])]
-    context = getattr(result.get("generation"), "context", None)
+    reuse = getattr(result.get("generation"), "reuse", None)
     if as_json:
         from rag.cli.output import print_json
 
@@ -44,16 +44,16 @@ def ask(
                 "citations": citations,
                 "documents": documents,
                 "seconds": round(seconds, 3),
-                **({"context": context} if context else {}),
+                **({"reuse": reuse} if reuse else {}),
             }
         )
         return
     _print(str(result.get("answer", "")), citations, documents)
-    if context:
-        milliseconds = context["milliseconds"]
+    if reuse:
+        milliseconds = reuse["milliseconds"]
         typer.echo(
-            f"\n{context['mode']} ({context['kind']}): {context['reused']} of "
-            f"{sum(chunk['tokens'] for chunk in context['chunks'])} context tokens reused, "
+            f"\n{reuse['mode']} ({reuse['kind']}): {reuse['reused']} of "
+            f"{sum(chunk['tokens'] for chunk in reuse['chunks'])} context tokens reused, "
             f"first token after {milliseconds['first_token']:.0f} ms"
         )
 

@@ -204,16 +204,16 @@ def _system(flow: Flow) -> str:
     from rag.operators.generation.generate import Generate
 
     for node in flow.steps.values():
-        if isinstance(node, Generate) and node.context is not None:
-            if node.context.mode in ("full", "prefix", "craft"):
+        if isinstance(node, Generate) and node.reuse is not None:
+            if node.reuse.mode in ("full", "prefix", "craft"):
                 raise ConfigError(
-                    f"{node.context.mode!r} does not store chunks independently: nothing to warm",
-                    where="context.mode",
-                    fix="choose one that does: context: {mode: focus}",
+                    f"{node.reuse.mode!r} does not store chunks independently: nothing to warm",
+                    where="reuse.mode",
+                    fix="choose one that does: reuse: {mode: focus}",
                 )
             return node.system
     raise ConfigError(
         "no step of the pipeline reuses states",
         where="steps",
-        fix="give the generation step a context: {use: generate, context: {mode: focus}}",
+        fix="give the generation step `reuse`: {use: generate, reuse: {mode: focus}}",
     )

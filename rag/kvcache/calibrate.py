@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rag.errors import ConfigError
 from rag.files import write_atomically
 from rag.kvcache.decode import decode
-from rag.kvcache.settings import ContextSettings
+from rag.kvcache.settings import ReuseSettings
 
 if TYPE_CHECKING:
     from rag.kvcache.engine import KVEngine, Prefilled
@@ -72,14 +72,14 @@ def calibrate(
     ape = dict.fromkeys(grid, 0.0)
     kept = dict.fromkeys(FRACTIONS, 0.0)
     for number, parts in enumerate(prompts, start=1):
-        full = engine.prefill(*parts, ContextSettings(mode="full"), room=ANSWER + 1)
+        full = engine.prefill(*parts, ReuseSettings(mode="full"), room=ANSWER + 1)
         own = greedy(engine, full, ANSWER, ends)
         reference = likelihood(engine, full, own)
         for t, s in grid:
-            settings = ContextSettings(mode="ape", temperature=t, scale=s)
+            settings = ReuseSettings(mode="ape", temperature=t, scale=s)
             ape[t, s] += divergence(full, engine.prefill(*parts, settings))
         for fraction in FRACTIONS:
-            settings = ContextSettings(mode="focus", fraction=fraction)
+            settings = ReuseSettings(mode="focus", fraction=fraction)
             done = engine.prefill(*parts, settings, room=ANSWER + 1)
             kept[fraction] += likelihood(engine, done, own) - reference
         progress(number, len(prompts))

@@ -16,7 +16,7 @@ from rag.kvcache.encode import encode_chunks, encode_prefix
 from rag.kvcache.keys import Keys
 from rag.kvcache.model import ModelView
 from rag.kvcache.report import ChunkReport, Kind, Report
-from rag.kvcache.settings import ContextSettings
+from rag.kvcache.settings import ReuseSettings
 from rag.kvcache.store import Entry, Found, KVStore
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class KVEngine:
         prefix: Sequence[int],
         chunks: Sequence[Sequence[int]],
         suffix: Sequence[int],
-        settings: ContextSettings,
+        settings: ReuseSettings,
         room: int = 0,
     ) -> Prefilled:
         """The states of `prefix | chunks | suffix`, and the logits of the token behind them.
@@ -138,7 +138,7 @@ class KVEngine:
         keys = Keys(self.keys.model, self.keys.tokenizer, salt)
         return KVEngine(self.view, self.store, keys, self.ape, self.fraction)
 
-    def share(self, settings: ContextSettings) -> float:
+    def share(self, settings: ReuseSettings) -> float:
         """The share of the context that is computed again."""
         return self.fraction if settings.fraction is None else settings.fraction
 
@@ -204,7 +204,7 @@ class KVEngine:
     # Parallel
 
     def _parallel(
-        self, prompt: Prompt, report: Report, settings: ContextSettings, room: int
+        self, prompt: Prompt, report: Report, settings: ReuseSettings, room: int
     ) -> Prefilled:
         """Every chunk stands right behind the prefix; the suffix behind the longest of them.
 
@@ -239,7 +239,7 @@ class KVEngine:
     # At true positions
 
     def _placed(
-        self, prompt: Prompt, report: Report, settings: ContextSettings, room: int
+        self, prompt: Prompt, report: Report, settings: ReuseSettings, room: int
     ) -> Prefilled:
         """Chunks one after another, some of their tokens computed again where they stand now."""
         import torch
@@ -280,7 +280,7 @@ class KVEngine:
             chunk.recomputed = chunk.tokens if not chunk.hit else again
         return Prefilled(logits, buffer, prompt.length, report)
 
-    def _chosen(self, prompt: Prompt, buffer: KVBuffer, settings: ContextSettings) -> torch.Tensor:
+    def _chosen(self, prompt: Prompt, buffer: KVBuffer, settings: ReuseSettings) -> torch.Tensor:
         import torch
 
         fraction = self.share(settings)

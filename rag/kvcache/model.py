@@ -350,7 +350,7 @@ class ModelView:
             why = self.refusal or f"its RoPE changes beyond {room} tokens"
             raise ModelError(
                 f"{self.id!r} ({type(self.model).__name__}) cannot reuse chunks: {why}",
-                where="context.mode",
+                where="reuse.mode",
                 fix="use mode: full, or prefix",
             )
 

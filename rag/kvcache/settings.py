@@ -1,4 +1,4 @@
-"""How a prompt's states are composed: the settings of `context:` in a pipeline."""
+"""How a prompt's states are composed: the settings of `reuse:` in a pipeline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Mode = Literal[
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class ContextSettings(BaseModel):
+class ReuseSettings(BaseModel):
     """Which composer, and its numbers. None: what was calibrated for the model, or the default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -15,7 +15,7 @@ from rag.prompts.digest import digest
 from rag.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
-    from rag.kvcache.settings import ContextSettings
+    from rag.kvcache.settings import ReuseSettings
 
 DEFAULT_LLM = "smollm2-135m-instruct"
 
@@ -42,7 +42,7 @@ class Generation:
     prompt_tokens: int
     completion_tokens: int
     finish: Literal["stop", "length"]
-    context: dict[str, Any] | None = None
+    reuse: dict[str, Any] | None = None
     """What of the prompt was reused and computed (`rag.kvcache.report.Report`)."""
     logprobs: tuple[tuple[str, float], ...] | None = None
     """The text in pieces with the natural log-probability of each token, if `Sampling.logprobs`
@@ -124,25 +124,25 @@ class LLM(ModelResource):
 
     @abstractmethod
     def stream(
-        self, prompt: Prompt, sampling: Sampling, context: ContextSettings | None = None
+        self, prompt: Prompt, sampling: Sampling, reuse: ReuseSettings | None = None
     ) -> AsyncIterator[str | Generation]:
         """The answer piece by piece, and last the `Generation`. Closing it stops the model.
 
         Args:
             prompt: In parts.
             sampling: How tokens are sampled.
-            context: How the states of the chunks are composed; None: all are computed.
+            reuse: How the states of the chunks are composed; None: all are computed.
 
         Raises:
             ModelError: The prompt does not fit the window, the model cannot be reached, or it
-                cannot reuse the states of chunks as `context` asks.
+                cannot reuse the states of chunks as `reuse` asks.
         """
 
     async def generate(
         self,
         prompt: Prompt,
         sampling: Sampling | None = None,
-        context: ContextSettings | None = None,
+        reuse: ReuseSettings | None = None,
     ) -> Generation:
         """The whole answer at once.
 
@@ -150,7 +150,7 @@ class LLM(ModelResource):
             ModelError: As `stream`.
         """
         result: Generation | None = None
-        async for piece in self.stream(prompt, sampling or Sampling(), context):
+        async for piece in self.stream(prompt, sampling or Sampling(), reuse):
             if isinstance(piece, Generation):
                 result = piece
         if result is None:

@@ -13,7 +13,7 @@ from rag.kvcache.decode import Quotes, decode
 from rag.kvcache.engine import KVEngine
 from rag.kvcache.keys import Keys
 from rag.kvcache.model import ModelView
-from rag.kvcache.settings import ContextSettings
+from rag.kvcache.settings import ReuseSettings
 from rag.kvcache.store import KVStore, MemoryTier
 from tests.kvcache.models import CONFIGS, make
 from tests.kvcache.test_exact import ALL, CHUNKS, PREFIX, SUFFIX
@@ -34,7 +34,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[KVEngine]:
 
 
 def answer(engine: KVEngine, mode: str, draft: int = 0, **numbers: Any) -> list[int]:
-    settings = ContextSettings(mode=mode, **numbers)
+    settings = ReuseSettings(mode=mode, **numbers)
     done = engine.prefill(PREFIX, CHUNKS, SUFFIX, settings, room=40)
     quoted = [one for chunk in CHUNKS for one in chunk]
     with torch.inference_mode():
@@ -86,7 +86,7 @@ def test_a_quoting_answer_takes_fewer_passes() -> None:
         return real(*arguments, **fields)
 
     engine.view.step = step  # type: ignore[method-assign]
-    done = engine.prefill(PREFIX, CHUNKS, SUFFIX, ContextSettings(mode="full"), room=40)
+    done = engine.prefill(PREFIX, CHUNKS, SUFFIX, ReuseSettings(mode="full"), room=40)
     with torch.inference_mode():
         again = list(decode(engine.view, done, lambda x: int(x.argmax()), 30, said, draft=8))
     assert again == said
@@ -94,7 +94,7 @@ def test_a_quoting_answer_takes_fewer_passes() -> None:
 
 
 def test_likelihood_and_answers_leave_the_prompt_as_it_was(engine: KVEngine) -> None:
-    done = engine.prefill(PREFIX, CHUNKS, SUFFIX, ContextSettings(mode="full"), room=40)
+    done = engine.prefill(PREFIX, CHUNKS, SUFFIX, ReuseSettings(mode="full"), room=40)
     length = done.buffer.length
     said = greedy(engine, done, 8, frozenset())
     best = likelihood(engine, done, said)
@@ -117,7 +117,7 @@ def test_calibration_finds_numbers_that_do_no_harm() -> None:
 def test_tenants_share_nothing() -> None:
     first = made("llama")
     second = KVEngine(first.view, first.store, Keys("llama", "tokens", "another"))
-    settings = ContextSettings(mode="focus")
+    settings = ReuseSettings(mode="focus")
     first.prefill(PREFIX, CHUNKS, SUFFIX, settings)
     mine = first.prefill(PREFIX, CHUNKS, SUFFIX, settings).report
     theirs = second.prefill(PREFIX, CHUNKS, SUFFIX, settings).report
@@ -129,7 +129,7 @@ def test_a_report_adds_up() -> None:
     engine = made("qwen3")
     for hit in (False, True):
         report = engine.prefill(
-            PREFIX, CHUNKS, SUFFIX, ContextSettings(mode="focus", fraction=0.25)
+            PREFIX, CHUNKS, SUFFIX, ReuseSettings(mode="focus", fraction=0.25)
         ).report
         assert report.kind == "repaired"
         assert [chunk.hit for chunk in report.chunks] == [hit] * len(CHUNKS)

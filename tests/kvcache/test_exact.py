@@ -12,7 +12,7 @@ from rag.errors import ModelError
 from rag.kvcache.engine import KVEngine
 from rag.kvcache.keys import Keys
 from rag.kvcache.model import ModelView
-from rag.kvcache.settings import ContextSettings
+from rag.kvcache.settings import ReuseSettings
 from rag.kvcache.store import KVStore, MemoryTier
 from tests.kvcache.models import CONFIGS, REFUSED, make
 
@@ -43,7 +43,7 @@ def by_transformers(engine: KVEngine, ids: list[int]) -> torch.Tensor:
 
 
 def logits(engine: KVEngine, mode: str, **numbers: Any) -> torch.Tensor:
-    settings = ContextSettings(mode=mode, **numbers)
+    settings = ReuseSettings(mode=mode, **numbers)
     return engine.prefill(PREFIX, CHUNKS, SUFFIX, settings).logits.float()
 
 
@@ -67,7 +67,7 @@ def test_everything_recomputed_is_full(engine: KVEngine, mode: str) -> None:
 @pytest.mark.parametrize("by", ["question", "attention"])
 def test_craft_behind_another_context(engine: KVEngine, by: str) -> None:
     engine.store.clear()
-    engine.prefill(PREFIX, CHUNKS[::-1], SUFFIX, ContextSettings(mode="craft"))
+    engine.prefill(PREFIX, CHUNKS[::-1], SUFFIX, ReuseSettings(mode="craft"))
     full = by_transformers(engine, ALL)
     far = [
         differ(logits(engine, "craft", alpha=alpha, fraction=1.0, by=by), full)
@@ -80,9 +80,9 @@ def test_craft_behind_another_context(engine: KVEngine, by: str) -> None:
 def test_craft_computes_what_was_never_seen_where_it_stands(engine: KVEngine) -> None:
     engine.store.clear()
     full = by_transformers(engine, ALL)
-    engine.prefill(PREFIX, CHUNKS[:2], SUFFIX, ContextSettings(mode="craft"))
+    engine.prefill(PREFIX, CHUNKS[:2], SUFFIX, ReuseSettings(mode="craft"))
     for hits in (2, len(CHUNKS)):
-        done = engine.prefill(PREFIX, CHUNKS, SUFFIX, ContextSettings(mode="craft"))
+        done = engine.prefill(PREFIX, CHUNKS, SUFFIX, ReuseSettings(mode="craft"))
         assert differ(done.logits.float(), full) < 1e-3
         assert sum(chunk.hit for chunk in done.report.chunks) == hits
         assert done.report.recomputed == sum(map(len, CHUNKS[hits:]))
@@ -92,11 +92,11 @@ def test_prefix_is_full_from_cold_to_warm(engine: KVEngine) -> None:
     engine.store.clear()
     full = by_transformers(engine, ALL)
     for hits in (0, len(CHUNKS)):
-        done = engine.prefill(PREFIX, CHUNKS, SUFFIX, ContextSettings(mode="prefix"))
+        done = engine.prefill(PREFIX, CHUNKS, SUFFIX, ReuseSettings(mode="prefix"))
         assert differ(done.logits.float(), full) < 1e-3
         assert sum(chunk.hit for chunk in done.report.chunks) == hits
     other = [CHUNKS[0], CHUNKS[1], CHUNKS[3], CHUNKS[2]]
-    done = engine.prefill(PREFIX, other, SUFFIX, ContextSettings(mode="prefix"))
+    done = engine.prefill(PREFIX, other, SUFFIX, ReuseSettings(mode="prefix"))
     assert [chunk.hit for chunk in done.report.chunks] == [True, True, False, False]
     ids = [*PREFIX, *(one for chunk in other for one in chunk), *SUFFIX]
     assert differ(done.logits.float(), by_transformers(engine, ids)) < 1e-3
@@ -106,7 +106,7 @@ def test_a_chunk_behind_the_prefix_alone_is_full_in_every_mode(engine: KVEngine)
     ids = [*PREFIX, *CHUNKS[0], *SUFFIX]
     full = by_transformers(engine, ids)
     for mode in ("parallel", "concat", "ape", "epic", "focus", "craft"):
-        settings = ContextSettings(mode=mode, temperature=1.0, scale=1.0)
+        settings = ReuseSettings(mode=mode, temperature=1.0, scale=1.0)
         for _ in ("cold", "warm"):
             found = engine.prefill(PREFIX, CHUNKS[:1], SUFFIX, settings)
             assert differ(found.logits.float(), full) < 1e-3, mode
@@ -210,8 +210,8 @@ def test_packed_states_are_those_of_one_by_one(engine: KVEngine) -> None:
 
 def test_any_order_of_chunks_is_a_hit(engine: KVEngine) -> None:
     engine.store.clear()
-    engine.prefill(PREFIX, CHUNKS, SUFFIX, ContextSettings(mode="concat"))
-    done = engine.prefill(PREFIX, CHUNKS[::-1], [4, 4], ContextSettings(mode="concat"))
+    engine.prefill(PREFIX, CHUNKS, SUFFIX, ReuseSettings(mode="concat"))
+    done = engine.prefill(PREFIX, CHUNKS[::-1], [4, 4], ReuseSettings(mode="concat"))
     assert all(chunk.hit for chunk in done.report.chunks)
     assert done.report.reused == sum(map(len, CHUNKS))
     assert done.report.recomputed == 0

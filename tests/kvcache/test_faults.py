@@ -13,13 +13,13 @@ import pytest
 from rag.kvcache.engine import KVEngine
 from rag.kvcache.keys import Keys
 from rag.kvcache.model import ModelView
-from rag.kvcache.settings import ContextSettings
+from rag.kvcache.settings import ReuseSettings
 from rag.kvcache.store import DiskTier, KVStore, MemoryTier, RedisTier
 from tests.kvcache.models import CONFIGS, make
 from tests.kvcache.store.servers import Server
 from tests.kvcache.test_exact import CHUNKS, PREFIX, SUFFIX
 
-SETTINGS = ContextSettings(mode="concat")
+SETTINGS = ReuseSettings(mode="concat")
 
 
 def engine_over(store: KVStore) -> KVEngine:

@@ -13,7 +13,7 @@ import torch
 from rag.kvcache.decode import decode, decoding
 from rag.kvcache.engine import KVEngine
 from rag.kvcache.passes import Pass
-from rag.kvcache.settings import ContextSettings
+from rag.kvcache.settings import ReuseSettings
 from rag.models.local.scheduler import BATCH, Scheduler
 from tests.kvcache.test_decode import made
 from tests.kvcache.test_exact import CHUNKS, PREFIX
@@ -38,7 +38,7 @@ class Counting:
 
 
 def prefilled(engine: KVEngine, number: int) -> Any:
-    settings = ContextSettings(mode="ape" if number % 2 else "full")
+    settings = ReuseSettings(mode="ape" if number % 2 else "full")
     return engine.prefill(PREFIX, CHUNKS, [3, 9, 5 + number], settings, room=40)
 
 

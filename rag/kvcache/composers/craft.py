@@ -30,7 +30,7 @@ from rag.kvcache.buffer import KVBuffer
 from rag.kvcache.composers import choose
 from rag.kvcache.composers.choose import Prompt
 from rag.kvcache.report import ChunkReport, Report
-from rag.kvcache.settings import ContextSettings
+from rag.kvcache.settings import ReuseSettings
 from rag.kvcache.store import Entry, Found
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Variants:
     """
 
     def __init__(
-        self, engine: KVEngine, prompt: Prompt, report: Report, settings: ContextSettings
+        self, engine: KVEngine, prompt: Prompt, report: Report, settings: ReuseSettings
     ) -> None:
         self._engine, self._prompt, self._settings = engine, prompt, settings
         self._names = [name_of(engine, prompt, chunk) for chunk in prompt.chunks]

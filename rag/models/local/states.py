@@ -109,10 +109,10 @@ def compute_states(engine: KVEngine | None, model: Any, tokens: PromptTokens, ro
         tokens: The prompt.
         room: Tokens that may be appended.
     """
-    from rag.kvcache.settings import ContextSettings
+    from rag.kvcache.settings import ReuseSettings
 
     if engine is None:
         return LibraryStates(model, tokens.ids)
     mode: Literal["prefix", "full"] = "prefix" if tokens.chunks else "full"
-    done = engine.prefill(*tokens, ContextSettings(mode=mode), room=room)
+    done = engine.prefill(*tokens, ReuseSettings(mode=mode), room=room)
     return ComposedStates(engine.view, done)
