@@ -117,9 +117,9 @@ def keys(config: Config = None, as_json: Json = False) -> None:
 def warm(config: Config = None, as_json: Json = False) -> None:
     """Compute the states of all chunks of the index that are not stored yet.
 
-    For modes that store chunks independently of each other (`focus`, `blend`, `epic`, `concat`,
-    `parallel`, `ape`). It can be stopped and started again. It pays off if the generation step
-    gets whole chunks, not sentences extracted from them.
+    For modes that store chunks independently of each other, such as `focus` or `parallel`. It can
+    be stopped and started again. It pays off if the generation step gets whole chunks, not
+    sentences extracted from them.
     """
     from rich.progress import track
 
@@ -201,15 +201,16 @@ def _local(flow: Flow) -> LocalLLM:
 def _system(flow: Flow) -> str:
     """The system prompt of the step that reuses states."""
     from rag.errors import ConfigError
+    from rag.kvcache.composers.registry import warmable
     from rag.operators.generation.generate import Generate
 
     for node in flow.steps.values():
         if isinstance(node, Generate) and node.reuse is not None:
-            if node.reuse.mode in ("full", "prefix", "craft"):
+            if node.reuse.composer.stores != "chunks":
                 raise ConfigError(
                     f"{node.reuse.mode!r} does not store chunks independently: nothing to warm",
                     where="reuse.mode",
-                    fix="choose one that does: reuse: {mode: focus}",
+                    fix=f"choose one that does: {', '.join(warmable())}",
                 )
             return node.system
     raise ConfigError(

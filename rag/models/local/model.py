@@ -113,17 +113,16 @@ class LocalLLM(LLM):
                 from rag.kvcache import calibrate
                 from rag.kvcache.engine import KVEngine
                 from rag.kvcache.keys import Keys
-                from rag.kvcache.model import ModelView
+                from rag.kvcache.opening import open_view
                 from rag.kvcache.store import open_store
 
-                view = ModelView(self.model, self.id, self._int8)
+                view = open_view(self.model, self.id, self._int8)
                 fingerprint = view.fingerprint()
                 keys = Keys(fingerprint, self.template.digest(), self._salt)
-                calibrated = calibrate.load(fingerprint)
                 engine = KVEngine(view, open_store(*self._kv), keys)
+                calibrated = calibrate.load(fingerprint)
                 if calibrated is not None:
-                    engine.ape = (calibrated.temperature, calibrated.scale)
-                    engine.fraction = calibrated.fraction
+                    engine.defaults = calibrated.defaults
                 self._engine = engine
             return self._engine
 
