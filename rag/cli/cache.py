@@ -82,6 +82,34 @@ def clear(config: Config = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def prune(
+    max_bytes: Annotated[
+        str | None, typer.Option("--max-bytes", help="Keep so much in each folder, such as 20GB.")
+    ] = None,
+    idle_days: Annotated[
+        float | None,
+        typer.Option("--idle-days", min=0, help="Delete what was not used for so many days."),
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Evict stored states from the folders now, the least valuable first."""
+    from rag.errors import InputError
+    from rag.kvcache.store.spec import size_of
+
+    if max_bytes is None and idle_days is None:
+        raise InputError("nothing says what to delete", fix="--max-bytes 20GB, or --idle-days 30")
+    try:
+        most = None if max_bytes is None else size_of(max_bytes)
+    except ValueError as error:
+        raise InputError(str(error), where="--max-bytes", fix="--max-bytes 20GB") from error
+    with _store(config) as store:
+        deleted = store.prune(None if idle_days is None else idle_days * 86400, most)
+    deleted.pop("memory", None)
+    print_fields(deleted, as_json=as_json)
+
+
+@app.command()
 def pin(
     keys: Annotated[list[str], typer.Argument(help="Keys, or unique beginnings of keys.")],
     config: Config = None,

@@ -57,7 +57,15 @@ def test_warming_makes_the_first_question_a_hit_and_resumes(place: Path) -> None
     verified = json.loads(rag("cache", "verify", "--json", cwd=place))
     assert len(verified["damaged"]) == 1
     assert verified["good"] == len(keys) - 1
-    assert json.loads(rag("cache", "clear", "--json", cwd=place))["deleted"] == len(keys) - 1
+    assert json.loads(rag("cache", "prune", "--idle-days", "1", "--json", cwd=place)) == {"disk": 0}
+    pruned = json.loads(rag("cache", "prune", "--max-bytes", "20MB", "--json", cwd=place))
+    kept = json.loads(rag("cache", "stats", "--json", cwd=place))["disk"]
+    assert 0 < kept["bytes"] <= 20 * 2**20
+    assert pruned == {"disk": len(keys) - 1 - kept["entries"]}
+    assert json.loads(rag("cache", "keys", "--json", cwd=place))["keys"].count(keys[0]) == 1
+    assert "--idle-days 30" in rag("cache", "prune", cwd=place, code=2)
+    assert "is no size" in rag("cache", "prune", "--max-bytes", "lots", cwd=place, code=2)
+    assert json.loads(rag("cache", "clear", "--json", cwd=place))["deleted"] == kept["entries"]
     assert "disk" in rag("cache", "stats", cwd=place)
 
 

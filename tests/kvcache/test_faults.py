@@ -67,11 +67,11 @@ def test_damaged_files(damage: Callable[[Path], None], tmp_path: Path, expected:
 def test_a_full_disk(tmp_path: Path, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_over(KVStore([DiskTier(tmp_path)]))
 
-    def full(*_: Any) -> int:
+    def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full)
+        patch.setattr(os, "fsync", full)
         for _ in range(2):
             logits, why = composed(engine)
             assert None not in why
