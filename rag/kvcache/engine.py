@@ -47,7 +47,7 @@ class KVEngine:
         Args:
             prefix: Token ids before the chunks.
             chunks: Token ids of each chunk, in prompt order; empty ones are left out.
-            suffix: Token ids behind the chunks; at least one.
+            suffix: Token ids behind the chunks; at least one, or none in a prompt without chunks.
             settings: The composer.
             room: Slots for the answer.
 
@@ -59,7 +59,10 @@ class KVEngine:
         if not self.view.attends:
             self.view.require_composable(0)
         composer = settings.composer
-        layout = Layout(prefix, [chunk for chunk in chunks if len(chunk)], suffix)
+        chunks = [chunk for chunk in chunks if len(chunk)]
+        if not suffix and not chunks:  # the last token's logits are needed
+            prefix, suffix = prefix[:-1], prefix[-1:]
+        layout = Layout(prefix, chunks, suffix)
         if composer.relocates:
             self.view.require_composable(layout.length)
         report = Report(composer.mode, composer.kind, tokens=layout.length)

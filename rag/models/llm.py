@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from rag.errors import ModelError
+from rag.kvcache.store.spec import StoreSpec, parse
 from rag.models.resource import ModelResource, ModelSpec
 from rag.prompts.digest import digest
 from rag.prompts.prompt import Prompt
@@ -68,6 +69,10 @@ class Scored:
         return self.total / len(self.logprobs)
 
 
+def _store(spec: Any) -> StoreSpec | None:
+    return None if spec is None else parse(spec)
+
+
 class LLMSpec(ModelSpec):
     """A local model and the settings of the engine that runs it."""
 
@@ -87,9 +92,10 @@ class LLMSpec(ModelSpec):
         description="decode with weights in eight bits, a scale for each row: half of the memory "
         "traffic, nearly the same answers",
     )
-    kv: Any = Field(
+    kv: Annotated[StoreSpec | None, BeforeValidator(_store)] = Field(
         default=None,
-        description="where the states of chunks are kept: a folder, or tiers and their sizes",
+        description="where the states of chunks are stored: a folder, or tiers and their sizes; "
+        "none: in memory only",
     )
     salt: str = Field(default="", description="the tenant's: states are never shared between salts")
 

@@ -52,9 +52,10 @@ def test_a_prompt_without_chunks_is_full(llama: KVEngine, mode: str) -> None:
     full = by_transformers(llama, [*PREFIX, *SUFFIX])
     nothing: list[list[list[int]]] = [[], [[]], [[], []]]
     for chunks in nothing:
-        done = prefill(llama, mode, chunks)
-        assert distance(done.logits, full) < 1e-3
-        assert done.report.chunks == []
+        for suffix, prefix in ((SUFFIX, PREFIX), ([], [*PREFIX, *SUFFIX])):
+            done = llama.prefill(prefix, chunks, suffix, ReuseSettings(mode))
+            assert distance(done.logits, full) < 1e-3
+            assert done.report.chunks == []
 
 
 @pytest.mark.parametrize("mode", MODES)
