@@ -50,10 +50,10 @@ class Ours:
     """One of our settings; everything is stored before it is timed."""
 
     def __init__(self, llm: Any, texts: Texts, mode: str, draft: int = 0) -> None:
-        from rag.kvcache.settings import ContextSettings
+        from rag.kvcache.settings import ReuseSettings
 
         numbers = {"fraction": 0.15} if mode == "focus" else {}
-        self.settings = ContextSettings(mode=mode, **numbers)
+        self.settings = ReuseSettings(mode=mode, **numbers)
         self.engine, self.texts, self.draft = llm.engine, texts, draft
 
     def seen(self, chunks: list[list[int]]) -> None:

@@ -83,13 +83,13 @@ class Judge:
         from rag.eval.contexts import parts
         from rag.eval.metrics import contains, token_f1
         from rag.kvcache.calibrate import likelihood
-        from rag.kvcache.settings import ContextSettings
+        from rag.kvcache.settings import ReuseSettings
 
         prefix, chunks, _ = parts(self.llm, sample.question, sample.chunks)
         self.engine.warm(prefix, chunks)
         for context in sample.other_contexts:
-            self.prefill(sample.question, context, ContextSettings(mode="craft"))
-        done = self.prefill(sample.question, sample.chunks, ContextSettings(mode="full"))
+            self.prefill(sample.question, context, ReuseSettings(mode="craft"))
+        done = self.prefill(sample.question, sample.chunks, ReuseSettings(mode="full"))
         own, text = self.said(done)
         gold = self.llm.template.encode(sample.answers[0])
         row = Row(
@@ -187,7 +187,7 @@ def question(
 ) -> dict[str, Row]:
     """One question under all modes; the stores are empty before and after."""
     from rag.eval.contexts import parts
-    from rag.kvcache.settings import ContextSettings
+    from rag.kvcache.settings import ReuseSettings
 
     full, row = judges[False].full(sample)
     found = {"full": row}
@@ -200,7 +200,7 @@ def question(
         if numbers["mode"] == "epic":
             numbers = {"mode": "epic", "first": round(numbers.pop("fraction") * mean)}
         judge = judges[name.endswith("int8")]
-        settings = ContextSettings(**numbers)
+        settings = ReuseSettings(**numbers)
         found[name] = judge.row(sample, settings, full, decoded=name in decoded)
     for judge in judges.values():
         judge.engine.store.clear()

@@ -50,11 +50,11 @@ class Prompts:
 
 
 def timed(engine: Any, prompts: Prompts, chunks: Any, spec: dict[str, Any]) -> tuple[float, Any]:
-    from rag.kvcache.settings import ContextSettings
+    from rag.kvcache.settings import ReuseSettings
 
     question = prompts.tokens(QUESTION)
     started = perf_counter()
-    done = engine.prefill(prompts.prefix, chunks, question, ContextSettings(**spec))
+    done = engine.prefill(prompts.prefix, chunks, question, ReuseSettings(**spec))
     return perf_counter() - started, done.report
 
 

@@ -31,7 +31,7 @@ resources:
   llm: {{model: smollm2-135m-instruct, kv: {{memory: 2GB}}}}
 steps:
   - {{use: bm25, k: 12}}
-  - {{use: generate, max_tokens: 8, context: {{mode: {mode}{more}}}}}
+  - {{use: generate, max_tokens: 8, reuse: {{mode: {mode}{more}}}}}
 """
 QUESTIONS = (
     "How long does a full passage of the north lock take?",

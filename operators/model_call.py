@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from rag.flow import RunContext
-from rag.kvcache.settings import ContextSettings
+from rag.kvcache.settings import ReuseSettings
 from rag.models import LLM, Generation, Prompt, Sampling, Scored, choose, structured
 from rag.models.choice import Choice
 from rag.prompts.layout import messages
@@ -46,7 +46,7 @@ class ModelCall:
         return self._ended(started, prompt, await self.llm.generate(prompt, sampling))
 
     async def stream(
-        self, prompt: Prompt, sampling: Sampling, reuse: ContextSettings | None = None
+        self, prompt: Prompt, sampling: Sampling, reuse: ReuseSettings | None = None
     ) -> Generation:
         """The answer, whose tokens are passed on as they come.
 
@@ -115,7 +115,7 @@ class ModelCall:
 
     def _ended(self, started: float, prompt: Prompt, done: Generation) -> Generation:
         self._report(
-            started, prompt, done.text, done.prompt_tokens, done.completion_tokens, done.context
+            started, prompt, done.text, done.prompt_tokens, done.completion_tokens, done.reuse
         )
         return done
 

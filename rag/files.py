@@ -8,6 +8,8 @@ import secrets
 import stat
 from pathlib import Path
 
+PART = ".part"
+
 
 def write_atomically(path: Path, content: str | bytes, *, private: bool = False) -> None:
     """Replace a file durably: at any moment it holds the old content or the new.
@@ -21,8 +23,33 @@ def write_atomically(path: Path, content: str | bytes, *, private: bool = False)
         OSError: It cannot be written; the old content is still there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = stage(path, content, private=private)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def stage(path: Path, content: str | bytes, *, private: bool = False) -> Path:
+    """Write the next content of a file durably to a hidden file beside it.
+
+    For those who must replace the file at a moment of their own, such as inside a transaction.
+
+    Args:
+        path: The file, in a folder that is there. The permissions of one that is there are copied.
+        content: Text is written as UTF-8.
+        private: The file is readable by its owner only.
+
+    Returns:
+        The hidden file, whose name ends in `PART`: to be moved to `path`, or removed.
+
+    Raises:
+        OSError: It cannot be written; nothing of it is left.
+    """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{PART}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(temporary, flags, 0o600 if private else 0o666), "wb") as file:
@@ -32,11 +59,10 @@ def write_atomically(path: Path, content: str | bytes, *, private: bool = False)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    return temporary
 
 
 def sync(path: Path) -> None:

@@ -1,13 +1,25 @@
-"""Paths that a user names for output: checked before the work starts."""
+"""The user's cache folder; paths that a user names for output, checked before the work starts."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rag.errors import ConfigError
+
+
+def cache_folder() -> Path:
+    """The folder of converted models and calibrations.
+
+    `RAG_CACHE_DIR` if it is set, else the user's cache folder on this system.
+    """
+    import platformdirs
+
+    given = os.environ.get("RAG_CACHE_DIR")
+    return Path(given) if given else platformdirs.user_cache_path("modular-rag")
 
 
 @contextmanager

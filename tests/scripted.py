@@ -58,7 +58,7 @@ class Scripted(LLM):
         )
 
     async def stream(
-        self, prompt: Prompt, sampling: Sampling, context: Any = None
+        self, prompt: Prompt, sampling: Sampling, reuse: Any = None
     ) -> AsyncIterator[str | Generation]:
         name = self._name(prompt)
         self.asked.append(name)

@@ -6,7 +6,7 @@ from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
 
 from rag.flow import RunContext
-from rag.kvcache.settings import ContextSettings
+from rag.kvcache.settings import ReuseSettings
 from rag.models import LLM, Generation, Sampling
 from rag.operators.answering import NOTHING_FOUND, AnswerOperator, nothing_found
 from rag.operators.history import History
@@ -19,7 +19,7 @@ class Generate(AnswerOperator):
 
     Tokens are streamed. Without documents the answer says that nothing was found, and no model
     is called. Documents that do not fit the model's window are left out, with a warning.
-    With `context` the local engine reuses what it computed for a document before; the documents
+    With `reuse` the local engine reuses what it computed for a document before; the documents
     are not numbered then, so that their order does not matter (Cache-Craft, arXiv 2502.15734;
     APE, arXiv 2502.05431). The last step of nearly every flow (Lewis et al. 2020, arXiv
     2005.11401, section 2). LLM calls: 1.
@@ -37,7 +37,7 @@ class Generate(AnswerOperator):
     logprobs: bool = Field(
         default=False, description="return token log-probabilities, for `confidence_judge`"
     )
-    context: ContextSettings | None = Field(
+    reuse: ReuseSettings | None = Field(
         default=None, description="how cached states of documents are reused; default: not at all"
     )
 
@@ -55,7 +55,7 @@ class Generate(AnswerOperator):
             ctx.token(NOTHING_FOUND)
             return NOTHING_FOUND, nothing_found()
         call = ModelCall(llm, ctx)
-        numbered = self.context is None
+        numbered = self.reuse is None
         prompt = fit_prompt(
             call, self.system, query, documents, self.max_tokens, history=history,
             numbered=numbered,
@@ -63,5 +63,5 @@ class Generate(AnswerOperator):
         sampling = Sampling(
             max_tokens=self.max_tokens, stop=self.stop, logprobs=self.logprobs, **self.sampling
         )
-        done = await call.stream(prompt, sampling, self.context)
+        done = await call.stream(prompt, sampling, self.reuse)
         return done.text.strip(), done

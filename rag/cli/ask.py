@@ -47,7 +47,7 @@ def ask(
                 typer.echo("\n".join(run.record.lines(values=True)), err=True)
     documents = result.get("documents", [])
     citations = [c.model_dump(mode="json") for c in result.get("citations", [])]
-    context = getattr(result.get("generation"), "context", None)
+    reuse = getattr(result.get("generation"), "reuse", None)
     if as_json:
         from rag.cli.output import print_json
 
@@ -58,17 +58,17 @@ def ask(
                 "citations": citations,
                 "documents": documents,
                 "seconds": round(seconds, 3),
-                **({"context": context} if context else {}),
+                **({"reuse": reuse} if reuse else {}),
                 **({"trace": run.record.as_dict()} if trace else {}),
             }
         )
         return
     _print(str(result.get("answer", "")), citations, documents)
-    if context:
-        milliseconds = context["milliseconds"]
+    if reuse:
+        milliseconds = reuse["milliseconds"]
         typer.echo(
-            f"\n{context['mode']} ({context['kind']}): {context['reused']} of "
-            f"{sum(chunk['tokens'] for chunk in context['chunks'])} context tokens reused, "
+            f"\n{reuse['mode']} ({reuse['kind']}): {reuse['reused']} of "
+            f"{sum(chunk['tokens'] for chunk in reuse['chunks'])} context tokens reused, "
             f"first token after {milliseconds['first_token']:.0f} ms"
         )
 

@@ -82,6 +82,34 @@ def clear(config: Config = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def prune(
+    max_bytes: Annotated[
+        str | None, typer.Option("--max-bytes", help="Keep so much in each folder, such as 20GB.")
+    ] = None,
+    idle_days: Annotated[
+        float | None,
+        typer.Option("--idle-days", min=0, help="Delete what was not used for so many days."),
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Evict stored states from the folders now, the least valuable first."""
+    from rag.errors import InputError
+    from rag.kvcache.store.spec import size_of
+
+    if max_bytes is None and idle_days is None:
+        raise InputError("nothing says what to delete", fix="--max-bytes 20GB, or --idle-days 30")
+    try:
+        most = None if max_bytes is None else size_of(max_bytes)
+    except ValueError as error:
+        raise InputError(str(error), where="--max-bytes", fix="--max-bytes 20GB") from error
+    with _store(config) as store:
+        deleted = store.prune(None if idle_days is None else idle_days * 86400, most)
+    deleted.pop("memory", None)
+    print_fields(deleted, as_json=as_json)
+
+
+@app.command()
 def pin(
     keys: Annotated[list[str], typer.Argument(help="Keys, or unique beginnings of keys.")],
     config: Config = None,
@@ -117,9 +145,9 @@ def keys(config: Config = None, as_json: Json = False) -> None:
 def warm(config: Config = None, as_json: Json = False) -> None:
     """Compute the states of all chunks of the index that are not stored yet.
 
-    For modes that store chunks independently of each other (`focus`, `blend`, `epic`, `concat`,
-    `parallel`, `ape`). It can be stopped and started again. It pays off if the generation step
-    gets whole chunks, not sentences extracted from them.
+    For modes that store chunks independently of each other, such as `focus` or `parallel`. It can
+    be stopped and started again. It pays off if the generation step gets whole chunks, not
+    sentences extracted from them.
     """
     from rich.progress import track
 
@@ -199,19 +227,20 @@ def _local(flow: Flow) -> LocalLLM:
 def _system(flow: Flow) -> str:
     """The system prompt of the step that reuses states."""
     from rag.errors import ConfigError
+    from rag.kvcache.composers.registry import warmable
     from rag.operators.generation.generate import Generate
 
     for node in flow.steps.values():
-        if isinstance(node, Generate) and node.context is not None:
-            if node.context.mode in ("full", "prefix", "craft"):
+        if isinstance(node, Generate) and node.reuse is not None:
+            if node.reuse.composer.stores != "chunks":
                 raise ConfigError(
-                    f"{node.context.mode!r} does not store chunks independently: nothing to warm",
-                    where="context.mode",
-                    fix="choose one that does: context: {mode: focus}",
+                    f"{node.reuse.mode!r} does not store chunks independently: nothing to warm",
+                    where="reuse.mode",
+                    fix=f"choose one that does: {', '.join(warmable())}",
                 )
             return node.system
     raise ConfigError(
         "no step of the pipeline reuses states",
         where="steps",
-        fix="give the generation step a context: {use: generate, context: {mode: focus}}",
+        fix="give the generation step `reuse`: {use: generate, reuse: {mode: focus}}",
     )

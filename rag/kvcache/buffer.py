@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import Cache
 
-from rag.kvcache.attention import Plan
-
-if TYPE_CHECKING:
-    from rag.kvcache.model import ModelView
+from rag.kvcache.geometry import Geometry
+from rag.kvcache.masks import Masks
 
 
 class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
@@ -20,19 +18,24 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
     masks are made from that. States of chunks are copied in, chosen ones overwritten, new ones
     appended; nothing is ever concatenated.
 
+    Attributes:
+        keys: Rotated keys: [layers, kv_heads, capacity, head_dim].
+        values: As `keys`.
+        positions: Of each slot's token: [capacity].
+        length: Slots in use.
+
     Args:
-        view: The model.
+        geometry: The model's.
         capacity: Slots.
     """
 
-    def __init__(self, view: ModelView, capacity: int) -> None:
-        shape = (view.layers, view.kv_heads, capacity, view.head_dim)
-        self.view = view
-        self.keys = torch.empty(shape, dtype=view.dtype, device=view.device)
-        self.values = torch.empty(shape, dtype=view.dtype, device=view.device)
-        self.positions = torch.zeros(capacity, dtype=torch.long, device=view.device)
+    def __init__(self, geometry: Geometry, capacity: int) -> None:
+        shape = geometry.shape(capacity)
+        self.geometry = geometry
+        self.keys = torch.empty(shape, dtype=geometry.dtype, device=geometry.device)
+        self.values = torch.empty(shape, dtype=geometry.dtype, device=geometry.device)
+        self.positions = torch.zeros(capacity, dtype=torch.long, device=geometry.device)
         self.length = 0
-        """Slots in use."""
         self.layers: list[Any] = []
         self._slots: slice | torch.Tensor = slice(0, 0)
         self._offloading = False
@@ -43,7 +46,7 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
         return int(self.keys.shape[2])
 
     def place(self, keys: torch.Tensor, values: torch.Tensor, positions: torch.Tensor) -> slice:
-        """Append ready states.
+        """Append states.
 
         Args:
             keys: Rotated: [layers, kv_heads, tokens, head_dim].
@@ -51,66 +54,59 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
             positions: [tokens].
 
         Returns:
-            The slots that they have now.
+            Their slots.
         """
         slots = self.reserve(positions)
         self.keys[:, :, slots] = keys
         self.values[:, :, slots] = values
         return slots
 
-    def place_plain(
+    def place_unrotated(
         self, keys: torch.Tensor, values: torch.Tensor, positions: torch.Tensor
     ) -> slice:
-        """As `place`, of keys that are not rotated yet."""
+        """As `place`, of keys before rotation."""
         slots = self.reserve(positions)
-        self.view.rotation.put(keys, positions, self.keys[:, :, slots])
+        self.geometry.rotation.rotate(keys, positions, self.keys[:, :, slots])
         self.values[:, :, slots] = values
         return slots
 
     def reserve(self, positions: torch.Tensor) -> slice:
-        """Append slots for tokens [tokens] whose states the next pass writes."""
+        """Append slots for tokens at positions [tokens] whose states a later pass writes."""
         slots = slice(self.length, self.length + len(positions))
         self.positions[slots] = positions.to(self.positions.device)
         self.length = slots.stop
         return slots
 
-    def plan(
-        self, positions: torch.Tensor, rewrite: torch.Tensor | None = None, **fields: Any
-    ) -> Plan:
-        """Prepare the next pass.
+    def prepare(self, positions: torch.Tensor, rewrite: torch.Tensor | None = None) -> Masks:
+        """Choose the slots that the next pass writes to.
 
         Args:
-            positions: [tokens] of the pass.
-            rewrite: Slots [n] that the first n tokens of the pass write again; the rest is
-                appended.
-            fields: Of `Plan`.
+            positions: Of the pass's tokens: [tokens].
+            rewrite: Slots [n] that the first n tokens write again; the others are appended.
+
+        Returns:
+            Who sees whom in the pass.
+
+        Raises:
+            ValueError: The buffer has too few slots.
         """
-        count = len(positions)
+        device = self.positions.device
+        positions = positions.to(device)
         again = 0 if rewrite is None else len(rewrite)
-        start, stop = self.length, self.length + count - again
+        start, stop = self.length, self.length + len(positions) - again
         if stop > self.capacity:
             raise ValueError(f"{stop} slots are needed, the buffer has {self.capacity}")
-        if rewrite is None or not again:
-            self._slots = slice(start, stop)
-        else:
-            appended = torch.arange(start, stop, device=rewrite.device)
-            self._slots = torch.cat([rewrite, appended])
+        self._slots = slice(start, stop)
+        if rewrite is not None and again:
+            appended = torch.arange(start, stop, device=device)
+            self._slots = torch.cat([rewrite.to(device), appended])
         self.positions[self._slots] = positions
-        first = start == 0 and not again
         self.length = stop
-        return Plan(
-            queries=positions,
-            keys=self.positions[:stop],
-            windows=self.view.windows,
-            groups=self.view.heads // self.view.kv_heads,
-            causal=first and bool((positions == torch.arange(count, device=positions.device)).all())
-            if first and count > 1
-            else False,
-            **fields,
-        )
+        geometry = self.geometry
+        return Masks(positions, self.positions[:stop], geometry.windows, geometry.groups)
 
     def cut(self, length: int) -> None:
-        """Forget all slots from `length` on."""
+        """Drop all slots from `length` on."""
         self.length = length
 
     def update(
@@ -121,7 +117,16 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
         *_: Any,
         **__: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Called by the model's layers: take [1, kv_heads, tokens, head_dim], give all there is."""
+        """Store a layer's new states and return all: the interface of transformers' `Cache`.
+
+        Args:
+            key_states: Of the pass's tokens: [1, kv_heads, tokens, head_dim].
+            value_states: As `key_states`.
+            layer_idx: The layer.
+
+        Returns:
+            Keys and values of all slots: [1, kv_heads, slots, head_dim].
+        """
         self.keys[layer_idx, :, self._slots] = key_states[0]
         self.values[layer_idx, :, self._slots] = value_states[0]
         end = self.length

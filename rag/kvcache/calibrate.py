@@ -10,33 +10,36 @@ from typing import TYPE_CHECKING
 
 from rag.errors import ConfigError
 from rag.files import write_atomically
+from rag.kvcache.composition import Defaults
 from rag.kvcache.decode import decode
-from rag.kvcache.settings import ContextSettings
+from rag.kvcache.passes import Pass
+from rag.kvcache.settings import ReuseSettings
+from rag.paths import cache_folder
 
 if TYPE_CHECKING:
-    from rag.kvcache.engine import KVEngine, Prefilled
-
-Parts = tuple[list[int], list[list[int]], list[int]]
-"""A prompt's token ids: prefix, chunks, suffix."""
+    from rag.kvcache.engine import KVEngine
+    from rag.kvcache.prefilled import Prefilled
+    from rag.prompts.layout import PromptTokens
 
 TEMPERATURES = (0.7, 0.8, 0.9, 1.0)
 SCALES = (0.7, 0.8, 0.9, 1.0)
 FRACTIONS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 1.0)
 ANSWER = 16
-"""Tokens of full's own answer that the others are judged by."""
+"""Tokens of full prefill's answer by which the composers are compared with it."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was found for a model.
+    """Numbers found for a model.
 
     Attributes:
         temperature: T of APE.
         scale: S of APE.
         fraction: The smallest share recomputed by `focus` that reaches the target.
-        kept: Likelihood per token that `focus` keeps of full's own answer with that share.
-        parallel_kl: KL divergence of the first token to full under `parallel`, in nats.
-        ape_kl: The same under `ape`.
+        kept: Likelihood per token of full prefill's answer under `focus` with that share, relative
+            to full prefill: 0 to 1.
+        parallel_kl: KL divergence of the first token from full prefill's, of `parallel`, in nats.
+        ape_kl: The same of `ape`.
         prompts: How many were compared.
     """
 
@@ -48,38 +51,44 @@ class Calibration:
     ape_kl: float
     prompts: int
 
+    @property
+    def defaults(self) -> Defaults:
+        """The numbers as an engine takes them."""
+        return Defaults(self.temperature, self.scale, self.fraction)
+
 
 def calibrate(
     engine: KVEngine,
-    prompts: Sequence[Parts],
+    prompts: Sequence[PromptTokens],
     target: float,
     ends: frozenset[int] = frozenset(),
     progress: Callable[[int, int], None] = lambda done, all_: None,
 ) -> Calibration:
     """Find T and S, and the share to recompute, on sample prompts.
 
-    T and S minimise the mean KL divergence of the first token's distribution to full's. The
-    share is the smallest whose answer likelihood, relative to full's, reaches the target.
+    T and S minimise the mean KL divergence of the first token's distribution from full prefill's.
+    The share is the smallest under which the likelihood per token of full prefill's answer,
+    relative to full prefill, reaches the target.
 
     Args:
         engine: With the model.
         prompts: Sample prompts.
         target: 0 to 1.
         ends: Tokens that end an answer.
-        progress: Told how many of how many prompts are done.
+        progress: Called with how many of how many prompts are done.
     """
     grid = [(t, s) for t in TEMPERATURES for s in SCALES]
     ape = dict.fromkeys(grid, 0.0)
     kept = dict.fromkeys(FRACTIONS, 0.0)
     for number, parts in enumerate(prompts, start=1):
-        full = engine.prefill(*parts, ContextSettings(mode="full"), room=ANSWER + 1)
+        full = engine.prefill(*parts, ReuseSettings(mode="full"), room=ANSWER + 1)
         own = greedy(engine, full, ANSWER, ends)
         reference = likelihood(engine, full, own)
         for t, s in grid:
-            settings = ContextSettings(mode="ape", temperature=t, scale=s)
+            settings = ReuseSettings(mode="ape", temperature=t, scale=s)
             ape[t, s] += divergence(full, engine.prefill(*parts, settings))
         for fraction in FRACTIONS:
-            settings = ContextSettings(mode="focus", fraction=fraction)
+            settings = ReuseSettings(mode="focus", fraction=fraction)
             done = engine.prefill(*parts, settings, room=ANSWER + 1)
             kept[fraction] += likelihood(engine, done, own) - reference
         progress(number, len(prompts))
@@ -102,25 +111,33 @@ def calibrate(
 def greedy(
     engine: KVEngine, done: Prefilled, limit: int, ends: frozenset[int], draft: int = 0
 ) -> list[int]:
-    """The greedy answer to a prefilled prompt, which is as it was afterwards."""
+    """The greedy answer to a prefilled prompt, whose buffer is as long as before afterwards.
+
+    Args:
+        engine: With the model.
+        done: The prompt, with room for the answer.
+        limit: Tokens at most.
+        ends: Tokens that end an answer; not part of it.
+        draft: Tokens proposed at a time, as in `decode`.
+    """
     import torch
 
-    length, said = done.buffer.length, []
+    length, answer = done.buffer.length, []
     with torch.inference_mode():
         for token in decode(
             engine.view, done, lambda logits: int(logits.argmax()), limit, draft=draft
         ):
             if token in ends:
                 break
-            said.append(token)
+            answer.append(token)
     done.buffer.cut(length)
-    return said
+    return answer
 
 
 def likelihood(engine: KVEngine, done: Prefilled, answer: Sequence[int]) -> float:
     """Mean log-likelihood per token of an answer to a prefilled prompt, teacher-forced, in nats.
 
-    The prompt is as it was afterwards; its buffer needs room for the answer.
+    The buffer needs room for the answer, and is as long as before afterwards.
     """
     import torch
 
@@ -130,16 +147,16 @@ def likelihood(engine: KVEngine, done: Prefilled, answer: Sequence[int]) -> floa
     with torch.inference_mode():
         logits = [done.logits.float()]
         if len(answer) > 1:
-            given = torch.tensor(answer[:-1])
-            found = engine.view.step(given, done.position, done.buffer, **done.plan)
-            logits += list(found.float())
+            one = Pass.consecutive(answer[:-1], done.position, done.buffer, done.plan)
+            (rest,) = engine.view.steps([one])
+            logits += list(rest.float())
         done.buffer.cut(length)
         logs = [one.log_softmax(-1)[at].item() for one, at in zip(logits, answer, strict=True)]
     return float(sum(logs) / len(logs))
 
 
 def divergence(full: Prefilled, other: Prefilled) -> float:
-    """KL divergence of the first token's distribution from full's, in nats."""
+    """KL divergence of the first token's distribution from full prefill's, in nats."""
     theirs, ours = (one.logits.float().log_softmax(-1) for one in (full, other))
     return float((theirs.exp() * (theirs - ours)).sum())
 
@@ -151,25 +168,22 @@ def _exp(value: float) -> float:
 
 
 def path_of(fingerprint: str) -> Path:
-    """Where a model's calibration is kept: in the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("modular-rag") / "calibration" / f"{fingerprint}.json"
+    """The file of a model's calibration, in the user's cache folder."""
+    return cache_folder() / "calibration" / f"{fingerprint}.json"
 
 
 def save(found: Calibration, fingerprint: str) -> Path:
-    """Keep a calibration for every later use of the model."""
+    """Store a calibration for every later use of the model; returns its file."""
     path = path_of(fingerprint)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(asdict(found), indent=2) + "\n")
     return path
 
 
 def load(fingerprint: str) -> Calibration | None:
-    """What was found for a model, if it was calibrated.
+    """A model's calibration; None: it was not calibrated.
 
     Raises:
-        ConfigError: The file holds something else.
+        ConfigError: The file is no calibration.
     """
     path = path_of(fingerprint)
     try:

@@ -1,4 +1,4 @@
-"""From a prefilled prompt to tokens: in place, and several at once where the answer quotes."""
+"""From a prefilled prompt to an answer's tokens, several at once where the answer quotes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rag.kvcache.passes import Pass
 if TYPE_CHECKING:
     import torch
 
-    from rag.kvcache.engine import Prefilled
     from rag.kvcache.model import ModelView
+    from rag.kvcache.prefilled import Prefilled
 
 LOOK_BACK = (4, 3, 2)
-"""Lengths of the endings that are looked for in the prompt, the longest first."""
+"""Lengths of the endings searched for in the prompt, longest first."""
 
 
 def decode(
@@ -30,14 +30,14 @@ def decode(
     logits: torch.Tensor | None = None
     while True:
         try:
-            found = work.send(logits)
+            wanted = work.send(logits)
         except StopIteration:
             return
         logits = None
-        if isinstance(found, Pass):
-            (logits,) = view.steps([found])
+        if isinstance(wanted, Pass):
+            (logits,) = view.steps([wanted])
         else:
-            yield found
+            yield wanted
 
 
 def decoding(
@@ -53,44 +53,47 @@ def decoding(
         done: The prompt.
         choose: Logits [vocabulary] to the next token.
         limit: Tokens at most.
-        quoted: Tokens that the answer may quote: where its last ones stand there, what follows
-            is proposed, and checked in one pass (prompt-lookup decoding). Only for a `choose`
-            without chance: then the answer is the same, whatever is proposed.
+        quoted: Tokens that the answer may quote: where its last ones occur there, what follows
+            is proposed, and checked in one pass (prompt-lookup decoding). Only for a
+            deterministic `choose`: then proposals never change the answer.
         draft: Tokens proposed at most; 0: none.
+
+    Yields:
+        Tokens, and passes. For a pass its logits [tokens, vocabulary] must be sent.
     """
     buffer, position, logits = done.buffer, done.position, done.logits
     quotes = Quotes(quoted) if draft else None
-    said: list[int] = []
+    answer: list[int] = []
     while True:
         token = choose(logits)
         yield token
-        said.append(token)
-        if len(said) >= limit:
+        answer.append(token)
+        if len(answer) >= limit:
             return
-        room = min(draft, limit - len(said) - 1, buffer.capacity - buffer.length - 1)
-        guess = quotes.after(said, room) if quotes is not None and room > 0 else []
-        found = yield Pass([token, *guess], position, buffer, done.plan)
-        assert found is not None  # noqa: S101 - what is sent for a pass
-        kept = 0
-        for number, expected in enumerate(guess):
-            token = choose(found[number])
+        room = min(draft, limit - len(answer) - 1, buffer.capacity - buffer.length - 1)
+        proposed = quotes.after(answer, room) if quotes is not None and room > 0 else []
+        sent = yield Pass.consecutive([token, *proposed], position, buffer, done.plan)
+        assert sent is not None  # noqa: S101 - logits are sent for a pass
+        accepted = 0
+        for number, expected in enumerate(proposed):
+            token = choose(sent[number])
             if token != expected:
                 break
             yield token
-            said.append(token)
-            kept += 1
-        buffer.cut(buffer.length - (len(guess) - kept))
-        position += 1 + kept
-        logits = found[kept]
-        if len(said) >= limit:
+            answer.append(token)
+            accepted += 1
+        buffer.cut(buffer.length - (len(proposed) - accepted))
+        position += 1 + accepted
+        logits = sent[accepted]
+        if len(answer) >= limit:
             return
 
 
 class Quotes:
-    """What follows in a text where the end of an answer stands in it.
+    """What follows in a text where the end of an answer occurs in it.
 
     Args:
-        tokens: The text. Where an ending stands in several places, the last counts.
+        tokens: The text. Where an ending occurs several times, the last one counts.
     """
 
     def __init__(self, tokens: Sequence[int]) -> None:
@@ -101,10 +104,10 @@ class Quotes:
             for start in range(len(tokens) - length)
         }
 
-    def after(self, said: list[int], count: int) -> list[int]:
-        """At most `count` tokens that may follow."""
+    def after(self, answer: list[int], count: int) -> list[int]:
+        """At most `count` tokens that may follow an answer; the longest known ending decides."""
         for length in LOOK_BACK:
-            place = self._behind.get(tuple(said[-length:]))
+            place = self._behind.get(tuple(answer[-length:]))
             if place is not None:
                 return list(self._tokens[place : place + count])
         return []

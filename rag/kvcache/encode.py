@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from rag.kvcache.buffer import KVBuffer
+from rag.kvcache.passes import Pass
+from rag.kvcache.plan import Packed
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +17,23 @@ if TYPE_CHECKING:
 
 ROW = 2048
 """Tokens computed in one pass at most, unless one chunk is longer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """A chunk's states.
+
+    Attributes:
+        index: The chunk's place in the list that was given.
+        keys: Before rotation: [layers, kv_heads, tokens, head_dim].
+        values: As `keys`.
+        seconds: The chunk's share of the time that its pass took.
+    """
+
+    index: int
+    keys: torch.Tensor
+    values: torch.Tensor
+    seconds: float
 
 
 def bins(lengths: Sequence[int], size: int = ROW) -> list[list[int]]:
@@ -33,62 +52,66 @@ def bins(lengths: Sequence[int], size: int = ROW) -> list[list[int]]:
     return rows
 
 
-def encode_prefix(
-    view: ModelView, ids: Sequence[int]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The prefix's states: keys before rotation, keys at their places, values.
+def encode_prefix(view: ModelView, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The states of a prompt's beginning.
 
-    Each [layers, kv_heads, tokens, head_dim].
+    Args:
+        view: The model.
+        ids: Token ids; at least one.
+
+    Returns:
+        Rotated keys and values: [layers, kv_heads, tokens, head_dim].
     """
     import torch
 
-    buffer = KVBuffer(view, len(ids))
-    with view.lock, torch.inference_mode(), view.capturing() as captured:
-        view.forward(torch.tensor(ids), torch.arange(len(ids)), buffer)
-        plain = torch.stack([captured[layer] for layer in range(view.layers)])
-    return plain, buffer.keys, buffer.values
+    from rag.kvcache.buffer import KVBuffer
+
+    buffer = KVBuffer(view.geometry, len(ids))
+    with view.lock, torch.inference_mode():
+        view.forward(Pass(torch.tensor(ids), torch.arange(len(ids)), buffer))
+    return buffer.keys, buffer.values
 
 
 def encode_chunks(
     view: ModelView,
     prefix: tuple[torch.Tensor, torch.Tensor],
     chunks: Sequence[Sequence[int]],
-) -> Iterator[tuple[int, torch.Tensor, torch.Tensor, float]]:
+) -> Iterator[Encoded]:
     """The states of chunks behind a prefix, none of which sees another.
 
-    Chunks are packed into rows; attention is block-diagonal and positions start anew behind the
-    prefix in each (Prepacking, arXiv 2404.09529). No pad token is computed.
+    Chunks are packed into rows; attention is block-diagonal, and in each chunk positions start
+    again behind the prefix (Prepacking, arXiv 2404.09529). No pad token is computed.
 
     Args:
         view: The model.
-        prefix: Its keys at their places, and its values.
+        prefix: Its rotated keys and its values.
         chunks: Token ids.
 
     Yields:
-        Index, keys before rotation and values [layers, kv_heads, tokens, head_dim], and the
-        seconds that the chunk's share of the pass took.
+        Each chunk's states, in the order in which they are computed.
     """
     import torch
+
+    from rag.kvcache.buffer import KVBuffer
 
     shared = prefix[0].shape[2]
     for row in bins([len(chunk) for chunk in chunks]):
         started = perf_counter()
-        ids = [one for index in row for one in chunks[index]]
-        segments, places, end = [], [], 0
+        ids = [token for index in row for token in chunks[index]]
+        segments, positions, end = [], [], 0
         for index in row:
             count = len(chunks[index])
             segments.append((end, end + count))
-            places.append(torch.arange(shared, shared + count))
+            positions.append(torch.arange(shared, shared + count))
             end += count
-        buffer = KVBuffer(view, shared + end)
+        buffer = KVBuffer(view.geometry, shared + end)
         buffer.place(*prefix, torch.arange(shared))
+        plan = Packed(segments, shared)
         with view.lock, torch.inference_mode(), view.capturing() as captured:
-            view.forward(
-                torch.tensor(ids), torch.cat(places), buffer, segments=segments, shared=shared
-            )
-            plain = torch.stack([captured[layer] for layer in range(view.layers)])
+            view.forward(Pass(torch.tensor(ids), torch.cat(positions), buffer, plan))
+            keys = torch.stack([captured[layer] for layer in range(view.layers)])
         seconds = perf_counter() - started
         for index, (first, last) in zip(row, segments, strict=True):
             values = buffer.values[:, :, shared + first : shared + last].clone()
             share = seconds * (last - first) / end
-            yield index, plain[:, :, first:last].clone(), values, share
+            yield Encoded(index, keys[:, :, first:last].clone(), values, share)

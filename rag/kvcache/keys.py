@@ -1,4 +1,4 @@
-"""What a stored state is found by: a digest of all that it depends on."""
+"""Keys of stored states: a digest of everything that they depend on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Keys:
     def of(self, kind: str, before: Iterable[Sequence[int]], ids: Sequence[int]) -> str:
         """The key of the states of `ids` behind `before`: SHA-256, hexadecimal.
 
-        Every field goes in with its length, so that no two lists of fields read the same.
+        Every field is hashed with its length, so that no two lists of fields hash alike.
 
         Args:
             kind: What is stored: `chunk`, `chain`, `craft`.

@@ -1,52 +1,81 @@
-"""What a composed prompt says of itself."""
+"""What was reused and what was computed for a prompt."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from time import perf_counter
 from typing import Any, Literal
 
 Kind = Literal["exact", "repaired", "parallel", "unrepaired"]
-"""How near an answer is to what full prefill would give; never mixed up in any count.
+"""How near an answer is to that of full prefill; never mixed up in any count.
 
-`exact`: the same to rounding. `repaired`: placed at true positions, partly computed again.
-`parallel`: chunks do not see each other. `unrepaired`: placed, nothing computed again.
+`exact`: the same to rounding. `repaired`: chunks at their true positions, partly recomputed.
+`parallel`: chunks do not see each other. `unrepaired`: placed, nothing recomputed.
 """
 
 
 @dataclass
 class ChunkReport:
-    """One chunk of a prompt."""
+    """One chunk of a prompt.
+
+    Attributes:
+        tokens: Its length.
+        hit: Whether its states came from the store.
+        why: Of a miss: `absent`, `corrupt`, `other tokens`, `unreachable`, `not looked for`.
+        tier: Of a hit: where its states were.
+        recomputed: Tokens whose states were computed for this prompt.
+    """
 
     tokens: int
     hit: bool
     why: str | None
-    """Of a miss: `absent`, `corrupt`, `other tokens`, `unreachable`, `not looked for`."""
     tier: str | None
-    """Of a hit: where it lay."""
     recomputed: int = 0
-    """Tokens whose states were computed for this prompt."""
 
 
 @dataclass
 class Report:
-    """One prompt: what was reused, what was computed, and what each took."""
+    """One prompt: what was reused, what was computed, and how long each took.
+
+    Attributes:
+        mode: The composer.
+        kind: Its class.
+        tokens: Of the whole prompt.
+        chunks: In prompt order.
+        milliseconds: Of each phase: `lookup`, `load`, `encode`, `compose`, `choose`, `recompute`;
+            and `first_token`, which is all of them.
+    """
 
     mode: str
     kind: Kind
     tokens: int = 0
     chunks: list[ChunkReport] = field(default_factory=list)
     milliseconds: dict[str, float] = field(default_factory=dict)
-    """`lookup`, `load`, `encode`, `compose`, `recompute`, `first_token`."""
 
     @property
     def reused(self) -> int:
-        """Tokens of chunks whose states came from the store and stayed."""
+        """Tokens of chunks whose states came from the store and were not recomputed."""
         return sum(chunk.tokens - chunk.recomputed for chunk in self.chunks if chunk.hit)
 
     @property
     def recomputed(self) -> int:
         """Tokens of chunks whose states were computed for this prompt."""
         return sum(chunk.recomputed for chunk in self.chunks)
+
+    def add(self, phase: str, seconds: float) -> None:
+        """Add to the time of a phase."""
+        self.milliseconds[phase] = self.milliseconds.get(phase, 0.0) + seconds * 1000
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the time spent in this context to a phase."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.add(phase, perf_counter() - started)
 
     def as_dict(self) -> dict[str, Any]:
         """For an answer's metadata."""

@@ -1,4 +1,4 @@
-"""Rotary position embedding (RoPE, Su et al. 2021, arXiv 2104.09864) of keys that are placed."""
+"""Rotary position embedding (RoPE, Su et al. 2021, arXiv 2104.09864) of stored keys."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ if TYPE_CHECKING:
     import torch
 
 _CHANGING = {"dynamic", "longrope"}
-"""Kinds of RoPE whose frequencies depend on the prompt's length."""
-_TOGETHER = 2**18
-"""Numbers of keys rotated in one operation: what a processor's cache holds of them in float32."""
+"""Types of RoPE whose frequencies depend on the prompt's length."""
+_BATCH = 2**18
+"""Numbers rotated in one operation: what a processor's cache holds of them in float32."""
 
 
 class Rotation:
     """How a model's layers rotate keys.
+
+    Attributes:
+        rotated: Whether each layer rotates at all; the probe sets it (`probe.find_rotation`).
 
     Args:
         rotary: The model's own module, with its frequencies.
@@ -26,11 +29,10 @@ class Rotation:
     def __init__(self, rotary: Any, config: Any, types: list[str | None]) -> None:
         self._rotary, self._config, self._types = rotary, config, types
         self.rotated = [True] * len(types)
-        """Whether a layer rotates at all; told by whoever measured it."""
 
     @property
     def limit(self) -> int | None:
-        """The longest prompt that rotates as a short one does; None: every prompt."""
+        """Tokens of the longest prompt that is rotated as a short one is; None: any length."""
         parameters = getattr(self._config, "rope_parameters", None) or {}
         kinds = [parameters, *(v for v in parameters.values() if isinstance(v, dict))]
         limits = [
@@ -40,17 +42,17 @@ class Rotation:
         ]
         return min(limits) if limits else None
 
-    def put(self, keys: torch.Tensor, positions: torch.Tensor, out: torch.Tensor) -> None:
-        """Put keys of all layers at their places: rotated in float32, cast once.
+    def rotate(self, keys: torch.Tensor, positions: torch.Tensor, out: torch.Tensor) -> None:
+        """Rotate the keys of all layers in float32, and cast them once.
 
         Args:
             keys: Before rotation: [layers, kv_heads, tokens, head_dim], any number format.
             positions: [tokens].
-            out: Gets them; as `keys`, in the model's format.
+            out: Receives the rotated keys; as `keys`, in the model's number format.
         """
         angles: dict[str | None, tuple[torch.Tensor, torch.Tensor]] = {}
-        most = max(1, _TOGETHER // max(keys[0].numel(), 1))
-        for layers in self._alike(most):
+        most = max(1, _BATCH // max(keys[0].numel(), 1))
+        for layers in self._runs(most):
             part = keys[layers].to(out.device)
             kind = self._types[layers.start]
             if not self.rotated[layers.start]:
@@ -58,18 +60,18 @@ class Rotation:
                 continue
             if kind not in angles:
                 angles[kind] = self._angles(positions, kind, out.device)
-            _turn(part, *angles[kind], out[layers])
+            _rotate(part, *angles[kind], out[layers])
 
     def of_layer(self, layer: int, keys: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Keys of one layer, rotated: [kv_heads, tokens, head_dim]."""
         import torch
 
         out = torch.empty_like(keys)
-        _turn(keys, *self._angles(positions, self._types[layer], keys.device), out)
+        _rotate(keys, *self._angles(positions, self._types[layer], keys.device), out)
         return out
 
-    def _alike(self, most: int) -> Iterator[slice]:
-        """Layers one behind another that rotate alike, at most so many: few large operations."""
+    def _runs(self, most: int) -> Iterator[slice]:
+        """Runs of at most so many layers with the same rotation: few large operations."""
         kinds = list(zip(self._types, self.rotated, strict=True))
         start = 0
         for layer in range(1, len(kinds) + 1):
@@ -98,7 +100,7 @@ class Rotation:
         return rotary.inv_freq, float(getattr(rotary, "attention_scaling", 1.0))
 
 
-def _turn(
+def _rotate(
     keys: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, out: torch.Tensor
 ) -> None:
     """Rotate in float32, the first `2 * cosines.shape[-1]` dimensions.
@@ -107,7 +109,7 @@ def _turn(
         keys: [..., tokens, head_dim].
         cosines: [tokens, half].
         sines: [tokens, half].
-        out: Gets the keys, in its format; of their shape, and not they themselves.
+        out: Receives the rotated keys, cast to its format; of their shape, no view of them.
     """
     half = cosines.shape[-1]
     first, second = keys[..., :half].float(), keys[..., half : 2 * half].float()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from langchain_core.embeddings import Embeddings
 
-    from rag.kvcache.settings import ContextSettings
+    from rag.kvcache.settings import ReuseSettings
 
 CHARACTERS_PER_TOKEN = 4
 LIMITS = (
@@ -73,21 +73,21 @@ class LangChainLLM(LLM):
         return text[: tokens * CHARACTERS_PER_TOKEN]
 
     async def stream(
-        self, prompt: Prompt, sampling: Sampling, context: ContextSettings | None = None
+        self, prompt: Prompt, sampling: Sampling, reuse: ReuseSettings | None = None
     ) -> AsyncIterator[str | Generation]:
         """See `LLM.stream`; settings that the model has no field for are left out.
 
         A model without a limit on the answer is stopped at `max_tokens`, as `count` estimates.
 
         Raises:
-            ModelError: The model cannot be reached or refuses the request, or `context` asks to
+            ModelError: The model cannot be reached or refuses the request, or `reuse` asks to
                 reuse states, which a remote model does not give access to.
         """
-        if context is not None and context.mode != "full":
+        if reuse is not None and reuse.mode != "full":
             raise ModelError(
                 f"{self.id!r} is a remote model: the states of chunks cannot be reused",
-                where="context",
-                fix="remove `context` from the step, or use a local model",
+                where="reuse",
+                fix="remove `reuse` from the step, or use a local model",
             )
         known = set(type(self._model).model_fields)
         limit = next((name for name in LIMITS if name in known), None)

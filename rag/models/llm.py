@@ -5,17 +5,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from rag.errors import ModelError
+from rag.kvcache.store.spec import StoreSpec, parse
 from rag.models.resource import ModelResource, ModelSpec
 from rag.prompts.digest import digest
 from rag.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
-    from rag.kvcache.settings import ContextSettings
+    from rag.kvcache.settings import ReuseSettings
 
 DEFAULT_LLM = "smollm2-135m-instruct"
 
@@ -42,7 +43,7 @@ class Generation:
     prompt_tokens: int
     completion_tokens: int
     finish: Literal["stop", "length"]
-    context: dict[str, Any] | None = None
+    reuse: dict[str, Any] | None = None
     """What of the prompt was reused and computed (`rag.kvcache.report.Report`)."""
     logprobs: tuple[tuple[str, float], ...] | None = None
     """The text in pieces with the natural log-probability of each token, if `Sampling.logprobs`
@@ -68,6 +69,10 @@ class Scored:
         return self.total / len(self.logprobs)
 
 
+def _store(spec: Any) -> StoreSpec | None:
+    return None if spec is None else parse(spec)
+
+
 class LLMSpec(ModelSpec):
     """A local model and the settings of the engine that runs it."""
 
@@ -87,9 +92,10 @@ class LLMSpec(ModelSpec):
         description="decode with weights in eight bits, a scale for each row: half of the memory "
         "traffic, nearly the same answers",
     )
-    kv: Any = Field(
+    kv: Annotated[StoreSpec | None, BeforeValidator(_store)] = Field(
         default=None,
-        description="where the states of chunks are kept: a folder, or tiers and their sizes",
+        description="where the states of chunks are stored: a folder, or tiers and their sizes; "
+        "none: in memory only",
     )
     salt: str = Field(default="", description="the tenant's: states are never shared between salts")
 
@@ -124,25 +130,25 @@ class LLM(ModelResource):
 
     @abstractmethod
     def stream(
-        self, prompt: Prompt, sampling: Sampling, context: ContextSettings | None = None
+        self, prompt: Prompt, sampling: Sampling, reuse: ReuseSettings | None = None
     ) -> AsyncIterator[str | Generation]:
         """The answer piece by piece, and last the `Generation`. Closing it stops the model.
 
         Args:
             prompt: In parts.
             sampling: How tokens are sampled.
-            context: How the states of the chunks are composed; None: all are computed.
+            reuse: How the states of the chunks are composed; None: all are computed.
 
         Raises:
             ModelError: The prompt does not fit the window, the model cannot be reached, or it
-                cannot reuse the states of chunks as `context` asks.
+                cannot reuse the states of chunks as `reuse` asks.
         """
 
     async def generate(
         self,
         prompt: Prompt,
         sampling: Sampling | None = None,
-        context: ContextSettings | None = None,
+        reuse: ReuseSettings | None = None,
     ) -> Generation:
         """The whole answer at once.
 
@@ -150,7 +156,7 @@ class LLM(ModelResource):
             ModelError: As `stream`.
         """
         result: Generation | None = None
-        async for piece in self.stream(prompt, sampling or Sampling(), context):
+        async for piece in self.stream(prompt, sampling or Sampling(), reuse):
             if isinstance(piece, Generation):
                 result = piece
         if result is None:

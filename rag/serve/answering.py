@@ -276,7 +276,7 @@ class AnswerRun:
         generation, answer = channels.get("generation"), channels.get("answer")
         record.llm_calls += done.llm_calls
         record.tokens += done.tokens
-        record.reuse = getattr(generation, "context", None)
+        record.reuse = getattr(generation, "reuse", None)
         return Answer(
             run=record.id,
             query=query,

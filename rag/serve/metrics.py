@@ -39,7 +39,7 @@ class Metrics:
         self.tokens = Counter(
             "rag_tokens_total", "Tokens read and written by models.", ("pipeline",), registry=own
         )
-        self.context = Counter(
+        self.reuse = Counter(
             "rag_context_tokens_total", "Tokens of contexts, reused or computed.", ("origin",),
             registry=own,
         )  # fmt: skip
@@ -64,8 +64,8 @@ class Metrics:
         if run.reuse:
             reused = run.reuse.get("reused", 0)
             total = sum(chunk["tokens"] for chunk in run.reuse.get("chunks", []))
-            self.context.labels("reused").inc(reused)
-            self.context.labels("computed").inc(max(total - reused, 0))
+            self.reuse.labels("reused").inc(reused)
+            self.reuse.labels("computed").inc(max(total - reused, 0))
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""

@@ -14,7 +14,7 @@ resources:
   llm: {model: smollm2-135m-instruct, kv: {disk: ./kv}}
 steps:
   - {use: bm25, k: 3}
-  - {use: generate, max_tokens: 12, context: {mode: "${mode:focus}"}}
+  - {use: generate, max_tokens: 12, reuse: {mode: "${mode:focus}"}}
 """
 
 
@@ -30,9 +30,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ask(place: Path, mode: str) -> dict[str, object]:
     question = "How long does a full passage of the north lock take?"
     said = json.loads(rag("ask", question, "-p", f"mode={mode}", "--json", cwd=place))
-    context = said["context"]
-    assert isinstance(context, dict)
-    return context
+    reuse = said["reuse"]
+    assert isinstance(reuse, dict)
+    return reuse
 
 
 def test_the_second_time_a_question_is_asked_its_chunks_are_there(place: Path) -> None:
@@ -46,8 +46,8 @@ def test_warming_makes_the_first_question_a_hit_and_resumes(place: Path) -> None
     warmed = json.loads(rag("cache", "warm", "--json", cwd=place))
     assert warmed["computed"] == warmed["chunks"] > 8
     assert json.loads(rag("cache", "warm", "--json", cwd=place))["computed"] == 0
-    context = ask(place, "focus")
-    assert all(chunk["hit"] for chunk in context["chunks"])  # type: ignore[union-attr, attr-defined]
+    reuse = ask(place, "focus")
+    assert all(chunk["hit"] for chunk in reuse["chunks"])  # type: ignore[union-attr, attr-defined]
     stats = json.loads(rag("cache", "stats", "--json", cwd=place))
     assert stats["disk"]["entries"] >= warmed["computed"]
     keys = json.loads(rag("cache", "keys", "--json", cwd=place))["keys"]
@@ -57,14 +57,22 @@ def test_warming_makes_the_first_question_a_hit_and_resumes(place: Path) -> None
     verified = json.loads(rag("cache", "verify", "--json", cwd=place))
     assert len(verified["damaged"]) == 1
     assert verified["good"] == len(keys) - 1
-    assert json.loads(rag("cache", "clear", "--json", cwd=place))["deleted"] == len(keys) - 1
+    assert json.loads(rag("cache", "prune", "--idle-days", "1", "--json", cwd=place)) == {"disk": 0}
+    pruned = json.loads(rag("cache", "prune", "--max-bytes", "20MB", "--json", cwd=place))
+    kept = json.loads(rag("cache", "stats", "--json", cwd=place))["disk"]
+    assert 0 < kept["bytes"] <= 20 * 2**20
+    assert pruned == {"disk": len(keys) - 1 - kept["entries"]}
+    assert json.loads(rag("cache", "keys", "--json", cwd=place))["keys"].count(keys[0]) == 1
+    assert "--idle-days 30" in rag("cache", "prune", cwd=place, code=2)
+    assert "is no size" in rag("cache", "prune", "--max-bytes", "lots", cwd=place, code=2)
+    assert json.loads(rag("cache", "clear", "--json", cwd=place))["deleted"] == kept["entries"]
     assert "disk" in rag("cache", "stats", cwd=place)
 
 
 def test_a_pipeline_without_a_folder_of_states_says_how_to_have_one(tmp_path: Path) -> None:
     (tmp_path / "rag.yaml").write_text("steps:\n  - {use: bm25}\n")
     assert "kv: ./kv" in rag("cache", "stats", cwd=tmp_path, code=2)
-    assert "context: {mode: focus}" in rag("cache", "warm", cwd=tmp_path, code=2)
+    assert "reuse: {mode: focus}" in rag("cache", "warm", cwd=tmp_path, code=2)
     (tmp_path / "rag.yaml").write_text(PIPELINE.replace("focus", "craft"))
     (tmp_path / "index").mkdir()
     assert "nothing to warm" in rag("cache", "warm", cwd=tmp_path, code=2)

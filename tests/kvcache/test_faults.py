@@ -11,31 +11,25 @@ from typing import Any
 import pytest
 
 from rag.kvcache.engine import KVEngine
-from rag.kvcache.keys import Keys
-from rag.kvcache.model import ModelView
-from rag.kvcache.settings import ContextSettings
 from rag.kvcache.store import DiskTier, KVStore, MemoryTier, RedisTier
-from tests.kvcache.models import CONFIGS, make
+from tests.kvcache.helpers import CHUNKS, make_engine, prefill
 from tests.kvcache.store.servers import Server
-from tests.kvcache.test_exact import CHUNKS, PREFIX, SUFFIX
-
-SETTINGS = ContextSettings(mode="concat")
 
 
 def engine_over(store: KVStore) -> KVEngine:
-    return KVEngine(ModelView(make(CONFIGS["llama"]), "llama"), store, Keys("llama", "tokens", ""))
+    return make_engine("llama", store)
 
 
-def asked(engine: KVEngine) -> tuple[Any, list[str | None]]:
+def composed(engine: KVEngine) -> tuple[Any, list[str | None]]:
     """The first token's logits, and for each chunk why it was no hit."""
-    done = engine.prefill(PREFIX, CHUNKS, SUFFIX, SETTINGS)
+    done = prefill(engine, "concat")
     engine.store.flush()
     return done.logits, [chunk.why for chunk in done.report.chunks]
 
 
 @pytest.fixture(scope="module")
 def expected() -> Any:
-    return asked(engine_over(KVStore([MemoryTier(1 << 28)])))[0]
+    return composed(engine_over(KVStore([MemoryTier(1 << 28)])))[0]
 
 
 def cut(path: Path) -> None:
@@ -55,7 +49,7 @@ def foreign(path: Path) -> None:
 @pytest.mark.parametrize("damage", [cut, flip, foreign, Path.unlink])
 def test_damaged_files(damage: Callable[[Path], None], tmp_path: Path, expected: Any) -> None:
     engine = engine_over(KVStore([DiskTier(tmp_path)]))
-    asked(engine)
+    composed(engine)
     engine.store.close()
     files = list(tmp_path.rglob("*.safetensors"))
     assert len(files) > len(CHUNKS)
@@ -63,7 +57,7 @@ def test_damaged_files(damage: Callable[[Path], None], tmp_path: Path, expected:
         damage(path)
     engine = engine_over(KVStore([DiskTier(tmp_path)]))
     for wanted in (False, True):
-        logits, why = asked(engine)
+        logits, why = composed(engine)
         assert [one is None for one in why] == [wanted] * len(CHUNKS)
         assert (logits - expected).abs().max() < 1e-4
     assert not engine.store.verify()
@@ -73,17 +67,17 @@ def test_damaged_files(damage: Callable[[Path], None], tmp_path: Path, expected:
 def test_a_full_disk(tmp_path: Path, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engine_over(KVStore([DiskTier(tmp_path)]))
 
-    def full(*_: Any) -> int:
+    def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full)
+        patch.setattr(os, "fsync", full)
         for _ in range(2):
-            logits, why = asked(engine)
+            logits, why = composed(engine)
             assert None not in why
             assert (logits - expected).abs().max() < 1e-4
-    asked(engine)
-    assert asked(engine)[1] == [None] * len(CHUNKS)
+    composed(engine)
+    assert composed(engine)[1] == [None] * len(CHUNKS)
     engine.store.close()
 
 
@@ -95,16 +89,16 @@ def test_redis_goes_and_comes_back(
         now = [0.0]
         monkeypatch.setattr("rag.kvcache.store.redis.time.monotonic", lambda: now[0])
         engine = engine_over(KVStore([RedisTier(server.url)]))
-        asked(engine)
-        assert asked(engine)[1] == [None] * len(CHUNKS)
+        composed(engine)
+        assert composed(engine)[1] == [None] * len(CHUNKS)
         server.stop()
-        logits, why = asked(engine)
+        logits, why = composed(engine)
         assert None not in why
         assert (logits - expected).abs().max() < 1e-4
         server.start()
         now[0] += 3600
-        asked(engine)
-        logits, why = asked(engine)
+        composed(engine)
+        logits, why = composed(engine)
         assert why == [None] * len(CHUNKS)
         assert (logits - expected).abs().max() < 1e-4
         engine.store.close()

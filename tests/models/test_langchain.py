@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from rag.errors import ModelError
-from rag.kvcache.settings import ContextSettings
+from rag.kvcache.settings import ReuseSettings
 from rag.models import LLM, Prompt, Sampling
 
 
@@ -59,10 +59,10 @@ def test_a_model_that_cannot_be_reached_is_said() -> None:
 def test_a_remote_models_states_cannot_be_reused() -> None:
     llm = LLM.load(GenericFakeChatModel(messages=answers("yes")), base=Path())
     with pytest.raises(ModelError, match="cannot be reused") as caught:
-        asyncio.run(llm.generate(Prompt("?", chunks=("a",)), context=ContextSettings(mode="craft")))
+        asyncio.run(llm.generate(Prompt("?", chunks=("a",)), reuse=ReuseSettings(mode="craft")))
     assert caught.value.fix
-    full = ContextSettings(mode="full")
-    assert asyncio.run(llm.generate(Prompt("?"), context=full)).text == "yes"
+    full = ReuseSettings(mode="full")
+    assert asyncio.run(llm.generate(Prompt("?"), reuse=full)).text == "yes"
 
 
 @pytest.mark.parametrize("limit", [None, "num_predict"])

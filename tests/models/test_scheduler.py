@@ -16,12 +16,9 @@ import torch
 from rag.kvcache.decode import decode, decoding
 from rag.kvcache.engine import KVEngine
 from rag.kvcache.passes import Pass
-from rag.kvcache.settings import ContextSettings
+from rag.kvcache.settings import ReuseSettings
 from rag.models.local.scheduler import BATCH, Scheduler
-from tests.kvcache.test_decode import made
-from tests.kvcache.test_exact import CHUNKS, PREFIX
-
-QUOTED = [one for chunk in CHUNKS for one in chunk]
+from tests.kvcache.helpers import CHUNKS, CONTEXT, PREFIX, make_engine
 
 
 def greedy(logits: torch.Tensor) -> int:
@@ -41,12 +38,12 @@ class Counting:
 
 
 def prefilled(engine: KVEngine, number: int) -> Any:
-    settings = ContextSettings(mode="ape" if number % 2 else "full")
+    settings = ReuseSettings(mode="ape" if number % 2 else "full")
     return engine.prefill(PREFIX, CHUNKS, [3, 9, 5 + number], settings, room=40)
 
 
 def work(engine: KVEngine, number: int, draft: int = 4) -> Generator[Any, Any, None]:
-    yield from decoding(prefilled(engine, number), greedy, 20, QUOTED, draft)
+    yield from decoding(prefilled(engine, number), greedy, 20, CONTEXT, draft)
 
 
 async def results(scheduler: Scheduler, task: Generator[Any, Any, None]) -> list[int]:
@@ -55,7 +52,7 @@ async def results(scheduler: Scheduler, task: Generator[Any, Any, None]) -> list
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "mistral-sliding", "gemma3"])
 def test_together_as_alone(name: str) -> None:
-    engine = made(name)
+    engine = make_engine(name)
     count = BATCH + 3
     with torch.inference_mode():
         alone = [
@@ -77,7 +74,7 @@ def test_together_as_alone(name: str) -> None:
 
 
 def test_one_that_fails_or_leaves_disturbs_nobody() -> None:
-    engine = made("llama")
+    engine = make_engine("llama")
     passes = Counting(engine)
     scheduler = Scheduler(passes)
 
@@ -109,7 +106,7 @@ def test_one_that_fails_or_leaves_disturbs_nobody() -> None:
 
 
 def test_a_pass_that_fails_is_an_error_for_all_who_wait_for_it() -> None:
-    engine = made("llama")
+    engine = make_engine("llama")
 
     def broken(passes: list[Pass]) -> list[torch.Tensor]:
         raise RuntimeError("out of memory")

@@ -69,10 +69,10 @@ class Brief(LocalLLM):
     """The small model, which never says more than a few words."""
 
     async def stream(
-        self, prompt: Prompt, sampling: Sampling, context: Any = None
+        self, prompt: Prompt, sampling: Sampling, reuse: Any = None
     ) -> AsyncIterator[str | Generation]:
         short = replace(sampling, max_tokens=min(sampling.max_tokens, 10))
-        async for piece in super().stream(prompt, short, context):
+        async for piece in super().stream(prompt, short, reuse):
             yield piece
 
     async def ensemble(

@@ -126,7 +126,7 @@ class Broken(Scripted):
     """Is away."""
 
     async def stream(
-        self, prompt: Prompt, sampling: Sampling, context: Any = None
+        self, prompt: Prompt, sampling: Sampling, reuse: Any = None
     ) -> AsyncIterator[str | Generation]:
         raise ModelError("the model cannot be reached", fix="start it")
         yield ""

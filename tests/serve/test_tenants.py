@@ -32,7 +32,7 @@ def clients(
     tmp_path: Path, library: Path, embedder: Embedder, llm: LLM, keys: tuple[Path, dict[str, str]]
 ) -> Iterator[dict[str, httpx.Client]]:
     flow = Flow(
-        BM25(k=2) >> Generate(max_tokens=4, context={"mode": "focus"}) >> Cite(),  # type: ignore[arg-type]
+        BM25(k=2) >> Generate(max_tokens=4, reuse={"mode": "focus"}) >> Cite(),  # type: ignore[arg-type]
         name="real",
         resources={"index": str(tmp_path / "index"), "embedder": embedder, "llm": llm},
     )

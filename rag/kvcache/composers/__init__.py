@@ -1,1 +1,1 @@
-"""Composers: how the stored states of chunks become the states of a prompt."""
+"""Composers: how the stored states of chunks become the states of a prompt, one file each."""

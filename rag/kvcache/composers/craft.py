@@ -1,19 +1,19 @@
-"""Cache-Craft (arXiv 2502.15734): states kept with the context they were computed in.
+"""Cache-Craft (arXiv 2502.15734): states stored with the context that they were computed in.
 
-A chunk's states are computed where it stands in a prompt, and kept with how much attention they
-paid to what stood before. Placed in another prompt, that tells how much of them is wrong. A chunk
-that was never seen is computed in its place, over the reused states of the others, and kept.
+A chunk's states are computed where it stands in a prompt, and stored with how much attention they
+paid to what stood before. In another prompt, that tells how much of them is wrong. A chunk without
+stored states is computed in its place, over the reused states of the others, and stored.
 
 Two things differ from the paper. Its prefix overlap asks only which share of the old attention is
 still there, so that a chunk first seen behind nothing would never be repaired behind something.
-Here the overlap is taken over the union: with kept, lost and new earlier chunks,
+Here the overlap is taken over the union: with shared, lost and new earlier chunks,
 
-    beta = kept / (kept + lost + new)
+    beta = shared / (shared + lost + new)
 
-kept and lost are attention measured then; new is estimated as the chunk's measured attention per
+shared and lost are attention measured then; new is estimated as the chunk's measured attention per
 pair of tokens to earlier chunks (or, where nothing stood before it, its attention to itself) times
-the pairs of tokens that there are now. And which tokens are computed again is asked of the question
-(`choose.asked_for`) within a budget, unless `by: attention` asks for the published rule.
+the pairs of tokens that there are now. And the question chooses the tokens to recompute, within a
+budget (`selection.query_attended`), unless `by: attention` asks for the published rule.
 """
 
 from __future__ import annotations
@@ -24,161 +24,222 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import ceil, exp
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from rag.kvcache.buffer import KVBuffer
-from rag.kvcache.composers import choose
-from rag.kvcache.composers.choose import Prompt
-from rag.kvcache.report import ChunkReport, Report
-from rag.kvcache.settings import ContextSettings
-from rag.kvcache.store import Entry, Found
+from pydantic import Field, NonNegativeFloat
+
+from rag.kvcache.composers.base import Composer, Fraction, Stored
+from rag.kvcache.composers.repair import place, recompute
+from rag.kvcache.composers.selection import query_attended
+from rag.kvcache.passes import Pass
+from rag.kvcache.plan import ChunkAttention
+from rag.kvcache.report import ChunkReport, Kind
+from rag.kvcache.store.base import Entry, Found
 
 if TYPE_CHECKING:
     import torch
 
-    from rag.kvcache.engine import KVEngine
+    from rag.kvcache.buffer import KVBuffer
+    from rag.kvcache.composition import Composition
+    from rag.kvcache.prefilled import Prefilled
 
-WATCHED_LAYERS = 6
+OBSERVED_LAYERS = 6
 """Layers, evenly spread, whose attention is measured while a chunk is computed."""
 
 
+class Craft(Composer):
+    """Reuses chunks as computed behind other chunks; recomputes what the new context makes wrong.
+
+    See the module.
+    """
+
+    mode: ClassVar[str] = "craft"
+    kind: ClassVar[Kind] = "repaired"
+    stores: ClassVar[Stored] = "variants"
+
+    fraction: Fraction | None = Field(
+        default=None,
+        description="share of the context recomputed at most; default: calibrated, else 0.2",
+    )
+    starts: Fraction = Field(
+        default=0.33, description="share of the fraction spent on the chunks' first tokens"
+    )
+    alpha: NonNegativeFloat = Field(
+        default=1.0, description="factor of the share of a chunk that its new context makes wrong"
+    )
+    by: Literal["question", "attention"] = Field(
+        default="question",
+        description="what chooses the tokens to recompute: the question's attention; or as "
+        "published, their attention to the old context, where alpha alone sets how many",
+    )
+    variants: int = Field(default=3, ge=1, description="stored per chunk")
+
+    def compose(self, composition: Composition) -> Prefilled:
+        """See `Composer.compose`."""
+        variants = _Variants(composition, self)
+        buffer = place(composition, variants.entries)
+        with composition.report.timed("encode"):
+            variants.compute(buffer)
+        with composition.report.timed("choose"):
+            chosen = variants.choose(buffer)
+        return recompute(composition, buffer, chosen)
+
+
 @dataclass(frozen=True)
-class Overhead:
-    """How much of a variant is wrong in a prompt."""
+class _Variant:
+    """A stored variant of a chunk, and the share of its tokens to recompute in this prompt."""
 
     entry: Entry
     tier: str
-    fraction: float
+    overhead: float
 
 
-class Variants:
-    """For each chunk of a prompt the kept variant that needs least repair, if there is one.
+class _Variants:
+    """For each chunk of a prompt the stored variant that needs least repair, if there is one."""
 
-    Args:
-        engine: With the store.
-        prompt: The prompt.
-        report: Is told of hits and misses.
-        settings: Of the mode.
-    """
-
-    def __init__(
-        self, engine: KVEngine, prompt: Prompt, report: Report, settings: ContextSettings
-    ) -> None:
-        self._engine, self._prompt, self._settings = engine, prompt, settings
-        self._names = [name_of(engine, prompt, chunk) for chunk in prompt.chunks]
-        self._chosen: list[Overhead | None] = []
-        started = perf_counter()
-        for index, chunk in enumerate(prompt.chunks):
-            variants, why = _variants(engine, self._names[index], chunk, settings.variants)
-            before = self._before(index)
-            best = min(
-                (
-                    Overhead(found.entry, found.tier, overhead(found.entry, before, settings.alpha))
-                    for found in variants
-                ),
-                key=lambda one: one.fraction,
-                default=None,
-            )
-            self._chosen.append(best)
-            if best is None:
-                report.chunks.append(ChunkReport(len(chunk), False, why, None, len(chunk)))
-            else:
-                report.chunks.append(ChunkReport(len(chunk), True, None, best.tier))
-        report.milliseconds["lookup"] = (perf_counter() - started) * 1000
+    def __init__(self, composition: Composition, settings: Craft) -> None:
+        self._composition, self._settings = composition, settings
+        self._layout = layout = composition.layout
+        self._keys = [
+            composition.keys.of("craft", [layout.prefix], chunk) for chunk in layout.chunks
+        ]
+        self._best: list[_Variant | None] = []
+        with composition.report.timed("lookup"):
+            for index, chunk in enumerate(layout.chunks):
+                stored, why = self._stored(index)
+                before = self._before(index)
+                best = min(
+                    (
+                        _Variant(one.entry, one.tier, overhead(one.entry, before, settings.alpha))
+                        for one in stored
+                    ),
+                    key=lambda one: one.overhead,
+                    default=None,
+                )
+                self._best.append(best)
+                report = ChunkReport(len(chunk), False, why, None, len(chunk))
+                if best is not None:
+                    report = ChunkReport(len(chunk), True, None, best.tier)
+                composition.report.chunks.append(report)
 
     @property
     def entries(self) -> list[Entry | None]:
-        """The variants' entries; None: never seen."""
-        return [None if one is None else one.entry for one in self._chosen]
+        """The chosen variants; None: the chunk has none."""
+        return [None if one is None else one.entry for one in self._best]
 
     def compute(self, buffer: KVBuffer) -> None:
-        """Compute the chunks that were never seen where they stand, and keep them.
+        """Compute the chunks without a variant where they stand, and store them.
 
         Args:
-            buffer: Holds the other chunks' states, and free slots for these.
+            buffer: With the other chunks' states, and reserved slots for these.
         """
         import torch
 
-        prompt, view = self._prompt, self._engine.view
-        missing = [index for index, one in enumerate(self._chosen) if one is None]
+        view, layout = self._composition.view, self._layout
+        missing = [index for index, one in enumerate(self._best) if one is None]
         if not missing:
             return
-        bounds = [(prompt.start + first, prompt.start + end) for first, end in prompt.bounds]
-        slots = torch.cat([torch.arange(*bounds[index]) for index in missing])
+        slots = torch.cat([torch.arange(*layout.slots[index]) for index in missing])
         rows, end = {}, 0
         for index in missing:
-            rows[index] = (end, end + len(prompt.chunks[index]))
+            rows[index] = (end, end + len(layout.chunks[index]))
             end = rows[index][1]
-        step = max(1, view.layers // WATCHED_LAYERS)
-        watched = frozenset(range(step // 2, view.layers, step))
+        step = max(1, view.layers // OBSERVED_LAYERS)
+        layers = frozenset(range(step // 2, view.layers, step))
+        attention = ChunkAttention(layers, layout.slots, rows)
         started = perf_counter()
         with view.capturing() as captured:
-            ids = prompt.context_ids[slots - prompt.start]
-            seen = view.measured(ids, slots, buffer, watched, bounds, rows)
-            plain = torch.stack([captured[layer] for layer in range(view.layers)])
-        rate = (perf_counter() - started) / len(slots)
+            ids = layout.context_ids[slots - layout.start]
+            view.forward(Pass(ids, slots, buffer, attention, rewrite=slots))
+            keys = torch.stack([captured[layer] for layer in range(view.layers)])
+        seconds_per_token = (perf_counter() - started) / len(slots)
         for index in missing:
-            tensors = {
-                "keys": plain[:, :, slice(*rows[index])].clone(),
-                "values": buffer.values[:, :, slice(*bounds[index])].clone(),
+            states = {
+                "keys": keys[:, :, slice(*rows[index])].clone(),
+                "values": buffer.values[:, :, slice(*layout.slots[index])].clone(),
             }
-            self._keep(index, tensors, seen, rate)
+            self._keep(index, states, attention.paid, seconds_per_token)
 
-    def _keep(
-        self,
-        index: int,
-        tensors: dict[str, torch.Tensor],
-        seen: dict[tuple[int, int], torch.Tensor],
-        rate: float,
-    ) -> None:
+    def choose(self, buffer: KVBuffer) -> torch.Tensor:
+        """The tokens to recompute: places in the context, rising."""
         import torch
 
-        chunk = self._prompt.chunks[index]
-        before = self._before(index)
-        inter = torch.zeros(0, len(chunk))
-        if index:
-            inter = torch.stack([seen[index, other] for other in range(index)])
-        pairs = len(chunk) * sum(count for _, count in before)
-        intra = float(seen[index, index].sum())
-        # Where nothing stood before, later context is weighed as the chunk weighs itself.
-        per_pair = float(inter.sum()) / pairs if pairs else 2 * intra / len(chunk) ** 2
-        meta = {"before": json.dumps(before), "intra": repr(intra), "rate": repr(per_pair)}
-        tensors["inter"] = inter.to(torch.float32)
-        entry = Entry(tuple(chunk), tensors, meta, rate * len(chunk))
-        _add_variant(self._engine, self._names[index], entry, self._settings.variants)
-
-    def chosen(self, buffer: KVBuffer) -> torch.Tensor:
-        """The tokens to compute again: places in the context, in their order."""
-        import torch
-
-        prompt, settings, engine = self._prompt, self._settings, self._engine
-        wrong = {index: one for index, one in enumerate(self._chosen) if one and one.fraction}
-        counts = {index: ceil(one.fraction * len(one.entry.ids)) for index, one in wrong.items()}
+        composition, layout, settings = self._composition, self._layout, self._settings
+        wrong = {index: one for index, one in enumerate(self._best) if one and one.overhead}
+        counts = {index: ceil(one.overhead * len(one.entry.ids)) for index, one in wrong.items()}
         if settings.by == "question":
-            most = ceil(engine.share(settings) * len(prompt.context))
-            budget = min(most, sum(counts.values()))
-            return choose.asked_for(
-                engine.view, prompt, buffer, budget, list(wrong), settings.starts
+            fraction = settings.fraction
+            if fraction is None:
+                fraction = composition.defaults.fraction
+            budget = min(ceil(fraction * len(layout.context)), sum(counts.values()))
+            return query_attended(
+                composition.view, layout, buffer, budget, list(wrong), settings.starts
             )
         places = [torch.zeros(0, dtype=torch.long)]
         for index, one in wrong.items():
             weight = one.entry.tensors["inter"].float().sum(0)
-            found = weight.topk(counts[index]).indices.sort().values
-            places.append(prompt.bounds[index][0] + found.cpu())
+            most = weight.topk(counts[index]).indices.sort().values
+            places.append(layout.bounds[index][0] + most.cpu())
         return torch.cat(places)
 
     def _before(self, index: int) -> list[tuple[str, int]]:
         """Key and length of each chunk that stands before one."""
-        return [(self._names[i], len(self._prompt.chunks[i])) for i in range(index)]
+        return [(self._keys[i], len(self._layout.chunks[i])) for i in range(index)]
+
+    def _stored(self, index: int) -> tuple[list[Found], str]:
+        """The stored variants of a chunk, and why there are no more."""
+        chunk = self._layout.chunks[index]
+        variants: list[Found] = []
+        for number in range(self._settings.variants):
+            found = self._composition.store.get(self._variant_key(index, number), chunk)
+            if not isinstance(found, Found):
+                return variants, found.reason
+            variants.append(found)
+        return variants, "absent"
+
+    def _variant_key(self, index: int, number: int) -> str:
+        chunk_key = list(bytes.fromhex(self._keys[index]))
+        return self._composition.keys.of(f"craft {number}", [], chunk_key)
+
+    def _keep(
+        self,
+        index: int,
+        states: dict[str, torch.Tensor],
+        paid: dict[tuple[int, int], torch.Tensor],
+        seconds_per_token: float,
+    ) -> None:
+        """Store a variant: in a free place, or that of the same context, or the last one."""
+        import torch
+
+        chunk, before = self._layout.chunks[index], self._before(index)
+        inter = torch.zeros(0, len(chunk))
+        if index:
+            inter = torch.stack([paid[index, other] for other in range(index)])
+        pairs = len(chunk) * sum(count for _, count in before)
+        intra = float(paid[index, index].sum())
+        # Where nothing stood before, later context is weighed as the chunk weighs itself.
+        per_pair = float(inter.sum()) / pairs if pairs else 2 * intra / len(chunk) ** 2
+        meta = {"before": json.dumps(before), "intra": repr(intra), "rate": repr(per_pair)}
+        tensors = {**states, "inter": inter.to(torch.float32)}
+        store, most = self._composition.store, self._settings.variants
+        for number in range(most):
+            key = self._variant_key(index, number)
+            found = store.get(key, chunk)
+            if not isinstance(found, Found) or found.entry.meta["before"] == meta["before"]:
+                break
+        self._composition.keep(key, chunk, tensors, seconds_per_token * len(chunk), meta)
 
 
 def overhead(entry: Entry, before: Sequence[tuple[str, int]], alpha: float) -> float:
-    """CFO: the share of a chunk's tokens to compute again (equation 12, beta over the union).
+    """CFO: the share of a chunk's tokens to recompute (equation 12, beta over the union).
 
     Args:
         entry: A variant of the chunk, with its attention and what stood before it.
         before: Key and length of each chunk that stands before it now.
-        alpha: Weighs all of it.
+        alpha: Factor of the result.
+
+    Returns:
+        0 to 1.
     """
     old = json.loads(entry.meta["before"])
     tokens = len(entry.ids)
@@ -186,13 +247,13 @@ def overhead(entry: Entry, before: Sequence[tuple[str, int]], alpha: float) -> f
     intra = float(entry.meta["intra"])
     was = {name: (amount, count) for (name, count), amount in zip(old, inter, strict=True)}
     now = dict(before)
-    kept = sum(amount for name, (amount, _) in was.items() if name in now)
+    shared = sum(amount for name, (amount, _) in was.items() if name in now)
     lost = sum(amount for name, (amount, _) in was.items() if name not in now)
     pairs = sum(count for _, count in was.values()) * tokens
-    rate = (kept + lost) / pairs if pairs else float(entry.meta["rate"])
+    rate = (shared + lost) / pairs if pairs else float(entry.meta["rate"])
     new = sum(rate * tokens * count for name, count in now.items() if name not in was)
-    total = kept + lost + new
-    beta = kept / total if total else 1.0
+    total = shared + lost + new
+    beta = shared / total if total else 1.0
     beta *= 1 - _disorder([n for n, _ in old if n in now], [n for n, _ in before if n in was])
     a = sum(amount / (tokens * count) for amount, count in was.values()) or rate * len(now)
     b = intra / tokens**2
@@ -201,41 +262,7 @@ def overhead(entry: Entry, before: Sequence[tuple[str, int]], alpha: float) -> f
 
 
 def _disorder(old: list[str], new: list[str]) -> float:
-    """Kendall's tau distance: the share of pairs that stand in the other order (equation 7)."""
+    """Kendall's tau distance: the share of pairs in the other order (equation 7)."""
     place = {name: number for number, name in enumerate(new)}
     pairs = list(combinations(old, 2))
     return sum(place[a] > place[b] for a, b in pairs) / len(pairs) if pairs else 0.0
-
-
-def name_of(engine: KVEngine, prompt: Prompt, chunk: Sequence[int]) -> str:
-    """The key of a chunk's variants: they differ in what came between prefix and chunk."""
-    return engine.keys.of("craft", [prompt.prefix], chunk)
-
-
-def _slot(engine: KVEngine, name: str, number: int) -> str:
-    return engine.keys.of(f"craft {number}", [], list(bytes.fromhex(name)))
-
-
-def _variants(
-    engine: KVEngine, name: str, chunk: Sequence[int], most: int
-) -> tuple[list[Found], str]:
-    found: list[Found] = []
-    why = "absent"
-    for number in range(most):
-        got = engine.store.get(_slot(engine, name, number), chunk)
-        if not isinstance(got, Found):
-            why = got.reason
-            break
-        found.append(got)
-    return found, why
-
-
-def _add_variant(engine: KVEngine, name: str, entry: Entry, most: int) -> None:
-    """Keep a variant: in a free place, or in the place of the cheapest one."""
-    for number in range(most):
-        slot = _slot(engine, name, number)
-        got = engine.store.get(slot, entry.ids)
-        if not isinstance(got, Found) or got.entry.meta["before"] == entry.meta["before"]:
-            engine.store.put(slot, entry)
-            return
-    engine.store.put(_slot(engine, name, most - 1), entry)

@@ -1,4 +1,4 @@
-"""What is kept, what a look-up tells, and what every tier can do."""
+"""Entries, the results of look-ups, and what every tier can do."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Entry:
     """The states of some tokens.
 
     Attributes:
-        ids: The tokens.
+        ids: The tokens' ids.
         tensors: `keys` and `values` [layers, kv_heads, tokens, head_dim], and others by any name.
         meta: Short texts.
-        cost: Seconds that computing them took.
+        cost: Seconds that computing the states took.
     """
 
     ids: tuple[int, ...]
@@ -36,7 +36,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A hit."""
+    """A hit.
+
+    Attributes:
+        entry: The states.
+        tier: The name of the tier that had them.
+        load_seconds: How long reading them took.
+    """
 
     entry: Entry
     tier: str
@@ -45,21 +51,21 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """Nothing that could be used, and why."""
+    """No usable entry, and why."""
 
     reason: Reason
 
 
-class Corrupt(Exception):  # noqa: N818 - a finding, handled where it is made
-    """What a tier holds under a key is not what was put there."""
+class Corrupt(Exception):  # noqa: N818 - a state of the store, which handles it
+    """The bytes under a key are not what was put there."""
 
 
 class Unreachable(Exception):  # noqa: N818 - as above
-    """A tier cannot be asked now.
+    """A tier does not respond.
 
     Args:
         what: Why.
-        known: It failed a moment ago and was not asked again: nothing to count or to log.
+        known: It failed a moment ago and was not tried again: nothing to count or to log.
     """
 
     def __init__(self, what: str, *, known: bool = False) -> None:
@@ -69,7 +75,7 @@ class Unreachable(Exception):  # noqa: N818 - as above
 
 @dataclass
 class Counts:
-    """What a tier has seen since it was opened; every look-up is a hit or a miss."""
+    """Counters of a tier since it was opened; every look-up is a hit or a miss."""
 
     hits: int = 0
     misses: int = 0
@@ -80,11 +86,11 @@ class Counts:
 
 
 class Tier(ABC):
-    """One place where entries are kept. Safe from any thread.
+    """One place where entries are stored. Thread-safe.
 
     Attributes:
         name: `memory`, `disk`, `shared`, `redis`.
-        counts: What it has seen.
+        counts: Hits, misses and other counters since it was opened.
     """
 
     name: str
@@ -97,18 +103,18 @@ class Tier(ABC):
         """The entry; None if there is none.
 
         Raises:
-            Corrupt: It is not what was put there; it was put aside or removed.
-            Unreachable: The tier cannot be asked now.
+            Corrupt: It is not what was put there; it was quarantined or removed.
+            Unreachable: The tier does not respond.
         """
 
     @abstractmethod
     def put(self, key: str, entry: Entry) -> None:
-        """Keep an entry, evicting others if need be.
+        """Store an entry, evicting others if necessary.
 
         Raises:
-            OSError: It could not be written; nothing half written is left.
+            OSError: It could not be written; nothing of it is left.
             ValueError: No file can hold it: see `codec.pack`.
-            Unreachable: The tier cannot be asked now.
+            Unreachable: The tier does not respond.
         """
 
     @abstractmethod
@@ -117,7 +123,7 @@ class Tier(ABC):
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Forget an entry."""
+        """Remove an entry."""
 
     @abstractmethod
     def keys(self) -> list[str]:
@@ -125,14 +131,26 @@ class Tier(ABC):
 
     @abstractmethod
     def size(self) -> tuple[int, int, int | None]:
-        """Entries, bytes, and bytes at most (None: no limit)."""
+        """Number of entries, their bytes, and bytes at most (None: no limit)."""
 
     def pin(self, key: str, pinned: bool) -> None:  # noqa: B027 - not every tier evicts
-        """Keep an entry from being evicted, or no longer."""
+        """Keep an entry from being evicted, or allow it again."""
+
+    def prune(self, max_idle_seconds: float | None = None, max_bytes: int | None = None) -> int:
+        """Evict entries now. Tiers that do not outlive the process do nothing, and Redis has TTLs.
+
+        Args:
+            max_idle_seconds: Entries that were not used for longer are removed.
+            max_bytes: Then the least valuable ones, until the tier has no more bytes than this.
+
+        Returns:
+            How many were removed.
+        """
+        return 0
 
     def verify(self) -> list[str]:
-        """Read everything again; tell what is wrong."""
+        """Read everything again; returns the problems found."""
         return []
 
     def close(self) -> None:  # noqa: B027 - not every tier holds something
-        """Let go of files and connections."""
+        """Close files and connections."""

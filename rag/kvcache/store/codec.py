@@ -7,7 +7,7 @@ import json
 import math
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rag.kvcache.store.base import Corrupt, Entry
 
@@ -19,11 +19,11 @@ SCALE = ".scale"
 
 
 def pack(key: str, entry: Entry) -> bytes:
-    """The entry's file. Its header holds the key, the cost, the texts, and a digest of it all.
+    """The entry's file. Its header has the key, the cost, the texts, and a digest of all.
 
     Raises:
         ValueError: Reading would refuse it: keys, values and tokens do not fit each other, a
-            state is not finite, the cost is no number of seconds, or an extra tensor is `ids`.
+            state is not finite, the cost is no number of seconds, or a tensor is called `ids`.
     """
     import torch
     from safetensors.torch import save
@@ -49,12 +49,12 @@ def unpack(key: str, data: bytes, *, check: bool = True) -> Entry:
     """The entry that `pack` was given.
 
     Args:
-        key: What it was found under.
+        key: Under which it was found.
         data: The file.
-        check: Compute the digest again.
+        check: Compute the digest.
 
     Raises:
-        Corrupt: The file is cut, changed, another's, or none of ours.
+        Corrupt: The file is truncated, changed, another key's, or of another format.
     """
     from safetensors.torch import load
 
@@ -62,13 +62,13 @@ def unpack(key: str, data: bytes, *, check: bool = True) -> Entry:
         tensors = load(data)
         (length,) = struct.unpack("<Q", data[:8])
         meta = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    except Exception as error:  # the library raises of every kind
+    except Exception as error:  # the library raises all kinds of errors
         raise Corrupt(str(error)) from error
     return _entry(key, meta, tensors, check=check)
 
 
 def read(key: str, path: Path, *, check: bool = True) -> Entry:
-    """As `unpack`, from a file, whose tensors are mapped and not copied.
+    """As `unpack`, from a file whose tensors are mapped and not copied.
 
     Raises:
         Corrupt: As `unpack`.
@@ -76,7 +76,7 @@ def read(key: str, path: Path, *, check: bool = True) -> Entry:
     """
     from safetensors import safe_open
 
-    with path.open("rb"):  # an OSError here is the disk's, and none of the file's making
+    with path.open("rb"):  # an OSError here is the disk's, not the content's
         pass
     try:
         with safe_open(path, framework="pt") as file:
@@ -84,7 +84,7 @@ def read(key: str, path: Path, *, check: bool = True) -> Entry:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except FileNotFoundError:  # another process evicted it since
         raise
-    except Exception as error:  # the library raises of every kind
+    except Exception as error:  # the library raises all kinds of errors
         raise Corrupt(str(error)) from error
     return _entry(key, meta, tensors, check=check)
 
@@ -109,7 +109,7 @@ def _entry(
 
 
 def _problem(entry: Entry, *, finite: bool) -> str | None:
-    """What makes an entry unusable, if anything; `finite`: look at every number."""
+    """What makes an entry unusable, if anything; `finite`: check every number."""
     if not {"keys", "values"} <= entry.tensors.keys():
         return "it has no keys or no values"
     keys, values = entry.tensors["keys"], entry.tensors["values"]
@@ -130,7 +130,7 @@ def _finite(tensor: torch.Tensor) -> bool:
 
     if not tensor.is_floating_point():
         return True
-    # Eight-bit floats know no isfinite.
+    # isfinite does not take eight-bit floats.
     wide = tensor.float() if tensor.element_size() == 1 else tensor
     return bool(torch.isfinite(wide).all())
 
@@ -147,8 +147,3 @@ def _digest(meta: dict[str, str], tensors: dict[str, torch.Tensor]) -> str:
             flat = one.contiguous().reshape(-1).view(torch.uint8)
             digest.update(flat.numpy().data)
     return digest.hexdigest()
-
-
-def of_interest(entry: Entry) -> dict[str, Any]:
-    """The entry's numbers, for lists."""
-    return {"tokens": len(entry.ids), "bytes": entry.nbytes, "cost": entry.cost, **entry.meta}

@@ -1,4 +1,4 @@
-"""Entries in a folder, with an index of who was used when."""
+"""Entries in a folder, with an index of their uses."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rag.errors import ConfigError
 from rag.kvcache.store.base import Corrupt, Entry, Tier, Unreachable
 from rag.kvcache.store.files import Files
 from rag.kvcache.store.policy import policy
+from rag.sqlite import connect, is_damage, transaction
 
 _LOG = logging.getLogger(__name__)
 _SCHEMA = """
@@ -29,14 +30,14 @@ INSERT OR IGNORE INTO clock VALUES (1, 0);
 class DiskTier(Tier):
     """Files, which are the truth, and an SQLite index beside them. Processes may share it.
 
-    A file without a row was written by a process that died: it is checked and taken in. A row
+    A file without a row was written by a process that died: it is verified and indexed. A row
     without a file is dropped.
 
     Args:
-        folder: Made if need be.
+        folder: Made if missing.
         max_bytes: Of the files; None: no limit.
         by: The eviction policy.
-        int8: Keep new entries in eight bits.
+        int8: Quantize new entries.
 
     Raises:
         ConfigError: The folder cannot be used.
@@ -53,7 +54,7 @@ class DiskTier(Tier):
         try:
             self._files = Files(folder, int8=int8)
             self._db = _open(folder)
-            self._take_in()
+            self._index_files()
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(
                 f"the folder of states cannot be used: {error}",
@@ -65,39 +66,34 @@ class DiskTier(Tier):
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """The index, which no other thread or process changes meanwhile.
 
-        Files are moved in and removed in here too: else one process might remove, for an
-        eviction, the file that another has just written anew.
+        Files are moved in and removed in here too: otherwise one process might evict the file that
+        another has just written.
         """
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        with self._lock, transaction(self._db) as db:
+            yield db
 
-    def _take_in(self) -> None:
+    def _index_files(self) -> None:
+        """Bring the index in line with the files."""
         with self._lock:
             rows = set(self.keys())
-        fresh: dict[str, tuple[int, float]] = {}
-        for key, stat in self._files.found():
-            if key not in rows and (entry := self._checked(key)) is not None:
-                fresh[key] = stat.st_size, entry.cost
+        new: dict[str, tuple[int, float]] = {}
+        for key, stat in self._files.entries():
+            if key not in rows and (entry := self._verified(key)) is not None:
+                new[key] = stat.st_size, entry.cost
         with self._writing() as db:
             for key in rows:
                 if not self._files.path(key).exists():
                     db.execute("DELETE FROM entries WHERE key = ?", (key,))
-            for key, (size, cost) in fresh.items():
+            for key, (size, cost) in new.items():
                 if self._files.path(key).exists():
                     self._row(db, key, size, cost)
 
-    def _checked(self, key: str) -> Entry | None:
+    def _verified(self, key: str) -> Entry | None:
         try:
             return self._files.read(key)
         except Corrupt as error:
             self.counts.quarantined += 1
-            _LOG.warning("disk tier: %s put aside: %s", key[:12], error)
+            _LOG.warning("disk tier: %s is quarantined: %s", key[:12], error)
             return None
 
     def _row(self, db: sqlite3.Connection, key: str, size: int, cost: float) -> None:
@@ -125,13 +121,13 @@ class DiskTier(Tier):
         return entry
 
     def _note(self, key: str, entry: Entry | None) -> None:
-        """Count a use, or drop the row of a file that is gone.
+        """Count a use, or drop the row of a missing file.
 
-        The index failing (a full disk, another process that does not let go) is no reason to
+        The index failing (a full disk, another process that holds the lock) is no reason to
         compute again what was read.
         """
         try:
-            if entry is None and not self._known(key):
+            if entry is None and not self._indexed(key):
                 return
             with self._writing() as db:
                 path = self._files.path(key)
@@ -144,52 +140,54 @@ class DiskTier(Tier):
             self.counts.errors += 1
             _LOG.warning("disk tier: the index failed: %s", error)
 
-    def _known(self, key: str) -> bool:
+    def _indexed(self, key: str) -> bool:
         with self._lock:
-            found = self._db.execute("SELECT 1 FROM entries WHERE key = ?", (key,)).fetchone()
-        return found is not None
+            row = self._db.execute("SELECT 1 FROM entries WHERE key = ?", (key,)).fetchone()
+        return row is not None
 
     def put(self, key: str, entry: Entry) -> None:
         """See `Tier.put`; an entry larger than the tier is not kept."""
-        temporary, size = self._files.stage(key, entry)
+        staged, size = self._files.stage(key, entry)
         if self._max is not None and size > self._max:
-            self._files.discard(temporary)
+            self._files.discard(staged)
             self.delete(key)  # what it was to replace
             return
-        gone = 0
+        evicted = 0
         try:
             with self._writing() as db:
-                self._files.place(key, temporary)
+                self._files.place(key, staged)
                 self._row(db, key, size, entry.cost)
-                gone = self._evict(db, key)
+                if self._max is not None:
+                    evicted = self._evict(db, self._max, key)
         except sqlite3.Error as error:
-            self._files.discard(temporary)
+            self._files.discard(staged)
             raise Unreachable(f"the index failed: {error}") from error
-        self.counts.evictions += gone
+        self.counts.evictions += evicted
 
-    def _evict(self, db: sqlite3.Connection, key: str) -> int:
+    def _evict(self, db: sqlite3.Connection, most: int, newest: str = "") -> int:
         """Make room. The newest goes last: only if all others are pinned."""
-        if self._max is None:
-            return 0
         (total,) = db.execute("SELECT coalesce(sum(bytes), 0) FROM entries").fetchone()
-        if total <= self._max:
+        if total <= most:
             return 0
-        gone = 0
+        evicted = 0
         rows = db.execute(
             "SELECT key, bytes, priority FROM entries WHERE NOT pinned "
             "ORDER BY key = ?, priority, used",
-            (key,),
+            (newest,),
         ).fetchall()
-        for one, size, priority in rows:
-            if total <= self._max:
+        for key, size, priority in rows:
+            if total <= most:
                 break
-            if one != key:
+            if key != newest:
                 db.execute("UPDATE clock SET value = max(value, ?)", (priority,))
-                gone += 1
-            db.execute("DELETE FROM entries WHERE key = ?", (one,))
-            self._files.delete(one)
+                evicted += 1
+            self._drop(db, key)
             total -= size
-        return gone
+        return evicted
+
+    def _drop(self, db: sqlite3.Connection, key: str) -> None:
+        self._files.delete(key)
+        db.execute("DELETE FROM entries WHERE key = ?", (key,))
 
     def contains(self, key: str) -> bool:
         """See `Tier.contains`."""
@@ -198,8 +196,24 @@ class DiskTier(Tier):
     def delete(self, key: str) -> None:
         """See `Tier.delete`."""
         with self._writing() as db:
-            self._files.delete(key)
-            db.execute("DELETE FROM entries WHERE key = ?", (key,))
+            self._drop(db, key)
+
+    def prune(self, max_idle_seconds: float | None = None, max_bytes: int | None = None) -> int:
+        """See `Tier.prune`; pinned entries stay."""
+        removed = 0
+        with self._writing() as db:
+            if max_idle_seconds is not None:
+                idle = db.execute(
+                    "SELECT key FROM entries WHERE NOT pinned AND used < ?",
+                    (time.time() - max_idle_seconds,),
+                ).fetchall()
+                for (key,) in idle:
+                    self._drop(db, key)
+                removed += len(idle)
+            if max_bytes is not None:
+                removed += self._evict(db, max_bytes)
+        self.counts.evictions += removed
+        return removed
 
     def keys(self) -> list[str]:
         """See `Tier.keys`."""
@@ -219,22 +233,22 @@ class DiskTier(Tier):
             self._db.execute("UPDATE entries SET pinned = ? WHERE key = ?", (int(pinned), key))
 
     def verify(self) -> list[str]:
-        """See `Tier.verify`; wrong files are put aside."""
-        wrong = []
-        for key in sorted({*self.keys(), *(key for key, _ in self._files.found())}):
+        """See `Tier.verify`; corrupt files are quarantined."""
+        problems = []
+        for key in sorted({*self.keys(), *(key for key, _ in self._files.entries())}):
             try:
-                entry = self._files.read(key, again=True)
+                entry = self._files.read(key, verify=True)
             except Corrupt as error:
-                wrong.append(f"disk: {key[:12]}: {error}")
+                problems.append(f"disk: {key[:12]}: {error}")
                 self.counts.quarantined += 1
                 self._note(key, None)
             except OSError as error:
-                wrong.append(f"disk: {key[:12]}: {error}")
+                problems.append(f"disk: {key[:12]}: {error}")
             else:
-                if entry is None and self._known(key):
-                    wrong.append(f"disk: {key[:12]}: its file is gone")
+                if entry is None and self._indexed(key):
+                    problems.append(f"disk: {key[:12]}: its file is missing")
                     self._note(key, None)
-        return wrong
+        return problems
 
     def close(self) -> None:
         """See `Tier.close`."""
@@ -243,47 +257,17 @@ class DiskTier(Tier):
 
 
 def _open(folder: Path) -> sqlite3.Connection:
-    """The index; a damaged one is put aside, since the files tell all that matters."""
+    """The index; a damaged one is quarantined and rebuilt from the files, which hold everything."""
     path = folder / "index.sqlite"
-    path.touch(mode=0o600)
     try:
-        return _connect(path)
-    except sqlite3.OperationalError:
-        raise
+        return connect(path, schema=_SCHEMA, private=True)
     except sqlite3.DatabaseError as error:
-        _LOG.warning("disk tier: %s is made anew: %s", path, error)
-        aside = folder / "quarantine"
-        aside.mkdir(exist_ok=True, mode=0o700)
-        for ending in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                Path(f"{path}{ending}").replace(aside / f"{path.name}{ending}")
-        path.touch(mode=0o600)
-        return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-    try:
-        _into_wal(db)
-        # The index may lose its last rows in a power cut (files are taken in again), but it
-        # must not be torn: OFF would risk that.
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _into_wal(db: sqlite3.Connection) -> None:
-    # SQLite does not wait for its lock here: of two processes that make the file, one is told
-    # that it is busy.
-    for left in reversed(range(100)):
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if not left or "locked" not in str(error):
-                raise
-            time.sleep(0.02)
-        else:
-            return
+        if not is_damage(error):
+            raise
+        _LOG.warning("disk tier: %s is rebuilt: %s", path, error)
+    aside = folder / "quarantine"
+    aside.mkdir(exist_ok=True, mode=0o700)
+    for ending in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{ending}").replace(aside / f"{path.name}{ending}")
+    return connect(path, schema=_SCHEMA, private=True)

@@ -1,4 +1,4 @@
-"""Entries as files in a folder: written whole or not at all, put aside when they are wrong."""
+"""Entries as files in a folder: written whole or not at all, quarantined when they are corrupt."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from rag.files import PART, stage
 from rag.kvcache.store.base import Corrupt, Entry
 from rag.kvcache.store.codec import pack, read, unpack
 from rag.kvcache.store.quantize import dequantize, quantize
 
 ENDING = ".safetensors"
-_PART = ".part"
 _ABANDONED = 3600.0
-"""Seconds after which a file that is still unfinished is a dead process's."""
+"""Seconds after which an unfinished file belongs to a process that died."""
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 class Files:
-    """A folder of entries, two letters of the key deep.
+    """A folder of entries, in subfolders by the first two letters of the key.
 
     Args:
-        folder: Made if need be.
-        int8: Keep new entries quantized.
-        mapped: Map files instead of reading them. Over a network it is no good: where another
-            machine removes a file that is mapped, the next look at its pages kills the process.
+        folder: Made if missing.
+        int8: Quantize new entries.
+        mapped: Map files instead of reading them. Not for network folders: where another machine
+            removes a file that is mapped, the next access to its pages kills the process.
     """
 
     def __init__(self, folder: Path, *, int8: bool = False, mapped: bool = True) -> None:
@@ -36,7 +36,7 @@ class Files:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._verified: dict[str, tuple[int, int, int]] = {}
         """Key to inode, time and size of the files whose digest this process has computed."""
-        for part in folder.glob(f"[0-9a-f][0-9a-f]/.*{_PART}"):
+        for part in folder.glob(f"[0-9a-f][0-9a-f]/.*{PART}"):
             with contextlib.suppress(OSError):
                 if part.stat().st_mtime < time.time() - _ABANDONED:
                     part.unlink()
@@ -46,54 +46,49 @@ class Files:
         return self.folder / key[:2] / f"{key}{ENDING}"
 
     def stage(self, key: str, entry: Entry) -> tuple[Path, int]:
-        """Write an entry beside its place; the path, to be given to `place`, and its bytes.
+        """Write an entry beside its place.
+
+        Returns:
+            The file, to be given to `place` or `discard`, and its size in bytes.
 
         Raises:
-            OSError: It could not be written; nothing is left of it.
+            OSError: It could not be written; nothing of it is left.
             ValueError: See `codec.pack`.
         """
         data = pack(key, quantize(entry) if self.int8 else entry)
         path = self.path(key)
         path.parent.mkdir(exist_ok=True, mode=0o700)
-        temporary = path.parent / f".{secrets.token_hex(8)}{_PART}"
-        try:
-            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(file, view) :]
-                os.fsync(file)
-            finally:
-                os.close(file)
-        except BaseException:
-            self.discard(temporary)
-            raise
-        return temporary, len(data)
+        return stage(path, data, private=True), len(data)
 
-    def place(self, key: str, temporary: Path) -> None:
-        """Put what was staged in its place, over what is there.
+    def place(self, key: str, staged: Path) -> None:
+        """Move a staged file to its place, over what is there.
+
+        The folder is not synced: an entry that a power cut loses is computed again.
 
         Raises:
-            OSError: It could not be moved; nothing is left of it.
+            OSError: It could not be moved; nothing of it is left.
         """
         try:
-            temporary.replace(self.path(key))
+            staged.replace(self.path(key))
         except BaseException:
-            self.discard(temporary)
+            self.discard(staged)
             raise
 
     @staticmethod
-    def discard(temporary: Path) -> None:
-        """Remove what was staged."""
+    def discard(staged: Path) -> None:
+        """Remove a staged file."""
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            staged.unlink()
 
-    def read(self, key: str, *, again: bool = False) -> Entry | None:
+    def read(self, key: str, *, verify: bool = False) -> Entry | None:
         """Read an entry; its digest is computed the first time that this process sees the file.
 
         Args:
             key: The entry's.
-            again: Compute it in any case.
+            verify: Compute the digest in any case.
+
+        Returns:
+            The entry; None if there is no file.
 
         Raises:
             Corrupt: It is not what was written; the file is in `quarantine` now.
@@ -101,7 +96,7 @@ class Files:
         """
         try:
             before = self._facts(key)
-            entry = self._read(key, check=again or self._verified.get(key) != before)
+            entry = self._read(key, check=verify or self._verified.get(key) != before)
             if self._facts(key) != before:  # another process wrote it meanwhile: which was read?
                 before = self._facts(key)
                 entry = self._read(key, check=True)
@@ -124,8 +119,19 @@ class Files:
             return dequantize(read(key, path, check=check))
         return dequantize(unpack(key, path.read_bytes(), check=check))
 
+    def touch(self, key: str, interval: float) -> None:
+        """Note a use in the file's access time, unless one was noted within so many seconds.
+
+        The time of the last change stays, so that the file need not be verified again.
+        """
+        with contextlib.suppress(OSError):
+            path = self.path(key)
+            stat, now = path.stat(), time.time_ns()
+            if last_used(stat) < now - interval * 1e9:
+                os.utime(path, ns=(now, stat.st_mtime_ns))
+
     def quarantine(self, key: str) -> None:
-        """Put a wrong file aside, for whoever wants to look at it."""
+        """Move a corrupt file into `quarantine`, where it can be looked at."""
         self._verified.pop(key, None)
         aside = self.folder / "quarantine"
         with contextlib.suppress(OSError):
@@ -137,10 +143,15 @@ class Files:
         self._verified.pop(key, None)
         self.path(key).unlink(missing_ok=True)
 
-    def found(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Key and facts of every file; files of other names are not ours."""
+    def entries(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Key and status of every file; files of other names are left alone."""
         for path in self.folder.glob(f"[0-9a-f][0-9a-f]/*{ENDING}"):
             key = path.name.removesuffix(ENDING)
             if _KEY.fullmatch(key) and key[:2] == path.parent.name:
                 with contextlib.suppress(FileNotFoundError):  # another process evicts
                     yield key, path.stat()
+
+
+def last_used(stat: os.stat_result) -> int:
+    """When a file was written or last read, whichever is later: nanoseconds since the epoch."""
+    return max(stat.st_mtime_ns, stat.st_atime_ns)

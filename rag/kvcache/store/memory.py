@@ -1,4 +1,4 @@
-"""Entries as they are, in memory."""
+"""Entries in memory, as they are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Held:
 
 
 class MemoryTier(Tier):
-    """Entries up to so many bytes.
+    """Entries up to a number of bytes.
 
     Args:
         max_bytes: Of the tensors.

@@ -1,20 +1,24 @@
-"""Which entry goes when there is no room."""
+"""Which entry is evicted when there is no room."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 from rag.errors import ConfigError
+from rag.names import suggestion
 
 Priority = Callable[[float, int, float, int, float], float]
-"""Takes last use, uses, cost in seconds, bytes and the clock; the lowest goes first."""
+"""From last use, uses, cost in seconds, bytes and clock to a number; the lowest is evicted first.
+
+The clock is the highest priority that was evicted so far. What adds it ages: an entry that is not
+used keeps its old clock, and new ones overtake it (LFU with dynamic ageing, Arlitt et al. 2000).
+"""
 
 POLICIES: dict[str, Priority] = {
     "lru": lambda used, uses, cost, size, clock: used,
     "lfu": lambda used, uses, cost, size, clock: clock + uses,
-    # GreedyDual-Size-Frequency (Cherkasova 1998), as RAGCache and Cache-Craft use it: what saves
-    # most seconds per byte stays; the clock lets what was good long ago age.
+    # GreedyDual-Size-Frequency (Cherkasova 1998), as in RAGCache and Cache-Craft: what saves most
+    # seconds per byte stays.
     "cost": lambda used, uses, cost, size, clock: clock + uses * cost / max(size, 1) * 1e6,
 }
 
@@ -26,8 +30,6 @@ def policy(name: str) -> Priority:
         ConfigError: There is none.
     """
     if name not in POLICIES:
-        near = difflib.get_close_matches(name, POLICIES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        fix = f"{hint}known: {', '.join(POLICIES)}"
-        raise ConfigError(f"there is no eviction policy {name!r}", where="kv.policy", fix=fix)
+        what = f"there is no eviction policy {name!r}"
+        raise ConfigError(what, where="kv.policy", fix=suggestion(name, POLICIES))
     return POLICIES[name]

@@ -1,8 +1,8 @@
-"""States in eight bits: half the bytes of bfloat16, and little lost.
+"""States in eight bits: half the bytes of bfloat16, with a small loss.
 
-Keys differ most between dimensions, values between tokens: keys get a scale per dimension, values
-one per token (KIVI, arXiv 2402.02750, section 3). A number is at most half a step, which is a
-254th of the largest of its group, from what it was.
+Keys differ most between dimensions, values between tokens: keys have a scale per dimension, values
+one per token (KIVI, arXiv 2402.02750, section 3). The error is at most half a step: a 254th of the
+largest number of the group.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     import torch
 
 _RESERVED = ("storage", "dtype")
-"""What `meta` says of a quantized entry: `int8`, and the number format that it had."""
+"""In `meta` of a quantized entry: `int8`, and its original number format."""
 
 
 def quantize(entry: Entry) -> Entry:
-    """The entry with keys and values as int8, and their scales; other tensors stay.
+    """The entry with keys and values as int8, and their scales; other tensors are not changed.
 
-    An entry whose keys are no floats of two bytes or more stays as it is: nothing is to be won.
+    An entry whose keys are no floats of two bytes or more is returned as it is: nothing is gained.
 
     Raises:
         ValueError: `meta` or `tensors` has a name that quantized entries use.
@@ -54,19 +54,19 @@ def _quantized(states: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Ten
     scale = full.abs().amax(axis, keepdim=True) / 127
     scale = torch.where(scale > 0, scale, 1.0)  # nothing but zeros: any scale does
     limits = torch.finfo(torch.float16)
-    # float16 keeps a scale to one part in two thousand, far finer than the 127 steps, where it
-    # is normal. What is not finite stays so, and is found when it is written.
+    # Where it is normal, float16 has a scale to one part in two thousand, far finer than the 127
+    # steps. What is not finite stays so, and is found when it is written.
     if float(scale.min()) >= limits.smallest_normal and float(scale.max()) <= limits.max:
         scale = scale.half()
     return (full / scale.float()).round().clamp(-127, 127).to(torch.int8), scale
 
 
 def dequantize(entry: Entry, dtype: torch.dtype | None = None) -> Entry:
-    """The entry in floats; one that is not quantized stays as it is.
+    """The entry in floats; one that is not quantized is returned as it is.
 
     Args:
-        entry: What `quantize` made.
-        dtype: Of keys and values; None: what they had before.
+        entry: A result of `quantize`.
+        dtype: Of keys and values; None: their original one.
 
     Raises:
         Corrupt: It says that it is quantized, and is not.

@@ -13,7 +13,7 @@ from rag.kvcache.store.codec import pack, unpack
 from rag.kvcache.store.quantize import dequantize, quantize
 
 PAUSE = 5.0
-"""Seconds in which a server that did not answer is not asked again."""
+"""Seconds in which a server that did not respond is not tried again."""
 
 
 class RedisTier(Tier):
@@ -21,10 +21,10 @@ class RedisTier(Tier):
 
     Args:
         url: `redis://host:port/db`.
-        ttl_seconds: After which an entry that nobody wrote again is gone; None: the server's say.
+        ttl_seconds: How long an entry is kept after it was written; None: until Redis evicts it.
         prefix: Of the keys.
-        int8: Keep new entries in eight bits.
-        client: In place of one made from `url`.
+        int8: Quantize new entries.
+        client: Used instead of one made from `url`.
 
     Raises:
         ConfigError: The package `redis` is missing, or the URL is none.
@@ -60,20 +60,20 @@ class RedisTier(Tier):
                 fix="write redis://host:6379/0",
             ) from error
         self._ttl, self._prefix, self._int8 = ttl_seconds, prefix, int8
-        self._silent_until = 0.0
+        self._paused_until = 0.0
 
-    def _ask(self, command: str, *arguments: Any, **options: Any) -> Any:
-        if time.monotonic() < self._silent_until:
-            raise Unreachable("it did not answer a moment ago", known=True)
+    def _send(self, command: str, *arguments: Any, **options: Any) -> Any:
+        if time.monotonic() < self._paused_until:
+            raise Unreachable("it did not respond a moment ago", known=True)
         try:
             return getattr(self._client, command)(*arguments, **options)
         except self._errors as error:
-            self._silent_until = time.monotonic() + PAUSE
+            self._paused_until = time.monotonic() + PAUSE
             raise Unreachable(str(error)) from error
 
     def get(self, key: str) -> Entry | None:
         """See `Tier.get`."""
-        data = self._ask("get", self._prefix + key)
+        data = self._send("get", self._prefix + key)
         if data is None:
             return None
         try:
@@ -87,41 +87,41 @@ class RedisTier(Tier):
     def put(self, key: str, entry: Entry) -> None:
         """See `Tier.put`."""
         data = pack(key, quantize(entry) if self._int8 else entry)
-        self._ask("set", self._prefix + key, data, ex=self._ttl)
+        self._send("set", self._prefix + key, data, ex=self._ttl)
 
     def contains(self, key: str) -> bool:
         """See `Tier.contains`."""
-        return bool(self._ask("exists", self._prefix + key))
+        return bool(self._send("exists", self._prefix + key))
 
     def delete(self, key: str) -> None:
         """See `Tier.delete`."""
-        self._ask("delete", self._prefix + key)
+        self._send("delete", self._prefix + key)
 
     def keys(self) -> list[str]:
         """See `Tier.keys`."""
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "*"
         found: set[str] = set()
         at = 0
-        while True:  # SCAN, since KEYS lets all other clients wait
-            at, names = self._ask("scan", at, match=pattern, count=1000)
+        while True:  # SCAN, since KEYS blocks all other clients
+            at, names = self._send("scan", at, match=pattern, count=1000)
             found.update(name.decode().removeprefix(self._prefix) for name in names)
             if not int(at):
                 return sorted(found)
 
     def size(self) -> tuple[int, int, int | None]:
-        """See `Tier.size`; one question to the server for each entry."""
-        sizes = [int(self._ask("strlen", self._prefix + key)) for key in self.keys()]
+        """See `Tier.size`; one command for each entry."""
+        sizes = [int(self._send("strlen", self._prefix + key)) for key in self.keys()]
         return len(sizes), sum(sizes), None
 
     def verify(self) -> list[str]:
-        """See `Tier.verify`; wrong entries are removed."""
-        wrong = []
+        """See `Tier.verify`; corrupt entries are removed."""
+        problems = []
         for key in self.keys():
             try:
                 self.get(key)
             except Corrupt as error:
-                wrong.append(f"redis: {key[:12]}: {error}")
-        return wrong
+                problems.append(f"redis: {key[:12]}: {error}")
+        return problems
 
     def close(self) -> None:
         """See `Tier.close`."""

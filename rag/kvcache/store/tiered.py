@@ -18,14 +18,14 @@ T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
 _KEY = re.compile(r"[0-9a-f]{64}")
-WAITING = 256
+PENDING = 256
 """Entries that may wait to be written; when there are more, new ones stay in memory only."""
 
 
 class KVStore:
     """The fastest tier first. A tier that fails costs speed, never an answer.
 
-    What tiers raise is counted, logged, and goes no further. Safe from any thread.
+    What tiers raise is counted, logged, and goes no further. Thread-safe.
 
     Args:
         tiers: At least one.
@@ -38,7 +38,7 @@ class KVStore:
         if not tiers:
             raise ValueError("a store needs a tier")
         self.tiers = list(tiers)
-        self._queue: queue.Queue[tuple[str, Entry, Sequence[Tier]] | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[tuple[str, Entry, Sequence[Tier]] | None] = queue.Queue(PENDING)
         self._writer: threading.Thread | None = None
         self._closed = False
         self._lock = threading.Lock()
@@ -48,7 +48,7 @@ class KVStore:
 
         Args:
             key: SHA-256 in hexadecimal, lowercase.
-            ids: The tokens; an entry of others is dropped.
+            ids: The tokens; an entry of other tokens is removed.
         """
         _check(key)
         reason: Reason = "absent"
@@ -56,7 +56,7 @@ class KVStore:
             started = perf_counter()
             try:
                 entry = tier.get(key)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the answer can do without
+            except Exception as error:  # noqa: BLE001 - whatever it is, the states can be computed
                 reason = "corrupt" if isinstance(error, Corrupt) else "unreachable"
                 tier.counts.misses += 1
                 self._failed(tier, "get", error)
@@ -65,7 +65,7 @@ class KVStore:
                 tier.counts.misses += 1
                 if entry is not None:
                     reason = "other tokens"
-                    self._try(tier, "delete", partial(_ask, tier, "delete", key), None)
+                    self._try(tier, "delete", partial(_call, tier, "delete", key), None)
                 continue
             seconds = perf_counter() - started
             tier.counts.hits += 1
@@ -76,17 +76,16 @@ class KVStore:
         return Miss(reason)
 
     def put(self, key: str, entry: Entry) -> None:
-        """Keep an entry: in the first tier now, in the others when the writer comes to it.
+        """Store an entry: in the first tier now, in the others by a background thread.
 
-        When too much waits to be written already, it is not kept in the others; each of them
-        counts an error.
+        When too much waits to be written already, the others do not get it, and count an error.
         """
         _check(key)
         self._keep(key, entry, self.tiers)
 
     def _keep(self, key: str, entry: Entry, tiers: Sequence[Tier]) -> None:
         first, *rest = tiers
-        self._try(first, "put", partial(_ask, first, "put", key, entry), None)
+        self._try(first, "put", partial(_call, first, "put", key, entry), None)
         if not rest:
             return
         with self._lock:
@@ -105,16 +104,16 @@ class KVStore:
         while (todo := self._queue.get()) is not None:
             key, entry, tiers = todo
             for tier in tiers:
-                self._try(tier, "put", partial(_ask, tier, "put", key, entry), None)
-            # An idle writer must not hold the last entry.
+                self._try(tier, "put", partial(_call, tier, "put", key, entry), None)
+            # An idle thread must not hold the last entry.
             del todo, key, entry
             self._queue.task_done()
         self._queue.task_done()
 
-    def _try(self, tier: Tier, what: str, ask: Callable[[], T], otherwise: T) -> T:
+    def _try(self, tier: Tier, what: str, call: Callable[[], T], otherwise: T) -> T:
         try:
-            return ask()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the answer can do without
+            return call()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the states can be computed
             self._failed(tier, what, error)
             return otherwise
 
@@ -132,53 +131,69 @@ class KVStore:
         """Whether any tier has the entry; it is not read, so it may yet prove corrupt."""
         _check(key)
         return any(
-            self._try(tier, "contains", partial(_ask, tier, "contains", key), False)
+            self._try(tier, "contains", partial(_call, tier, "contains", key), False)
             for tier in self.tiers
         )
 
     def delete(self, key: str) -> None:
-        """Forget an entry everywhere."""
+        """Remove an entry from every tier."""
         _check(key)
         self.flush()
         for tier in self.tiers:
-            self._try(tier, "delete", partial(_ask, tier, "delete", key), None)
+            self._try(tier, "delete", partial(_call, tier, "delete", key), None)
 
     def pin(self, key: str, pinned: bool = True) -> None:
-        """Keep an entry from being evicted, or no longer, in the tiers that have it now."""
+        """Keep an entry from being evicted, or allow it again, in the tiers that have it now."""
         _check(key)
         self.flush()
         for tier in self.tiers:
-            self._try(tier, "pin", partial(_ask, tier, "pin", key, pinned), None)
+            self._try(tier, "pin", partial(_call, tier, "pin", key, pinned), None)
 
     def keys(self) -> list[str]:
-        """All keys, in order."""
+        """All keys, sorted."""
         found: set[str] = set()
         for tier in self.tiers:
             found.update(self._try(tier, "keys", tier.keys, []))
         return sorted(found)
 
     def clear(self) -> int:
-        """Forget everything; returns how many entries there were."""
+        """Remove everything; returns how many entries there were."""
         self.flush()
-        found = self.keys()
-        for key in found:
+        keys = self.keys()
+        for key in keys:
             self.delete(key)
-        return len(found)
+        return len(keys)
+
+    def prune(
+        self, max_idle_seconds: float | None = None, max_bytes: int | None = None
+    ) -> dict[str, int]:
+        """Evict entries from the tiers on disk now; see `Tier.prune`.
+
+        Returns:
+            Tier to how many entries were removed.
+        """
+        self.flush()
+        return {
+            tier.name: self._try(
+                tier, "prune", partial(_call, tier, "prune", max_idle_seconds, max_bytes), 0
+            )
+            for tier in self.tiers
+        }
 
     def verify(self) -> list[str]:
-        """Read everything again; tell what is wrong and was put aside."""
+        """Read everything again; returns the problems found, whose entries are quarantined."""
         self.flush()
-        found = []
+        problems = []
         for tier in self.tiers:
             try:
-                found += tier.verify()
-            except Exception as error:  # noqa: BLE001 - as in `_try`, but it is told
+                problems += tier.verify()
+            except Exception as error:  # noqa: BLE001 - as in `_try`, but it is reported
                 self._failed(tier, "verify", error)
-                found.append(f"{tier.name}: {error}")
-        return found
+                problems.append(f"{tier.name}: {error}")
+        return problems
 
     def stats(self) -> dict[str, dict[str, Any]]:
-        """Tier to its numbers; what cannot be asked now has no entries."""
+        """Tier to its counters and size; a tier that does not respond has no entries."""
         self.flush()
         found = {}
         for tier in self.tiers:
@@ -189,7 +204,7 @@ class KVStore:
         return found
 
     def close(self) -> None:
-        """Write what waits, and let go; what is put later stays in memory only."""
+        """Write what waits, and close the tiers; what is put later stays in memory only."""
         with self._lock:
             self._closed = True
             writer, self._writer = self._writer, None
@@ -200,7 +215,7 @@ class KVStore:
             self._try(tier, "close", tier.close, None)
 
 
-def _ask(tier: Tier, what: str, *arguments: Any) -> Any:
+def _call(tier: Tier, what: str, *arguments: Any) -> Any:
     return getattr(tier, what)(*arguments)
 
 

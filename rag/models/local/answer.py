@@ -36,7 +36,7 @@ def decode_stream(
         tokenizer: Of transformers.
         ends: Tokens that end the answer.
         prompt_tokens: Of the prompt.
-        report: `Generation.context`.
+        report: `Generation.reuse`.
     """
     sampling = sampler.sampling
     text = Detokenizer(tokenizer, sampling.stop)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from rag.kvcache.engine import KVEngine
-    from rag.kvcache.settings import ContextSettings
+    from rag.kvcache.settings import ReuseSettings
 
 DRAFT, DRAFT_INT8 = 8, 3
 """Tokens proposed at a time where an answer quotes its sources: in eight bits every further token
@@ -113,17 +113,16 @@ class LocalLLM(LLM):
                 from rag.kvcache import calibrate
                 from rag.kvcache.engine import KVEngine
                 from rag.kvcache.keys import Keys
-                from rag.kvcache.model import ModelView
+                from rag.kvcache.opening import open_view
                 from rag.kvcache.store import open_store
 
-                view = ModelView(self.model, self.id, self._int8)
+                view = open_view(self.model, self.id, self._int8)
                 fingerprint = view.fingerprint()
                 keys = Keys(fingerprint, self.template.digest(), self._salt)
-                calibrated = calibrate.load(fingerprint)
                 engine = KVEngine(view, open_store(*self._kv), keys)
+                calibrated = calibrate.load(fingerprint)
                 if calibrated is not None:
-                    engine.ape = (calibrated.temperature, calibrated.scale)
-                    engine.fraction = calibrated.fraction
+                    engine.defaults = calibrated.defaults
                 self._engine = engine
             return self._engine
 
@@ -148,10 +147,10 @@ class LocalLLM(LLM):
             self._engine = None
 
     def stream(
-        self, prompt: Prompt, sampling: Sampling, context: ContextSettings | None = None
+        self, prompt: Prompt, sampling: Sampling, reuse: ReuseSettings | None = None
     ) -> AsyncGenerator[str | Generation]:
         """See `LLM.stream`. The model works in its thread; closing the stream stops it."""
-        return self._scheduler.stream(self._generate(prompt, sampling, context))
+        return self._scheduler.stream(self._generate(prompt, sampling, reuse))
 
     async def generate_json(
         self, prompt: Prompt, schema: Mapping[str, Any], sampling: Sampling
@@ -198,7 +197,7 @@ class LocalLLM(LLM):
         self,
         prompt: Prompt,
         sampling: Sampling,
-        context: ContextSettings | None,
+        reuse: ReuseSettings | None,
         constraint: tuple[Any, Mapping[str, Any]] | None = None,
     ) -> AnswerStream:
         """The answer to a prompt; `constraint` is a `grammar_tokenizer` and a JSON schema."""
@@ -206,7 +205,7 @@ class LocalLLM(LLM):
         grammar = None if constraint is None else Grammar(*constraint)
         sampler = Sampler(sampling, self.model.device, grammar)
         limit = min(sampling.max_tokens, self.window - tokens.total)
-        sampled, report = self._sample(tokens, sampler, context, limit)
+        sampled, report = self._sample(tokens, sampler, reuse, limit)
         yield from decode_stream(sampled, sampler, self.tokenizer, self.ends, tokens.total, report)
 
     def _mix(self, prompts: list[tuple[Prompt, float]], sampling: Sampling) -> AnswerStream:
@@ -220,25 +219,25 @@ class LocalLLM(LLM):
         yield from decode_stream(sampled, sampler, self.tokenizer, self.ends, total)
 
     def _sample(
-        self, tokens: PromptTokens, sampler: Sampler, context: ContextSettings | None, limit: int
+        self, tokens: PromptTokens, sampler: Sampler, reuse: ReuseSettings | None, limit: int
     ) -> tuple[Tokens, dict[str, Any] | None]:
         """The answer's tokens, and where its chunks are composed, the report of that."""
         from rag.kvcache.decode import decoding
-        from rag.kvcache.settings import ContextSettings
+        from rag.kvcache.settings import ReuseSettings
 
-        engine = self._supporting_engine(context)
+        engine = self._supporting_engine(reuse)
         if engine is None:
             return library_tokens(self.model, tokens.ids, sampler, limit), None
-        settings = context or ContextSettings(mode="full")
+        settings = reuse or ReuseSettings(mode="full")
         done = engine.prefill(*tokens, settings, room=limit)
         draft = 0 if sampler.stateful else DRAFT_INT8 if self._int8 else DRAFT
         quotable = [token for chunk in tokens.chunks for token in chunk]
         sampled = decoding(done, sampler, limit, quotable, draft)
-        return sampled, done.report.as_dict() if context is not None else None
+        return sampled, done.report.as_dict() if reuse is not None else None
 
-    def _supporting_engine(self, context: ContextSettings | None) -> KVEngine | None:
+    def _supporting_engine(self, reuse: ReuseSettings | None) -> KVEngine | None:
         """The engine; None for a model that it does not support, if nothing is to be composed."""
-        reuses = context is not None and context.mode != "full"
+        reuses = reuse is not None and reuse.mode != "full"
         try:
             engine = self.engine
         except ModelError:

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rag.kvcache.model import cache_name
+from rag.kvcache.passes import Pass
 from rag.prompts.layout import PromptTokens
 
 if TYPE_CHECKING:
     import torch
 
-    from rag.kvcache.engine import KVEngine, Prefilled
+    from rag.kvcache.engine import KVEngine
     from rag.kvcache.model import ModelView
+    from rag.kvcache.prefilled import Prefilled
 
 
 class States(Protocol):
@@ -44,10 +46,9 @@ class ComposedStates:
 
     def step(self, ids: Sequence[int]) -> torch.Tensor:
         """See `States.step`."""
-        import torch
-
         done = self._done
-        logits = self._view.step(torch.tensor(ids), self._position, done.buffer, **done.plan)
+        one = Pass.consecutive(ids, self._position, done.buffer, done.plan)
+        (logits,) = self._view.steps([one])
         self._position += len(ids)
         self.logits = logits[-1]
         return logits
@@ -109,10 +110,10 @@ def compute_states(engine: KVEngine | None, model: Any, tokens: PromptTokens, ro
         tokens: The prompt.
         room: Tokens that may be appended.
     """
-    from rag.kvcache.settings import ContextSettings
+    from rag.kvcache.settings import ReuseSettings
 
     if engine is None:
         return LibraryStates(model, tokens.ids)
     mode: Literal["prefix", "full"] = "prefix" if tokens.chunks else "full"
-    done = engine.prefill(*tokens, ContextSettings(mode=mode), room=room)
+    done = engine.prefill(*tokens, ReuseSettings(mode=mode), room=room)
     return ComposedStates(engine.view, done)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 import time
@@ -12,19 +11,12 @@ from typing import Any
 
 from rag.errors import ModelError
 from rag.files import sync, sync_folder
+from rag.paths import cache_folder
 
 FORMAT = "1"
 """Part of the folder's name; raised when the conversion changes."""
 STALE_SECONDS = 3600.0
 """A temporary folder this old belongs to a process that died."""
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: `RAG_CACHE_DIR`, or the user's cache folder."""
-    import platformdirs
-
-    given = os.environ.get("RAG_CACHE_DIR")
-    return Path(given) if given else platformdirs.user_cache_path("modular-rag")
 
 
 def converted(file: Path) -> Path:

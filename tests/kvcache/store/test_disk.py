@@ -1,15 +1,15 @@
-"""Files in a folder: what is wrong is put aside, what is lost is missed, what fits is found."""
+"""Files in a folder: what is corrupt is quarantined, what is lost is a miss."""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sqlite3
 import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from rag.errors import ConfigError
 from rag.kvcache.store import DiskTier, Found, KVStore, Miss, SharedTier, Tier
-from rag.kvcache.store.codec import pack, unpack
+from rag.kvcache.store.codec import pack
 from tests.kvcache.store.helpers import entry_of, key_of, same
 
 A, B = key_of("a"), key_of("b")
@@ -68,7 +68,7 @@ def bare(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, empty, flip, swap, foreign, bare])
-def test_a_wrong_file_is_put_aside(
+def test_a_corrupt_file_is_quarantined(
     damage: Callable[[Path], None], kind: Callable[[Path], Tier], tmp_path: Path
 ) -> None:
     written(kind, tmp_path)
@@ -130,23 +130,38 @@ def test_only_the_owner_may_read(kind: Callable[[Path], Tier], tmp_path: Path) -
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
-@pytest.mark.parametrize("after", [0, 1])
+class Full:
+    """A file on a disk with room for 100 bytes."""
+
+    def __init__(self, handle: int, mode: str) -> None:
+        self._file = io.FileIO(handle, mode)
+
+    def __enter__(self) -> Full:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, data: bytes) -> int:
+        self._file.write(data[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def no_sync(handle: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("when", ["write", "sync"])
 def test_a_full_disk(
-    after: int, kind: Callable[[Path], Tier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    when: str, kind: Callable[[Path], Tier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk has room for `after` pieces of 100 bytes of a file."""
     store = KVStore([kind(tmp_path)])
     store.put(A, entry_of(1))
-    real, left = os.write, [after]
-
-    def write(file: int, data: Any) -> int:
-        if not left[0]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        left[0] -= 1
-        return real(file, data[:100])
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", write)
+        if when == "write":
+            patch.setattr(os, "fdopen", Full)
+        else:
+            patch.setattr(os, "fsync", no_sync)
         store.put(B, entry_of(2))
     (numbers,) = store.stats().values()
     assert (numbers["errors"], numbers["entries"]) == (1, 1)
@@ -156,15 +171,6 @@ def test_a_full_disk(
     store.put(B, entry_of(2))
     assert isinstance(store.get(B, entry_of(2).ids), Found)
     store.close()
-
-
-def test_pieces_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.write
-    monkeypatch.setattr(os, "write", lambda file, data: real(file, data[:1000]))
-    tier = DiskTier(tmp_path)
-    tier.put(A, entry_of(1))
-    assert len(path_of(tmp_path, A).read_bytes()) == len(pack(A, entry_of(1)))
-    assert same(unpack(A, path_of(tmp_path, A).read_bytes()), entry_of(1))
 
 
 def test_int8_on_disk(tmp_path: Path) -> None:
@@ -180,7 +186,7 @@ def test_int8_on_disk(tmp_path: Path) -> None:
     assert (found.tensors["keys"] - entry.tensors["keys"]).abs().max() < 0.05
 
 
-def test_a_file_without_a_row_is_checked_and_taken_in(tmp_path: Path) -> None:
+def test_a_file_without_a_row_is_verified_and_indexed(tmp_path: Path) -> None:
     written(DiskTier, tmp_path)
     flip(tmp_path)
     for path in tmp_path.glob("index.sqlite*"):
@@ -205,12 +211,12 @@ def test_a_row_without_a_file_is_dropped(tmp_path: Path) -> None:
     assert tier.size()[:2] == (0, 0)
     tier.put(A, entry_of(1))
     path_of(tmp_path, A).unlink()
-    assert tier.verify() == [f"disk: {A[:12]}: its file is gone"]
+    assert tier.verify() == [f"disk: {A[:12]}: its file is missing"]
     assert tier.verify() == []
     tier.close()
 
 
-def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
+def test_a_damaged_index_is_rebuilt(tmp_path: Path) -> None:
     written(DiskTier, tmp_path)
     (tmp_path / "index.sqlite").write_bytes(b"no database" * 1000)
     tier = DiskTier(tmp_path)
@@ -265,16 +271,21 @@ def test_a_folder_that_cannot_be(kind: Callable[[Path], Tier], tmp_path: Path) -
     assert raised.value.fix
 
 
-def test_prune_by_age_then_by_bytes(tmp_path: Path) -> None:
-    tier = SharedTier(tmp_path)
-    names = [key_of(number) for number in range(4)]
+def test_prune_by_idle_time_then_by_bytes(tmp_path: Path) -> None:
+    tier = DiskTier(tmp_path, by="lru")
+    names = [key_of(number) for number in range(5)]
     for number, name in enumerate(names):
         tier.put(name, entry_of(number))
-        written_at = time.time() - 1000 + number * 100
-        os.utime(path_of(tmp_path, name), (written_at, written_at))
+        tier._db.execute(
+            "UPDATE entries SET used = ?, priority = ? WHERE key = ?",
+            (time.time() - 1000 + number * 100, number, name),
+        )
+    tier.pin(names[1], True)
     size = len(pack(names[0], entry_of(0)))
     assert tier.prune() == 0
-    assert tier.prune(max_age_seconds=950) == 1
-    assert tier.keys() == sorted(names[1:])
-    assert tier.prune(max_bytes=int(size * 1.5)) == 2
-    assert tier.keys() == [names[3]]
+    assert tier.prune(max_idle_seconds=850) == 1
+    assert tier.prune(max_bytes=int(size * 2.5)) == 2
+    assert tier.keys() == sorted([names[1], names[4]])  # one is pinned
+    assert {path.stem for path in tmp_path.glob("??/*.safetensors")} == set(tier.keys())
+    assert tier.counts.evictions == 3
+    tier.close()

@@ -1,4 +1,4 @@
-"""Who goes when there is no room, in memory and on disk alike."""
+"""Which entry is evicted when there is no room, in memory and on disk alike."""
 
 from __future__ import annotations
 
@@ -73,12 +73,26 @@ def test_cost_is_weighed_by_uses(three: Make) -> None:
 
 
 def test_cost_ages(three: Make) -> None:
-    """What was dear once and is never used again goes in the end."""
+    """What was expensive once and is never used again goes in the end."""
     tier = three("cost")
     fill(tier, A, cost=5)
     for number in range(40):
         fill(tier, key_of(number), cost=1)
     assert not tier.contains(A)
+
+
+def test_lfu_ages(three: Make) -> None:
+    """What was used often once and is never used again goes in the end, and not at once."""
+    tier = three("lfu")
+    fill(tier, A)
+    for _ in range(5):
+        tier.get(A)
+    stayed = []
+    for number in range(40):
+        fill(tier, key_of(number))
+        stayed.append(tier.contains(A))
+    assert all(stayed[:10])
+    assert not stayed[-1]
 
 
 def test_pinned_stays(three: Make) -> None:
@@ -117,7 +131,7 @@ def test_what_is_larger_than_the_tier_evicts_nothing(three: Make) -> None:
     assert 0 < size <= most
 
 
-@pytest.mark.parametrize(("name", "hint"), [("lur", "did you mean 'lru'"), ("xyz", "known: lru")])
+@pytest.mark.parametrize(("name", "hint"), [("lur", "did you mean 'lru'"), ("xyz", "known: cost")])
 def test_no_such_policy(name: str, hint: str) -> None:
     with pytest.raises(ConfigError, match="no eviction policy") as raised:
         policy(name)

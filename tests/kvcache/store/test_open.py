@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from rag.errors import ConfigError
-from rag.kvcache.store import open_store
-from rag.kvcache.store.open import size_of
+from rag.kvcache.store import StoreSpec, open_store
+from rag.kvcache.store.spec import size_of
 from tests.kvcache.store.helpers import entry_of, key_of
 
 
@@ -30,7 +31,7 @@ def test_everything(tmp_path: Path) -> None:
     spec = {
         "memory": "1MB",
         "disk": {"path": "./disk", "max_bytes": "2GB", "storage": "int8"},
-        "shared": {"path": str(tmp_path / "shared")},
+        "shared": {"path": str(tmp_path / "shared"), "max_bytes": "3GB"},
         "redis": {"url": "redis://localhost:1/0", "ttl_seconds": 60},
         "policy": "lru",
     }
@@ -38,7 +39,8 @@ def test_everything(tmp_path: Path) -> None:
     assert [tier.name for tier in store.tiers] == ["memory", "disk", "shared", "redis"]
     store.put(key_of(1), entry_of(tokens=64, dim=64))
     numbers = store.stats()
-    assert (numbers["memory"]["max_bytes"], numbers["disk"]["max_bytes"]) == (2**20, 2**31)
+    bounds = [numbers[name]["max_bytes"] for name in ("memory", "disk", "shared")]
+    assert bounds == [2**20, 2**31, 3 * 2**30]
     assert numbers["disk"]["bytes"] < numbers["shared"]["bytes"] / 3  # of float32
     assert numbers["redis"]["errors"] >= 1
     store.close()
@@ -58,7 +60,7 @@ def test_storage_of_all_tiers_and_of_one(tmp_path: Path) -> None:
     [(1000, 1000), ("512MB", 2**29), ("2 GiB", 2**31), ("1.5k", 1536), ("0", 0), ("1TB", 2**40)],
 )
 def test_sizes(text: Any, size: int) -> None:
-    assert size_of(text, "memory") == size
+    assert size_of(text) == size
 
 
 @pytest.mark.parametrize(
@@ -73,16 +75,18 @@ def test_sizes(text: Any, size: int) -> None:
         ({"disk": {"path": "kv", "storage": "int4"}}, "kv.disk.storage", "int8"),
         ({"disk": {"max_bytes": 1}}, "kv.disk", "path"),
         ({"disk": None}, "kv.disk", "path"),
-        ({"disk": ""}, "kv.disk", "path"),
+        ({"disk": ""}, "kv.disk.path", "path"),
         ({"shared": {"pth": "x"}}, "kv.shared", "did you mean 'path'"),
-        ({"redis": {"url": 7}}, "kv.redis", "url"),
+        ({"shared": {"path": "x", "max_bytes": "much"}}, "kv.shared.max_bytes", "512MB"),
+        ({"shared": 3}, "kv.shared", "write /mnt/kv"),
+        ({"redis": {"url": 7}}, "kv.redis.url", "redis://"),
         ({"redis": "localhost"}, "kv.redis.url", "redis://"),
         ({"redis": {"url": "redis://a", "ttl_seconds": "1h"}}, "kv.redis.ttl_seconds", "seconds"),
-        ({"policy": "lifo"}, "kv.policy", "known: lru, lfu, cost"),
+        ({"policy": "lifo"}, "kv.policy", "known: cost, lfu, lru"),
         ({"policy": 1}, "kv.policy", "lru"),
         ({"storage": "int4"}, "kv.storage", "int8"),
-        (7, "kv", "name a folder"),
-        (["kv"], "kv", "name a folder"),
+        (7, "kv", "write a folder"),
+        (["kv"], "kv", "write a folder"),
     ],
 )
 def test_what_is_wrong_is_said(spec: Any, where: str, fix: str, tmp_path: Path) -> None:
@@ -90,3 +94,16 @@ def test_what_is_wrong_is_said(spec: Any, where: str, fix: str, tmp_path: Path) 
         open_store(spec, tmp_path)
     assert raised.value.where == where
     assert fix in str(raised.value.fix)
+
+
+def test_a_specification_is_a_value_and_has_a_schema(tmp_path: Path) -> None:
+    spec = StoreSpec.model_validate({"disk": "kv", "memory": "1MB"})
+    store = open_store(spec, tmp_path)
+    assert [tier.name for tier in store.tiers] == ["memory", "disk"]
+    store.close()
+    schema = StoreSpec.model_json_schema()
+    for good in ("kv", {"disk": "kv"}, {"memory": 1, "shared": {"path": "x", "max_bytes": "1GB"}}):
+        jsonschema.validate(good, schema)
+    for bad in (7, {"dsk": "kv"}, {"policy": "lifo"}, {"redis": {"url": "x", "ttl_seconds": 0}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(bad, schema)

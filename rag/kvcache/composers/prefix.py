@@ -1,0 +1,79 @@
+"""Prefix caching: the longest beginning that was computed before is reused."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, ClassVar
+
+from rag.kvcache.composers.base import Composer, Stored
+from rag.kvcache.passes import Pass
+from rag.kvcache.prefilled import Prefilled
+from rag.kvcache.report import ChunkReport, Kind
+from rag.kvcache.store.base import Found
+
+if TYPE_CHECKING:
+    from rag.kvcache.buffer import KVBuffer
+    from rag.kvcache.composition import Composition
+
+
+class Prefix(Composer):
+    """Reuses the longest beginning that was computed before, segment by segment.
+
+    A segment's key contains all segments before it, which makes the store a radix tree over
+    sequences of chunks. Keys are stored rotated: they never move.
+    """
+
+    mode: ClassVar[str] = "prefix"
+    kind: ClassVar[Kind] = "exact"
+    stores: ClassVar[Stored] = "chains"
+    relocates: ClassVar[bool] = False
+
+    def compose(self, composition: Composition) -> Prefilled:
+        """See `Composer.compose`."""
+        import torch
+
+        layout, report = composition.layout, composition.report
+        buffer = composition.new_buffer()
+        segments = [layout.prefix, *layout.chunks] if layout.prefix else layout.chunks
+        keys = [
+            composition.keys.of("chain", segments[:number], ids)
+            for number, ids in enumerate(segments)
+        ]
+        reports = _place_stored(composition, buffer, segments, keys)
+        report.chunks = reports[len(segments) - len(layout.chunks) :]
+        hits, start = sum(one.hit for one in reports), buffer.length
+        rest = [token for segment in segments[hits:] for token in segment]
+        ids = torch.tensor([*rest, *layout.suffix])
+        with report.timed("recompute"):
+            started = perf_counter()
+            one = Pass(ids, torch.arange(start, layout.length), buffer)
+            logits = composition.view.forward(one)[0]
+            seconds_per_token = (perf_counter() - started) / len(ids)
+        for key, segment in zip(keys[hits:], segments[hits:], strict=True):
+            slots = slice(start, start + len(segment))
+            states = {"keys": buffer.keys[:, :, slots], "values": buffer.values[:, :, slots]}
+            composition.keep(key, segment, states, seconds_per_token * len(segment))
+            start = slots.stop
+        return Prefilled(logits, buffer, layout.length, report)
+
+
+def _place_stored(
+    composition: Composition, buffer: KVBuffer, segments: list[list[int]], keys: list[str]
+) -> list[ChunkReport]:
+    """Append the stored segments up to the first that is missing; report on all."""
+    import torch
+
+    reports: list[ChunkReport] = []
+    why: str | None = None
+    for key, ids in zip(keys, segments, strict=True):
+        found = None if why else composition.look_up(key, ids)
+        if isinstance(found, Found):
+            with composition.report.timed("compose"):
+                tensors = found.entry.tensors
+                positions = torch.arange(buffer.length, buffer.length + len(ids))
+                buffer.place(tensors["keys"], tensors["values"], positions)
+            reports.append(ChunkReport(len(ids), True, None, found.tier))
+        else:
+            why = why or (found.reason if found is not None else "absent")
+            reports.append(ChunkReport(len(ids), False, why, None, len(ids)))
+    return reports

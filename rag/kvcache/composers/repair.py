@@ -1,0 +1,89 @@
+"""What composers share that place chunks at their true positions and recompute some tokens."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rag.kvcache.composers.base import Composer
+from rag.kvcache.passes import Pass
+from rag.kvcache.prefilled import Prefilled
+
+if TYPE_CHECKING:
+    import torch
+
+    from rag.kvcache.buffer import KVBuffer
+    from rag.kvcache.composition import Composition
+    from rag.kvcache.store.base import Entry
+
+
+class Repairing(Composer):
+    """Composes chunks that were computed alone, and recomputes the tokens that `choose` names."""
+
+    def compose(self, composition: Composition) -> Prefilled:
+        """See `Composer.compose`."""
+        buffer = place(composition, composition.chunk_entries())
+        with composition.report.timed("choose"):
+            chosen = self.choose(composition, buffer)
+        return recompute(composition, buffer, chosen)
+
+    @abstractmethod
+    def choose(self, composition: Composition, buffer: KVBuffer) -> torch.Tensor:
+        """The tokens to recompute.
+
+        Args:
+            composition: The prompt.
+            buffer: Its states up to the suffix, unrepaired; must be as long afterwards.
+
+        Returns:
+            Places in the context, rising: [n].
+        """
+
+
+def place(composition: Composition, entries: Sequence[Entry | None]) -> KVBuffer:
+    """A buffer with the prefix and the chunks at their true positions, in order.
+
+    Args:
+        composition: The prompt.
+        entries: Each chunk's states; None leaves its slots to be written.
+    """
+    import torch
+
+    layout, buffer = composition.layout, composition.new_buffer()
+    prefix = composition.prefix_states
+    with composition.report.timed("compose"):
+        buffer.place(*prefix, torch.arange(layout.start))
+        for entry, (first, end) in zip(entries, layout.slots, strict=True):
+            positions = torch.arange(first, end)
+            if entry is None:
+                buffer.reserve(positions)
+            else:
+                tensors = entry.tensors
+                buffer.place_unrotated(tensors["keys"], tensors["values"], positions)
+    return buffer
+
+
+def recompute(composition: Composition, buffer: KVBuffer, chosen: torch.Tensor) -> Prefilled:
+    """Recompute tokens where they stand, with the suffix behind them, in one pass.
+
+    The pass writes the chosen tokens' states over the placed ones, layer by layer, before any token
+    attends to them: with all tokens chosen this is full prefill.
+
+    Args:
+        composition: The prompt.
+        buffer: Its states up to the suffix.
+        chosen: Places in the context, rising: [n].
+    """
+    import torch
+
+    layout, report = composition.layout, composition.report
+    slots = chosen + layout.start
+    with report.timed("recompute"):
+        ids = torch.cat([layout.context_ids[chosen], layout.suffix_ids])
+        positions = torch.cat([slots, layout.suffix_positions])
+        logits = composition.view.forward(Pass(ids, positions, buffer, rewrite=slots))[0]
+    for chunk, (first, end) in zip(report.chunks, layout.bounds, strict=True):
+        again = int(((chosen >= first) & (chosen < end)).sum())
+        chunk.recomputed = again if chunk.hit else chunk.tokens
+    return Prefilled(logits, buffer, layout.length, report)

@@ -1,0 +1,156 @@
+"""One prompt while its states are composed: what every composer works with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from rag.kvcache.encode import encode_chunks, encode_prefix
+from rag.kvcache.report import ChunkReport, Report
+from rag.kvcache.store.base import Entry, Found, Miss
+
+if TYPE_CHECKING:
+    import torch
+
+    from rag.kvcache.buffer import KVBuffer
+    from rag.kvcache.keys import Keys
+    from rag.kvcache.layout import Layout
+    from rag.kvcache.model import ModelView
+    from rag.kvcache.store.tiered import KVStore
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Numbers for settings that give none; calibration finds better ones for a model.
+
+    Attributes:
+        temperature: T of APE.
+        scale: S of APE.
+        fraction: Share of the context that is recomputed.
+    """
+
+    temperature: float = 0.9
+    scale: float = 0.9
+    fraction: float = 0.2
+
+
+@dataclass
+class Composition:
+    """A prompt, the model, and the store.
+
+    Attributes:
+        view: The model.
+        store: Stored states.
+        keys: Makes the store's keys.
+        layout: The prompt.
+        report: Receives what was reused and computed.
+        defaults: Numbers for settings that give none.
+        room: Slots for the answer.
+    """
+
+    view: ModelView
+    store: KVStore
+    keys: Keys
+    layout: Layout
+    report: Report
+    defaults: Defaults = field(default_factory=Defaults)
+    room: int = 0
+
+    def new_buffer(self) -> KVBuffer:
+        """An empty buffer for the prompt and its answer."""
+        from rag.kvcache.buffer import KVBuffer
+
+        return KVBuffer(self.view.geometry, self.layout.length + self.room)
+
+    def look_up(self, key: str, ids: Sequence[int]) -> Found | Miss:
+        """The stored states of `ids` under a key."""
+        with self.report.timed("lookup"):
+            return self.store.get(key, ids)
+
+    def keep(
+        self,
+        key: str,
+        ids: Sequence[int],
+        tensors: dict[str, torch.Tensor],
+        seconds: float,
+        meta: dict[str, str] | None = None,
+    ) -> Entry:
+        """Store states.
+
+        Args:
+            key: Where.
+            ids: The tokens.
+            tensors: `keys` and `values` [layers, kv_heads, tokens, head_dim], and others by any
+                name. A view of a larger tensor is copied.
+            seconds: How long computing them took.
+            meta: Short texts.
+        """
+        own = {
+            name: tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
+            for name, tensor in ((n, t.contiguous()) for n, t in tensors.items())
+        }
+        entry = Entry(tuple(ids), own, meta or {}, seconds)
+        self.store.put(key, entry)
+        return entry
+
+    @cached_property
+    def prefix_states(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rotated keys and values of the prefix, from the store or computed now.
+
+        Each [layers, kv_heads, tokens, head_dim].
+        """
+        import torch
+
+        geometry, ids = self.view.geometry, self.layout.prefix
+        if not ids:
+            shape = geometry.shape(0)
+            empty = torch.zeros(shape, dtype=geometry.dtype, device=geometry.device)
+            return empty, empty
+        key = self.keys.of("chain", [], ids)
+        found = self.look_up(key, ids)
+        if isinstance(found, Found):
+            tensors = found.entry.tensors
+            return tensors["keys"].to(geometry.device), tensors["values"].to(geometry.device)
+        with self.report.timed("encode"):
+            started = perf_counter()
+            keys, values = encode_prefix(self.view, ids)
+            states = {"keys": keys, "values": values}
+            self.keep(key, ids, states, perf_counter() - started)
+        return keys, values
+
+    def chunk_key(self, index: int) -> str:
+        """The key of a chunk computed alone behind the prefix."""
+        return self.keys.of("chunk", [self.layout.prefix], self.layout.chunks[index])
+
+    def chunk_entries(self) -> list[Entry]:
+        """Every chunk's states as computed alone behind the prefix, stored or computed now."""
+        entries: dict[int, Entry] = {}
+        for index, chunk in enumerate(self.layout.chunks):
+            found = self.look_up(self.chunk_key(index), chunk)
+            if isinstance(found, Found):
+                entries[index] = found.entry
+                self.report.chunks.append(ChunkReport(len(chunk), True, None, found.tier))
+                self.report.add("load", found.load_seconds)
+            else:
+                miss = ChunkReport(len(chunk), False, found.reason, None, len(chunk))
+                self.report.chunks.append(miss)
+        missing = [index for index in range(len(self.layout.chunks)) if index not in entries]
+        entries |= self.compute_chunks(missing)
+        return [entries[index] for index in range(len(self.layout.chunks))]
+
+    def compute_chunks(self, indices: Sequence[int]) -> dict[int, Entry]:
+        """Compute chunks alone behind the prefix, and store them; index to states."""
+        if not indices:
+            return {}
+        prefix, entries = self.prefix_states, {}
+        chunks = [self.layout.chunks[index] for index in indices]
+        with self.report.timed("encode"):
+            for one in encode_chunks(self.view, prefix, chunks):
+                index = indices[one.index]
+                states = {"keys": one.keys, "values": one.values}
+                key, ids = self.chunk_key(index), self.layout.chunks[index]
+                entries[index] = self.keep(key, ids, states, one.seconds)
+        return entries

@@ -1,0 +1,52 @@
+"""A prompt as token ids in three parts: prefix, chunks, suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class Layout:
+    """A prompt with every token at its true position: the prefix, the chunks, the suffix.
+
+    Attributes:
+        prefix: Token ids.
+        chunks: Token ids of each chunk.
+        suffix: Token ids.
+        context: The chunks' token ids in one list. A place in the context counts from its first
+            token.
+        bounds: First place and end of each chunk in the context.
+        start: Position of the context's first token.
+        length: Tokens of the prompt.
+        context_ids: The context as a tensor: [context].
+        suffix_ids: [suffix].
+        suffix_positions: [suffix].
+
+    Args:
+        prefix: Token ids before the chunks: the system text and the template's head.
+        chunks: Token ids of each chunk, in prompt order.
+        suffix: Token ids behind the chunks: the question and the template's tail.
+    """
+
+    def __init__(
+        self, prefix: Sequence[int], chunks: Sequence[Sequence[int]], suffix: Sequence[int]
+    ) -> None:
+        import torch
+
+        self.prefix, self.suffix = list(prefix), list(suffix)
+        self.chunks = [list(chunk) for chunk in chunks]
+        self.context = [token for chunk in chunks for token in chunk]
+        self.bounds: list[tuple[int, int]] = []
+        end = 0
+        for chunk in chunks:
+            self.bounds.append((end, end + len(chunk)))
+            end += len(chunk)
+        self.start = len(self.prefix)
+        self.length = self.start + end + len(self.suffix)
+        self.context_ids = torch.tensor(self.context, dtype=torch.long)
+        self.suffix_ids = torch.tensor(self.suffix, dtype=torch.long)
+        self.suffix_positions = torch.arange(self.start + end, self.length)
+
+    @property
+    def slots(self) -> list[tuple[int, int]]:
+        """First slot and end of each chunk in a buffer that holds the prompt in order."""
+        return [(self.start + first, self.start + end) for first, end in self.bounds]

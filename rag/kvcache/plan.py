@@ -1,0 +1,257 @@
+"""How the tokens of a pass attend: one class per kind of pass."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rag.kvcache import kernels
+from rag.kvcache.masks import Masks, additive, visible
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Plan(ABC):
+    """The attention of one pass, called at every layer."""
+
+    @abstractmethod
+    def attend(
+        self,
+        masks: Masks,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """Attention of one layer.
+
+        Args:
+            masks: Who sees whom, by position.
+            layer: The layer's number.
+            query: [1, heads, queries, head_dim].
+            key: Of all slots: [1, kv_heads, keys, head_dim].
+            value: As `key`.
+            scale: Factor of the scores.
+
+        Returns:
+            As `query`.
+        """
+
+
+class Masked(Plan):
+    """Every token sees what stands before it: prefill, repair and decoding."""
+
+    def attend(
+        self,
+        masks: Masks,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """See `Plan.attend`."""
+        import torch
+
+        window, groups = masks.windows[layer], masks.groups
+        if masks.causal and (window is None or key.shape[2] <= window):
+            return kernels.causal(query, key, value, groups, scale)
+        if masks.unmasked(window):
+            folded = kernels.fold(query, groups)
+            return kernels.unfold(kernels.fused(folded, key, value, None, scale), groups)
+        out = torch.empty_like(query)
+        for rows, slots, mask in masks.blocks(window, query.dtype):
+            folded = kernels.fold(query[:, :, rows], groups)
+            part = kernels.masked(folded, key[:, :, slots], value[:, :, slots], mask, scale)
+            out[:, :, rows] = kernels.unfold(part, groups)
+        return out
+
+
+@dataclass(frozen=True)
+class Packed(Plan):
+    """Segments that see a shared beginning and themselves.
+
+    Prepacking (arXiv 2404.09529, section 3).
+
+    Attributes:
+        segments: First token and end of each segment in the pass.
+        shared: Slots, from 0, that every segment sees. The pass's own slots are the last ones.
+    """
+
+    segments: Sequence[tuple[int, int]]
+    shared: int
+    _masks: dict[tuple[int | None, int], torch.Tensor] = field(default_factory=dict)
+    """Segments of one length at the same positions have the same mask."""
+
+    def attend(
+        self,
+        masks: Masks,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """See `Plan.attend`."""
+        import torch
+
+        window = masks.windows[layer]
+        out = torch.empty_like(query)
+        base = key.shape[2] - query.shape[2]
+        shared = slice(0, self.shared)
+        for first, end in self.segments:
+            own = slice(base + first, base + end)
+            keys = torch.cat([key[:, :, shared], key[:, :, own]], dim=2)
+            values = torch.cat([value[:, :, shared], value[:, :, own]], dim=2)
+            place = (window, end - first)
+            if place not in self._masks:
+                positions = torch.cat([masks.keys[shared], masks.keys[own]])
+                seen = visible(masks.queries[first:end], positions, window)
+                self._masks[place] = additive(seen, query.dtype, masks.groups)
+            folded = kernels.fold(query[:, :, first:end], masks.groups)
+            part = kernels.fused(folded, keys, values, self._masks[place], scale)
+            out[:, :, first:end] = kernels.unfold(part, masks.groups)
+        return out
+
+
+@dataclass(frozen=True)
+class Reweighted(Plan):
+    """The context's attention is sharpened and scaled: adaptive parallel encoding (APE).
+
+    Yang et al. 2025, arXiv 2502.05431, section 4. The scores over the context are divided by T, its
+    log-sum-exp L is multiplied by S, and the context merges with the rest by their log-sum-exps.
+    That is one softmax in float32 over scores to which (S - 1) L is added in the context.
+
+    Attributes:
+        context: First slot and end of the context.
+        temperature: T.
+        scale: S.
+    """
+
+    context: tuple[int, int]
+    temperature: float
+    scale: float
+
+    def attend(
+        self,
+        masks: Masks,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """See `Plan.attend`."""
+        import torch
+
+        window, groups = masks.windows[layer], masks.groups
+        first, end = self.context
+        unmasked = masks.unmasked(window)
+        out = torch.empty_like(query)
+        for rows, slots, mask in masks.blocks(window, torch.float32):
+            scores = kernels.scores(
+                kernels.fold(query[:, :, rows], groups), key[:, :, slots], scale
+            )
+            if not unmasked:
+                scores += mask
+            context = scores[..., max(first - slots.start, 0) : max(end - slots.start, 0)]
+            log = context.div_(self.temperature).logsumexp(-1, keepdim=True)
+            # Where a query sees nothing of the context there is nothing to scale.
+            context += (self.scale - 1) * log.nan_to_num(neginf=0.0)
+            weights = torch.softmax(scores, dim=-1).to(value.dtype)
+            out[:, :, rows] = kernels.unfold(weights @ value[:, :, slots], groups)
+        return out
+
+
+@dataclass
+class SlotAttention(Masked):
+    """As `Masked`; records how much attention each slot gets. For few queries.
+
+    Attributes:
+        layers: Whose attention weights are summed.
+        total: Weight of each slot, summed over queries and layers, averaged over heads: [keys].
+            None before the pass.
+    """
+
+    layers: Collection[int]
+    total: torch.Tensor | None = None
+
+    def attend(
+        self,
+        masks: Masks,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """See `Plan.attend`."""
+        import torch
+
+        if layer not in self.layers:
+            return super().attend(masks, layer, query, key, value, scale)
+        scores = kernels.scores(kernels.fold(query, masks.groups), key, scale)
+        scores += masks.additive(masks.windows[layer], scores.dtype)
+        weights = torch.softmax(scores, dim=-1)
+        per_head = weights.reshape(-1, masks.groups, query.shape[2], key.shape[2])
+        weight = per_head.sum(2).mean((0, 1))
+        self.total = weight if self.total is None else self.total + weight
+        return kernels.unfold(weights.to(value.dtype) @ value, masks.groups)
+
+
+@dataclass
+class ChunkAttention(Masked):
+    """As `Masked`; records what the tokens of chunks attend to, a chunk at a time.
+
+    Attributes:
+        layers: Whose attention weights are summed.
+        slots: First slot and end of every chunk of the prompt.
+        rows: Number of each chunk in the pass to its first token and end there.
+        paid: Chunk in the pass and chunk up to it to the attention that each token of the first
+            pays to the second: [tokens], summed over layers, averaged over heads.
+    """
+
+    layers: Collection[int]
+    slots: Sequence[tuple[int, int]]
+    rows: Mapping[int, tuple[int, int]]
+    paid: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+
+    def attend(
+        self,
+        masks: Masks,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """See `Plan.attend`."""
+        if layer in self.layers:
+            self._record(masks, query, key, masks.windows[layer], scale)
+        return super().attend(masks, layer, query, key, value, scale)
+
+    def _record(
+        self,
+        masks: Masks,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        window: int | None,
+        scale: float,
+    ) -> None:
+        import torch
+
+        for chunk, (first, last) in self.rows.items():
+            end = self.slots[chunk][1]
+            folded = kernels.fold(query[:, :, first:last], masks.groups)
+            scores = kernels.scores(folded, key[:, :, :end], scale)
+            seen = visible(masks.queries[first:last], masks.keys[:end], window)
+            scores += additive(seen, scores.dtype, masks.groups)
+            weights = torch.softmax(scores, dim=-1)
+            mean = weights.reshape(-1, masks.groups, last - first, end).mean((0, 1))
+            for other, (start, stop) in enumerate(self.slots[: chunk + 1]):
+                weight = mean[:, start:stop].sum(-1).cpu()
+                self.paid[chunk, other] = self.paid.get((chunk, other), 0) + weight

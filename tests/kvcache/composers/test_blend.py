@@ -1,0 +1,47 @@
+"""CacheBlend: the tokens whose values at layer 1 change most."""
+
+from __future__ import annotations
+
+import torch
+
+from rag.kvcache.buffer import KVBuffer
+from rag.kvcache.composers.blend import Blend
+from rag.kvcache.composers.repair import place
+from rag.kvcache.composition import Composition
+from rag.kvcache.engine import KVEngine
+from rag.kvcache.layout import Layout
+from rag.kvcache.passes import Pass
+from rag.kvcache.report import Report
+from tests.kvcache.helpers import (
+    ALL,
+    CHUNKS,
+    CONTEXT,
+    PREFIX,
+    SUFFIX,
+    assert_repaired_whole_is_full,
+)
+
+
+def test_everything_recomputed_is_full(engine: KVEngine) -> None:
+    assert_repaired_whole_is_full(engine, "blend", fraction=1.0)
+
+
+def test_the_values_that_change_most_are_chosen(engine: KVEngine) -> None:
+    view = engine.view
+    with torch.inference_mode():
+        whole = KVBuffer(view.geometry, len(ALL))
+        view.forward(Pass(torch.tensor(ALL), torch.arange(len(ALL)), whole))
+        composition = Composition(
+            view,
+            engine.store,
+            engine.keys,
+            Layout(PREFIX, CHUNKS, SUFFIX),
+            Report("blend", "exact"),
+        )
+        placed = place(composition, composition.chunk_entries())
+        context = slice(len(PREFIX), len(PREFIX) + len(CONTEXT))
+        change = (whole.values[1] - placed.values[1])[:, context].square().sum((0, 2))
+        chosen = Blend(fraction=0.25).choose(composition, placed)
+    rest = [place for place in range(len(CONTEXT)) if place not in chosen.tolist()]
+    assert len(chosen) == -(-len(CONTEXT) // 4)
+    assert change[chosen].min() >= change[rest].max() - 1e-6

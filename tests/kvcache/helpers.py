@@ -1,0 +1,52 @@
+"""A prompt, tiny engines, and the reference that composed states are compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from rag.kvcache.engine import KVEngine
+from rag.kvcache.keys import Keys
+from rag.kvcache.opening import open_view
+from rag.kvcache.prefilled import Prefilled
+from rag.kvcache.settings import ReuseSettings
+from rag.kvcache.store import KVStore, MemoryTier
+from tests.kvcache.models import CONFIGS, make
+
+PREFIX = [1, 5, 9, 17, 33]
+CHUNKS = [list(range(10, 31)), list(range(60, 77)), list(range(31, 60)), [7, 7, 8]]
+SUFFIX = [3, 99, 98, 97, 50, 4]
+CONTEXT = [token for chunk in CHUNKS for token in chunk]
+ALL = [*PREFIX, *CONTEXT, *SUFFIX]
+
+
+def make_engine(name: str, store: KVStore | None = None, dtype: Any = torch.float32) -> KVEngine:
+    store = store or KVStore([MemoryTier(1 << 28)])
+    return KVEngine(open_view(make(CONFIGS[name], dtype), name), store, Keys(name, "tokens"))
+
+
+def prefill(
+    engine: KVEngine, mode: str, chunks: list[list[int]] = CHUNKS, room: int = 0, **numbers: Any
+) -> Prefilled:
+    return engine.prefill(PREFIX, chunks, SUFFIX, ReuseSettings(mode, **numbers), room)
+
+
+def logits(engine: KVEngine, mode: str, **numbers: Any) -> torch.Tensor:
+    return prefill(engine, mode, **numbers).logits.float()
+
+
+def by_transformers(engine: KVEngine, ids: list[int]) -> torch.Tensor:
+    """The logits that the model gives by itself, with its own attention and masks."""
+    return engine.view.original_logits(torch.tensor(ids)).float()
+
+
+def distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).abs().max())
+
+
+def assert_repaired_whole_is_full(engine: KVEngine, mode: str, **everything: Any) -> None:
+    """With settings that recompute every token, cold and warm give full prefill."""
+    full = by_transformers(engine, ALL)
+    for _ in ("cold", "warm"):
+        assert distance(logits(engine, mode, **everything), full) < 1e-3
