@@ -9,7 +9,8 @@ from rag.flow.constructs.race import Race
 from rag.flow.constructs.recurse import Recurse
 from rag.flow.constructs.route import Route
 from rag.flow.constructs.subflow import SubFlow
-from rag.flow.flow import Flow, Input
+from rag.flow.flow import Flow
+from rag.flow.inputs import Input
 from rag.flow.memory.memory import Memory
 from rag.flow.node import Node, Sequence
 from rag.flow.operator import Operator, operator

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from rag.errors import ConfigError
@@ -14,16 +12,19 @@ from rag.flow.compile import BUILDS, Builder, Positions
 from rag.flow.constructs.checks import texts
 from rag.flow.constructs.guard import Guard
 from rag.flow.constructs.subflow import SubFlow
+from rag.flow.described import Described
+from rag.flow.inputs import Input, parse_inputs
 from rag.flow.node import Node, as_node, walk
 from rag.flow.place import Place, segment
 from rag.flow.policies import Budget
 from rag.flow.resources import Resource, Resources
+from rag.flow.run.batch import run_all
 from rag.flow.run.events import Event
 from rag.flow.run.execution import Execution
 from rag.flow.run.record import RunRecord
 from rag.flow.run.runtime import RUNTIME
 from rag.flow.scope import Channel, Scope
-from rag.flow.types import fits, matcher, show
+from rag.flow.types import matcher, show
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
@@ -32,20 +33,7 @@ Config = Mapping[str, Mapping[str, Any]]
 """Step (place or label) to fields of its configuration that differ in one run."""
 
 
-@dataclass(frozen=True)
-class Input:
-    """An input of a flow that may be left out.
-
-    Args:
-        type: The type of its values.
-        default: Its value where a caller gives none.
-    """
-
-    type: Any
-    default: Any
-
-
-class Flow(Node):
+class Flow(Described):
     """A node, checked: every read has a writer on every path, with a fitting type.
 
     A flow is a node: `step >> flow`, a branch, the body of a loop.
@@ -83,7 +71,7 @@ class Flow(Node):
         self.node = as_node(node)
         self.name = name
         self.description = description
-        kinds, defaults = _inputs({"query": str} if inputs is None else inputs)
+        kinds, defaults = parse_inputs({"query": str} if inputs is None else inputs)
         self.inputs: Mapping[str, Any] = kinds
         self.defaults: Mapping[str, Any] = defaults
         self.outputs = None if outputs is None else texts("outputs", _listed(outputs))
@@ -305,66 +293,18 @@ class Flow(Node):
         return_exceptions: bool = False,
     ) -> list[Any]:
         """See `Node.abatch`."""
-        gate = asyncio.Semaphore(concurrency)
-
-        async def one(inputs: Mapping[str, Any]) -> Any:
-            async with gate:
-                try:
-                    return await Execution(self, inputs).ainvoke()
-                except Exception as error:
-                    if return_exceptions:
-                        return error
-                    raise
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(inputs)) for inputs in many]
-        except BaseExceptionGroup as found:
-            raise found.exceptions[0] from found.exceptions[0].__cause__
-        return [task.result() for task in tasks]
+        return await run_all(
+            many,
+            lambda inputs: Execution(self, inputs),
+            concurrency,
+            return_exceptions=return_exceptions,
+        )
 
     def as_runnable(self) -> Runnable[dict[str, Any], dict[str, Any]]:
         """This flow as a LangChain `Runnable` from inputs to outputs."""
         from rag.flow.langchain import FlowRunnable
 
         return FlowRunnable.of(self)
-
-    # Written down
-
-    def to_yaml(self) -> str:
-        """See `Node.to_yaml`.
-
-        Raises:
-            ConfigError: A resource was given open, or a type has no name in pipeline files.
-        """
-        from rag.flow.yaml.dump import dump
-
-        return dump(self)
-
-    def save(self, path: Path) -> None:
-        """Write the flow as a pipeline file, whole or not at all."""
-        from rag.files import write_atomically
-
-        write_atomically(path, self.to_yaml())
-
-    def mermaid(self, notes: Mapping[str, str] | None = None) -> str:
-        """The flow as a Mermaid flowchart.
-
-        Args:
-            notes: Place of a step, as text, to a line that is added to it.
-        """
-        from rag.flow.draw.mermaid import mermaid
-
-        return mermaid(self, notes)
-
-    def svg(self, notes: Mapping[str, str] | None = None) -> str:
-        """The flow as an SVG document; see `mermaid`."""
-        from rag.flow.draw.svg import svg
-
-        return svg(self, notes)
-
-    def _repr_html_(self) -> str:
-        return self.svg()
 
     # Lifetime
 
@@ -384,26 +324,6 @@ class Flow(Node):
 
 def _listed(outputs: Any) -> Any:
     return outputs if isinstance(outputs, str | list | tuple | set) else list(outputs)
-
-
-def _inputs(given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Channel to type, and to default for those that may be left out."""
-    if not isinstance(given, Mapping):
-        fix = "write inputs={'query': str}"
-        raise ConfigError(f"inputs is {given!r}, not a mapping", fix=fix)
-    kinds: dict[str, Any] = {}
-    defaults: dict[str, Any] = {}
-    for name, kind in given.items():
-        if isinstance(kind, Input):
-            kinds[name], defaults[name] = kind.type, kind.default
-            if not matcher(kind.type)(kind.default):
-                what = f"the default of {name!r} is {kind.default!r}, {show(kind.type)} is wanted"
-                raise ConfigError(what, where=f"inputs.{name}")
-        else:
-            kinds[name] = kind
-            if kind is not Any and fits(type(None), kind):
-                defaults[name] = None
-    return kinds, defaults
 
 
 def _rebuild(node: Node, arguments: dict[str, Any], resources: dict[str, Any]) -> Flow:

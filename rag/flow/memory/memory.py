@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rag import sqlite
 from rag.errors import ConfigError
 from rag.flow.memory.codec import decode, document_from, document_json, encode
 from rag.flow.resources import Resource, Spec
+from rag.sqlite import connect, transaction, translated
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -52,8 +52,8 @@ class Memory(Resource):
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.RLock()
         fix = "name a file that can be written"
-        with sqlite.translated(ConfigError, "the memory", where=path or "memory", fix=fix):
-            self._db = sqlite.connect(path, schema=_SCHEMA, private=True)
+        with translated(ConfigError, "the memory", where=path or "memory", fix=fix):
+            self._db = connect(path, schema=_SCHEMA, private=True)
 
     @classmethod
     def open(cls, spec: MemorySpec, *, base: Path) -> Self:
@@ -105,7 +105,7 @@ class Memory(Resource):
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        with self._lock, sqlite.transaction(self._db):
+        with self._lock, transaction(self._db):
             yield
             self._db.execute("UPDATE version SET number = number + 1")
 

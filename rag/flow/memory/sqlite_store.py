@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from rag import sqlite
 from rag.errors import CheckpointError
 from rag.flow.memory.store import SCHEMA, RunStore
 from rag.locks import FileLock
+from rag.sqlite import connect, transaction, translated
 
 
 class SqliteRunStore(RunStore):
@@ -27,8 +27,8 @@ class SqliteRunStore(RunStore):
         super().__init__()
         self._path = path
         fix = "name a file that can be written"
-        with sqlite.translated(CheckpointError, "the file of runs", where=path, fix=fix):
-            self._db = sqlite.connect(path, schema=SCHEMA.format(identity="INTEGER PRIMARY KEY"))
+        with translated(CheckpointError, "the file of runs", where=path, fix=fix):
+            self._db = connect(path, schema=SCHEMA.format(identity="INTEGER PRIMARY KEY"))
 
     @property
     def where(self) -> str:
@@ -41,7 +41,7 @@ class SqliteRunStore(RunStore):
 
     def transaction(self) -> AbstractContextManager[Any]:
         """See `RunStore`."""
-        return sqlite.transaction(self._db)
+        return transaction(self._db)
 
     @contextmanager
     def owned(self, run: str) -> Iterator[None]:

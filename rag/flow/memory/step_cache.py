@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import PositiveInt
 
-from rag import sqlite
 from rag.errors import ConfigError, InputError
 from rag.flow.memory.codec import decode, document_from, document_json, encode
 from rag.flow.memory.fingerprint import digest_of_values
 from rag.flow.resources import Resource, Spec
 from rag.flow.run.signal import Signal
 from rag.flow.run.threads import THREADS
+from rag.sqlite import connect, transaction, translated
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -85,8 +85,8 @@ class StepCache(Resource):
         self._lock = threading.Lock()
         self._running: dict[bytes, _Flight] = {}
         fix = "name a file that can be written"
-        with sqlite.translated(ConfigError, "the step cache", where=path or "memory", fix=fix):
-            self._db = sqlite.connect(path, schema=_SCHEMA, timeout=1.0)
+        with translated(ConfigError, "the step cache", where=path or "memory", fix=fix):
+            self._db = connect(path, schema=_SCHEMA, timeout=1.0)
 
     @classmethod
     def open(cls, spec: StepCacheSpec, *, base: Path) -> Self:
@@ -203,7 +203,7 @@ class StepCache(Resource):
         size, now = len(text.encode()), time.time()
         if size > self.max_bytes:
             return
-        with self._lock, sqlite.transaction(self._db):
+        with self._lock, transaction(self._db):
             self._db.execute(
                 "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)",
                 (key, text, size, None if ttl is None else now + ttl, now),

@@ -15,9 +15,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag import sqlite
 from rag.errors import IndexStateError
 from rag.sqlite import Frozen, connect, transaction
+from rag.sqlite import translated as sqlite_errors
 
 FILE = "index.sqlite"
 APPLICATION = 0x72616731  # "rag1" in the file's header: an index and not some other database
@@ -167,7 +167,7 @@ def read_state(connection: sqlite3.Connection) -> State:
 
 def translated(folder: Path) -> AbstractContextManager[None]:
     """Errors of SQLite and of the disk, as IndexStateError."""
-    return sqlite.translated(
+    return sqlite_errors(
         IndexStateError,
         FILE,
         where=folder,
