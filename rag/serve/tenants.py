@@ -7,9 +7,7 @@ import hashlib
 import hmac
 import secrets
 import threading
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rag.files import write_atomically
 from rag.flow import Flow, SubFlow
@@ -100,38 +98,37 @@ class Tenants:
     def _bound(self, flow: Flow, tenant: str) -> Flow:
         """The flow with the tenant's resources, opened, those of its inner flows too."""
 
-        def bind(one: Flow) -> dict[str, Any]:
-            kinds = _needed(one)
-            names = [name for name in kinds if one is flow or name in one.resources.specs]
+        def bind(one: Flow) -> dict[str, Resource]:
             embeds = one if "embedder" in one.resources.specs else flow
-            return {n: self._resource(one, embeds, n, kinds[n], tenant) for n in names}
+            return {
+                name: self._resource(one, embeds, name, kind, tenant)
+                for name, kind in _needed(one).items()
+                if one is flow or name in one.resources.specs
+            }
 
         return flow.bound(bind)
 
     def _resource(
-        self, flow: Flow, embeds: Flow, name: str, kinds: list[type[Resource]], tenant: str
-    ) -> Resource | dict[str, Any]:
+        self, flow: Flow, embeds: Flow, name: str, kind: type[Resource], tenant: str
+    ) -> Resource:
         """A flow's resource for a tenant.
 
         Args:
             flow: Names the resource.
             embeds: Has the embedder, should the resource be an index.
             name: The resource's name.
-            kinds: What steps take it as: an index is read and written.
+            kind: Its kind.
             tenant: Whose it is to be.
         """
-        spec = flow.resources.specs.get(name, kinds[0].default)
-        if issubclass(kinds[0], Index | IndexWriter) and not isinstance(spec, Resource):
+        spec = flow.resources.specs.get(name, kind.default)
+        if issubclass(kind, Index | IndexWriter) and not isinstance(spec, Resource):
             path = self.index_path(flow, tenant, name)
             if not path.exists():
                 # An empty one answers that it found nothing, until documents come.
                 embedder = self.embedder(embeds)
                 Index.writer(path, embedder=embedder.id, dim=embedder.dim).close()
-            if IndexWriter in kinds:
-                own = spec if isinstance(spec, Mapping) else {}
-                return {**own, "path": str(path.absolute())}
             return self._index(path)
-        opened = flow.resources.get(name, kinds[0])
+        opened = flow.resources.get(name, kind)
         return self._llm(opened, tenant) if isinstance(opened, LLM) else opened
 
     def _index(self, path: Path) -> Index:
@@ -165,15 +162,15 @@ def folder(tenant: str) -> str:
     return "h_" + hashlib.sha256(tenant.encode()).hexdigest()[:40]
 
 
-def _needed(flow: Flow) -> dict[str, list[type[Resource]]]:
-    """Name to kinds of the resources that the flow's steps take, but from inner flows' own."""
+def _needed(flow: Flow) -> dict[str, type[Resource]]:
+    """Name to kind of the resources that the flow's steps take, but for inner flows' own."""
     inner = [
         (place, node.flow.resources.specs)
         for place, node in flow.walk()
         if isinstance(node, SubFlow)
     ]
-    needed: dict[str, list[type[Resource]]] = {}
-    for place, name, kind in flow.needs:
-        if not any(place.is_within(where) and name in specs for where, specs in inner):
-            needed.setdefault(name, []).append(kind)
-    return needed
+    return {
+        name: kind
+        for place, name, kind in flow.needs
+        if not any(place.is_within(where) and name in specs for where, specs in inner)
+    }

@@ -381,6 +381,8 @@ def test_which_steps_are_final() -> None:
     assert finals(toy().node) == {"say"}
     choice = shelf() >> Route(by="len(query) > 3", cases={True: say(), False: say(name="short")})
     assert finals(choice) == {"route/true/say", "route/false/short"}
+    written = Route(by=say(), cases={"x": say(name="one")}, default=say(name="other"))
+    assert finals(shelf() >> written) == {"route/x/one", "route/.default/other"}
     assert finals(shelf() >> Loop(body=say(), max_turns=2)) == set()
     assert finals(shelf() >> Guard(say(), retry=Retry(times=1))) == set()
     assert finals(shelf() >> say(outputs={"answer": "draft"}) >> say(name="last")) == {"last"}

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from rag import Document, Flow, operator
+from rag.flow import Resources
 from rag.models import LLM, Embedder
 from rag.operators import BM25, Cite, Generate, Rewrite, WriteIndex
 from rag.serve import Settings, app
@@ -133,6 +134,11 @@ def test_the_command(tmp_path: Path) -> None:
     assert "rag keys add" in rag("serve", "--host", "192.0.2.1", cwd=tmp_path, code=2)
 
 
+def refuse(*_: object, **__: object) -> None:
+    """In the place of opening a model."""
+    raise AssertionError("a model is opened that no step takes")
+
+
 @operator(writes="documents")
 def note(query: str) -> list[Document]:
     """The question as a document."""
@@ -142,8 +148,9 @@ def note(query: str) -> list[Document]:
 @pytest.mark.parametrize("inner", [False, True])
 @pytest.mark.parametrize("own", [False, True])
 def test_what_a_tenant_writes_goes_to_its_own_index(
-    tmp_path: Path, embedder: Embedder, inner: bool, own: bool
+    tmp_path: Path, embedder: Embedder, inner: bool, own: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Embedder, "load", refuse)
     steps = note() >> WriteIndex() >> BM25(k=5)
     index = {"index": str(tmp_path / "index")}
     if inner:
@@ -162,12 +169,20 @@ def test_what_a_tenant_writes_goes_to_its_own_index(
     tenants.close()
 
 
+def test_an_index_that_the_flow_does_not_name_is_a_tenants_own_too(
+    tmp_path: Path, embedder: Embedder
+) -> None:
+    resources = Resources({"embedder": embedder}, base=tmp_path)
+    pipelines = Pipelines({"notes": Flow(note() >> WriteIndex(), resources=resources)})
+    tenants = Tenants(pipelines, tmp_path / "data")
+    tenants.open(pipelines["notes"], "north").invoke(query="ferry")
+    assert [path.name for path in tmp_path.glob("index*/*")] == ["north"]
+    tenants.close()
+
+
 def test_a_flow_with_two_models_opens_no_third(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a model is opened that no step takes")
-
     monkeypatch.setattr(LLM, "load", refuse)
     small = Scripted({"rewrite": "who opens"})
     large = Scripted({"generate": "The keeper."})
