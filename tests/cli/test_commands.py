@@ -20,6 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_ask_answers_with_sources(folder: Path) -> None:
     said = rag("ask", "How long does a passage of the north lock take?", cwd=folder)
     assert "operations" not in said.split("\n")[0]
