@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -68,6 +69,13 @@ def test_check_show_and_operators(folder: Path) -> None:
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
     assert rag("--version", cwd=tmp_path) == f"modular-rag {version('modular-rag')}\n"
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    said = rag("serve", "naive", cwd=tmp_path, code=2)
+    assert "uvicorn is not installed" in said
+    assert 'pip install "modular-rag[serve]"' in said
 
 
 def test_init_leaves_what_is_there_alone(tmp_path: Path) -> None:
