@@ -84,9 +84,9 @@ class Corpus:
         kinds: dict[str, type[Resource]] = {"embedder": Embedder}
         if IndexBinding(flow.resources).spec.describe is not None:
             kinds["llm"] = LLM
-        for _, name, kind in flow.needs:
-            if not issubclass(kind, Index | IndexWriter):
-                kinds[name] = kind
+        kinds |= {
+            name: kind for _, name, kind in flow.needs if not issubclass(kind, Index | IndexWriter)
+        }
         opened = {}
         for name, kind in kinds.items():
             key = (kind, repr(specs.get(name, kind.default)), base)

@@ -64,7 +64,7 @@ def test_check_show_and_operators(folder: Path) -> None:
     assert (folder / "flow.svg").read_text().startswith("<svg")
     listed = json.loads(rag("operators", "--json", cwd=folder))
     assert {"bm25", "dense", "generate", "rerank", "rrf"} <= {one["name"] for one in listed}
-    assert "how many to keep" in rag("operators", "rerank", cwd=folder)
+    assert "number of documents to keep" in rag("operators", "rerank", cwd=folder)
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
