@@ -6,8 +6,10 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# One thread for the models of each process: more would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test lint format stubs types bench clean
+.PHONY: demo test quick coverage mutation lowest lint format stubs types bench clean
 
 # A torch wheel in one of pip's configured folders (a processor-only build, say) is taken first;
 # without one, pip resolves torch as it does for everybody.
@@ -25,9 +27,27 @@ demo: $(READY)
 	@cd demo && ../$(BIN)/rag ingest ../examples/handbook
 	@cd demo && ../$(BIN)/rag ask "How long does a full passage of the north lock take?"
 
-# Two processes, each with one thread for its models: more would wait for each other.
+# make test TESTS=tests/flow
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
+	$(PYTEST) -n $(JOBS) --dist loadfile $(TESTS)
+
+# All tests but those that are marked slow.
+quick: $(READY)
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow" $(TESTS)
+
+coverage: $(READY)
+	$(PYTEST) -n $(JOBS) --dist loadfile --cov --cov-report=term:skip-covered $(TESTS)
+
+# make mutation PATHS="operators/generation" TESTS=tests/operators MINUTES=30
+PATHS ?= rag/flow
+MINUTES ?= 20
+mutation: $(READY)
+	$(BIN)/pip install --quiet "mutmut>=3.8,<4"
+	$(BIN)/python -m tests.mutation --paths $(PATHS) --tests $(or $(TESTS),tests/flow) --minutes $(MINUTES) --jobs $(JOBS)
+
+# The lowest versions that pyproject.toml declares, in an environment of their own: a smoke test.
+lowest:
+	PYTHON=$(PYTHON) .ci/lowest
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -56,4 +76,4 @@ bench: $(READY)
 	$(if $(DATA),$(BIN)/python benchmarks/bm25_engines.py --data $(DATA))
 
 clean:
-	rm -rf $(VENV) build demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest build demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

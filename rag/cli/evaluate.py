@@ -67,11 +67,10 @@ def retrieval(
         # A ranking is measured beyond the few documents that fit into a prompt.
         deep = [f"k={DEPTH}", *(params or [])]
         flows = _flows(stack, configs or [default(None)], deep, allow)
-        for flow in flows.values():
-            retrieval_part(flow)
-        files = _files(out, flows)
+        parts = {name: retrieval_part(flow) for name, flow in flows.items()}
+        files = _files(out, parts)
         progress = stack.enter_context(_bar())
-        for name, flow in _bound(stack, dataset, flows, indexes, progress):
+        for name, flow in _bound(stack, dataset, parts, indexes, progress):
             results[name] = rank_all(flow, dataset, partial(_named, progress, name))
             if name in files:
                 text = "".join(json.dumps(asdict(one)) + "\n" for one in results[name])

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rag.flow import Resource
 from rag.index import Index, IndexBinding, IndexWriter
@@ -21,9 +21,6 @@ BATCH = 512
 
 Progress = Callable[[str, int, int], None]
 """Takes the name of the work, how much of it is done, and how much there is."""
-
-SHARED: dict[str, type[Resource]] = {"embedder": Embedder, "llm": LLM}
-"""Resources that pipelines share if they specify them alike."""
 
 
 def no_progress(work: str, done: int, total: int) -> None:
@@ -47,7 +44,7 @@ class Corpus:
     ) -> None:
         self._data, self._folder, self._progress = data, folder, progress
         self._indexes: dict[str, Index] = {}
-        self._owners: dict[tuple[str, ...], Flow] = {}
+        self._models: dict[tuple[Any, ...], Resource] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -62,8 +59,8 @@ class Corpus:
     def bind(self, flow: Flow) -> Flow:
         """The flow over this corpus.
 
-        A model that an earlier flow specified alike is not opened again; flows therefore stay
-        open until the corpus is closed.
+        The models that its steps take are opened, unless another flow specifies them alike: then
+        they are shared. Each stays its flow's to close, after the corpus.
 
         Args:
             flow: The pipeline as loaded.
@@ -71,7 +68,7 @@ class Corpus:
         Raises:
             ConfigError: The specification of its index or of a model is wrong.
         """
-        bound = flow.with_resources(**self._shared(flow))
+        bound = flow.with_resources(**self._opened(flow))
         embedder = IndexBinding(bound.resources).open_embedder()
         # The open embedder counts by its id; other resources by their specification.
         named = IndexBinding(flow.with_resources(embedder=embedder).resources)
@@ -81,16 +78,22 @@ class Corpus:
             self._indexes[name] = self._index(name, IndexBinding(bound.resources))
         return bound.with_resources(index=self._indexes[name], embedder=embedder)
 
-    def _shared(self, flow: Flow) -> dict[str, Resource]:
-        """The models that another flow has opened for the same specification."""
-        shared = {}
-        for name, kind in SHARED.items():
-            spec = flow.resources.specs.get(name, kind.default)
-            key = (name, repr(spec), str(flow.resources.base.resolve()))
-            owner = self._owners.setdefault(key, flow)
-            if owner is not flow:
-                shared[name] = owner.resources.get(name, kind)
-        return shared
+    def _opened(self, flow: Flow) -> dict[str, Resource]:
+        """What the flow's steps take, and what fills the index; all but the index itself."""
+        base, specs = flow.resources.base.resolve(), flow.resources.specs
+        kinds: dict[str, type[Resource]] = {"embedder": Embedder}
+        if IndexBinding(flow.resources).spec.describe is not None:
+            kinds["llm"] = LLM
+        kinds |= {
+            name: kind for _, name, kind in flow.needs if not issubclass(kind, Index | IndexWriter)
+        }
+        opened = {}
+        for name, kind in kinds.items():
+            key = (kind, repr(specs.get(name, kind.default)), base)
+            if key not in self._models:
+                self._models[key] = flow.resources.get(name, kind)
+            opened[name] = self._models[key]
+        return opened
 
     def _index(self, name: str, binding: IndexBinding) -> Index:
         if self._folder is None:

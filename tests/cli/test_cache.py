@@ -35,6 +35,7 @@ def ask(place: Path, mode: str) -> dict[str, object]:
     return reuse
 
 
+@pytest.mark.slow
 def test_the_second_time_a_question_is_asked_its_chunks_are_there(place: Path) -> None:
     first, second = ask(place, "craft"), ask(place, "craft")
     assert [chunk["hit"] for chunk in first["chunks"]] == [False] * 3  # type: ignore[union-attr, attr-defined]
@@ -42,6 +43,7 @@ def test_the_second_time_a_question_is_asked_its_chunks_are_there(place: Path) -
     assert second["kind"] == "repaired"
 
 
+@pytest.mark.slow
 def test_warming_makes_the_first_question_a_hit_and_resumes(place: Path) -> None:
     warmed = json.loads(rag("cache", "warm", "--json", cwd=place))
     assert warmed["computed"] == warmed["chunks"] > 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_ask_answers_with_sources(folder: Path) -> None:
     said = rag("ask", "How long does a passage of the north lock take?", cwd=folder)
     assert "operations" not in said.split("\n")[0]
@@ -62,11 +64,18 @@ def test_check_show_and_operators(folder: Path) -> None:
     assert (folder / "flow.svg").read_text().startswith("<svg")
     listed = json.loads(rag("operators", "--json", cwd=folder))
     assert {"bm25", "dense", "generate", "rerank", "rrf"} <= {one["name"] for one in listed}
-    assert "how many to keep" in rag("operators", "rerank", cwd=folder)
+    assert "number of documents to keep" in rag("operators", "rerank", cwd=folder)
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
     assert rag("--version", cwd=tmp_path) == f"modular-rag {version('modular-rag')}\n"
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    said = rag("serve", "naive", cwd=tmp_path, code=2)
+    assert "uvicorn is not installed" in said
+    assert 'pip install "modular-rag[serve]"' in said
 
 
 def test_init_leaves_what_is_there_alone(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_failure_is_a_wrong_answer() -> None:
 def test_questions_asked_at_once_are_answered_in_their_order(tmp_path: Path) -> None:
     together = Barrier(2)
 
-    @operator(writes="noted", blocking=True)
+    @operator(writes="noted")
     def meet(query: str) -> str:
         """Go on when two are here."""
         together.wait(timeout=30)
@@ -90,7 +90,7 @@ def test_a_failed_run_costs_what_it_spent() -> None:
 
 
 def test_a_pipeline_that_waits_for_a_person_is_refused() -> None:
-    with pytest.raises(InputError, match="stops for a person"):
+    with pytest.raises(InputError, match="pauses for approval"):
         ask_all(Flow(answer() >> Interrupt("Is it right?")), QUERIES, Judge())
 
 

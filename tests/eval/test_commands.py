@@ -37,6 +37,7 @@ def refused(*arguments: str | Path) -> ConfigError:
     return done.exception
 
 
+@pytest.mark.slow
 def test_rankings_are_measured_and_compared(data: Path, words: Path, tmp_path: Path) -> None:
     out, where = tmp_path / "out", tmp_path / "indexes"
     run = ("eval", "retrieval", "--data", data, "-c", "hybrid", "-c", words)
@@ -87,6 +88,7 @@ def test_a_pipeline_that_loops_is_ranked_without_asking(data: Path) -> None:
     assert found["depth"] == 3
 
 
+@pytest.mark.slow
 def test_answers_are_measured_and_compared(data: Path, words: Path, tmp_path: Path) -> None:
     out, html = tmp_path / "out", tmp_path / "report.html"
     (data / "qrels" / "test.tsv").rename(data / "qrels" / "dev.tsv")

@@ -14,7 +14,7 @@ from rag.eval.beir import load_dataset
 from rag.eval.corpus import Corpus
 from rag.eval.metrics import contains, exact_match, token_f1
 from rag.eval.ranking import rank_all, ranking_rows
-from rag.flow import Flow
+from rag.flow import Flow, load_flow
 from rag.models import Embedder
 from rag.models.local.embedder import LocalEmbedder
 from rag.operators import Dense
@@ -62,3 +62,16 @@ def test_an_index_that_is_kept_is_not_made_again(
         with Corpus(load_dataset(data), tmp_path / "kept") as corpus:
             assert corpus.bind(flow).invoke(query="lock")["documents"]
     assert sum(embedded) == len(load_dataset(data).documents)
+
+
+def test_pipelines_share_a_model_that_they_specify_alike(data: Path, tmp_path: Path) -> None:
+    text = "resources: {embedder: all-minilm-l6-v2}\nsteps: [{use: dense, k: 2}]\n"
+    # A relative path would name another model from another folder.
+    flows = [load_flow(text, base=base) for base in (tmp_path, tmp_path, tmp_path / "elsewhere")]
+    with Corpus(load_dataset(data)) as corpus:
+        bound = [corpus.bind(flow).resources for flow in flows]
+        first, second, other = (one.get("embedder", Embedder) for one in bound)
+        assert first is second
+        assert first is not other
+    for flow in flows:
+        flow.close()

@@ -9,7 +9,7 @@ from rag import Loop, Map, Operator, Parallel, Route, operator
 from rag.errors import ConfigError
 from rag.eval.retrieval_part import retrieval_part
 from rag.flow import Flow, load_flow
-from rag.flow.constructs import walk
+from rag.flow.node import walk
 from rag.models import LLM
 from rag.operators import (
     BM25,
@@ -26,7 +26,7 @@ from rag.pipelines import names, path
 
 
 def steps(flow: Flow) -> list[str]:
-    return [one.label for one in walk(retrieval_part(flow).node) if isinstance(one, Operator)]
+    return [one.label for _, one in walk(retrieval_part(flow).node) if isinstance(one, Operator)]
 
 
 @operator(writes="queries")
@@ -60,10 +60,10 @@ def test_no_ready_made_pipeline_asks_a_model_while_it_is_ranked(name: str) -> No
         return
     part = retrieval_part(flow)
     taken = [
-        p.type for n in part.walk() if isinstance(n, Operator) for p in n.signature().resources
+        p.type for _, n in part.walk() if isinstance(n, Operator) for p in n.signature().resources
     ]
     assert not any(issubclass(one, LLM) for one in taken)
-    assert not any(isinstance(node, SelectSentences) for node in part.walk())
+    assert not any(isinstance(node, SelectSentences) for _, node in part.walk())
 
 
 def test_of_a_loop_it_is_the_first_turn() -> None:

@@ -46,6 +46,7 @@ def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_example_is_used_from_yaml_and_passes_its_tests(tmp_path: Path) -> None:
     env = installed(EXAMPLE, tmp_path)
     (tmp_path / "news.yaml").write_text(
@@ -66,6 +67,7 @@ def test_the_example_is_used_from_yaml_and_passes_its_tests(tmp_path: Path) -> N
     run([sys.executable, "-m", "pytest", "-q", str(tmp_path / "source")], tmp_path, {})
 
 
+@pytest.mark.slow
 def test_a_new_package_installs_is_found_and_passes_its_tests(tmp_path: Path) -> None:
     folder = tmp_path / "long-enough"
     made = CliRunner().invoke(app, ["new", "operator", "long_enough", "--dir", str(folder)])
