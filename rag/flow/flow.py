@@ -327,7 +327,7 @@ class Flow(Node):
         """This flow as a LangChain `Runnable` from inputs to outputs."""
         from rag.flow.langchain import FlowRunnable
 
-        return FlowRunnable.of(self)
+        return FlowRunnable(self)
 
     # Written down
 
