@@ -16,7 +16,6 @@ from langchain_core.runnables import (
     Runnable,
     RunnableConfig,
     RunnableLambda,
-    RunnablePassthrough,
 )
 from langchain_core.tools import BaseTool, convert_runnable_to_tool
 from pydantic import BaseModel, ConfigDict, create_model
@@ -207,7 +206,9 @@ class FlowRunnable(Runnable[dict[str, Any], dict[str, Any]]):
     ) -> Iterator[dict[str, Any]]:
         """Run the flow; parts of its outputs as they come."""
 
-        def parts(given: Iterator[Any], config: RunnableConfig) -> Iterator[dict[str, Any]]:
+        def parts(
+            given: Iterator[Any], run_manager: Any, config: RunnableConfig
+        ) -> Iterator[dict[str, Any]]:
             streamed = _Streamed(self.flow)
             for event in self.flow.stream(**_inputs(next(given), kwargs)):
                 if isinstance(event, Custom):
@@ -226,19 +227,19 @@ class FlowRunnable(Runnable[dict[str, Any], dict[str, Any]]):
             yield input
 
         async def parts(
-            given: AsyncIterator[Any], config: RunnableConfig
+            given: AsyncIterator[Any], run_manager: Any, config: RunnableConfig
         ) -> AsyncIterator[dict[str, Any]]:
             streamed = _Streamed(self.flow)
-            events = self.flow.astream(**_inputs(await anext(given), kwargs))
-            async with aclosing(events):  # type: ignore[type-var]
+            events: Any = self.flow.astream(**_inputs(await anext(given), kwargs))
+            async with aclosing(events):
                 async for event in events:
                     if isinstance(event, Custom):
                         await adispatch_custom_event(event.name, event.data, config=config)
                     if part := streamed.part(event):
                         yield part
 
-        whole = self._atransform_stream_with_config(once(), parts, config)
-        async with aclosing(whole):  # type: ignore[type-var]
+        whole: Any = self._atransform_stream_with_config(once(), parts, config)
+        async with aclosing(whole):
             async for part in whole:
                 yield part
 
@@ -252,8 +253,9 @@ class FlowRunnable(Runnable[dict[str, Any], dict[str, Any]]):
     ) -> BaseTool:
         """The flow as a LangChain tool; it gives the flow's only output, or all as a mapping."""
         outputs = list(self.flow.output_types)
-        whole = RunnablePassthrough()
-        chain = self | (RunnableLambda(itemgetter(*outputs)) if len(outputs) == 1 else whole)
+        chain: Runnable[Any, Any] = self
+        if len(outputs) == 1:
+            chain = self | RunnableLambda(itemgetter(*outputs))
         return convert_runnable_to_tool(
             chain,
             args_schema,

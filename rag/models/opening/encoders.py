@@ -40,6 +40,7 @@ def open_embedder(spec: Any, base: Path) -> Embedder:
         return LocalEmbedder(model, _identity(files, model), spec.batch_size)
     if isinstance(spec, Use):
         return LangChainEmbedder(made(spec, str(Embedder.foreign)))
+    spec = getattr(spec, "embedder", spec)  # of embeddings that wrap an embedder
     if isinstance(spec, Embedder):
         return spec
     if hasattr(spec, "embed_documents"):

@@ -31,6 +31,7 @@ def open_llm(spec: Any, base: Path) -> LLM:
         return open_local(spec, base)
     if isinstance(spec, Use):
         return LangChainLLM(made(spec, str(LLM.foreign)))
+    spec = getattr(spec, "llm", spec)  # of a chat model that wraps a language model
     if isinstance(spec, LLM):
         return spec
     if hasattr(spec, "astream"):  # a chat model, also one that is bound or has retries
