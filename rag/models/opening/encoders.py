@@ -40,9 +40,10 @@ def open_embedder(spec: Any, base: Path) -> Embedder:
         return LocalEmbedder(model, _identity(files, model), spec.batch_size)
     if isinstance(spec, Use):
         return LangChainEmbedder(made(spec, str(Embedder.foreign)))
-    spec = getattr(spec, "embedder", spec)  # of embeddings that wrap an embedder
     if isinstance(spec, Embedder):
         return spec
+    if isinstance(wrapped := getattr(spec, "embedder", None), Embedder):
+        return wrapped
     if hasattr(spec, "embed_documents"):
         return LangChainEmbedder(spec)
     raise ConfigError(f"{spec!r} is no embedder", fix=f"give {Embedder.foreign}, or a name")

@@ -31,9 +31,10 @@ def open_llm(spec: Any, base: Path) -> LLM:
         return open_local(spec, base)
     if isinstance(spec, Use):
         return LangChainLLM(made(spec, str(LLM.foreign)))
-    spec = getattr(spec, "llm", spec)  # of a chat model that wraps a language model
     if isinstance(spec, LLM):
         return spec
+    if isinstance(wrapped := getattr(spec, "llm", None), LLM):
+        return wrapped
     if hasattr(spec, "astream"):  # a chat model, also one that is bound or has retries
         return LangChainLLM(spec)
     raise ConfigError(f"{spec!r} is no language model", fix=f"give a {LLM.foreign}, or a name")
