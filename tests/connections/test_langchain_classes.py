@@ -142,7 +142,7 @@ def test_of_equal_ids_the_last_one_counts(store: IndexVectorStore) -> None:
         store.add_texts(["a"], [])
 
 
-def test_all_can_be_deleted(store: IndexVectorStore) -> None:
+def test_some_or_all_can_be_deleted(store: IndexVectorStore) -> None:
     assert store.delete(["d0"])
     assert store.get_by_ids(["d0", "d1"]) == [DOCUMENTS[1]]
     assert store.delete()
@@ -175,7 +175,9 @@ def test_it_is_the_index_that_pipelines_search(
     index = Index.open(tmp_path / "index")
     hits = index.sparse("keeper", 1)
     index.close()
-    assert hits[0].page_content == TEXTS[0]
+    assert hits[0].chunk.text == TEXTS[0]
+    store.delete(["fees.md"])
+    assert store.get_by_ids([found.id or ""]) == [found]
 
 
 def test_another_embedder_is_refused(store: IndexVectorStore) -> None:

@@ -125,7 +125,7 @@ class TestChatLLMIntegration(Declared, ChatModelIntegrationTests):
 
     def invoke_with_cache_read_input(self, *, stream: bool = False) -> Any:
         """The second prompt over the same documents takes their states from the cache."""
-        chat = ChatLLM(model=model(), max_tokens=8, context={"mode": "parallel"})
+        chat = ChatLLM(model=model(), max_tokens=8, reuse={"mode": "parallel"})
         blocks: list[Any] = [
             *({"type": "text-plain", "text": text, "mime_type": "text/plain"} for text in TEXTS),
             {"type": "text", "text": "Who may open the north lock?"},

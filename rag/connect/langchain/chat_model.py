@@ -21,7 +21,7 @@ from rag.connect.langchain.messages import prompt_of
 from rag.errors import InputError
 from rag.flow.resources import Resources
 from rag.flow.run.runtime import RUNTIME
-from rag.kvcache.settings import ContextSettings
+from rag.kvcache.settings import ReuseSettings
 from rag.models.llm import LLM, Generation, Sampling
 from rag.models.structured_output import described
 from rag.prompts.prompt import Prompt
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
 PROVIDER = "rag"
-OPTIONS = ("temperature", "max_tokens", "top_p", "seed", "context", "json_schema")
+OPTIONS = ("temperature", "max_tokens", "top_p", "seed", "reuse", "json_schema")
 """What a call, or `bind`, may give besides `stop`."""
 
 
@@ -43,14 +43,14 @@ class _Request:
 
     prompt: Prompt
     sampling: Sampling
-    context: ContextSettings | None
+    reuse: ReuseSettings | None
     json_schema: dict[str, Any] | None
 
 
 class ChatLLM(BaseChatModel):
     """A language model, local or not, with the reuse of the states of documents.
 
-    Blocks of the type `text-plain` in the last message are the prompt's documents: with `context`
+    Blocks of the type `text-plain` in the last message are the prompt's documents: with `reuse`
     their states are taken from the chunk-KV cache. All fields but `model` may be given in a call
     or by `bind`.
 
@@ -69,7 +69,7 @@ class ChatLLM(BaseChatModel):
     top_p: float = Field(default=1.0, gt=0, le=1, description="probability mass sampled from")
     seed: int | None = Field(default=None, description="makes sampling repeatable")
     stop: list[str] | None = Field(default=None, description="texts that end the answer")
-    context: ContextSettings | None = Field(
+    reuse: ReuseSettings | None = Field(
         default=None, description="how the states of documents are composed; none: all computed"
     )
     _resources: Resources = PrivateAttr()
@@ -166,15 +166,14 @@ class ChatLLM(BaseChatModel):
             )
         fields = {name: getattr(self, name) for name in OPTIONS[:-1]} | given
         schema: dict[str, Any] | None = fields.pop("json_schema", None)
-        context = fields.pop("context")
-        if isinstance(context, dict):
-            context = ContextSettings(**context)
-        reuses = context is not None and context.mode != "full"
-        prompt = prompt_of(messages, numbered=not reuses)
+        reuse = fields.pop("reuse")
+        if isinstance(reuse, dict):
+            reuse = ReuseSettings(**reuse)
+        prompt = prompt_of(messages, numbered=reuse is None)
         if schema is not None:
             prompt = described(prompt, schema)
         texts = stop if stop is not None else self.stop or ()
-        return _Request(prompt, Sampling(**fields, stop=tuple(texts)), context, schema)
+        return _Request(prompt, Sampling(**fields, stop=tuple(texts)), reuse, schema)
 
     async def _answer(self, request: _Request) -> ChatResult:
         done = None
@@ -183,7 +182,7 @@ class ChatLLM(BaseChatModel):
                 request.prompt, request.json_schema, request.sampling
             )
         if done is None:
-            done = await self.llm.generate(request.prompt, request.sampling, request.context)
+            done = await self.llm.generate(request.prompt, request.sampling, request.reuse)
         message = AIMessage(
             content=done.text,
             usage_metadata=_usage(done),
@@ -199,7 +198,7 @@ class ChatLLM(BaseChatModel):
             )
             yield ChatGenerationChunk(message=AIMessageChunk(**fields, chunk_position="last"))
             return
-        pieces: Any = self.llm.stream(request.prompt, request.sampling, request.context)
+        pieces: Any = self.llm.stream(request.prompt, request.sampling, request.reuse)
         async with aclosing(pieces):
             async for piece in pieces:
                 if isinstance(piece, str):
@@ -217,7 +216,7 @@ class ChatLLM(BaseChatModel):
         metadata = {
             "model_name": self.llm.id, "model_provider": PROVIDER, "finish_reason": done.finish,
         }  # fmt: skip
-        return metadata if done.context is None else {**metadata, "context": done.context}
+        return metadata if done.reuse is None else {**metadata, "reuse": done.reuse}
 
     def with_structured_output(
         self,
@@ -272,6 +271,6 @@ def _usage(done: Generation) -> UsageMetadata:
         output_tokens=done.completion_tokens,
         total_tokens=done.prompt_tokens + done.completion_tokens,
     )
-    if done.context is not None:
-        usage["input_token_details"] = InputTokenDetails(cache_read=int(done.context["reused"]))
+    if done.reuse is not None:
+        usage["input_token_details"] = InputTokenDetails(cache_read=int(done.reuse["reused"]))
     return usage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Self
 
 from langchain_core.callbacks import (
@@ -60,7 +61,8 @@ class FlowRetriever(BaseRetriever):
             embedder: As `resources.embedder`.
             k: Documents at most.
         """
-        flow = load_flow(HYBRID).with_resources(index=index, embedder=embedder)
+        spec = str(index) if isinstance(index, Path) else index
+        flow = load_flow(HYBRID).with_resources(index=spec, embedder=embedder)
         return cls(flow=flow, k=k)
 
     def _get_relevant_documents(

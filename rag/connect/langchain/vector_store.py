@@ -15,10 +15,11 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from rag.connect.langchain.embeddings import EmbedderEmbeddings
 from rag.errors import InputError
-from rag.index import Index, SourceUpdate
+from rag.index import Index
+from rag.index.ingest.batch import Batch
 from rag.models.embedder import Embedder
 from rag.models.langchain import LangChainEmbedder
-from rag.text.splitting import indexed_text
+from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 Filter = Mapping[str, Any]
 """A metadata filter as in `rag.index.filters`: `{"year": {"$gte": 1990}}`."""
-
 
 _GIVEN = "given_source"
 """The metadata key under which the index has a document's own `source`; every one added has it."""
@@ -40,9 +40,9 @@ class IndexVectorStore(VectorStore):
     A document that is added is a source of its own in the index: its id, a random one where none
     is given, is the source's URI, and adding under an id that is there replaces it. A `source` in
     its metadata comes back from this store, which also filters by it; pipelines find it as
-    `given_source`. Chunks that were
-    ingested are found by their ids too, and deleted with their files only. Scores are cosines. Of
-    metadata, what JSON cannot hold becomes text, and a key `score` is not stored.
+    `given_source`. Chunks that were ingested are found by their ids too, and deleted with their
+    files only. Scores are cosines. Of metadata, what JSON cannot hold becomes text, and a key
+    `score` is not stored.
 
     The index is open for reading; it is opened for writing for the time of each write. A write
     fails while another process writes.
@@ -97,7 +97,7 @@ class IndexVectorStore(VectorStore):
         ids: Sequence[str | None] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Embed and store texts in one commit.
+        """Embed and store texts; many are several commits.
 
         Args:
             texts: Each is one chunk.
@@ -113,8 +113,6 @@ class IndexVectorStore(VectorStore):
             ModelError: The embedder cannot be reached.
             ValueError: Metadata or ids are not as many as the texts.
         """
-        import numpy as np
-
         texts = list(texts)
         metadatas = [{} for _ in texts] if metadatas is None else metadatas
         keys = [key or str(uuid.uuid4()) for key in ids or [None] * len(texts)]
@@ -123,21 +121,17 @@ class IndexVectorStore(VectorStore):
                 f"{len(texts)} texts, {len(metadatas)} metadata and {len(keys)} ids do not fit"
             )
         chunks = {
-            key: Document(page_content=text, metadata=_stored(metadata))
+            key: Chunk(text, _stored(metadata))
             for text, metadata, key in zip(texts, metadatas, keys, strict=True)
         }
         if chunks:
             with self._writer() as index:
-                new = [key for key, chunk in chunks.items() if index.missing(key, [chunk])]
-                made = self._vectors([chunks[key] for key in new])
-                vectors = {key: made[at : at + 1] for at, key in enumerate(new)}
-                none = np.zeros((0, index.dim), dtype=np.float32)
-                index.write(
-                    [
-                        SourceUpdate(key, "", 0, 0, [chunk], vectors.get(key, none))
-                        for key, chunk in chunks.items()
-                    ]
-                )
+                batch = Batch(index, self.embedder)
+                for key, chunk in chunks.items():
+                    batch.add(index.plan(key, [chunk]))
+                    if batch.full:
+                        batch.commit()
+                batch.commit()
         return keys
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
@@ -149,22 +143,20 @@ class IndexVectorStore(VectorStore):
         """
         with self._writer() as index:
             if ids is None:
-                ids = [source.uri for source in index.sources()]
+                index.delete([source.uri for source in index.sources()])
+                return True
             for chunk in index.get(ids):
                 raise InputError(
-                    f"{chunk.id} is a chunk of the ingested {chunk.metadata['source']}",
+                    f"{chunk.id} is a chunk of the ingested {chunk.source}",
                     fix="remove the file and ingest again",
                 )
-            index.delete(ids)
+            index.delete([key for key in ids if _added(index, key)])
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """The documents of these ids, in that order; unknown ids are passed over."""
         found = {chunk.id: chunk for chunk in self._index.get(ids)}
-        for key in ids:
-            for chunk in self._index.of_source(key):
-                if _GIVEN in chunk.metadata:
-                    found[key] = chunk
+        found |= {key: chunk for key in ids for chunk in _added(self._index, key)}
         return [_as_added(found[key]) for key in ids if key in found]
 
     def similarity_search(
@@ -230,7 +222,7 @@ class IndexVectorStore(VectorStore):
         import numpy as np
 
         found = self.similarity_search_by_vector(embedding, fetch_k, filter)
-        vectors = self._vectors(found)
+        vectors = self.embedder.embed([Chunk.of(document).indexed_text for document in found])
         chosen = maximal_marginal_relevance(
             np.asarray(embedding, dtype=np.float32), list(vectors), lambda_mult, k
         )
@@ -239,9 +231,6 @@ class IndexVectorStore(VectorStore):
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return lambda cosine: min(max(cosine, 0.0), 1.0)
 
-    def _vectors(self, documents: Sequence[Document]) -> np.ndarray:
-        return self.embedder.embed([indexed_text(document) for document in documents])
-
     def _nearest(
         self, vector: list[float] | np.ndarray, k: int, where: Filter | None
     ) -> list[tuple[Document, float]]:
@@ -249,12 +238,13 @@ class IndexVectorStore(VectorStore):
 
         query = np.asarray(vector, dtype=np.float32)
         found = self._index.dense(query, k, where=_where(where), embedder=self.embedder.id)
-        return [(_as_added(document), document.metadata["score"]) for document in found]
+        return [(_as_added(hit.chunk), hit.score) for hit in found]
 
     @contextmanager
     def _writer(self) -> Iterator[Index]:
         with self._turn:
-            index = Index.writer(self.path, embedder=self.embedder.id, dim=self.embedder.dim)
+            model = self.embedder
+            index = Index.writer(self.path, embedder=model.id, dim=model.dim, embed=model.embed)
             try:
                 yield index
             finally:
@@ -289,12 +279,17 @@ def _where(given: Filter | None) -> Filter | None:
     return {"$and": parts}
 
 
-def _as_added(chunk: Document) -> Document:
-    """A chunk as the document that was added; an ingested one as it is, without its score."""
-    metadata = {key: value for key, value in chunk.metadata.items() if key != "score"}
-    if _GIVEN not in metadata:
-        return Document(id=chunk.id, page_content=chunk.page_content, metadata=metadata)
+def _added(index: Index, key: str) -> list[Chunk]:
+    """The chunk that was added under an id, if there is one."""
+    return [chunk for chunk in index.of_source(key) if _GIVEN in chunk.metadata]
+
+
+def _as_added(chunk: Chunk) -> Document:
+    """A chunk as the document that was added; an ingested one as it is."""
+    if _GIVEN not in chunk.metadata:
+        return chunk.document()
+    metadata = dict(chunk.metadata)
     key, given = metadata.pop("source"), metadata.pop(_GIVEN)
     if given is not None:
         metadata["source"] = given
-    return Document(id=key, page_content=chunk.page_content, metadata=metadata)
+    return Document(id=key, page_content=chunk.text, metadata=metadata)
