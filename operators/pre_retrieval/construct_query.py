@@ -66,7 +66,7 @@ class ConstructQuery(Operator):
         if not query.strip() or not schema.model_fields:
             return {}
         call = ModelCall(llm, ctx)
-        shown = llm.count(described(Prompt(""), schema).question)
+        shown = llm.count(described(Prompt(""), schema.model_json_schema()).question)
         prompt = fit_prompt(call, self.system, query, (), self.max_tokens + shown)
         found = await call.structured(prompt, schema, Sampling(max_tokens=self.max_tokens))
         if found is None:

@@ -11,11 +11,12 @@ from pydantic import ConfigDict, Field
 from rag.errors import ConfigError, IndexStateError, InputError, RagError
 from rag.flow.resources import Resource, Spec, Use, parse
 from rag.models.embedder import Embedder
-from rag.models.langchain import as_embeddings
+from rag.models.langchain import LangChainEmbedder
 from rag.models.opening.foreign import called, imported
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
+    from langchain_core.embeddings import Embeddings
 
 EMBEDDERS = ("embedding", "embeddings", "embedding_service")
 """The stores' names of the argument that is their embedder."""
@@ -176,7 +177,7 @@ def _make(dotted: str, arguments: Mapping[str, Any], base: Path, owned: list[Any
             embedder = Embedder.load(value, base=base)
             if embedder is not value:
                 owned.append(embedder)
-            values[name] = as_embeddings(embedder)
+            values[name] = _embeddings(embedder)
         elif isinstance(value, Mapping) and "use" in value:
             inner = {key: one for key, one in value.items() if key != "use"}
             values[name] = _make(str(value["use"]), inner, base, owned)
@@ -187,6 +188,15 @@ def _make(dotted: str, arguments: Mapping[str, Any], base: Path, owned: list[Any
     made = called(maker, dotted, values)
     owned.append(made)
     return made
+
+
+def _embeddings(embedder: Embedder) -> Embeddings:
+    """An embedder as the stores take it; of one that wraps LangChain's, that."""
+    from rag.connect.langchain.embeddings import EmbedderEmbeddings
+
+    return (
+        embedder.model if isinstance(embedder, LangChainEmbedder) else EmbedderEmbeddings(embedder)
+    )
 
 
 def _absent(dotted: str, arguments: Mapping[str, Any], base: Path) -> ConfigError | None:

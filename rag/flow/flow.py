@@ -304,7 +304,7 @@ class Flow(Described):
         """This flow as a LangChain `Runnable` from inputs to outputs."""
         from rag.flow.langchain import FlowRunnable
 
-        return FlowRunnable.of(self)
+        return FlowRunnable(self)
 
     # Lifetime
 

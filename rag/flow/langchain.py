@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing
+from operator import itemgetter
 from typing import Any, Protocol
 
+from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import (
-    ensure_config,
-    get_async_callback_manager_for_config,
-    get_callback_manager_for_config,
+from langchain_core.runnables import (
+    AddableDict,
+    Runnable,
+    RunnableConfig,
+    RunnableLambda,
 )
-from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import BaseModel, create_model
+from langchain_core.tools import BaseTool, convert_runnable_to_tool
+from pydantic import BaseModel, ConfigDict, create_model
 
-from rag.errors import ConfigError
+from rag.errors import ConfigError, InputError
+from rag.flow.constructs.guard import Guard
+from rag.flow.constructs.route import Route
+from rag.flow.constructs.subflow import SubFlow
+from rag.flow.node import Node, Sequence, place_of, walk
 from rag.flow.operator import Operator, operator
-from rag.flow.run.events import Done, Event, Token
+from rag.flow.place import Place
+from rag.flow.run.events import Custom, Done, Event, Token
 
 
 def as_step(
@@ -104,6 +112,9 @@ class RunnableFlow(Protocol):
     defaults: Mapping[str, Any]
     output_types: Mapping[str, Any]
 
+    def walk(self) -> Iterator[tuple[Place, Node]]:
+        """Its nodes with their places, from the top."""
+
     def invoke(self, **inputs: Any) -> dict[str, Any]:
         """Run."""
 
@@ -117,21 +128,33 @@ class RunnableFlow(Protocol):
         """Run, giving events."""
 
 
+class Outputs(AddableDict):
+    """A part of a flow's outputs as they are streamed; the sum of all parts is the result.
+
+    Texts are added as pieces. Of the last part (`final`) each value replaces what was streamed
+    under its name, since a later step may have rewritten it.
+    """
+
+    final = False
+
+    def __add__(self, other: AddableDict) -> Outputs:
+        return Outputs(
+            {**self, **other} if getattr(other, "final", False) else super().__add__(other)
+        )
+
+
 class FlowRunnable(Runnable[dict[str, Any], dict[str, Any]]):
     """A flow as a LangChain `Runnable`, from a mapping of inputs to a mapping of outputs.
 
-    Streaming yields the tokens of steps that write an output, as `{output: piece}`, then the
-    outputs that were not streamed. Callbacks and tags of the config see the flow as one chain.
+    Streaming yields `Outputs`: pieces of texts while steps write them, then everything else.
+    Callbacks, tags and metadata of the config see the flow as one chain, and the LangChain
+    runnables among its steps below it. What operators emit are LangChain's custom events.
+    Keyword arguments of a call, or of `bind`, are further inputs.
     """
 
     def __init__(self, flow: RunnableFlow) -> None:
         self.flow = flow
         self.name = flow.name or "flow"
-
-    @classmethod
-    def of(cls, flow: Any) -> FlowRunnable:
-        """The runnable of a flow."""
-        return cls(flow)
 
     @property
     def InputType(self) -> Any:  # noqa: N802 - LangChain's name
@@ -145,22 +168,28 @@ class FlowRunnable(Runnable[dict[str, Any], dict[str, Any]]):
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:
         """The flow's inputs as a pydantic model."""
-        fields: dict[str, Any] = {
-            name: (kind, self.flow.defaults.get(name, ...))
-            for name, kind in self.flow.inputs.items()
-        }
-        return create_model(f"{self.name}_input", **fields)
+        defaults = self.flow.defaults
+        return self._model(
+            "Input", {n: (k, defaults.get(n, ...)) for n, k in self.flow.inputs.items()}
+        )
 
     def get_output_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:
         """The flow's outputs as a pydantic model."""
-        fields: dict[str, Any] = {name: (k, ...) for name, k in self.flow.output_types.items()}
-        return create_model(f"{self.name}_output", **fields)
+        return self._model("Output", {n: (k, ...) for n, k in self.flow.output_types.items()})
+
+    def _model(self, suffix: str, fields: dict[str, Any]) -> type[BaseModel]:
+        config = ConfigDict(arbitrary_types_allowed=True)
+        return create_model(self.get_name(suffix), __config__=config, **fields)
 
     def invoke(
         self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         """Run the flow."""
-        return self._call_with_config(lambda given: self.flow.invoke(**given), input, config)
+
+        def call(given: dict[str, Any]) -> dict[str, Any]:
+            return self.flow.invoke(**_inputs(given, kwargs))
+
+        return self._call_with_config(call, input, config)
 
     async def ainvoke(
         self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
@@ -168,97 +197,124 @@ class FlowRunnable(Runnable[dict[str, Any], dict[str, Any]]):
         """Run the flow."""
 
         async def call(given: dict[str, Any]) -> dict[str, Any]:
-            return await self.flow.ainvoke(**given)
+            return await self.flow.ainvoke(**_inputs(given, kwargs))
 
         return await self._acall_with_config(call, input, config)
 
     def stream(
         self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[dict[str, Any]]:
-        """Run the flow; pieces of outputs as they come."""
-        full = ensure_config(config)
-        manager = get_callback_manager_for_config(full)
-        run = manager.on_chain_start(None, input, name=self.get_name())
-        pieces = _Pieces(self.flow)
-        try:
-            for event in self.flow.stream(**input):
-                yield from pieces.of(event)
-        except BaseException as error:
-            run.on_chain_error(error)
-            raise
-        run.on_chain_end(pieces.result)
+        """Run the flow; parts of its outputs as they come."""
+
+        def parts(
+            given: Iterator[Any], run_manager: Any, config: RunnableConfig
+        ) -> Iterator[dict[str, Any]]:
+            streamed = _Streamed(self.flow)
+            for event in self.flow.stream(**_inputs(next(given), kwargs)):
+                if isinstance(event, Custom):
+                    dispatch_custom_event(event.name, event.data, config=config)
+                if part := streamed.part(event):
+                    yield part
+
+        yield from self._transform_stream_with_config(iter((input,)), parts, config)
 
     async def astream(
         self, input: dict[str, Any], config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[dict[str, Any]]:
-        """Run the flow; pieces of outputs as they come."""
-        full = ensure_config(config)
-        manager = get_async_callback_manager_for_config(full)
-        run = await manager.on_chain_start(None, input, name=self.get_name())
-        tapped = self._tapped(input, run)
-        pieces = _Pieces(self.flow)
-        try:
-            async for event in tapped:
-                for piece in pieces.of(event):
-                    yield piece
-        except BaseException as error:
-            await run.on_chain_error(error)
-            raise
-        await run.on_chain_end(pieces.result)
+        """Run the flow; parts of its outputs as they come. Closing the iterator cancels the run."""
 
-    async def _tapped(self, input: dict[str, Any], run: Any) -> AsyncIterator[Event]:
-        async for event in self.flow.astream(**input):
-            yield event
+        async def once() -> AsyncIterator[dict[str, Any]]:
+            yield input
 
-    def as_tool(self, args_schema: Any = None, **kwargs: Any) -> BaseTool:
-        """The flow as a LangChain tool; its output is the only one, or a mapping of all."""
-        only = next(iter(self.flow.output_types)) if len(self.flow.output_types) == 1 else None
+        async def parts(
+            given: AsyncIterator[Any], run_manager: Any, config: RunnableConfig
+        ) -> AsyncIterator[dict[str, Any]]:
+            streamed = _Streamed(self.flow)
+            events: Any = self.flow.astream(**_inputs(await anext(given), kwargs))
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, Custom):
+                        await adispatch_custom_event(event.name, event.data, config=config)
+                    if part := streamed.part(event):
+                        yield part
 
-        def result(outputs: dict[str, Any]) -> Any:
-            return outputs if only is None else outputs[only]
+        whole: Any = self._atransform_stream_with_config(once(), parts, config)
+        async with aclosing(whole):
+            async for part in whole:
+                yield part
 
-        def call(**inputs: Any) -> Any:
-            return result(self.flow.invoke(**inputs))
-
-        async def acall(**inputs: Any) -> Any:
-            return result(await self.flow.ainvoke(**inputs))
-
-        name = kwargs.pop("name", None) or self.name
-        about = kwargs.pop("description", None) or self.flow.description or f"Run {self.name}."
-        return StructuredTool.from_function(
-            call,
-            acall,
-            name=name,
-            description=about,
-            args_schema=args_schema or self.get_input_schema(),
-            infer_schema=False,
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """The flow as a LangChain tool; it gives the flow's only output, or all as a mapping."""
+        outputs = list(self.flow.output_types)
+        chain: Runnable[Any, Any] = self
+        if len(outputs) == 1:
+            chain = self | RunnableLambda(itemgetter(*outputs))
+        return convert_runnable_to_tool(
+            chain,
+            args_schema,
+            name=name or self.get_name(),
+            description=description or self.flow.description or f"Run {self.get_name()}.",
+            arg_types=arg_types,
         )
 
 
-class _Pieces:
-    """What a stream yields: tokens of steps that write an output, then the rest."""
+def _inputs(given: Any, further: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"the input of a flow is a mapping of channels, not {type(given).__name__}",
+            fix='give for example {"query": "..."}',
+        )
+    return {**given, **further}
 
-    def __init__(self, flow: Any) -> None:
-        outputs = set(flow.output_types)
-        self._writes: dict[str, str] = {}
-        for place, step in getattr(flow, "steps", {}).items():
-            for port in step.signature().writes:
-                name = step.outputs.get(port.name, port.name)
-                if len(place) == 1 and name in outputs and port.type in (str, Any):
-                    self._writes[str(place)] = name
-        # A later step that writes the same output replaces it: only the last one's tokens count.
-        last = {name: place for place, name in self._writes.items()}
-        self._writes = {place: name for name, place in last.items()}
-        self._streamed: dict[str, str] = {}
-        self.result: dict[str, Any] = {}
 
-    def of(self, event: Event) -> Iterator[dict[str, Any]]:
-        """The pieces that an event gives."""
-        if isinstance(event, Token) and (name := self._writes.get(event.node)):
-            self._streamed[name] = self._streamed.get(name, "") + event.text
-            yield {name: event.text}
-        elif isinstance(event, Done):
-            self.result = event.result
-            rest = {n: v for n, v in event.result.items() if self._streamed.get(n) != v}
-            if rest:
-                yield rest
+class _Streamed:
+    """What of a run's outputs was streamed, and what an event adds to it."""
+
+    def __init__(self, flow: RunnableFlow) -> None:
+        top, node = next(flow.walk())
+        self._writers = {
+            str(place): name for name in flow.output_types for place in _writers(node, top, name)
+        }
+        self._texts: dict[str, str] = {}
+
+    def part(self, event: Event) -> Outputs | None:
+        if isinstance(event, Token) and (name := self._writers.get(str(event.place))):
+            self._texts[name] = self._texts.get(name, "") + event.text
+            return Outputs({name: event.text})
+        if isinstance(event, Done):
+            rest = Outputs({n: v for n, v in event.result.items() if self._texts.get(n) != v})
+            rest.final = True
+            return rest
+        return None
+
+
+def _writers(node: Node, place: Place, channel: str) -> Iterator[Place]:
+    """The steps whose tokens are a channel's text as it comes.
+
+    Those in branches, maps and loops are left out: what they write may never become the channel.
+    Of several in a sequence, those before the last one that calls a language model are.
+    """
+    children = [(c, place_of(node, place, e, c)) for e, c in node.children().items() if e != ".by"]
+    match node:
+        case Operator():
+            if any(node.outputs.get(p.name, p.name) == channel for p in node.signature().writes):
+                yield place
+        case Sequence():
+            for child, where in reversed(children):
+                found = list(_writers(child, where, channel))
+                yield from found
+                if found and any(getattr(n, "span_kind", "") == "LLM" for _, n in walk(child)):
+                    return
+        case Route() | Guard():
+            for child, where in children:
+                yield from _writers(child, where, channel)
+        case SubFlow() if channel in node.flow.output_types and channel not in node.outputs:
+            for child, where in children:
+                yield from _writers(child, where, channel)

@@ -52,7 +52,7 @@ class Signature:
         resources: The resources it takes.
         config: Of a decorated function: its configuration.
         context: The parameter that gets the `RunContext`.
-        is_async: Whether `run` is a coroutine function.
+        is_async: Whether `run` is a coroutine function or an asynchronous generator.
         collect: Of a generator: what makes one value of what it yields.
     """
 
@@ -300,7 +300,7 @@ def _signature(cls: type[Operator]) -> Signature:
         tuple(resources),
         tuple(config),
         context,
-        inspect.iscoroutinefunction(run),
+        inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run),
         collect,
     )
 

@@ -264,6 +264,11 @@ class Index(Resource):
         with self._reader.database.connection() as connection:
             return tables.chunks_of(connection, clean(uri))
 
+    def get(self, ids: Sequence[str]) -> list[Chunk]:
+        """The chunks of these ids, in that order; unknown ids are passed over."""
+        with self._reader.database.connection() as connection:
+            return tables.by_id(connection, ids)
+
     def batches(self, count: int) -> Iterator[list[Chunk]]:
         """All chunks, in the order in which they were added, so many at a time."""
         import numpy as np

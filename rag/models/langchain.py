@@ -1,4 +1,4 @@
-"""LangChain's chat models and embeddings behind our protocols, and our embedders behind theirs."""
+"""LangChain's chat models and embeddings behind our protocols."""
 
 from __future__ import annotations
 
@@ -27,25 +27,6 @@ LIMITS = (
     "num_predict",
 )
 """Names of the field of a chat model that limits the answer's tokens."""
-
-
-def as_embeddings(embedder: Embedder) -> Embeddings:
-    """An embedder as LangChain's vector stores take it; one that wraps theirs is unwrapped."""
-    from langchain_core.embeddings import Embeddings
-
-    if isinstance(embedder, LangChainEmbedder):
-        return embedder.model
-
-    class Adapted(Embeddings):
-        """Vectors as lists."""
-
-        def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            return [[float(x) for x in vector] for vector in embedder.embed(texts)]
-
-        def embed_query(self, text: str) -> list[float]:
-            return [float(x) for x in embedder.embed_query(text)]
-
-    return Adapted()
 
 
 class LangChainLLM(LLM):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -47,8 +48,9 @@ async def structured(
         ModelError: As `LLM.stream`.
     """
     sampling = sampling or Sampling()
-    request = described(prompt, schema)
-    done = await llm.generate_json(request, schema.model_json_schema(), sampling)
+    shape = schema.model_json_schema()
+    request = described(prompt, shape)
+    done = await llm.generate_json(request, shape, sampling)
     if done is not None:
         tokens = done.prompt_tokens + done.completion_tokens
         return StructuredResult(parse(done, schema)[0], 1, tokens)
@@ -65,9 +67,9 @@ async def structured(
     return StructuredResult(None, ATTEMPTS, tokens)
 
 
-def described(prompt: Prompt, schema: type[BaseModel]) -> Prompt:
-    """The prompt, with the object's form after its question."""
-    shape = json.dumps(_shape(schema.model_json_schema()), ensure_ascii=False)
+def described(prompt: Prompt, schema: Mapping[str, Any]) -> Prompt:
+    """The prompt, with the form of an object of the JSON schema after its question."""
+    shape = json.dumps(_shape(schema), ensure_ascii=False)
     text = prompts()["structured"].text
     return replace(prompt, question=f"{prompt.question}\n\n{text} {shape}")
 
@@ -107,11 +109,11 @@ def _value(text: str, *, whole: bool) -> Any:
         return json_repair.loads(text)
 
 
-def _shape(schema: dict[str, Any]) -> Any:
+def _shape(schema: Mapping[str, Any]) -> Any:
     """An example of an object of the schema, with descriptions in place of values."""
     definitions = schema.get("$defs", {})
 
-    def example(one: dict[str, Any]) -> Any:
+    def example(one: Mapping[str, Any]) -> Any:
         if "$ref" in one:
             return example(definitions[one["$ref"].rsplit("/", 1)[-1]])
         for several in ("anyOf", "allOf", "oneOf"):

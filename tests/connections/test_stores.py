@@ -17,11 +17,11 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
 
+from rag.connect.langchain import EmbedderEmbeddings
 from rag.connect.vector_stores import Store
 from rag.errors import ConfigError, IndexStateError, InputError, ModelError, StepError
 from rag.flow import Flow, Parallel, load_flow
 from rag.models import Embedder
-from rag.models.langchain import as_embeddings
 from rag.operators import RRF, External
 
 TEXTS = [
@@ -34,7 +34,7 @@ QUESTION = "What does a ticket cost?"
 
 
 def test_any_vector_store_is_a_step(embedder: Embedder) -> None:
-    store = InMemoryVectorStore(as_embeddings(embedder))
+    store = InMemoryVectorStore(EmbedderEmbeddings(embedder))
     store.add_documents(DOCUMENTS)
     found = Flow(External(k=2), resources={"store": store}).invoke(query=QUESTION)["documents"]
     assert found[0].metadata["n"] == 2
@@ -45,7 +45,10 @@ def test_qdrant_from_a_pipeline_file(tmp_path: Path, embedder: Embedder) -> None
     from langchain_qdrant import QdrantVectorStore
 
     made = QdrantVectorStore.from_documents(
-        DOCUMENTS, as_embeddings(embedder), path=str(tmp_path / "qdrant"), collection_name="book"
+        DOCUMENTS,
+        EmbedderEmbeddings(embedder),
+        path=str(tmp_path / "qdrant"),
+        collection_name="book",
     )
     made.client.close()
     (tmp_path / "flow.yaml").write_text(
@@ -72,7 +75,7 @@ def test_qdrant_filters_in_its_own_language(embedder: Embedder) -> None:
     from langchain_qdrant import QdrantVectorStore
 
     store = QdrantVectorStore.from_documents(
-        DOCUMENTS, as_embeddings(embedder), location=":memory:", collection_name="book"
+        DOCUMENTS, EmbedderEmbeddings(embedder), location=":memory:", collection_name="book"
     )
     where = {"must": [{"key": "metadata.n", "match": {"value": 1}}]}
     flow = Flow(External(filter=where), resources={"store": store})
@@ -131,7 +134,7 @@ def test_pgvector(postgres: str, embedder: Embedder) -> None:
 
     engine = PGEngine.from_connection_string(postgres)
     engine.init_vectorstore_table("chunks", embedder.dim)
-    store = PGVectorStore.create_sync(engine, as_embeddings(embedder), "chunks")
+    store = PGVectorStore.create_sync(engine, EmbedderEmbeddings(embedder), "chunks")
     store.add_documents(DOCUMENTS)
     flow = Flow(
         Parallel(cheap=External(k=2), few=External(k=1, filter={"n": {"$lt": 2}}), join=RRF()),
@@ -148,7 +151,9 @@ def test_pgvector_from_a_pipeline_file(postgres: str, embedder: Embedder) -> Non
 
     engine = PGEngine.from_connection_string(postgres)
     engine.init_vectorstore_table("filed", embedder.dim)
-    PGVectorStore.create_sync(engine, as_embeddings(embedder), "filed").add_documents(DOCUMENTS)
+    PGVectorStore.create_sync(engine, EmbedderEmbeddings(embedder), "filed").add_documents(
+        DOCUMENTS
+    )
     flow = load_flow(
         """
         name: elsewhere
@@ -210,7 +215,7 @@ def test_an_embedder_that_cannot_be_reached_is_a_model_error(embedder: Embedder)
         def embed_query(self, text: str) -> object:
             raise ModelError("the embedder 'away' gave no vectors")
 
-    store = Store(InMemoryVectorStore(as_embeddings(Away())))
+    store = Store(InMemoryVectorStore(EmbedderEmbeddings(Away())))
     with pytest.raises(ModelError, match="'away' gave no vectors"):
         asyncio.run(store.search("x", 3))
 

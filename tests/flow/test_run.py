@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -304,10 +305,18 @@ def test_an_input_that_may_be_none_may_be_left_out() -> None:
     assert flow.invoke(x=1)["seen"] == [1]
 
 
-def test_a_flow_is_a_langchain_runnable() -> None:
-    runnable = Flow(inc(), inputs=INT).as_runnable()
-    assert runnable.invoke({"x": 1}) == {"x": 2}
-    assert asyncio.run(runnable.ainvoke({"x": 1})) == {"x": 2}
+def test_an_asynchronous_generator_that_waits_runs_for_every_kind_of_caller() -> None:
+    @operator(writes="answer")
+    async def slowly(query: str) -> AsyncIterator[str]:
+        """Wait between two words."""
+        for word in query.split():
+            await asyncio.sleep(0)
+            yield word
+
+    flow = Flow(slowly())
+    assert flow.invoke(query="a b")["answer"] == "ab"
+    assert asyncio.run(flow.ainvoke(query="a b"))["answer"] == "ab"
+    assert list(flow.stream(query="a b"))[-1].result["answer"] == "ab"
 
 
 @operator(writes="x")

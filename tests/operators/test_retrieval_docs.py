@@ -12,11 +12,11 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.vectorstores import InMemoryVectorStore
 
+from rag.connect.langchain import EmbedderEmbeddings
 from rag.flow import Flow, load_flow
 from rag.flow.registry import Registry
 from rag.index import Index, IndexWriter
 from rag.models import LLM, Embedder
-from rag.models.langchain import as_embeddings
 from rag.operators import CATALOGUE
 from rag.text.splitting import split
 from tests.operators import tiny
@@ -72,7 +72,7 @@ def resources(
         connection.execute("CREATE TABLE tolls (vessel TEXT, crowns INTEGER)")
         connection.execute("INSERT INTO tolls VALUES ('lock', 4)")
     connection.close()
-    store = InMemoryVectorStore(as_embeddings(embedder))
+    store = InMemoryVectorStore(EmbedderEmbeddings(embedder))
     store.add_documents([Document(page_content=text) for text in TEXTS])
     index = Index.open(folder / "index")
     yield {

@@ -11,7 +11,7 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from rag.flow.run.threads import THREADS
@@ -52,6 +52,18 @@ class Runtime:
                 future.cancel()
                 raise
 
+    def iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
+        """The items of an asynchronous generator, which is closed in the end."""
+
+        async def following() -> T | None:
+            return await anext(items, None)
+
+        try:
+            while (item := self.run(following())) is not None:
+                yield item
+        finally:
+            self.run(_closed(items))
+
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None or self._pid != os.getpid():  # a forked process has no thread
@@ -65,6 +77,10 @@ class Runtime:
         assert loop is not None  # noqa: S101 - set before the thread starts
         asyncio.set_event_loop(loop)
         loop.run_forever()
+
+
+async def _closed(items: AsyncGenerator[Any, None]) -> None:
+    await items.aclose()
 
 
 RUNTIME = Runtime()

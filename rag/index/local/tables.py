@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from rag.index.filters import clean
 from rag.index.types import Source, SourcePlan
 from rag.text.chunk import Chunk
 
@@ -93,6 +94,14 @@ def fetch(connection: sqlite3.Connection, rows: np.ndarray) -> list[Chunk]:
     found = connection.execute(f"{_CHUNK} WHERE row IN (SELECT value FROM json_each(?))", (listed,))  # noqa: S608 - no values in it
     chunks = dict(_chunks(found))
     return [chunks[row] for row in rows.tolist()]
+
+
+def by_id(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Chunk]:
+    """The chunks of these ids, in that order; unknown ids are passed over."""
+    listed = json.dumps([clean(key) for key in ids])
+    found = connection.execute(f"{_CHUNK} WHERE id IN (SELECT value FROM json_each(?))", (listed,))  # noqa: S608 - no values in it
+    chunks = {chunk.id: chunk for _, chunk in _chunks(found)}
+    return [chunks[key] for key in ids if key in chunks]
 
 
 def _chunks(found: Iterable[tuple[int, str, str, str, str]]) -> Iterator[tuple[int, Chunk]]:

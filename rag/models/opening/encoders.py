@@ -42,6 +42,8 @@ def open_embedder(spec: Any, base: Path) -> Embedder:
         return LangChainEmbedder(made(spec, str(Embedder.foreign)))
     if isinstance(spec, Embedder):
         return spec
+    if isinstance(wrapped := getattr(spec, "embedder", None), Embedder):
+        return wrapped
     if hasattr(spec, "embed_documents"):
         return LangChainEmbedder(spec)
     raise ConfigError(f"{spec!r} is no embedder", fix=f"give {Embedder.foreign}, or a name")

@@ -33,6 +33,8 @@ def open_llm(spec: Any, base: Path) -> LLM:
         return LangChainLLM(made(spec, str(LLM.foreign)))
     if isinstance(spec, LLM):
         return spec
+    if isinstance(wrapped := getattr(spec, "llm", None), LLM):
+        return wrapped
     if hasattr(spec, "astream"):  # a chat model, also one that is bound or has retries
         return LangChainLLM(spec)
     raise ConfigError(f"{spec!r} is no language model", fix=f"give a {LLM.foreign}, or a name")
