@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,20 @@ def create(*, text: str) -> list[Document]:
 def gather(documents: list[list[Document]]) -> list[Document]:
     """Put lists after one another."""
     return [document for found in documents for document in found]
+
+
+def stuck(ended: list[str]) -> Any:
+    """A step that waits for ever, and notes how it ended."""
+
+    @operator(writes="x")
+    async def wait(x: int) -> int:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+        return x
+
+    return wait()
 
 
 def ran(flow: Flow, **inputs: Any) -> list[str]:

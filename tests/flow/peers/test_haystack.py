@@ -48,7 +48,7 @@ def test_nothing_at_all() -> None:
 
 @pytest.mark.parametrize(("given", "result"), [({}, 40), ({"b": 5}, 43)])
 def test_a_default_that_the_caller_may_give(given: dict[str, int], result: int) -> None:
-    """Scenario `single component with a default input`, run with the second value given."""
+    """Scenario `single component with a default input`, with and without its value."""
 
     @operator(writes="sum")
     def plus(a: int, b: int = 2) -> int:
