@@ -60,11 +60,7 @@ def test_a_default_that_the_caller_may_give(given: dict[str, int], result: int) 
 
 
 def test_an_input_that_may_be_left_out() -> None:
-    """Scenario `component with only default inputs`: what nobody gives has its default.
-
-    The default belongs to the flow, so its type is checked and a caller can read it; a step
-    that has one of its own may also read a channel that nobody writes.
-    """
+    """Scenario `component with only default inputs`: what nobody gives has its default."""
 
     @operator(writes="documents")
     def retrieve(query: str, k: int = 3) -> list[str]:
@@ -79,10 +75,7 @@ def test_an_input_that_may_be_left_out() -> None:
 
 
 def test_intermediate_outputs_of_a_line() -> None:
-    """Scenario `linear and returns intermediate outputs`: each step's result, by the step.
-
-    There the caller lists the components; here the record holds every occurrence.
-    """
+    """Scenario `linear and returns intermediate outputs`: each step's result, by the step."""
     flow = Flow(add(n=2) >> double(name="twice") >> add(n=1), inputs=INT)
     record = flow.run(x=1)
     assert {str(one.place): one.writes for one in record.occurrences} == {
@@ -177,10 +170,7 @@ def test_a_loop_is_left_in_its_middle() -> None:
 
 
 def test_an_accumulator_in_one_branch_of_a_loop() -> None:
-    """Scenario `single loop with two conditional branches`: one branch keeps a sum.
-
-    The branch does not run in every turn; what it wrote stays for the turns that follow.
-    """
+    """Scenario `single loop with two conditional branches`: one branch keeps a sum."""
 
     @operator(writes="state")
     def accumulate(x: int, state: int = 0) -> int:
