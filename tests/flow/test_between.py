@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rag.errors import BuildError, ConfigError, StepError
-from rag.flow import Flow, Loop, Parallel, Sequence, load_flow, operator
+from rag.flow import Flow, Guard, Loop, Parallel, Sequence, load_flow, operator
 from rag.flow.memory.checkpoints import Checkpoints
 from rag.flow.run.events import BranchSkipped, NodeFinished, NodeStarted, Reused
 from rag.flow.yaml.dump import dump
@@ -149,3 +149,31 @@ def test_an_empty_branch_gives_a_join_what_was_there_before() -> None:
     mixed = Parallel(before=Sequence(), after=speak(outputs={"answer": "x"}), join=total())
     with pytest.raises(BuildError, match=r"list\[int \| str\]"):
         Flow(mixed, inputs={"x": int, "query": str})
+
+
+def test_a_cached_loop_and_parallel_depend_on_all_that_they_read() -> None:
+    @operator(writes="x")
+    def plus(x: int, step: int) -> int:
+        return x + step
+
+    loop = Guard(Loop(body=inc(), between=plus(), max_turns=2), cache=True)
+    flow = Flow(loop, inputs={"x": int, "step": int})
+    assert [flow.invoke(x=0, step=step)["x"] for step in (1, 1, 10)] == [3, 3, 12]
+    node = Parallel(a=inc(), b=inc(by=2), select="wanted", join=total())
+    flow = Flow(Guard(node, cache=True), inputs={"x": int, "wanted": list[str]})
+    assert [flow.invoke(x=0, wanted=list(names))["total"] for names in ("a", "b", "ab")] == [
+        1, 2, 3,
+    ]  # fmt: skip
+
+
+def test_behind_a_loop_a_channel_is_what_the_body_wrote() -> None:
+    @operator(writes="x")
+    def number(x: int | str) -> int:
+        return len(str(x))
+
+    @operator(writes="x")
+    def spell(x: int) -> str:
+        return "=" * (x + 1)
+
+    loop = Loop(body=number(), between=spell(), max_turns=3)
+    assert Flow(loop >> inc(), inputs=INT).invoke(x=5) == {"x": 4}
