@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from rag.errors import BuildError, ConfigError, StepError
-from rag.flow import Flow, Loop, Parallel, load_flow, operator
+from rag.flow import Flow, Guard, Loop, Parallel, Sequence, load_flow, operator
 from rag.flow.memory.checkpoints import Checkpoints
 from rag.flow.run.events import BranchSkipped, NodeFinished, NodeStarted, Reused
 from rag.flow.yaml.dump import dump
-from tests.flow.bricks import REGISTRY, Scale, inc, named, remember, total
+from tests.flow.bricks import REGISTRY, Scale, inc, named, remember, speak, total
 
 INT = {"x": int}
 
@@ -136,3 +136,44 @@ def test_both_are_written_to_files_and_drawn() -> None:
     assert again.svg().count('data-node="loop/.between/inc"') == 1
     ran = [e for e in again.stream(x=0) if isinstance(e, NodeFinished)]
     assert [str(e.place) for e in ran][-2:] == ["parallel/a/inc", "parallel/.join/total"]
+
+
+def test_an_empty_branch_gives_a_join_what_was_there_before() -> None:
+    node = Parallel(before=Sequence(), after=inc(by=5), join=named())
+    flow = Flow(node, inputs=INT)
+    assert flow.invoke(x=1)["named"] == {"before": 1, "after": 6}
+    assert load_flow(dump(flow, REGISTRY), registry=REGISTRY) == flow
+    assert Parallel(before=Sequence(), after=inc(outputs={"x": "y"}), join=inc()).invoke(x=1) == {
+        "x": 2
+    }
+    mixed = Parallel(before=Sequence(), after=speak(outputs={"answer": "x"}), join=total())
+    with pytest.raises(BuildError, match=r"list\[int \| str\]"):
+        Flow(mixed, inputs={"x": int, "query": str})
+
+
+def test_a_cached_loop_and_parallel_depend_on_all_that_they_read() -> None:
+    @operator(writes="x")
+    def plus(x: int, step: int) -> int:
+        return x + step
+
+    loop = Guard(Loop(body=inc(), between=plus(), max_turns=2), cache=True)
+    flow = Flow(loop, inputs={"x": int, "step": int})
+    assert [flow.invoke(x=0, step=step)["x"] for step in (1, 1, 10)] == [3, 3, 12]
+    node = Parallel(a=inc(), b=inc(by=2), select="wanted", join=total())
+    flow = Flow(Guard(node, cache=True), inputs={"x": int, "wanted": list[str]})
+    assert [flow.invoke(x=0, wanted=list(names))["total"] for names in ("a", "b", "ab")] == [
+        1, 2, 3,
+    ]  # fmt: skip
+
+
+def test_behind_a_loop_a_channel_is_what_the_body_wrote() -> None:
+    @operator(writes="x")
+    def number(x: int | str) -> int:
+        return len(str(x))
+
+    @operator(writes="x")
+    def spell(x: int) -> str:
+        return "=" * (x + 1)
+
+    loop = Loop(body=number(), between=spell(), max_turns=3)
+    assert Flow(loop >> inc(), inputs=INT).invoke(x=5) == {"x": 4}

@@ -262,3 +262,22 @@ def test_wrong_inputs_of_a_flow_within_a_step_are_an_error() -> None:
 
     with pytest.raises(StepError, match="wrong: the flow has no input 'y'"):
         Flow(wrong(), inputs=INT).invoke(x=0)
+
+
+def test_the_configuration_of_a_run_is_of_its_own_steps() -> None:
+    flow = Flow(inc() >> twice(flow=Flow(inc(), inputs=INT)), inputs=INT)
+    assert flow.invoke(x=0, config={"inc": {"by": 100}}) == {"x": 102}
+
+
+def test_behind_what_ran_anew_a_flow_within_a_step_runs_again(tmp_path: Path) -> None:
+    def flow(by: int) -> Flow:
+        first = inc(by=by, outputs={"x": "other"})
+        return Flow(first >> twice(flow=Flow(inc(), inputs=INT)) >> ask(), inputs=INT)
+
+    with Checkpoints(tmp_path / "runs") as checkpoints:
+        run = checkpoints.start(flow(1), x=0)
+        with pytest.raises(Interrupted):
+            run.invoke()
+        events = list(checkpoints.resume(flow(2), run.id).stream())
+    again = [str(event.place) for event in events if isinstance(event, NodeStarted)]
+    assert again == ["inc", "twice", "twice/.run#0/inc", "twice/.run#1/inc", "ask"]

@@ -12,6 +12,7 @@ from rag.flow.compile.builder import Builder, Built
 from rag.flow.compile.join import build_join
 from rag.flow.compile.step import evaluate
 from rag.flow.constructs.parallel import Parallel
+from rag.flow.node import Sequence
 from rag.flow.place import Place, segment
 from rag.flow.run.events import BranchSkipped
 from rag.flow.run.run import Run, State
@@ -37,6 +38,8 @@ def build_parallel(builder: Builder, node: Parallel, scope: Scope, place: Place)
         return await run_branches(place, views, run, waits=waits, skip=skip, quorum=quorum)
 
     if node.join is not None:
+        branches = _with_unchanged(node, branches, scope)
+        runners = {name: built.run for name, built in branches.items()}
         collected = {name: (built.writes, everyone) for name, built in branches.items()}
         join = build_join(builder, node, place, scope, collected)
 
@@ -66,6 +69,21 @@ def build_parallel(builder: Builder, node: Parallel, scope: Scope, place: Place)
 
     removed = {n: w for built in branches.values() for n, w in built.removed.items()}
     return Built(run_union, writes, reads, removed, waits=waits)
+
+
+def _with_unchanged(node: Parallel, branches: dict[str, Built], scope: Scope) -> dict[str, Built]:
+    """The branches; an empty one gives what was there before of what the others write."""
+    written = {name for built in branches.values() for name in built.writes}
+    before = {n: c for n, c in scope.channels.items() if n in written and not c.optional}
+
+    async def run_unchanged(state: State, run: Run) -> dict[str, Any]:
+        return {name: state[name] for name in before}
+
+    unchanged = Built(run_unchanged, before, frozenset(before))
+    return {
+        name: unchanged if node.branches[name] == Sequence() else built
+        for name, built in branches.items()
+    }
 
 
 Chosen = Callable[[State, Run], Collection[str]]

@@ -24,7 +24,8 @@ class Parallel(Construct):
     With a join, only what the join returns leaves. Where a parameter of the join is a list (or a
     `dict`), a channel that branches write arrives as a list with one value per branch that
     wrote it, in the order of the branches (or as a mapping from the branch's name); any other
-    parameter gets the channel as it was before the branches.
+    parameter gets the channel as it was before the branches. An empty branch (`Sequence()`, `[]`
+    in a pipeline file) gives the channels as they were, of those that the others write.
 
     Without a join the branches write different channels and all of them leave; those of a
     branch that may fail (`on_error="skip"`), be cancelled (`quorum`) or not run at all (`select`)

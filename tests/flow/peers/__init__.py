@@ -1,0 +1,1 @@
+"""Behaviours that other engines' own test suites hold, expressed with these constructs."""
