@@ -54,7 +54,7 @@ class Flow(Described):
         BuildError: The parts do not fit together; it holds all problems, not the first only.
     """
 
-    key = "flow"
+    yaml_key = "flow"
 
     def __init__(
         self,

@@ -21,16 +21,16 @@ class Node:
     documents=...)`. Whoever keeps one for many runs names it and its inputs in a `Flow`.
     """
 
-    key: ClassVar[str] = ""
+    yaml_key: ClassVar[str] = ""
     """The key that tells a construct in a pipeline file, and its label where it has no name."""
-    transparent: ClassVar[bool] = False
+    shares_place: ClassVar[bool] = False
     """Whether the node shares the place of its body."""
     name: str | None
 
     @property
     def label(self) -> str:
         """The node's name in places: its own where it has one."""
-        return self.name or self.key
+        return self.name or self.yaml_key
 
     def children(self) -> dict[str, Node]:
         """The nodes directly below, by their segments of places; `""`: the only body."""
@@ -183,7 +183,7 @@ def place_of(parent: Node, place: Place, edge: str, child: Node) -> Place:
     """
     if isinstance(parent, Sequence):
         return place.below(edge)
-    if parent.transparent and not edge:
+    if parent.shares_place and not edge:
         return place
     return place.below(edge, "" if isinstance(child, Sequence) else segment(child.label))
 

@@ -32,8 +32,8 @@ class Guard(Construct):
         budget: What one execution may use.
     """
 
-    key = "guard"
-    transparent = True
+    yaml_key = "guard"
+    shares_place = True
     body: Node = part("node")
     timeout: float | None = part(default=None)
     retry: Retry | None = part(default=None)

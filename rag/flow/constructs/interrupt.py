@@ -27,7 +27,7 @@ class Interrupt(Construct):
         name: The node's own name in places.
     """
 
-    key = "interrupt"
+    yaml_key = "interrupt"
     message: str = part(where="inside", schema={"type": "string"})
     show: tuple[str, ...] = part("texts", "inside", default=(), schema=_TEXTS)
     edit: tuple[str, ...] = part("texts", "inside", default=(), schema=_TEXTS)

@@ -38,7 +38,7 @@ class Loop(Construct):
         name: The node's own name in places.
     """
 
-    key = "loop"
+    yaml_key = "loop"
     body: Node = part("node")
     max_turns: int = part(where="inside", schema={"type": "integer", "minimum": 1})
     until: str | None = part(where="inside", default=None, schema=_TEXT)

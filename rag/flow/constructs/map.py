@@ -27,7 +27,7 @@ class Map(Construct):
         name: The node's own name in places.
     """
 
-    key = "map"
+    yaml_key = "map"
     over: str = part(where="inside", schema={"type": "string"})
     as_: str = part(where="inside", key="as", schema={"type": "string"})
     body: Node = part("node")

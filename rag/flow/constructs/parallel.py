@@ -42,7 +42,7 @@ class Parallel(Construct):
         name: The node's own name in places.
     """
 
-    key = "parallel"
+    yaml_key = "parallel"
     branches: dict[str, Node] = part("nodes", "head")
     join: Node | None = part("node", edge=".join", default=None)
     on_error: OnError = part(default="fail", schema={"enum": ["fail", "skip"]})

@@ -25,7 +25,7 @@ class Race(Construct):
         name: The node's own name in places.
     """
 
-    key = "race"
+    yaml_key = "race"
     branches: dict[str, Node] = part("nodes", "head")
     until: str | None = part(default=None, schema=_TEXT)
     winner: str | None = part(default=None, schema=_TEXT)

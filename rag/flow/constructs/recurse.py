@@ -27,7 +27,7 @@ class Recurse(Construct):
         name: The node's own name in places.
     """
 
-    key = "recurse"
+    yaml_key = "recurse"
     base: Node = part("node", edge=".base")
     max_depth: int = part(where="inside", schema={"type": "integer", "minimum": 1})
     inputs: Mapping[str, str] = part(default={}, schema=_RENAMES)

@@ -28,7 +28,7 @@ class Route(Construct):
         name: The node's own name in places.
     """
 
-    key = "route"
+    yaml_key = "route"
     by: str | Node = part("choice", "inside", edge=".by")
     cases: Mapping[Any, Node] = part("nodes", "inside")
     default: Node | None = part("node", "inside", edge=".default", default=None)

@@ -21,7 +21,7 @@ class SubFlow(Construct):
         name: The step's own name in places.
     """
 
-    key = "flow"
+    yaml_key = "flow"
     flow: Any
     inputs: Mapping[str, str] = part(default={})
     outputs: Mapping[str, str] = part(default={})

@@ -39,7 +39,7 @@ class Shape:
 def shape(node: Construct) -> Shape:
     """How a construct is drawn; one that is not known here is a frame with its name."""
     value: Any = node
-    match node.key:
+    match node.yaml_key:
         case "parallel":
             return Shape("rows", value.select or "", last=".join" if value.join else None)
         case "race":

@@ -60,7 +60,7 @@ class _Drawing:
             box = self.box(noted(title(node), str(place), self._notes))
             self.link(before, box)
             return self._fallback(node, [(box, "")], box, place)
-        if node.transparent:
+        if node.shares_place:
             return self._guard(node, before, place)
         how = shape(node)
         if how.kind == "frame":
@@ -87,7 +87,7 @@ class _Drawing:
         if how.first is not None:
             before = self._child(node, how.first, before, place)
         ends: Ends = []
-        if how.title and node.key == "recurse":
+        if how.title and node.yaml_key == "recurse":
             again = self.box(how.title, "[[", "]]")
             self.link(before, again)
             ends.append((again, ""))

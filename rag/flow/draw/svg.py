@@ -75,7 +75,7 @@ def _block(node: Node, place: Place, notes: Notes) -> Block:
     if not isinstance(node, Construct) or not children:
         box = _box(noted(title(node), str(place), notes), node=str(place))
         return _with_fallback(node, box, place, notes)
-    if node.transparent:
+    if node.shares_place:
         body, text = _child(node, "", place, notes), policies(node)
         return _with_fallback(node, _frame(body, text) if text else body, place, notes)
     how = shape(node)
@@ -88,7 +88,7 @@ def _block(node: Node, place: Place, notes: Notes) -> Block:
         branches = [(edge_title(edge), _child(node, edge, place, notes)) for edge in rows]
         if how.first is not None:
             column.append(_child(node, how.first, place, notes))
-        if how.title and node.key == "recurse":
+        if how.title and node.yaml_key == "recurse":
             branches.insert(0, ("", _box(how.title)))
         elif how.title:
             column.append(_box(f"{how.title}?"))

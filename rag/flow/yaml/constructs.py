@@ -12,7 +12,7 @@ from rag.flow.constructs.route import Route
 from rag.flow.node import Construct
 
 CONSTRUCTS: dict[str, type[Construct]] = {
-    kind.key: kind for kind in (Parallel, Map, Route, Loop, Race, Recurse, Interrupt)
+    kind.yaml_key: kind for kind in (Parallel, Map, Route, Loop, Race, Recurse, Interrupt)
 }
 """Key to construct; `use`, `steps` and `flow` are read apart."""
 

@@ -75,15 +75,15 @@ class _Writer:
         if isinstance(node, Sequence):
             return [self.node(child) for child in node.nodes]
         assert isinstance(node, Construct)  # noqa: S101 - there is nothing else
-        if node.transparent:
+        if node.shares_place:
             return self._guard(node)
-        if node.key == "flow":
+        if node.yaml_key == "flow":
             flow = self.flow(node.flow)  # type: ignore[attr-defined]
             return _given({"flow": flow, **self._parts(node, "beside")})
         inside = self._parts(node, "inside")
         head = self._parts(node, "head")
         value = next(iter(head.values())) if head else _leaf(inside)
-        return _given({node.key: value, **self._parts(node, "beside")})
+        return _given({node.yaml_key: value, **self._parts(node, "beside")})
 
     def _step(self, node: Operator) -> Any:
         apart = {"fallback", "cache"}

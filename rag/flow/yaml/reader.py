@@ -257,15 +257,15 @@ class Reader(Source):
         head = [field for field, part in parts.items() if part.where == "head"]
         inside = {p.key or f: (f, p) for f, p in parts.items() if p.where == "inside"}
         beside = {p.key or f: (f, p) for f, p in parts.items() if p.where == "beside"}
-        self.known(value, (kind.key, *beside, *POLICIES))
+        self.known(value, (kind.yaml_key, *beside, *POLICIES))
         fields: dict[str, Any] = {}
         if head:
-            fields[head[0]] = self._branches(value, kind.key)
+            fields[head[0]] = self._branches(value, kind.yaml_key)
         else:
-            settings = value[kind.key]
+            settings = value[kind.yaml_key]
             if not isinstance(settings, Mapping):
-                fix = f"write {EXAMPLES[kind.key]}"
-                self.problem(value, f"`{kind.key}` is not a mapping", fix, kind.key)
+                fix = f"write {EXAMPLES[kind.yaml_key]}"
+                self.problem(value, f"`{kind.yaml_key}` is not a mapping", fix, kind.yaml_key)
                 settings = {}
             else:
                 self.known(settings, inside)

@@ -126,8 +126,12 @@ def _construct(kind: type[Construct], guards: dict[str, Any]) -> dict[str, Any]:
     if not head:
         properties = {key: _part(part) for key, part in inside.items()}
         value = _object(properties, [key for key in needed if key in inside])
-    properties = {kind.key: value, **{key: _part(part) for key, part in beside.items()}, **guards}
-    made = _object(properties, [kind.key, *(key for key in needed if key in beside)])
+    properties = {
+        kind.yaml_key: value,
+        **{key: _part(part) for key, part in beside.items()},
+        **guards,
+    }
+    made = _object(properties, [kind.yaml_key, *(key for key in needed if key in beside)])
     return {**made, "description": (inspect.getdoc(kind) or "").split("\n")[0]}
 
 
