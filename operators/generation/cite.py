@@ -10,8 +10,9 @@ from pydantic import BaseModel, Field
 
 from rag.flow import Operator, RunContext
 from rag.operators.documents import location
-from rag.operators.scores import number_of, score_of
+from rag.operators.scores import score_of
 from rag.operators.support import support
+from rag.text.chunk import Chunk
 from rag.text.sentences import STOPS, sentences, spans
 
 MARK = re.compile(r"\s*\[(\d{1,3})\]")
@@ -95,15 +96,14 @@ def _marked(sentence: str, numbers: Sequence[int]) -> str:
 
 
 def _citation(number: int, document: Document, supported: float, sentence: str) -> Citation:
-    metadata = document.metadata
-    title = metadata.get("title")
+    chunk = Chunk.of(document)
     return Citation(
         number=number,
-        source=str(metadata.get("source") or metadata.get("path") or document.id or ""),
-        title=None if title is None else str(title),
+        source=chunk.source or chunk.path or chunk.id or "",
+        title=chunk.title or None,
         place=location(document),
-        start=_offset(metadata.get("start")),
-        end=_offset(metadata.get("end")),
+        start=chunk.start,
+        end=chunk.end,
         score=score_of(document),
         support=round(supported, 3),
         quote=max(
@@ -112,9 +112,3 @@ def _citation(number: int, document: Document, supported: float, sentence: str) 
             default="",
         ),
     )
-
-
-def _offset(value: object) -> int | None:
-    """A position in a text; None: it is none."""
-    number = number_of(value)
-    return int(number) if number is not None and number.is_integer() else None

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from rag.errors import LoadError
 from rag.flow import Operator, RunContext
-from rag.index.filters import clean
 from rag.index.readers.discover import Skipped, discover, read
 from rag.index.readers.load import load
+from rag.text.surrogates import escape_surrogates
 
 
 class Load(Operator):
@@ -51,7 +51,7 @@ class Load(Operator):
             except LoadError as error:
                 ctx.warn(f"{found.path} is left out: {error.what}")
                 continue
-            sources.append(clean(found.path.as_posix()))
+            sources.append(escape_surrogates(found.path.as_posix()))
             for document in loaded:
                 document.metadata["source"] = sources[-1]
             documents += loaded

@@ -11,6 +11,7 @@ from rag.errors import ConfigError
 from rag.prompts.layout import PromptTokens
 from rag.prompts.prompt import Prompt
 from rag.prompts.templates import prompts
+from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     from rag.eval.beir import Dataset
@@ -50,8 +51,8 @@ def samples(data: Dataset, count: int, others: int = 4, seed: int = 0) -> list[S
     """
     rng = random.Random(seed)  # noqa: S311 - a sample, no secret
     texts = {
-        str(d.id): f"{d.metadata.get('title') or ''}\n{d.page_content}".strip()
-        for d in data.documents
+        str(chunk.id): f"{chunk.title}\n{chunk.text}".strip()
+        for chunk in map(Chunk.of, data.documents)
     }
     ids, drawn = sorted(texts), 3 * others + 2
     if len(ids) < drawn:

@@ -13,6 +13,7 @@ from rag.eval.corpus import Progress, no_progress
 from rag.eval.retrieval_part import retrieval_part
 from rag.extras import require
 from rag.flow import Flow
+from rag.text.chunk import Chunk
 
 DEPTH = 100
 """Documents that a ranking should have."""
@@ -82,7 +83,7 @@ def rank_all(flow: Flow, data: Dataset, progress: Progress = no_progress) -> lis
         started = perf_counter()
         documents = ranker.invoke(query=query.text)["documents"]
         seconds[query.id] = perf_counter() - started
-        order = dict.fromkeys(str(document.metadata["source"]) for document in documents)
+        order = dict.fromkeys(Chunk.of(document).source for document in documents)
         rankings[query.id] = {source: float(-rank) for rank, source in enumerate(order)}
     relevant = {query.id: query.relevant for query in data.queries}
     # A query without any document is missing from trec_eval's results: its measures are 0.

@@ -2,9 +2,9 @@
 
 A value stands for equality. Operators: `$eq $ne $in $nin $gt $gte $lt $lte` on a key, `$and $or`
 over a list of filters; several keys, or several operators on one key, must all hold. `$ne` and
-`$nin` are the exact complements of `$eq` and `$in`, so they hold where the key is missing; None
-equals a missing key. Order is defined between numbers and between strings, and false between the
-two. The key `source` means the source's uri.
+`$nin` are the exact complements of `$eq` and `$in`, so they are true if the key is missing; None
+equals a missing key. Numbers are ordered among themselves and strings too; a comparison between
+the two is false. The key `source` is the source's URI.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rag.errors import InputError
+from rag.text.surrogates import escape_surrogates
 
 ORDER = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 OPERATORS = ("$eq", "$ne", "$in", "$nin", *ORDER)
@@ -26,7 +27,7 @@ Sql = tuple[str, list[Any]]
 
 
 def compile_filter(where: Mapping[str, Any]) -> Sql:
-    """A condition over the table `chunks`.
+    """Compile a filter to a condition on the table `chunks`.
 
     Args:
         where: The filter.
@@ -112,27 +113,22 @@ def _value(key: str, value: Any) -> str:
         raise _wrong(f"{key!r} cannot be compared with a {type(value).__name__}")
     if isinstance(value, float) and not math.isfinite(value):
         raise _wrong(f"{key!r} cannot be compared with {value}")
-    return json.dumps(clean(value) if isinstance(value, str) else value)
+    return json.dumps(escape_surrogates(value) if isinstance(value, str) else value)
 
 
 def _column(key: str) -> Sql:
     if key == "source":
         return "source", []
-    return "json_extract(metadata, ?)", [f'$."{clean(key)}"']
+    return "json_extract(metadata, ?)", [f'$."{escape_surrogates(key)}"']
 
 
-def _join(word: str, parts: list[Sql]) -> Sql:
+def _join(connective: str, parts: list[Sql]) -> Sql:
     if not parts:
-        return ("1" if word == "AND" else "0"), []
+        return ("1" if connective == "AND" else "0"), []
     if len(parts) > MOST_PARTS:
         raise _wrong(f"a filter of {len(parts)} conditions is too long; $in takes any number")
-    sql = f" {word} ".join(sql for sql, _ in parts)
+    sql = f" {connective} ".join(sql for sql, _ in parts)
     return f"({sql})", [value for _, values in parts for value in values]
-
-
-def clean(text: str) -> str:
-    """The text without lone surrogates, which neither SQLite nor Tantivy can hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _wrong(what: str) -> InputError:

@@ -1,4 +1,4 @@
-"""The index: what retrievers search and the ingest fills."""
+"""The index: retrievers search it, the ingest fills it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rag.errors import ConfigError, IndexStateError
 from rag.flow.resources import Resource
-from rag.index.filters import clean
 from rag.index.local import search, tables
 from rag.index.local.database import FILE
 from rag.index.local.plan import make_plan
@@ -26,17 +25,18 @@ from rag.index.types import (
     WriteReport,
 )
 from rag.text.chunk import Chunk
+from rag.text.surrogates import escape_surrogates
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 class Index(Resource):
-    """Chunks, their vectors and their words, in one folder.
+    """Chunks, their vectors and a BM25 index, in one folder.
 
-    Made by `Index.open` for searching or `Index.writer` for changing; one process at a time may
-    write, and never keeps others from reading. A search sees the last commit at the moment it
-    starts. Any number of threads may search one index; writes of one index follow one another.
+    `Index.open` opens it for searching, `Index.writer` for writing. One process at a time may
+    write; readers are never blocked. A search sees the last commit before it started. Any number
+    of threads may search one index; writes are serialized.
 
     Attributes:
         path: The folder.
@@ -120,7 +120,7 @@ class Index(Resource):
     def source(self, uri: str) -> Source | None:
         """What the index knows of a source; None if it holds nothing of it."""
         with self._reader.database.connection() as connection:
-            return tables.source(connection, clean(uri))
+            return tables.source(connection, escape_surrogates(uri))
 
     def sources(self) -> Iterator[Source]:
         """All sources, by URI."""
@@ -138,7 +138,7 @@ class Index(Resource):
             chunks: All of its chunks, in order.
         """
         with self._reader.database.connection() as connection:
-            return make_plan(connection, clean(uri), chunks)
+            return make_plan(connection, escape_surrogates(uri), chunks)
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
         """Carry out plans, all in one commit.
@@ -155,7 +155,7 @@ class Index(Resource):
         return self._writing().write(updates)
 
     def delete(self, uris: Iterable[str]) -> int:
-        """Remove sources in one commit; unknown ones are passed over.
+        """Remove sources in one commit; unknown ones are ignored.
 
         Returns:
             The number of chunks removed.
@@ -176,10 +176,10 @@ class Index(Resource):
             vector: float32 [dim] or [1, dim].
             k: How many.
             where: A metadata filter, as in `rag.index.filters`.
-            embedder: Id of the embedder that made the vector, to be checked.
+            embedder: Id of the embedder that made the vector; it must be the index's.
 
         Returns:
-            At most k hits by falling score, equal ones in the order they were added; fewer only
+            At most k hits by falling score, ties in the order of insertion; fewer only
             if there are no more.
 
         Raises:
@@ -199,7 +199,7 @@ class Index(Resource):
                 f"a vector of {embedder or 'an unnamed embedder'} ({len(query)} dimensions) cannot"
                 f" search an index made with {self.embedder} ({self.dim} dimensions)",
                 where=str(self.path),
-                fix=f"use the embedder {self.embedder}, or ingest again with the other",
+                fix=f"use the embedder {self.embedder}, or ingest again with the other one",
             )
         checked: np.ndarray = unit(query[None], self.dim)[0]
         return checked
@@ -213,7 +213,7 @@ class Index(Resource):
             where: A metadata filter, as in `rag.index.filters`.
 
         Returns:
-            At most k hits by falling score, equal ones in the order they were added; fewer only
+            At most k hits by falling score, ties in the order of insertion; fewer only
             if no more share a word with the query.
 
         Raises:
@@ -233,19 +233,19 @@ class Index(Resource):
         where: Mapping[str, Any] | None = None,
         embedder: str | None = None,
     ) -> list[Hit]:
-        """The best of what `dense` and `sparse` find, ordered by a score of one's own.
+        """The best of what `dense` and `sparse` find, ordered by the caller's score.
 
         Args:
             query: As for `sparse`.
             vector: As for `dense`.
             k: How many.
             depth: How many either search finds; at most 2500.
-            score: What the candidates are ordered by: [n].
+            score: Candidates to the scores that they are ordered by: float [n].
             where: A metadata filter, as in `rag.index.filters`.
-            embedder: Id of the embedder that made the vector, to be checked.
+            embedder: Id of the embedder that made the vector; it must be the index's.
 
         Returns:
-            At most k hits by falling score, equal ones in the order they were added, with the
+            At most k hits by falling score, ties in the order of insertion, with the
             parts `dense` and `bm25` of their score.
 
         Raises:
@@ -256,13 +256,13 @@ class Index(Resource):
         return search.hybrid(self._reader, query, unit_vector, k, depth, score, where)
 
     def of_source(self, uri: str) -> list[Chunk]:
-        """All chunks of a source, in the order in which they stand in it.
+        """All chunks of a source, in the order of its text.
 
         Args:
             uri: The source; an unknown one has no chunks.
         """
         with self._reader.database.connection() as connection:
-            return tables.chunks_of(connection, clean(uri))
+            return tables.chunks_of(connection, escape_surrogates(uri))
 
     def get(self, ids: Sequence[str]) -> list[Chunk]:
         """The chunks of these ids, in that order; unknown ids are passed over."""
@@ -270,7 +270,7 @@ class Index(Resource):
             return tables.by_id(connection, ids)
 
     def batches(self, count: int) -> Iterator[list[Chunk]]:
-        """All chunks, in the order in which they were added, so many at a time."""
+        """All chunks in the order of insertion, in batches of `count`."""
         import numpy as np
 
         with self._reader.vectors() as (connection, snapshot):
@@ -279,7 +279,7 @@ class Index(Resource):
                 yield tables.fetch(connection, rows[start : start + count])
 
     def version(self) -> str:
-        """The number of the last commit: what was found before it may not be found after it."""
+        """The number of the last commit: search results may change with it."""
         with self._reader.vectors() as (_, snapshot):
             return str(snapshot.state.seq)
 
@@ -304,10 +304,10 @@ class Index(Resource):
         )
 
     def compact(self) -> None:
-        """Free the room of deleted chunks; readers go on meanwhile.
+        """Reclaim the space of deleted chunks; readers are not blocked.
 
-        New files are written beside the old and one commit changes over, so it needs room for
-        both for a while, and a crash leaves the one or the other.
+        New files are written beside the old ones and one commit switches to them, so it needs
+        space for both for a while, and a crash leaves either.
 
         Raises:
             IndexStateError: The index is open for reading only, or the disk failed.
@@ -315,7 +315,7 @@ class Index(Resource):
         self._writing().compact()
 
     def close(self) -> None:
-        """Close the files; a writer lets others write."""
+        """Close the files and release the writer's lock."""
         if self._writer is not None:
             self._writer.close()
         self._reader.database.close()

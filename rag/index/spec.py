@@ -1,4 +1,4 @@
-"""What a pipeline file says of its index: where it is, and how it is filled."""
+"""The specification of an index in a pipeline file: its folder, and how it is filled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class DescribeSpec(Spec):
-    """What a language model writes of each chunk at ingest, so that it is found by that too."""
+    """What a language model writes about each chunk at ingest, used for retrieval."""
 
     by: Literal["questions", "summary"] = Field(
         description="questions that the chunk answers, or what it says in a sentence"

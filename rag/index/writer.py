@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Self
 from langchain_core.documents import Document
 
 from rag.flow.resources import Resource
-from rag.index.filters import clean
 from rag.index.index import Index
 from rag.index.ingest.batch import Batch
 from rag.index.local.plan import digest
 from rag.index.spec import IndexSpec, folder_of
 from rag.index.types import WriteReport
 from rag.text.chunk import Chunk
+from rag.text.surrogates import escape_surrogates
 
 if TYPE_CHECKING:
     from rag.models import Embedder
@@ -81,9 +81,11 @@ class IndexWriter(Resource):
         report = WriteReport(0, 0, 0)
         if not documents and not sources:
             return report
-        chunks: dict[str, list[Chunk]] = {clean(uri): [] for uri in sources}
+        chunks: dict[str, list[Chunk]] = {escape_surrogates(uri): [] for uri in sources}
         for chunk in map(Chunk.of, documents):
-            source = clean(chunk.source or chunk.id or digest(clean(chunk.text)))
+            source = escape_surrogates(
+                chunk.source or chunk.id or digest(escape_surrogates(chunk.text))
+            )
             chunks.setdefault(source, []).append(chunk)
         with self._turn, closing(self._open(embedder)) as index:
             batch = Batch(index, embedder)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from rag.operators.documents import location
+from rag.operators.scores import score_of
 from rag.plain import plain
+from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -65,18 +67,17 @@ def sources(documents: Sequence[Document], citations: Sequence[Citation]) -> lis
     cited = {citation.number: citation for citation in citations}
     found = []
     for number, document in enumerate(documents, start=1):
-        metadata, citation = document.metadata, cited.get(number)
-        score, title = metadata.get("score"), metadata.get("title")
+        chunk, citation, score = Chunk.of(document), cited.get(number), score_of(document)
         found.append(
             AnswerSource(
                 number=number,
                 id=document.id,
-                title=None if title is None else str(title),
+                title=chunk.title or None,
                 place=location(document),
                 text=document.page_content,
-                start=metadata.get("start"),
-                end=metadata.get("end"),
-                score=None if score is None else round(float(score), 6),
+                start=chunk.start,
+                end=chunk.end,
+                score=None if score is None else round(score, 6),
                 cited=citation is not None,
                 quote=citation.quote if citation else None,
                 support=citation.support if citation else None,

@@ -1,1 +1,1 @@
-"""Sentences, sections and words of texts, in any script."""
+"""Texts in any script: sentences, sections, chunks."""

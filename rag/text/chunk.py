@@ -17,7 +17,8 @@ class Chunk:
     """A piece of a document's text, or all of it, with its metadata.
 
     Metadata come from loaders, users and other systems, so anything may be in them. A property
-    is empty, 0 or None where its key is missing or holds something of another type.
+    is empty or None where its key is missing or holds something of another type; numbers may
+    also be given as text.
 
     Attributes:
         text: The text.
@@ -153,4 +154,8 @@ class Chunk:
 
     def _number(self, key: str) -> int | None:
         found = self.metadata.get(key)
+        if isinstance(found, str) and found.isdecimal():
+            return int(found)
+        if isinstance(found, float) and found.is_integer():
+            return int(found)
         return found if isinstance(found, int) and not isinstance(found, bool) else None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Splitter = Literal["structure", "markdown", "sentence", "token", "semantic", "code"]
-"""`structure`: Markdown sections, small ones together; sentences, table rows, definitions in code.
+"""`structure`: Markdown sections, small ones merged; sentences, table rows, definitions in code.
 `markdown`: every section on its own. `sentence`: whole sentences, whatever the headings.
 `token`: words up to the size. `semantic`: cut where neighbouring sentences differ most in
 meaning. `code`: functions, classes and methods of Python by its syntax tree; else `structure`."""
@@ -42,7 +42,7 @@ WORDS = re.compile(r"\S+\s*")
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the text that a chunk does not reach out of without need.
+    """A part of the text; a chunk crosses its border only if it has to.
 
     Attributes:
         headings: What it stands under, outermost first.
@@ -82,7 +82,7 @@ def sections(text: str, how: Splitter, language: str, embed: Embed | None) -> li
 
 
 def _semantic(text: str, embed: Embed | None) -> list[Section]:
-    """Cut where the meaning turns: between neighbours whose cosine is among the lowest.
+    """Cut where the meaning changes: between neighbours whose cosine is among the lowest.
 
     Kamradt's semantic chunking (2023), with the percentile taken over the document.
     """

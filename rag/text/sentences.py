@@ -15,7 +15,7 @@ COMMON = frozenset(
     were what when where which who will with would you your source sources according
     """.split()  # noqa: SIM905 - a list of a hundred words reads no better
 )
-"""English words that say nothing by themselves. Sentences begin with them, names do not."""
+"""English stop words. Sentences begin with them, names do not."""
 
 _BEFORE_NAMES = frozenset(
     "dr mr mrs ms prof rev hon st mt capt col gen lt sgt messrs mme mlle".split()  # noqa: SIM905
@@ -29,7 +29,7 @@ _BEFORE_NUMBERS = frozenset(
 _WITHIN = frozenset("e.g i.e cf vs viz d.h z.b".split())  # noqa: SIM905
 
 _ALWAYS = "\u3002\uff01\uff1f\uff61\u061f\u06d4\u0964\u0965\u104b\u17d4\u1362\u0589"
-"""Stops that end nothing but sentences: Chinese, Arabic, Indic, Burmese, Khmer, Ge'ez, Armenian."""
+"""Full stops that only end sentences: Chinese, Arabic, Indic, Burmese, Khmer, Ge'ez, Armenian."""
 STOPS = f".!?\u2026{_ALWAYS}"
 
 _STOP = re.compile(

@@ -1,4 +1,4 @@
-"""Splitting documents into chunks that know where they stand.
+"""Splitting documents into chunks that know their position.
 
 Works on spans of the text, so that a chunk's offsets are exact and every atom (a sentence, a
 line of code, a row of a table) is counted once, many in one call.
@@ -28,7 +28,7 @@ Counter = Callable[[Sequence[str]], list[int]]
 
 
 def words(texts: Sequence[str]) -> list[int]:
-    """Lengths in words; what is counted where no tokenizer is at hand."""
+    """Lengths in words; for callers without a tokenizer."""
     return [len(text.split()) for text in texts]
 
 
@@ -168,7 +168,7 @@ def _trimmed(text: str, span: Span) -> Span:
 def _append(
     packed: list[_Packed], part: _Section, size: int, overlap: int, *, together: bool
 ) -> None:
-    """Add a section: to the chunk before it if that is about one thing and both fit, else anew."""
+    """Add a section: to the chunk before it if they share a heading and fit, else on its own."""
     total = sum(atom.length for atom in part.atoms)
     if together and packed and part.atoms and packed[-1].length + total <= size:
         last = packed[-1]

@@ -115,12 +115,12 @@ def test_what_two_chunks_share_is_read_once(tmp_path: Path) -> None:
 
     document = Document(page_content=TEXT, metadata={"source": "a.md", "title": "A"})
     chunks = split([document], size=14, overlap=7)
-    spans = [(chunk.metadata["start"], chunk.metadata["end"]) for chunk in chunks]
+    spans = [(chunk.start or 0, chunk.end or 0) for chunk in chunks]
     assert any(one[1] > two[0] for one, two in pairwise(spans))
     made = Index.writer(tmp_path / "index", embedder="x", dim=4)
-    made.add(chunks, np.eye(4, dtype=np.float32)[[0] * len(chunks)])
+    made.write([SourceUpdate(made.plan("a.md", chunks), np.ones((len(chunks), 4)))])
     made.close()
     index = Index.open(tmp_path / "index")
-    (found,) = run(Neighbours(before=99, after=99), index.of_source("a.md")[:1], index)
+    (found,) = run(Neighbours(before=99, after=99), stored_of(index, "a.md")[:1], index)
     assert found.page_content == TEXT[spans[0][0] : spans[-1][1]]
     index.close()

@@ -1,4 +1,4 @@
-"""Filling an index from files: only what changed is read, only what is new is embedded.
+"""Filling an index from files: only changed files are read, only new chunks embedded.
 
 Files are parsed on a thread of their own while the embedder works; what is in memory is bounded
 by a window of chunks and the largest file, not by the corpus. Each window is one commit, so that

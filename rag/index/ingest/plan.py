@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag.index.filters import clean
 from rag.index.index import Index
 from rag.index.readers.discover import FileRef, Skipped, absolute, discover
+from rag.text.surrogates import escape_surrogates
 
 
 @dataclass(frozen=True)
@@ -73,4 +73,4 @@ def plan(
 
 def uri_of(path: Path) -> str:
     """A file's name in the index; bytes that are no UTF-8 are escaped."""
-    return clean(path.as_posix())
+    return escape_surrogates(path.as_posix())

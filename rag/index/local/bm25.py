@@ -6,7 +6,7 @@ before it is added. Where Tantivy cannot apply them again (it names a file of de
 that a lost commit sets back, and finds the file there), the index is built again from SQLite.
 
 SQLite's FTS5 would share SQLite's transaction, but it scores every match, where Tantivy skips what
-cannot reach the top; bm25s builds everything anew at each addition. `benchmarks/bm25_engines.py`:
+cannot reach the top; bm25s rebuilds everything at each addition. `benchmarks/bm25_engines.py`:
 quality on Cranfield and NQ-open, the rest over 100,000 documents drawn from Cranfield's words, with
 its long queries (which match nearly every document), on 2 cores:
 
@@ -34,19 +34,19 @@ from typing import TYPE_CHECKING, Any
 
 from rag.errors import IndexStateError
 from rag.files import sync_folder, write_atomically
-from rag.index.filters import clean
 from rag.index.local.database import State
 from rag.index.local.mirror import Mirror
 from rag.text.chunk import Chunk
 from rag.text.scripts import UNSPACED
+from rag.text.surrogates import escape_surrogates
 
 if TYPE_CHECKING:
     import numpy as np
 
 _LOG = logging.getLogger(__name__)
 
-HEAP = 32_000_000  # bytes buffered before a segment is written; 15 MB is the least Tantivy takes
-FEW = 5_000  # up to so many allowed rows, naming them in the query beats filtering its hits
+HEAP = 32_000_000  # bytes buffered before a segment is written; Tantivy's minimum is 15 MB
+FEW = 5_000  # up to this many allowed rows, querying for them is faster than filtering hits
 COVERED = "covered.json"
 
 _UNSPACED = re.compile(f"([{UNSPACED}])")  # each character counts as a word
@@ -101,8 +101,8 @@ class BM25:
         self.refresh()
 
     def refresh(self) -> None:
-        """See what was committed by now."""
-        # The note first: what the searcher then sees is at least that new.
+        """See the last commit."""
+        # First what is covered: the searcher then sees at least that commit.
         self.covered = _read_covered(self.path)
         with translated(self.path):
             if self._mirror:
@@ -191,12 +191,12 @@ class BM25:
         Args:
             query: Plain text; nothing in it is syntax.
             k: How many, at least 1.
-            keep: Says of rows int64 [n] which count, bool [n].
-            few: Where not None, the only rows that can count, int64 [m] with m <= `FEW`.
+            keep: Rows, int64 [n], to which of them are allowed, bool [n].
+            few: Not None: the only rows that are allowed, int64 [m] with m <= `FEW`.
 
         Returns:
             Rows int64 [n] and scores float32 [n], by falling score, then by row; n < k only if
-            there are no more.
+            no more match.
         """
         import numpy as np
 
@@ -222,7 +222,7 @@ class BM25:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
 
     def _query(self, text: str, few: np.ndarray | None) -> Any:
-        """The analysed words, any of which may match; None if there are none."""
+        """A disjunction of the analysed terms; None if there are none."""
         from tantivy import Occur, Query
 
         schema = self._index.schema
@@ -283,7 +283,7 @@ def _document(row: int, content: str) -> Any:
 
 
 def _spaced(text: str) -> str:
-    return _UNSPACED.sub(r" \1 ", clean(text))
+    return _UNSPACED.sub(r" \1 ", escape_surrogates(text))
 
 
 def _indexed(connection: sqlite3.Connection, row: int) -> Iterator[tuple[int, str]]:

@@ -1,9 +1,8 @@
-"""The SQLite file: the single truth of an index and its only commit point.
+"""The SQLite file: the source of truth of an index and its only commit point.
 
 WAL lets readers go on while the writer commits. `synchronous=FULL` makes each commit durable
-before the BM25 index, which follows it, is written: against the death of the process NORMAL would
-do, but after a power cut NORMAL may take back commits that BM25 has seen, and row numbers with
-them. It costs one fsync a batch.
+before the BM25 index, which follows it, is written. If a process dies NORMAL would do, but a power
+cut could then undo commits that BM25 has seen, and their row numbers. It costs one fsync a batch.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ CREATE TABLE tombstones (
 
 @dataclass(frozen=True)
 class State:
-    """What was committed last.
+    """The last commit.
 
     Attributes:
         embedder: Id of the embedder.
@@ -51,8 +50,8 @@ class State:
         generation: Number of the vector file and BM25 folder in use; `compact` starts a new one.
         seq: Number of the commit.
         vectors: Vectors in the file, dead ones included.
-        last_row: The newest row of `chunks` ever given.
-        last_tombstone: The newest row of `tombstones` ever given.
+        last_row: The highest row number of `chunks` ever used.
+        last_tombstone: The highest row number of `tombstones` ever used.
     """
 
     embedder: str
@@ -65,7 +64,7 @@ class State:
 
 
 class Database:
-    """Connections to the SQLite file of one index, lent to one thread at a time.
+    """Connections to the SQLite file of one index, each used by one thread at a time.
 
     Args:
         folder: The index.
@@ -81,7 +80,7 @@ class Database:
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection in no transaction; what is left uncommitted in the end is rolled back.
+        """A connection outside of a transaction; what is not committed in the end is rolled back.
 
         Raises:
             IndexStateError: The file is damaged, or the disk gave an error.
@@ -99,7 +98,7 @@ class Database:
                         self._idle.append(connection)
 
     def close(self) -> None:
-        """Close what is idle now; what is lent is closed when it comes back."""
+        """Close the idle connections now and the others after use."""
         with self._lock:
             self._closed = True
             for connection in self._idle:
@@ -129,7 +128,7 @@ def check(connection: sqlite3.Connection, folder: Path) -> bool:
         False if nothing was ever committed to it.
 
     Raises:
-        IndexStateError: It is another program's, or of a later format.
+        IndexStateError: The file is another program's, or of a later format.
     """
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]

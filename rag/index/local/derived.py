@@ -1,8 +1,8 @@
-"""What further models make of an index's chunks: token vectors, sparse weights.
+"""What further models compute from an index's chunks: token vectors, sparse weights.
 
 An SQLite file beside the index's own, filled at first use and brought up to date by every later
-one. It holds nothing that cannot be computed again: a damaged file is, and where the folder
-cannot be written nothing is kept.
+one. It holds nothing that cannot be recomputed: a damaged file is, and in a folder that
+cannot be written nothing is stored.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ T = TypeVar("T")
 
 
 class Derived(Generic[T]):
-    """One kind of data per chunk, kept on disk, and what is made of all of it, kept in memory.
+    """One kind of data per chunk, stored on disk, and what is built of all of it, cached in memory.
 
     Args:
-        kind: What tells the data from other kinds of the same file: kind, model, its settings.
+        kind: Identifies the data within the file: kind, model, its settings.
         compute: Chunks to their data.
         build: Data of all chunks, in the order of `Index.batches`, to what is searched.
     """
@@ -58,7 +58,7 @@ class Derived(Generic[T]):
         self._kind, self._compute, self._build = kind, compute, build
 
     def of(self, index: Index) -> tuple[list[Chunk], T]:
-        """The chunks, and what was built of them, as of the index's last commit.
+        """The chunks and what was built of them, as of the index's last commit.
 
         Raises:
             IndexStateError: The file cannot be written.
@@ -113,7 +113,7 @@ class _Table:
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
-                _LOG.warning("%s is damaged and computed again: %s", self._file, error)
+                _LOG.warning("%s is damaged and recomputed: %s", self._file, error)
                 for ending in ("", "-wal", "-shm"):
                     Path(f"{self._file}{ending}").unlink(missing_ok=True)
                 return self._read()

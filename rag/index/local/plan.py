@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rag.index.filters import clean
 from rag.index.types import NewChunk, SourcePlan
 from rag.text.chunk import Chunk
+from rag.text.surrogates import escape_surrogates
 
 
 def make_plan(connection: sqlite3.Connection, uri: str, chunks: Sequence[Chunk]) -> SourcePlan:
@@ -36,7 +36,7 @@ def make_plan(connection: sqlite3.Connection, uri: str, chunks: Sequence[Chunk])
     new: list[NewChunk] = []
     renewed: list[tuple[str, str]] = []
     for chunk in chunks:
-        text, indexed = clean(chunk.text), clean(chunk.indexed_text)
+        text, indexed = escape_surrogates(chunk.text), escape_surrogates(chunk.indexed_text)
         both = digest(text, indexed)
         key = digest(uri, both, str(seen[both]))
         seen[both] += 1

@@ -97,7 +97,7 @@ class Reader:
             return bm25
 
     def _repair(self) -> BM25 | None:
-        """Finish what a writer that died left undone; None where a writer is at work."""
+        """Finish what a dead writer left unfinished; None while a writer is active."""
         if self._writing:
             return None
         try:
@@ -118,7 +118,7 @@ class Reader:
             lock.release()
 
     def _compacted_since(self, connection: sqlite3.Connection, state: State) -> bool:
-        """Whether the files of `state` are gone because a compaction replaced them."""
+        """Whether the files of `state` were replaced by a compaction."""
         connection.execute("ROLLBACK")
         return read_state(connection).generation != state.generation
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rag.index.filters import clean
 from rag.index.types import Source, SourcePlan
 from rag.text.chunk import Chunk
+from rag.text.surrogates import escape_surrogates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +83,7 @@ def sources(connection: sqlite3.Connection) -> list[Source]:
 
 
 def chunks_of(connection: sqlite3.Connection, uri: str) -> list[Chunk]:
-    """The chunks of a source, in the order in which they stand in it."""
+    """The chunks of a source, in the order of its text."""
     found = connection.execute(f"{_CHUNK} WHERE source = ? ORDER BY row", (uri,))
     return sorted((chunk for _, chunk in _chunks(found)), key=lambda chunk: chunk.position)
 
@@ -98,7 +98,7 @@ def fetch(connection: sqlite3.Connection, rows: np.ndarray) -> list[Chunk]:
 
 def by_id(connection: sqlite3.Connection, ids: Sequence[str]) -> list[Chunk]:
     """The chunks of these ids, in that order; unknown ids are passed over."""
-    listed = json.dumps([clean(key) for key in ids])
+    listed = json.dumps([escape_surrogates(key) for key in ids])
     found = connection.execute(f"{_CHUNK} WHERE id IN (SELECT value FROM json_each(?))", (listed,))  # noqa: S608 - no values in it
     chunks = {chunk.id: chunk for _, chunk in _chunks(found)}
     return [chunks[key] for key in ids if key in chunks]

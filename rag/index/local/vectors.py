@@ -1,4 +1,4 @@
-"""The vectors: one append-only file of float32, searched where it lies.
+"""The vectors: one append-only file of float32, searched in place.
 
 FAISS scans the memory-mapped file itself. Nothing is copied or built at open, several processes
 share the one page cache, and new vectors are there with the commit that names them. A scan costs
@@ -27,11 +27,11 @@ def vector_file(folder: Path, generation: int) -> Path:
 
 
 def append(path: Path, count: int, vectors: np.ndarray) -> None:
-    """Write vectors behind the first `count` and wait until they are on the disk.
+    """Write vectors after the first `count` and wait until they are on the disk.
 
     Args:
         path: The file; made if missing and `count` is 0.
-        count: Vectors that are committed; whatever lies behind them is a lost write and goes.
+        count: Vectors that are committed; what follows them was never committed and is cut off.
         vectors: float32 [n, dim].
 
     Raises:
@@ -89,7 +89,7 @@ def search(
         matrix: float32 [n, dim], contiguous.
         query: float32 [dim].
         k: How many, at least 1.
-        allowed: bool [n]: the positions that may be found.
+        allowed: bool [n]: the positions that are searched.
 
     Returns:
         Positions int64 [m] and scores float32 [m], m = min(k, positions allowed), by falling
@@ -100,7 +100,7 @@ def search(
 
     count = int(allowed.sum())
     bits = np.packbits(allowed, bitorder="little")
-    # With a few beyond k, so that rounding and equal scores at the border can be put right.
+    # A few more than k, to correct rounding and ties at the border.
     limit = k + 16
     while count:
         limit = min(limit, count)

@@ -1,8 +1,8 @@
 """The writing half of an index: one commit a batch.
 
-The order makes a crash harmless at any point: vectors reach the disk behind those committed, then
-SQLite commits, then BM25 follows. Vectors without a commit are cut off by the next write, and a
-commit without BM25 is taken in by whoever opens the index next.
+The order makes a crash harmless at any point: vectors are appended to the committed ones, then
+SQLite commits, then BM25 follows. Vectors without a commit are cut off by the next write; a commit
+that BM25 lacks is added by whoever opens the index next.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import IndexStateError
-from rag.index.filters import clean
 from rag.index.local.bm25 import BM25, bm25_folder
 from rag.index.local.database import FILE, Database, State, check, create, read_state, translated
 from rag.index.local.lock import writer_lock
@@ -28,6 +27,7 @@ from rag.index.local.tables import apply_plan, bury_source, put_source
 from rag.index.local.vectors import append, map_file, unit, vector_file
 from rag.index.types import Source, SourceUpdate, WriteReport
 from rag.text.chunk import Chunk
+from rag.text.surrogates import escape_surrogates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +99,7 @@ class Writer:
             self._bm25.catch_up(connection, state)
             self.reader.adopt(self._bm25)
         if lost is not None and embed is not None:
-            _LOG.warning("vectors are made again from the stored texts: %s", lost.what)
+            _LOG.warning("vectors are recomputed from the stored texts: %s", lost.what)
             self._rewrite(partial(_embedded, embed))
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
@@ -131,7 +131,7 @@ class Writer:
     def delete(self, uris: Iterable[str]) -> int:
         """See `Index.delete`."""
         with self._transaction() as (connection, state):
-            removed = sum(bury_source(connection, clean(uri)) for uri in uris)
+            removed = sum(bury_source(connection, escape_surrogates(uri)) for uri in uris)
             self._commit(connection, state, [], {})
         return removed
 
@@ -175,7 +175,7 @@ class Writer:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        """Finish background work and let others write."""
+        """Finish background work and release the lock."""
         with self._turn:
             try:
                 if self._bm25 is not None:
@@ -187,7 +187,7 @@ class Writer:
 
     @contextmanager
     def _transaction(self) -> Iterator[tuple[sqlite3.Connection, State]]:
-        """The next write: rolled back unless committed inside."""
+        """The transaction of the next write, rolled back unless it commits."""
         with self._turn, self._database.connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield connection, read_state(connection)
@@ -217,7 +217,7 @@ class Writer:
         self._words().catch_up(connection, read_state(connection), indexed)
 
     def _sweep(self, state: State) -> None:
-        """Remove the files of other generations: replaced by a compaction, or of an unfinished."""
+        """Remove the files of other generations: replaced ones, and those of a dead compaction."""
         keep = {vector_file(self._folder, state.generation).name}
         keep.add(bm25_folder(self._folder, state.generation).name)
         with translated(self._folder):

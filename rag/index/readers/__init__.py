@@ -1,1 +1,1 @@
-"""From files to documents: find them, read them, say why one was not read."""
+"""From files to documents: discovery, decoding, one reader per format."""

@@ -1,4 +1,4 @@
-"""From bytes to text, when it is text."""
+"""Decoding of bytes that are text."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 def decode(data: bytes) -> str:
-    """Text of bytes: UTF-8, UTF-16 that says so, else what charset-normalizer is sure of.
+    """Decode bytes: UTF-8, UTF-16 with a byte order mark, else what charset-normalizer is sure of.
 
     Line ends become line feeds.
 
     Raises:
-        LoadError: It is no text, or nobody can tell its encoding.
+        LoadError: It is no text, or its encoding is unknown.
     """
     refuse_binary(data)
     encoding = "utf-16" if data.startswith(_UTF_16) else "utf-8-sig"
@@ -48,7 +48,7 @@ def refuse_binary(data: bytes) -> None:
 def _guess(data: bytes) -> str:
     from charset_normalizer import from_bytes
 
-    # Only the lines that are not ASCII tell anything.
+    # Only the lines that are not ASCII carry information.
     lines = [line for line in data.splitlines(keepends=True) if not line.isascii()]
     found = from_bytes(b"".join(lines)[:SAMPLE])
     best = found.best()
@@ -59,4 +59,4 @@ def _guess(data: bytes) -> str:
             return USUAL
         if len(equal) == 1:
             return best.encoding
-    raise LoadError("not UTF-8, and the encoding cannot be told")
+    raise LoadError("not UTF-8, and its encoding is unknown")

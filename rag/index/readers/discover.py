@@ -1,4 +1,4 @@
-"""Finding files: every file once, in a fixed order, and a reason for each that is left out."""
+"""Discovery of files: each once, in a fixed order, and a reason for each that is skipped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FileRef:
 
     Attributes:
         path: Absolute.
-        name: Relative to the folder that was asked for, POSIX.
+        name: Relative to the folder that is searched, POSIX.
         size: Bytes.
         mtime_ns: Time of its last change, nanoseconds since the epoch.
     """
@@ -38,7 +38,7 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file or folder that is left out, and why."""
+    """A file or folder that is skipped, and why."""
 
     path: Path
     reason: str
@@ -47,8 +47,8 @@ class Skipped:
 def discover(paths: Iterable[Path]) -> Iterator[FileRef | Skipped]:
     """The files under `paths`, folders walked in sorted order.
 
-    Hidden files and folders, those that tools make, and indexes are passed over in silence,
-    unless named. Each file comes once, even where links lead to it twice or in circles.
+    Hidden files and folders, those of tools, and indexes are ignored, unless named. Each file
+    comes once, even if links lead to it twice or in circles.
     """
     seen: Seen = set()
     for path in paths:

@@ -1,4 +1,4 @@
-"""One reader per format, each from bytes to documents, each by a library that knows it."""
+"""One reader per format: bytes to documents, parsed by a library."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def html(data: bytes) -> list[Document]:
 
 
 def docx(data: bytes) -> list[Document]:
-    """A Word document as Markdown: headings, lists and tables kept."""
+    """A Word document as Markdown: with headings, lists and tables."""
     import mammoth
     from bs4 import BeautifulSoup
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from langchain_core.documents import Document
 
 from rag.errors import LoadError
-from rag.index.filters import clean
 from rag.index.readers import formats
+from rag.text.surrogates import escape_surrogates
 
 Loader = Callable[[bytes], list[Document]]
 
@@ -51,7 +51,7 @@ def load(path: Path, data: bytes, name: str) -> list[Document]:
     """The documents in a file: one per page of a PDF, else one.
 
     Args:
-        path: The file; its ending, one that is `loadable`, tells the type.
+        path: The file; its suffix, one that is `loadable`, says the type.
         data: Its bytes.
         name: What citations call it.
 
@@ -77,8 +77,8 @@ def load(path: Path, data: bytes, name: str) -> list[Document]:
     title = path.name if language else _title(documents[0], path, ending)
     for document in documents:
         # Lone surrogates, from file names and JSON, are no Unicode to tokenizers and databases.
-        document.page_content = clean(document.page_content)
-        document.metadata |= {"path": clean(name), "title": clean(title)}
+        document.page_content = escape_surrogates(document.page_content)
+        document.metadata |= {"path": escape_surrogates(name), "title": escape_surrogates(title)}
         if language:
             document.metadata["language"] = language
     return documents
