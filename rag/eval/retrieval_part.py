@@ -1,4 +1,4 @@
-"""The part of a flow that only retrieves: what comes before a model is asked, or texts are cut."""
+"""The part of a flow that only retrieves: before the first LLM call or compression."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from rag.models import LLM
 from rag.operators import SelectSentences
 
 Part = tuple[Node | None, bool]
-"""What of a node comes before, and whether that is all of it."""
+"""The part of a node that only retrieves, and whether that is the whole node."""
 
 
 def retrieval_part(flow: Flow) -> Flow:
-    """The flow's steps before the first that takes a language model, or compresses.
+    """The flow's steps before the first that takes a language model or compresses texts.
 
-    Of a loop in which one does, the first turn up to there; of branches, each up to there, if
-    what joins them joins documents. A step that asks a person, and one that calls the flow
-    itself, end it too.
+    Of a loop with such a step, the first turn up to it; of branches, each up to it, if their join
+    joins documents. A step that pauses for approval, or calls the flow itself, ends it too.
 
     Raises:
-        ConfigError: No documents are found before.
+        ConfigError: These steps retrieve no documents, or are no flow by themselves.
     """
     try:
         node, _ = _before(flow.node)
@@ -35,13 +34,13 @@ def retrieval_part(flow: Flow) -> Flow:
         )
     except BuildError as error:
         raise ConfigError(
-            "what the pipeline does before it asks a language model is no flow by itself",
+            "the steps before the first LLM call are no flow by themselves",
             where=flow.name,
-            fix="let it retrieve, and join what it found, before a step that takes a model",
+            fix="retrieve, and join the documents, before a step that takes a language model",
         ) from error
     if not fits(part.output_types.get("documents", type(None)), list[Document]):
         raise ConfigError(
-            "the pipeline finds no documents before it asks a language model",
+            "the pipeline retrieves no documents before its first LLM call",
             where=flow.name,
             fix="give a pipeline that retrieves, such as hybrid",
         )
@@ -79,14 +78,14 @@ def _before(node: Node) -> Part:
 
 
 def _sequence(nodes: Iterable[Node]) -> Part:
-    kept: list[Node] = []
+    parts: list[Node] = []
     for node in nodes:
         part, whole = _before(node)
         if part is not None:
-            kept.append(part)
+            parts.append(part)
         if not whole:
-            return (Sequence(*kept) if kept else None), False
-    return Sequence(*kept), True
+            return (Sequence(*parts) if parts else None), False
+    return Sequence(*parts), True
 
 
 def _parallel(node: Parallel) -> Part:
@@ -100,11 +99,11 @@ def _parallel(node: Parallel) -> Part:
 
 
 def _joins(join: Node | None, branches: Iterable[tuple[Node, Node | None]]) -> bool:
-    """Whether the join still makes one list of all documents that the branches found.
+    """Whether the join still makes one list of all documents that the branches retrieve.
 
     Args:
-        join: Of the branches.
-        branches: As they are, and what is left of them. Half of a fusion would be another search.
+        join: The join of the branches.
+        branches: Each branch, and its part. Half of a fusion would be another search.
     """
     return (
         isinstance(join, Operator)
@@ -125,9 +124,9 @@ def _route(node: Route) -> Part:
     default = _before(node.default) if node.default is not None else (None, True)
     if default[1] and all(whole for _, whole in cases.values()):
         return node, True
-    kept = {name: part or Sequence() for name, (part, _) in cases.items()}
+    parts = {name: part or Sequence() for name, (part, _) in cases.items()}
     other = None if node.default is None else default[0] or Sequence()
-    return Route(node.by, kept, other, node.name), False
+    return Route(node.by, parts, other, node.name), False
 
 
 def _subflow(node: SubFlow) -> Part:
@@ -137,21 +136,18 @@ def _subflow(node: SubFlow) -> Part:
         return (node if whole else None), whole
     writes = Flow(part, inputs=inner.inputs).output_types
     outputs = [name for name in inner.output_types if name in writes]
-    kept = Flow(
+    retrieving = Flow(
         part, name=inner.name, inputs=inner.inputs, outputs=outputs, resources=inner.resources
     )
     renamed = {name: outer for name, outer in node.outputs.items() if name in outputs}
-    return replace(node, flow=kept, outputs=renamed), False
+    return replace(node, flow=retrieving, outputs=renamed), False
 
 
 def _retrieves(node: Node) -> bool:
-    """Whether the node is an operator that neither takes a language model nor cuts texts down."""
-    return isinstance(node, Operator) and _only_retrieves(node)
-
-
-def _only_retrieves(operator: Operator) -> bool:
-    asks = any(issubclass(port.type, LLM) for port in operator.signature().resources)
-    return not asks and not isinstance(operator, SelectSentences)
+    """Whether the node is an operator that neither takes a language model nor compresses."""
+    if not isinstance(node, Operator) or isinstance(node, SelectSentences):
+        return False
+    return not any(issubclass(port.type, LLM) for port in node.signature().resources)
 
 
 def _written(node: Node) -> set[str]:

@@ -252,5 +252,5 @@ def test_a_pipeline_that_cannot_be_measured_is_said_first(
         "writes no answer" in refused("eval", "answers", *both, tmp_path / "silent.yaml", *out).what
     )
     error = refused("eval", "retrieval", *both, tmp_path / "blind.yaml", *out)
-    assert "finds no documents" in error.what
+    assert "retrieves no documents" in error.what
     assert not (tmp_path / "out").exists()
