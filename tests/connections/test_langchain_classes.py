@@ -277,6 +277,7 @@ def test_hybrid_retrieval_is_traced_below_the_retriever(
     (found,) = retriever.invoke("four crowns", {"callbacks": [Seen()]})
     assert found.page_content == TEXTS[2]
     assert names == [("four crowns", False), ("hybrid", True)]
+    retriever.close()
 
 
 # The chat model

@@ -59,7 +59,7 @@ class TestFlowRetriever(RetrieversIntegrationTests):
         retriever = FlowRetriever.hybrid(**self.params)
         self.flow = retriever.flow
         yield
-        self.flow.close()
+        retriever.close()
 
     @property
     def retriever_constructor(self) -> type[BaseRetriever]:
@@ -117,7 +117,7 @@ class TestChatLLMUnit(Declared, ChatModelUnitTests):
 class TestChatLLMIntegration(Declared, ChatModelIntegrationTests):
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"model": model(), "max_tokens": 200}
+        return {"model": model(), "max_tokens": 400}
 
     @property
     def supported_usage_metadata_details(self) -> Any:

@@ -65,6 +65,10 @@ class FlowRetriever(BaseRetriever):
         flow = load_flow(HYBRID).with_resources(index=spec, embedder=embedder)
         return cls(flow=flow, k=k)
 
+    def close(self) -> None:
+        """Close what the flow opened."""
+        self.flow.close()
+
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
     ) -> list[Document]:
