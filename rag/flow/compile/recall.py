@@ -46,8 +46,12 @@ def cached(
     # Results are stored by position, so that the same step under other names finds them.
     ports = {name: str(number) for number, name in enumerate(kinds)}
     builder.use(NAME)
+    if isinstance(node, Operator):
+        plain = node.model_copy(update={"inputs": {}, "outputs": {}})
+    else:
+        plain = node
     try:
-        stable = fingerprint(node)
+        stable = fingerprint(plain)
     except Unstable as error:
         fix = "leave out cache:, or give it what can be told apart"
         builder.report(node, place, f"its results cannot be cached: {error}", "cache", fix)
