@@ -13,7 +13,7 @@ from rag.flow.registry import Registry
 from rag.flow.resources import Spec
 from rag.flow.yaml.dump import dump
 
-OPENED: list["Model"] = []
+OPENED: list[Model] = []
 
 
 class ModelSpec(Spec):

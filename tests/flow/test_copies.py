@@ -9,7 +9,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from rag.flow import Budget, Flow, Input, Map, Node, Parallel, Route
+from rag.flow import Budget, Flow, Input, Node, Parallel, Route
 from tests.flow.bricks import Scale, inc, total
 
 INT = {"x": int}

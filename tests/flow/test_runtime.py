@@ -119,7 +119,7 @@ def together(count: int) -> Any:
 
 def test_plain_functions_of_branches_overlap() -> None:
     step = together(4)
-    branches = Parallel({letter: step for letter in "abcd"}, join=total())
+    branches = Parallel(dict.fromkeys("abcd", step), join=total())
     assert Flow(branches, inputs=INT).invoke(x=0)["total"] == 4
 
 
