@@ -190,7 +190,7 @@ def test_a_misspelt_name_or_parameter_suggests_the_right_one() -> None:
 
 def test_a_resource_that_nobody_names_is_an_error_of_the_run_and_may_be_given_later() -> None:
     flow = Flow(ask(outputs={"answer": "query"}) >> ask())
-    with pytest.raises(StepError, match="no resource is called 'llm' .Model.") as caught:
+    with pytest.raises(StepError, match=r"no resource is called 'llm' \(Model\)") as caught:
         flow.invoke(query="q")
     assert "name it in the pipeline" in str(caught.value)
     assert flow.with_resources(llm="late").invoke(query="q")["answer"] == "q late late"

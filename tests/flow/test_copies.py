@@ -37,7 +37,7 @@ def test_a_copy_with_another_configuration_runs_with_it() -> None:
 def test_nodes_are_copied_and_pickled_also_after_they_ran(node: Node) -> None:
     flow = Flow(node, inputs=INT)
     result = flow.invoke(x=1)
-    copies = [copy.copy(node), copy.deepcopy(node), pickle.loads(pickle.dumps(node))]
+    copies = [copy.copy(node), copy.deepcopy(node), pickle.loads(pickle.dumps(node))]  # noqa: S301
     for other in copies:
         assert other == node
         assert Flow(other, inputs=INT).invoke(x=1) == result
@@ -49,7 +49,7 @@ def test_flows_are_copied_and_pickled_also_after_they_ran(node: Node) -> None:
     flow = Flow(node, name="f", description="d", inputs=inputs, outputs=["x", "k"], budget=BUDGET)
     result = flow.invoke(x=1)
     assert result["k"] == 20
-    for other in (copy.copy(flow), copy.deepcopy(flow), pickle.loads(pickle.dumps(flow))):
+    for other in (copy.copy(flow), copy.deepcopy(flow), pickle.loads(pickle.dumps(flow))):  # noqa: S301
         assert other == flow
         assert (other.name, other.description, other.budget) == ("f", "d", BUDGET)
         assert other.invoke(x=1) == result

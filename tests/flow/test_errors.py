@@ -30,7 +30,7 @@ INT = {"x": int}
         (lambda: Flow(inc(), inputs=INT, budget={"secnds": 3}), ["secnds"]),
         (lambda: Flow(find(), outputs="documnts"), ["documnts", "did you mean 'documents'"]),
         (lambda: Flow(3), ["3"]),  # type: ignore[arg-type]
-        (lambda: Parallel(), ["branch"]),
+        (Parallel, ["branch"]),
         (
             lambda: Flow(Loop(body=inc(), until="x >", max_turns=2), inputs=INT),
             ["loop", "not an expression"],
@@ -121,8 +121,7 @@ def test_every_branch_that_failed_is_told() -> None:
     branches = Parallel(a=fail(why="one"), b=fail(why="two"), join=total(), on_error="skip")
     events: list[Any] = []
     with pytest.raises(StepError):
-        for event in Flow(branches, inputs=INT).stream(x=0):
-            events.append(event)
+        events.extend(Flow(branches, inputs=INT).stream(x=0))
     told = {str(e.error) for e in events if isinstance(e, NodeFailed)}
     assert told == {"one", "two"}
     assert sum(isinstance(event, BranchFailed) for event in events) in (0, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -113,10 +114,8 @@ def test_threads_do_not_see_each_others_channels() -> None:
 
 @given(st.text(max_size=30))
 def test_any_text_is_an_expression_or_a_config_error(text: str) -> None:
-    try:
+    with suppress(ConfigError):
         Expression(text)({"x": 1})
-    except ConfigError as error:
-        assert error.what
 
 
 def test_deep_nesting_is_a_config_error() -> None:

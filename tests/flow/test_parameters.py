@@ -54,7 +54,7 @@ def test_an_edited_channel_may_have_any_name(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(PLACEMENT))
 def test_configuration_may_not_take_the_name_of_a_policy(name: str) -> None:
     space: dict[str, Any] = {}
-    exec(f"def step(x: int, *, {name}: float = 1.0) -> int:\n    return x\n", space)
+    exec(f"def step(x: int, *, {name}: float = 1.0) -> int:\n    return x\n", space)  # noqa: S102
     with pytest.raises(ConfigError, match=f"every step has a field '{name}' already") as caught:
         operator(writes="x")(space["step"])
     assert caught.value.fix == "give the parameter another name"

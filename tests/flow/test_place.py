@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,20 +58,20 @@ def test_other_names_are_other_segments(a: str, b: str, first: int, second: int)
     assert (segment(a, first) == segment(b, second)) is same
 
 
-@given(st.one_of(nodes, st.lists(nodes, min_size=2, max_size=4).map(lambda n: _chain(n))))
+def chain(found: list[Node]) -> Node:
+    chain = found[0]
+    for node in found[1:]:
+        chain = chain >> node
+    return chain
+
+
+@given(st.one_of(nodes, st.lists(nodes, min_size=2, max_size=4).map(chain)))
 @settings(deadline=None, max_examples=60)
 def test_no_two_nodes_of_a_flow_share_a_place(node: Node) -> None:
     flow = Flow(node, inputs={"x": int, "xs": list[int]})
     found = [str(place) for place, step in flow.walk() if step.label in ("inc", "nap", "scale")]
     assert len(found) == len(set(found))
     assert len(flow.steps) == len({str(place) for place in flow.steps})
-
-
-def _chain(found: list[Node]) -> Node:
-    chain = found[0]
-    for node in found[1:]:
-        chain = chain >> node
-    return chain
 
 
 @pytest.mark.parametrize("join", [named(), named(name="join")])
@@ -139,7 +140,7 @@ def test_items_and_turns_are_told_apart_in_events_and_errors() -> None:
     assert tokens == {f"map#{item}/loop@{turn}/tell" for item in (0, 1) for turn in (1, 2)}
     assert {event.node for event in events if isinstance(event, NodeStarted)} == {"map/loop/tell"}
     assert len({event.run for event in events}) == 1
-    assert all(one.time <= other.time for one, other in zip(events, events[1:], strict=False))
+    assert all(one.time <= other.time for one, other in pairwise(events))
 
     @operator(writes="x")
     def fails_late(x: int) -> int:

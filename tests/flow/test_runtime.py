@@ -63,7 +63,7 @@ def test_synchronous_calls_from_several_threads_and_from_a_loop_share_it_too() -
     def call() -> None:
         try:
             assert flow.invoke(x=1) == {"x": 2}
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a thread
             errors.append(error)
 
     threads = [threading.Thread(target=call) for _ in range(8)]

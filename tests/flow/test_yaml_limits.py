@@ -24,25 +24,8 @@ def say(query: str, *, prompt: str) -> str:
 
 REGISTRY = Registry({"say": say, **{name: BRICKS[name] for name in ("inc", "total")}})
 
-fragments = st.sampled_from(
-    [
-        "${x}",
-        "${x:y}",
-        "${env:HOME}",
-        "$${x}",
-        "$$${",
-        "${",
-        "$",
-        "$$",
-        "}",
-        "{",
-        "x",
-        " ",
-        ":",
-        "#",
-    ]
-    + ["\n", "ä", "'", '"', "true", "1", "- "]
-)
+FRAGMENTS = ("${x}", "${x:y}", "${env:HOME}", "$${x}", "$$${", "${", "$", "$$", "}", "{", "x")
+fragments = st.sampled_from([*FRAGMENTS, " ", ":", "#", "\n", "ä", "'", '"', "true", "1", "- "])
 texts = st.one_of(
     st.lists(fragments, max_size=6).map("".join), st.text(string.printable, max_size=12)
 )

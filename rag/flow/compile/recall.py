@@ -46,10 +46,9 @@ def cached(
     # Results are stored by position, so that the same step under other names finds them.
     ports = {name: str(number) for number, name in enumerate(kinds)}
     builder.use(NAME)
-    if isinstance(node, Operator):
+    plain = node
+    if isinstance(node, Operator):  # the same step under other channels' names is the same
         plain = node.model_copy(update={"inputs": {}, "outputs": {}})
-    else:
-        plain = node
     try:
         stable = fingerprint(plain)
     except Unstable as error:
