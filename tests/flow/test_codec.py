@@ -99,7 +99,7 @@ class Chunk(Document):
 
 
 NOW = datetime(2024, 2, 3, 4, 5, 6, 7, tzinfo=UTC)
-HIDDEN = Hidden(**{"secret": "s"}, otherName=3, when=NOW)
+HIDDEN = Hidden(secret="s", otherName=3, when=NOW)  # noqa: S106
 HIDDEN._noted = 7
 VALUES: list[tuple[Any, Any]] = [
     (Base, Derived(a=5, b=9)),
