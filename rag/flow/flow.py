@@ -242,7 +242,7 @@ class Flow(Described):
             inputs, config = {**inputs, "config": config}, None
         return Execution(self, inputs, config=config)
 
-    def invoke(self, *, config: Config | None = None, **inputs: Any) -> dict[str, Any]:
+    def invoke(self, /, *, config: Config | None = None, **inputs: Any) -> dict[str, Any]:
         """Run over the inputs and return every output channel.
 
         Args:
@@ -258,19 +258,19 @@ class Flow(Described):
         """
         return self._execution(config, inputs).invoke()
 
-    async def ainvoke(self, *, config: Config | None = None, **inputs: Any) -> dict[str, Any]:
+    async def ainvoke(self, /, *, config: Config | None = None, **inputs: Any) -> dict[str, Any]:
         """`invoke` for asynchronous callers."""
         return await self._execution(config, inputs).ainvoke()
 
-    def run(self, *, config: Config | None = None, **inputs: Any) -> RunRecord:
+    def run(self, /, *, config: Config | None = None, **inputs: Any) -> RunRecord:
         """Run, and return the record of the run; of a failed run too, with its `error`."""
         return self._execution(config, inputs).recorded()
 
-    def stream(self, *, config: Config | None = None, **inputs: Any) -> Iterator[Event]:
+    def stream(self, /, *, config: Config | None = None, **inputs: Any) -> Iterator[Event]:
         """Run and yield the events as they come; the last is `Done` with result and record."""
         return self._execution(config, inputs).stream()
 
-    def astream(self, *, config: Config | None = None, **inputs: Any) -> AsyncIterator[Event]:
+    def astream(self, /, *, config: Config | None = None, **inputs: Any) -> AsyncIterator[Event]:
         """`stream` for asynchronous callers; closing it cancels the run."""
         return self._execution(config, inputs).astream()
 

@@ -115,16 +115,16 @@ class RunnableFlow(Protocol):
     def walk(self) -> Iterator[tuple[Place, Node]]:
         """Its nodes with their places, from the top."""
 
-    def invoke(self, **inputs: Any) -> dict[str, Any]:
+    def invoke(self, /, **inputs: Any) -> dict[str, Any]:
         """Run."""
 
-    async def ainvoke(self, **inputs: Any) -> dict[str, Any]:
+    async def ainvoke(self, /, **inputs: Any) -> dict[str, Any]:
         """Run."""
 
-    def stream(self, **inputs: Any) -> Iterator[Event]:
+    def stream(self, /, **inputs: Any) -> Iterator[Event]:
         """Run, giving events."""
 
-    def astream(self, **inputs: Any) -> AsyncIterator[Event]:
+    def astream(self, /, **inputs: Any) -> AsyncIterator[Event]:
         """Run, giving events."""
 
 

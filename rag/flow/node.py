@@ -51,7 +51,7 @@ class Node:
 
     _alone: ClassVar[Any] = None
 
-    def invoke(self, **inputs: Any) -> dict[str, Any]:
+    def invoke(self, /, **inputs: Any) -> dict[str, Any]:
         """Run over the input channels and return every output channel.
 
         Raises:
@@ -63,17 +63,17 @@ class Node:
         result: dict[str, Any] = self._alone(inputs).invoke(**inputs)
         return result
 
-    async def ainvoke(self, **inputs: Any) -> dict[str, Any]:
+    async def ainvoke(self, /, **inputs: Any) -> dict[str, Any]:
         """`invoke` for asynchronous callers."""
         result: dict[str, Any] = await self._alone(inputs).ainvoke(**inputs)
         return result
 
-    def stream(self, **inputs: Any) -> Iterator[Event]:
+    def stream(self, /, **inputs: Any) -> Iterator[Event]:
         """Run and yield the events as they come; the last is `Done` with the result."""
         events: Iterator[Event] = self._alone(inputs).stream(**inputs)
         return events
 
-    def astream(self, **inputs: Any) -> AsyncIterator[Event]:
+    def astream(self, /, **inputs: Any) -> AsyncIterator[Event]:
         """`stream` for asynchronous callers; closing it cancels the run."""
         events: AsyncIterator[Event] = self._alone(inputs).astream(**inputs)
         return events

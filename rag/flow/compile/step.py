@@ -44,8 +44,11 @@ def build_step(builder: Builder, node: Operator, scope: Scope, place: Place) -> 
     )
     policies = Policies.of(node)
     built = guarded(builder, node, built, scope, place, policies, node.fallback)
-    resources = tuple(bound.resources.values())
-    built = cached(builder, built, node, place, node.cache, bound.reads, resources)
+    reads, resources = list(bound.reads), tuple(bound.resources.values())
+    if node.fallback is not None:
+        reads += [(f".fallback {name}", name) for name in sorted(built.reads)]
+        resources = builder.resources_below(place)
+    built = cached(builder, built, node, place, node.cache, reads, resources)
     return journalled(built, node, place)
 
 

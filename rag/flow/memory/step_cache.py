@@ -122,8 +122,10 @@ class StepCache(Resource):
                 flight = self._running[key] = _Flight()
         if not first:
             await flight.ended.wait()
-            if flight.result is not None:
-                return flight.result, False
+            # Each gets a copy of its own; the first one's where that could not be stored.
+            found = await self._get(key, kinds, warn) or flight.result
+            if found is not None:
+                return found, False
             return await compute(), True  # the first one failed: everybody tries for themselves
         try:
             result = await compute()
