@@ -176,16 +176,22 @@ def test_independent_branches_overlap() -> None:
 
 
 def test_a_slow_branch_holds_up_only_its_own_join() -> None:
+    joined = threading.Event()
+
+    @operator(writes="x")
+    def wait_for_the_other_join(x: int) -> int:
+        assert joined.wait(60)
+        return x
+
+    @operator(writes="done")
+    def release(y: int) -> int:
+        joined.set()
+        return y
+
     fast = Parallel(a=inc(), b=inc(), join=total(outputs={"total": "y"}))
-    slow = Parallel(a=nap(seconds=0.2), b=inc(), join=total(outputs={"total": "z"}))
-    order = [
-        event.node
-        for event in Parallel(fast=nap(seconds=0) >> fast, slow=slow).stream(x=1)
-        if isinstance(event, NodeFinished)
-    ]
-    assert order.index("parallel/fast/parallel/.join/total") < order.index(
-        "parallel/slow/parallel/a/nap"
-    )
+    slow = Parallel(a=wait_for_the_other_join(), b=inc(), join=total(outputs={"total": "z"}))
+    result = Parallel(fast=fast >> release(), slow=slow).invoke(x=1)
+    assert (result["done"], result["z"]) == (4, 3)
 
 
 def test_an_error_names_the_step_that_raised_and_summarises_the_channels() -> None:
