@@ -51,7 +51,7 @@ class Judge:
         prompt = parts(self.llm, question, chunks)
         return self.engine.prefill(*prompt, settings, room=64)
 
-    def said(self, done: Any) -> tuple[list[int], str]:
+    def answer(self, done: Any) -> tuple[list[int], str]:
         """The greedy answer."""
         from rag.kvcache.calibrate import greedy
 
@@ -73,13 +73,13 @@ class Judge:
             share=again / sum(chunk.tokens for chunk in chunks),
         )
         if decoded:
-            _, text = self.said(done)
+            _, text = self.answer(done)
             row.contained = float(contains(text, sample.answers))
             row.f1 = token_f1(text, sample.answers)
         return row
 
     def full(self, sample: Any) -> tuple[dict[str, Any], Row]:
-        """What all others are compared with; the chunks' states are kept on the way."""
+        """The reference for all modes; the chunks' states are stored on the way."""
         from rag.eval.contexts import parts
         from rag.eval.metrics import contains, token_f1
         from rag.kvcache.calibrate import likelihood
@@ -90,7 +90,7 @@ class Judge:
         for context in sample.other_contexts:
             self.prefill(sample.question, context, ReuseSettings(mode="craft"))
         done = self.prefill(sample.question, sample.chunks, ReuseSettings(mode="full"))
-        own, text = self.said(done)
+        own, text = self.answer(done)
         gold = self.llm.template.encode(sample.answers[0])
         row = Row(
             kl=0.0,

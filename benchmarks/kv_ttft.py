@@ -13,6 +13,7 @@ chunks in another order. `kv_decode.py` measures what follows the first token.
 
 import argparse
 import json
+import math
 import random
 import statistics
 import tempfile
@@ -190,8 +191,8 @@ def main() -> None:
             results["disk"][count * CHUNK] = medians(times)
         entries, size, _ = on_disk.store.tiers[1].size()
         tokens = sum(options.chunks) * CHUNK + PREFIX
-        view = engine.view
-        need = 2 * view.layers * view.kv_heads * view.head_dim * view.dtype.itemsize
+        geometry = engine.view.geometry
+        need = 2 * math.prod(geometry.shape(1)) * geometry.dtype.itemsize
         results["bytes per token"] = {"file": size / tokens, "tensors": need, "entries": entries}
         on_disk.store.close()
     show(results, lengths)

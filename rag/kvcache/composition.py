@@ -84,15 +84,11 @@ class Composition:
             key: Where.
             ids: The tokens.
             tensors: `keys` and `values` [layers, kv_heads, tokens, head_dim], and others by any
-                name. A view of a larger tensor is copied.
+                name. They are stored as they are: no views of a buffer.
             seconds: How long computing them took.
             meta: Short texts.
         """
-        own = {
-            name: tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
-            for name, tensor in ((n, t.contiguous()) for n, t in tensors.items())
-        }
-        entry = Entry(tuple(ids), own, meta or {}, seconds)
+        entry = Entry(tuple(ids), tensors, meta or {}, seconds)
         self.store.put(key, entry)
         return entry
 

@@ -54,6 +54,23 @@ def test_a_misspelt_field_names_the_nearest(kind: type[Resource], spec: Any, nea
 
 
 @pytest.mark.parametrize(
+    ("kv", "where", "fix"),
+    [
+        ({"dsk": "x"}, "kv", "did you mean 'disk'"),
+        ({"disk": {"path": "x", "max_bytes": "much"}}, "kv.disk.max_bytes", "512MB"),
+        (3, "kv", "{memory: 512MB, disk: ./kv}"),
+    ],
+)
+def test_the_store_of_states_is_validated_with_the_model(kv: Any, where: str, fix: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(LLM, {"model": "x", "kv": kv})
+    assert caught.value.where == where
+    assert fix in str(caught.value.fix)
+    assert parse(LLM, {"model": "x", "kv": "./kv"}).kv.disk.path == Path("kv")
+    assert parse(LLM, {"model": "x", "kv": None}).kv is None
+
+
+@pytest.mark.parametrize(
     ("kind", "spec", "what"),
     [
         (LLM, {"model": "x", "window": 0}, "window is 0"),

@@ -1,10 +1,10 @@
 """Cache-Craft (arXiv 2502.15734): states stored with the context that they were computed in.
 
 A chunk's states are computed where it stands in a prompt, and stored with how much attention they
-paid to what stood before. In another prompt, that tells how much of them is wrong. A chunk without
+paid to what stood before. In another prompt, that shows how much of them is wrong. A chunk without
 stored states is computed in its place, over the reused states of the others, and stored.
 
-Two things differ from the paper. Its prefix overlap asks only which share of the old attention is
+Two things differ from the paper. Its prefix overlap is only the share of the old attention that is
 still there, so that a chunk first seen behind nothing would never be repaired behind something.
 Here the overlap is taken over the union: with shared, lost and new earlier chunks,
 

@@ -51,7 +51,10 @@ class Prefix(Composer):
             seconds_per_token = (perf_counter() - started) / len(ids)
         for key, segment in zip(keys[hits:], segments[hits:], strict=True):
             slots = slice(start, start + len(segment))
-            states = {"keys": buffer.keys[:, :, slots], "values": buffer.values[:, :, slots]}
+            states = {
+                "keys": buffer.keys[:, :, slots].clone(),
+                "values": buffer.values[:, :, slots].clone(),
+            }
             composition.keep(key, segment, states, seconds_per_token * len(segment))
             start = slots.stop
         return Prefilled(logits, buffer, layout.length, report)

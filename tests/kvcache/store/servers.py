@@ -16,13 +16,13 @@ import redis
 
 
 class Stand(socketserver.ThreadingTCPServer):
-    """What a Redis server says to GET, SET, EXISTS, DEL, STRLEN and SCAN."""
+    """A stand-in for a Redis server: GET, SET, EXISTS, DEL, STRLEN and SCAN."""
 
     allow_reuse_address = daemon_threads = True
 
     def __init__(self, port: int) -> None:
-        self.kept: dict[bytes, bytes] = {}
-        self.asked: list[list[bytes]] = []
+        self.stored: dict[bytes, bytes] = {}
+        self.commands: list[list[bytes]] = []
         self.open: list[socket.socket] = []
         super().__init__(("127.0.0.1", port), Talk)
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -36,23 +36,23 @@ class Stand(socketserver.ThreadingTCPServer):
             one.close()
 
     def answer(self, name: bytes, rest: list[bytes]) -> bytes:
-        kept = self.kept
+        stored = self.stored
         match name.upper():
             case b"GET":
-                data = kept.get(rest[0])
+                data = stored.get(rest[0])
                 return b"$-1\r\n" if data is None else b"$%d\r\n%b\r\n" % (len(data), data)
             case b"SET":
-                kept[rest[0]] = rest[1]
+                stored[rest[0]] = rest[1]
                 return b"+OK\r\n"
             case b"EXISTS":
-                return b":%d\r\n" % (rest[0] in kept)
+                return b":%d\r\n" % (rest[0] in stored)
             case b"DEL":
-                return b":%d\r\n" % (kept.pop(rest[0], None) is not None)
+                return b":%d\r\n" % (stored.pop(rest[0], None) is not None)
             case b"STRLEN":
-                return b":%d\r\n" % len(kept.get(rest[0], b""))
+                return b":%d\r\n" % len(stored.get(rest[0], b""))
             case b"SCAN":
                 start = rest[2].removesuffix(b"*").replace(b"\\", b"")
-                names = [one for one in kept if one.startswith(start)]
+                names = [one for one in stored if one.startswith(start)]
                 parts = b"".join(b"$%d\r\n%b\r\n" % (len(one), one) for one in names)
                 return b"*2\r\n$1\r\n0\r\n*%d\r\n%b" % (len(names), parts)
             case b"CLIENT" | b"PING":
@@ -67,12 +67,12 @@ class Talk(socketserver.StreamRequestHandler):
         self.server.open.append(self.connection)
         try:
             while head := self.rfile.readline():
-                said = []
+                fields = []
                 for _ in range(int(head[1:])):
                     size = int(self.rfile.readline()[1:])
-                    said.append(self.rfile.read(size + 2)[:-2])
-                self.server.asked.append(said)
-                self.wfile.write(self.server.answer(said[0], said[1:]))
+                    fields.append(self.rfile.read(size + 2)[:-2])
+                self.server.commands.append(fields)
+                self.wfile.write(self.server.answer(fields[0], fields[1:]))
         except (OSError, ValueError):
             return
 

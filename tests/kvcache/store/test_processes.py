@@ -24,13 +24,13 @@ def start(what: str, folder: Path, number: int) -> subprocess.Popen[str]:
 def test_killed_while_writing(lines: int, tmp_path: Path) -> None:
     with start("write", tmp_path, 1000) as process:
         assert process.stdout is not None
-        said = [int(process.stdout.readline()) for _ in range(lines)]
+        numbers = [int(process.stdout.readline()) for _ in range(lines)]
         process.kill()
     tier = DiskTier(tmp_path)
     names = {key_of(number): number for number in range(1000, 1000 + 10_000)}
-    kept = tier.keys()
-    assert {key_of(number) for number in said} <= set(kept)
-    for name in kept:
+    keys = tier.keys()
+    assert {key_of(number) for number in numbers} <= set(keys)
+    for name in keys:
         found = tier.get(name)
         assert found is not None
         assert same(found, entry_of(names[name], tokens=64))
@@ -42,13 +42,13 @@ def test_killed_while_writing(lines: int, tmp_path: Path) -> None:
 def test_two_processes_on_one_folder(tmp_path: Path) -> None:
     both = [start("mix", tmp_path, seed) for seed in (1, 2)]
     for process in both:
-        said = json.loads(process.communicate(timeout=120)[0])
+        counts = json.loads(process.communicate(timeout=120)[0])
         assert process.returncode == 0
-        assert said["wrong"] == said["errors"] == said["quarantined"] == 0
-        assert set(said["reasons"]) <= {"absent"}
-        assert said["hits"]
-        assert said["evictions"]
-        assert said["bytes"] <= said["max_bytes"]
+        assert counts["wrong"] == counts["errors"] == counts["quarantined"] == 0
+        assert set(counts["reasons"]) <= {"absent"}
+        assert counts["hits"]
+        assert counts["evictions"]
+        assert counts["bytes"] <= counts["max_bytes"]
     tier = DiskTier(tmp_path)
     files = {path.stem: path.stat().st_size for path in tmp_path.glob("??/*.safetensors")}
     assert set(tier.keys()) == set(files)

@@ -63,8 +63,8 @@ def test_ttl_is_sent(server: Server) -> None:
     if server.real:
         assert 0 < server.client().ttl(f"rag:kv:{A}") <= 100
     else:
-        (asked,) = [one for one in server.stand.asked if one[0] == b"SET"]
-        assert asked[-2:] == [b"EX", b"100"]
+        (command,) = [one for one in server.stand.commands if one[0] == b"SET"]
+        assert command[-2:] == [b"EX", b"100"]
 
 
 def test_wrong_bytes_are_removed(server: Server) -> None:

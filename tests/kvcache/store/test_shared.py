@@ -22,9 +22,12 @@ def path_of(folder: Path, key: str) -> Path:
 
 
 def age(folder: Path, key: str, seconds: float) -> None:
-    """Let an entry have been written and last used so long ago."""
+    """Let an entry have been last used so long ago, and written before that.
+
+    The system itself notes the first reading after a change, and later ones once a day at most.
+    """
     then = time.time() - seconds
-    os.utime(path_of(folder, key), (then, then))
+    os.utime(path_of(folder, key), (then, then - 1000))
 
 
 def put(tier: SharedTier, folder: Path, number: int) -> None:
@@ -35,6 +38,15 @@ def put(tier: SharedTier, folder: Path, number: int) -> None:
 
 def bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+
+
+def test_the_bound_holds_between_the_counts_too(tmp_path: Path) -> None:
+    most = int(50.5 * SIZE)  # a margin of 2.5 entries
+    tier = SharedTier(tmp_path, most)
+    for number in range(120):
+        tier.put(key_of(number), entry_of(0))
+        assert bytes_in(tmp_path) <= most
+    assert len(tier.keys()) > 45
 
 
 def test_the_bound_holds_after_every_write(tmp_path: Path) -> None:
@@ -81,16 +93,25 @@ def test_what_was_read_stays_longer(tmp_path: Path) -> None:
 def test_a_use_is_noted_once_an_hour_and_is_no_change(tmp_path: Path) -> None:
     tier = SharedTier(tmp_path)
     tier.put(NAMES[0], entry_of(0))
-    age(tmp_path, NAMES[0], 7200)
-    before = path_of(tmp_path, NAMES[0]).stat()
-    tier.get(NAMES[0])
-    used = path_of(tmp_path, NAMES[0]).stat()
-    assert used.st_mtime_ns == before.st_mtime_ns  # or every reader would verify it again
-    assert last_used(used) > last_used(before)
-    then = (time.time_ns() - 1800 * 10**9, used.st_mtime_ns)
-    os.utime(path_of(tmp_path, NAMES[0]), ns=then)
-    tier._files.touch(NAMES[0], 3600)
-    assert last_used(path_of(tmp_path, NAMES[0]).stat()) == then[0]
+    path = path_of(tmp_path, NAMES[0])
+    for seconds, noted in ((7200, True), (1800, False)):
+        age(tmp_path, NAMES[0], seconds)
+        before = path.stat()
+        tier._files.touch(NAMES[0], 3600)
+        assert path.stat().st_mtime_ns == before.st_mtime_ns  # or it would be verified again
+        assert (last_used(path.stat()) > last_used(before)) == noted
+
+
+def test_reading_is_a_use_even_where_the_system_notes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tier = SharedTier(tmp_path)
+    tier.put(NAMES[0], entry_of(0))
+    uses = []
+    monkeypatch.setattr(tier._files, "touch", lambda key, interval: uses.append(key))
+    assert tier.get(NAMES[0]) is not None
+    assert tier.get(NAMES[1]) is None
+    assert uses == NAMES[:1]
 
 
 def test_the_newest_stays_where_clocks_differ(tmp_path: Path) -> None:
