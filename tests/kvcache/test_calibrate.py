@@ -18,6 +18,7 @@ from rag.kvcache.calibrate import (
     save,
 )
 from rag.kvcache.composition import Defaults
+from rag.prompts.layout import PromptTokens
 from tests.kvcache.helpers import CHUNKS, PREFIX, SUFFIX, make_engine, prefill
 
 NAMES = ["llama", "qwen3", "mistral-sliding", "gemma3", "phi-partial-rotary"]
@@ -25,11 +26,15 @@ NAMES = ["llama", "qwen3", "mistral-sliding", "gemma3", "phi-partial-rotary"]
 
 def test_calibration_finds_numbers_that_do_no_harm() -> None:
     engine = make_engine("llama")
-    found = calibrate(engine, [(PREFIX, CHUNKS, SUFFIX), (PREFIX, CHUNKS[::-1], SUFFIX)], 0.9)
+    found = calibrate(
+        engine,
+        [PromptTokens(PREFIX, CHUNKS, SUFFIX), PromptTokens(PREFIX, CHUNKS[::-1], SUFFIX)],
+        0.9,
+    )
     assert found.ape_kl <= found.parallel_kl
     assert found.kept >= 0.9
     assert 0 <= found.fraction <= 1
-    everything = calibrate(engine, [(PREFIX, CHUNKS, SUFFIX)], 0.9999)
+    everything = calibrate(engine, [PromptTokens(PREFIX, CHUNKS, SUFFIX)], 0.9999)
     assert everything.fraction >= found.fraction
 
 
