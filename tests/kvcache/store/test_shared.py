@@ -107,8 +107,12 @@ def test_reading_is_a_use_even_where_the_system_notes_none(
 ) -> None:
     tier = SharedTier(tmp_path)
     tier.put(NAMES[0], entry_of(0))
-    uses = []
-    monkeypatch.setattr(tier._files, "touch", lambda key, interval: uses.append(key))
+    uses: list[str] = []
+
+    def touch(key: str, interval: float) -> None:
+        uses.append(key)
+
+    monkeypatch.setattr(tier._files, "touch", touch)
     assert tier.get(NAMES[0]) is not None
     assert tier.get(NAMES[1]) is None
     assert uses == NAMES[:1]
