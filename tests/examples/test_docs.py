@@ -31,7 +31,7 @@ def test_its_pipelines_load(page: Path) -> None:
     for block in blocks(page, "yaml"):
         flow = load_flow(block)
         assert load_flow(flow.to_yaml()) == flow
-        validator.validate(YAML(typ="safe").load(block))
+        validator.validate(YAML(typ="safe", pure=True).load(block))
 
 
 def rows(heading: str) -> dict[str, list[str]]:
