@@ -23,7 +23,7 @@ from rag.operators import (
 )
 from rag.operators.history import History, turns
 from rag.prompts.layout import messages
-from rag.serve.pipeline import Overrides, config_of
+from rag.serve.pipeline import Overrides, Pipeline
 from tests.scripted import Scripted
 
 DOCUMENTS = [
@@ -177,7 +177,7 @@ def test_a_request_may_set_how_tokens_are_sampled() -> None:
     llm = Scripted()
     kinds = {"query": str, "documents": list[Document]}
     flow = Flow(Generate(), inputs=kinds, resources={"llm": llm})
-    config = config_of(flow, Overrides(top_p=0.1, temperature=0.5))
+    config = Pipeline("chat", flow).config(Overrides(top_p=0.1, temperature=0.5))
     flow.invoke(query="?", documents=DOCUMENTS, config=config)
     assert llm.samplings == [Sampling(max_tokens=128, temperature=0.5, top_p=0.1)]
 
