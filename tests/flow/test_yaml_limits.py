@@ -31,6 +31,7 @@ texts = st.one_of(
 )
 
 
+@example("$$${true:${x}")
 @example("?a")
 @example("\x85")
 @example("a\u2028b")
@@ -38,8 +39,8 @@ texts = st.one_of(
 def test_any_text_in_a_pipeline_comes_back(text: str) -> None:
     flow = Flow(say(prompt=text))
     again = load_flow(dump(flow, REGISTRY), registry=REGISTRY)
-    assert again == flow
     assert again.invoke(query="q")["answer"] == text
+    assert again == flow
 
 
 def prompt(text: str, **params: str) -> str:
