@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rag.errors import BuildError, ConfigError
@@ -31,12 +31,16 @@ texts = st.one_of(
 )
 
 
+@example("$$${true:${x}")
+@example("?a")
+@example("\x85")
+@example("a\u2028b")
 @given(texts)
 def test_any_text_in_a_pipeline_comes_back(text: str) -> None:
     flow = Flow(say(prompt=text))
     again = load_flow(dump(flow, REGISTRY), registry=REGISTRY)
-    assert again == flow
     assert again.invoke(query="q")["answer"] == text
+    assert again == flow
 
 
 def prompt(text: str, **params: str) -> str:

@@ -30,6 +30,10 @@ class Written(Protocol):
     budget: Budget | None
 
 
+_MISREAD = re.compile("^[?]|[\\x85\\u2028\\u2029]")
+"""Texts that ruamel would write in a way that it reads as something else."""
+
+
 def dump(flow: Written, registry: Registry | None = None) -> str:
     """The flow as YAML; `load_flow` of it gives an equal flow.
 
@@ -185,12 +189,19 @@ _PARAMETER = re.compile(r"\$(\$*)\{")
 def _escaped(value: Any) -> Any:
     """The value with every `${` in its texts escaped, so that it is read as it is."""
     if isinstance(value, str):
-        return _PARAMETER.sub(lambda found: "$" + found[0], value)
+        text = _PARAMETER.sub(lambda found: "$" + found[0], value)
+        return _quoted(text) if _MISREAD.search(text) else text
     if isinstance(value, dict):
         for key in value:
             value[key] = _escaped(value[key])
         return value
     return [_escaped(item) for item in value] if isinstance(value, list) else value
+
+
+def _quoted(text: str) -> str:
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+    return DoubleQuotedScalarString(text)
 
 
 def _leaf(mapping: dict[str, Any]) -> Any:

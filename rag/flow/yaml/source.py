@@ -10,7 +10,7 @@ from typing import Any
 from rag.errors import BuildError, ConfigError, RagError
 from rag.names import suggestion
 
-_PARAMETER = re.compile(r"\$(\$*)\{(?:(env:)?(\w+)(?::([^}]*))?\})?")
+_PARAMETER = re.compile(r"\$(\$+)\{|\$\{(?:(env:)?(\w+)(?::([^}]*))?\})?")
 
 MAX_BYTES = 2_000_000
 """Of a pipeline file."""
