@@ -201,7 +201,8 @@ def _escaped(value: Any) -> Any:
 def _quoted(text: str) -> str:
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-    return DoubleQuotedScalarString(text)
+    quoted: str = DoubleQuotedScalarString(text)
+    return quoted
 
 
 def _leaf(mapping: dict[str, Any]) -> Any:
