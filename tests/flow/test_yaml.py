@@ -101,12 +101,12 @@ def test_what_is_written_fits_the_schema(node: Node) -> None:
     )
     text = dump(flow, REGISTRY)
     assert load_flow(text, registry=REGISTRY) == flow
-    SCHEMA.validate(YAML(typ="safe").load(text))
+    SCHEMA.validate(YAML(typ="safe", pure=True).load(text))
 
 
 @pytest.mark.parametrize("name", names())
 def test_ready_made_flows_fit_the_schema(name: str) -> None:
-    Draft202012Validator(schema()).validate(YAML(typ="safe").load(path(name)))
+    Draft202012Validator(schema()).validate(YAML(typ="safe", pure=True).load(path(name)))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_ready_made_flows_fit_the_schema(name: str) -> None:
     ],
 )
 def test_the_schema_refuses_what_loading_refuses(text: str) -> None:
-    assert not SCHEMA.is_valid(YAML(typ="safe").load(text))
+    assert not SCHEMA.is_valid(YAML(typ="safe", pure=True).load(text))
     with pytest.raises(RagError):
         load_flow(f"inputs: {{x: int}}\n{text}\n", registry=REGISTRY)
 
