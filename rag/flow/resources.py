@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 import uuid
 from collections.abc import Mapping
@@ -121,8 +122,8 @@ def parse(kind: type[Resource], spec: Any) -> Any:
     model = kind.Spec
     if model is None or isinstance(spec, model | Use | Resource):
         return spec
-    if isinstance(spec, str) and kind.shorthand is not None:
-        spec = {kind.shorthand: spec}
+    if isinstance(spec, str | os.PathLike) and kind.shorthand is not None:
+        spec = {kind.shorthand: os.fspath(spec)}
     if isinstance(spec, Mapping):
         if "use" in spec and kind.foreign is not None:
             if not isinstance(spec["use"], str):

@@ -194,3 +194,8 @@ def test_a_resource_that_nobody_names_is_an_error_of_the_run_and_may_be_given_la
         flow.invoke(query="q")
     assert "name it in the pipeline" in str(caught.value)
     assert flow.with_resources(llm="late").invoke(query="q")["answer"] == "q late late"
+
+
+def test_a_path_stands_for_its_text(tmp_path: Path) -> None:
+    by_path = Flow(ask(), resources={"llm": tmp_path}).invoke(query="q")
+    assert by_path == Flow(ask(), resources={"llm": str(tmp_path)}).invoke(query="q")
