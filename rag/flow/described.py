@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from rag.flow.node import Node
-from rag.flow.policies import Budget
-from rag.flow.resources import Resources
+from rag.flow.description import Description
 
 
-class Described(Node):
-    """What of a flow is written down and drawn."""
-
-    node: Node
-    name: str | None
-    description: str | None
-    inputs: Mapping[str, Any]
-    defaults: Mapping[str, Any]
-    outputs: tuple[str, ...] | None
-    resources: Resources
-    budget: Budget | None
+class Described(Description):
+    """A flow's description, written down and drawn."""
 
     def to_yaml(self) -> str:
         """See `Node.to_yaml`.

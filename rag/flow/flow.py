@@ -14,8 +14,8 @@ from rag.flow.constructs.guard import Guard
 from rag.flow.constructs.subflow import SubFlow
 from rag.flow.described import Described
 from rag.flow.inputs import Input, parse_inputs
-from rag.flow.node import Node, as_node, walk
-from rag.flow.place import Place, segment
+from rag.flow.node import Node, as_node, root_of, walk
+from rag.flow.place import Place
 from rag.flow.policies import Budget
 from rag.flow.resources import Resource, Resources
 from rag.flow.run.batch import run_all
@@ -91,8 +91,7 @@ class Flow(Described):
             positions=self.positions,
         )
         scope = Scope({n: Channel(kind, "inputs") for n, kind in self.inputs.items()})
-        label = self.node.label
-        built = builder.build(self.node, scope, Place((segment(label),)) if label else Place())
+        built = builder.build(self.node, scope, root_of(self.node))
         compiled = builder.finish(self, built)
         ends = {n: c for n, c in compiled.writes.items() if self.outputs or not c.optional}
         self.output_types: Mapping[str, Any] = {
@@ -179,8 +178,7 @@ class Flow(Described):
 
     def walk(self) -> Iterator[tuple[Place, Node]]:
         """All nodes with their places, those of inner flows included."""
-        label = self.node.label
-        return walk(self.node, Place((segment(label),)) if label else Place())
+        return walk(self.node, root_of(self.node))
 
     def absent(self) -> list[ConfigError]:
         """Why resources that the steps take cannot be opened now, found without opening them."""

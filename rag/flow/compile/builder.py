@@ -8,7 +8,7 @@ from typing import Any
 
 from rag.errors import BuildError, ConfigError, RagError
 from rag.flow.expressions import Expression
-from rag.flow.node import Node, Sequence, place_of
+from rag.flow.node import Node, place_of, root_of
 from rag.flow.operator import Operator
 from rag.flow.place import Place, segment
 from rag.flow.resources import Resource, Resources, kind_of, parse, well_known
@@ -146,6 +146,22 @@ class Builder:
         node = parent.children()[edge]
         return self.build(node, scope, place_of(parent, place, edge, node))
 
+    def branches(
+        self, parent: Node, place: Place, named: Mapping[str, Node], scope: Scope
+    ) -> dict[str, Built]:
+        """Check and compile the branches of a node, each for the same scope.
+
+        Args:
+            parent: The node.
+            place: Its place.
+            named: Name to branch.
+            scope: The channels before the branches.
+        """
+        return {
+            name: self.build(branch, scope, place_of(parent, place, segment(name), branch))
+            for name, branch in named.items()
+        }
+
     def quietly(self, parent: Node, place: Place, edge: str, scope: Scope) -> Built:
         """Build a child for knowledge only: its problems are found by the build that counts."""
         self._silent += 1
@@ -169,8 +185,7 @@ class Builder:
             outer=self,
         )
         scope = Scope({n: Channel(kind, "inputs") for n, kind in flow.inputs.items()})
-        root = place if isinstance(flow.node, Sequence) else place.below(segment(flow.node.label))
-        built = builder.build(flow.node, scope, root)
+        built = builder.build(flow.node, scope, root_of(flow.node, place))
         builder.close(flow, built)
         return builder, built
 
@@ -238,10 +253,7 @@ class Builder:
         self, node: Node, place: Place, parameter: str, name: str, kind: type[Resource]
     ) -> None:
         """Check that a step's resource can be there, and that its specification is right."""
-        holder: Builder | None = self
-        while holder is not None and name not in holder.resources.specs:
-            holder = holder._outer
-        (holder or self)._used.add(name)
+        holder = self.use(name)
         self._shared.bound.append((place, name, kind))
         if holder is None:
             if name != parameter:
@@ -261,12 +273,13 @@ class Builder:
         outer = [] if self._outer is None else self._outer.named()
         return [*self.resources.specs, *outer]
 
-    def use(self, name: str) -> None:
-        """Note that a resource is used, by whichever flow gives it."""
+    def use(self, name: str) -> Builder | None:
+        """Note that a resource is used; the builder of the flow that gives it, if one does."""
         holder: Builder | None = self
         while holder is not None and name not in holder.resources.specs:
             holder = holder._outer
         (holder or self)._used.add(name)
+        return holder
 
     def resources_below(self, place: Place) -> tuple[tuple[str, type[Resource]], ...]:
         """Name and kind of the resources that the steps at a place and below take."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rag.errors import StepError
+from rag.flow.compile.budget import within_budget
 from rag.flow.compile.builder import Builder, Built
 from rag.flow.compile.recall import cached
 from rag.flow.constructs.guard import Guard
@@ -16,9 +17,8 @@ from rag.flow.place import Place
 from rag.flow.policies import Budget, Retry
 from rag.flow.run.events import FellBack, NodeFailed, Retried
 from rag.flow.run.limiter import Limiter
-from rag.flow.run.run import Run, Runner, Spent, State
+from rag.flow.run.run import Run, Runner, State
 from rag.flow.run.threads import Job
-from rag.flow.run.time_limit import time_limit
 from rag.flow.scope import Channel, Scope, written_after_one_of
 from rag.flow.types import fits, show
 
@@ -61,7 +61,7 @@ def guarded(
         return built
     runner = built.run
     if policies.budget is not None:
-        runner = _within_budget(runner, place, policies.budget)
+        runner = within_budget(runner, place, policies.budget)
     if policies.concurrency is not None:
         runner = _limited(runner, Limiter(policies.concurrency))
     reads, writes, instead = built.reads, built.writes, None
@@ -112,7 +112,7 @@ def _attempts(
             where = run.at(place)
             failed = StepError(f"took longer than {timeout:g} s", where=str(where), place=where)
             failed.__cause__ = error
-            run.tell(NodeFailed, place, error=failed, seconds=timeout or 0.0)
+            run.notify(NodeFailed, place, error=failed, seconds=timeout or 0.0)
             return failed
         except StepError as error:
             return error
@@ -130,14 +130,14 @@ def _attempts(
             again = retry is not None and retry.covers(result.__cause__ or result)
             if retry is None or not again or number > retry.times:
                 break
-            run.tell(Retried, place, attempt=number, error=result)
+            run.notify(Retried, place, attempt=number, error=result)
             if left and not retry.overlap:
                 await asyncio.gather(*(job.ended.wait() for job in left))
             await asyncio.sleep(retry.wait * 2 ** (number - 1))
             number += 1
         if fallback is None:
             raise result
-        run.tell(FellBack, place, error=result)
+        run.notify(FellBack, place, error=result)
         cause = result.__cause__ or result
         seen = {**state, "error": result.what, "error_type": type(cause).__name__}
         wrote = await fallback(seen, run)
@@ -152,12 +152,3 @@ def _limited(runner: Runner, limiter: Limiter) -> Runner:
             return await runner(state, run)
 
     return run_limited
-
-
-def _within_budget(runner: Runner, place: Place, budget: Budget) -> Runner:
-    async def run_within_budget(state: State, run: Run) -> dict[str, Any]:
-        view = run.view(spent=Spent(budget, run.spent))
-        async with time_limit(budget, str(run.at(place))):
-            return await runner(state, view)
-
-    return run_within_budget

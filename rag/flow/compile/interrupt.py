@@ -36,7 +36,7 @@ def build_interrupt(builder: Builder, node: Interrupt, scope: Scope, place: Plac
             # Who just goes on has approved.
             channels = {name: name == node.answer or state[name] for name in kinds}
             raise Interrupted([Stop(where, str(place), node.message, channels, kinds)])
-        run.tell(Reused, place, writes=found, source="checkpoint")
+        run.notify(Reused, place, writes=found, source="checkpoint")
         return found
 
     writes = {name: Channel(kind, str(place)) for name, kind in edited.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
@@ -56,7 +56,7 @@ def build_join(
     node: Any,
     place: Place,
     scope: Scope,
-    branches: Mapping[str, tuple[Channels, bool]],
+    branches: Iterable[Channels],
 ) -> Join:
     """Compile a join: the parameters' types decide what arrives collected.
 
@@ -65,10 +65,10 @@ def build_join(
         node: The construct with the join.
         place: Its place.
         scope: The channels before the branches.
-        branches: Branch name to what it writes.
+        branches: What each branch writes.
     """
     written: dict[str, list[Channel]] = {}
-    for writes, _ in branches.values():
+    for writes in branches:
         for name, channel in writes.items():
             written.setdefault(name, []).append(channel)
     wanted = _wanted(node.join)

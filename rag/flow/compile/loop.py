@@ -115,10 +115,10 @@ class _Turns:
         for turn in range(1, node.max_turns + 1):
             if node.history is not None:
                 start[node.history] = list(past)
-            run.tell(LoopTurn, place, turn=turn)
+            run.notify(LoopTurn, place, turn=turn)
             here = run.counted(place, TURN, turn)
             heard: list[Event] = []
-            wrote = await self._body(start, _heard(here, heard) if self._listens else here)
+            wrote = await self._body(start, here.heard_by(heard.append) if self._listens else here)
             if node.history is not None:
                 past.append(wrote)
             if self._until is not None:
@@ -172,18 +172,6 @@ class _Turns:
         if run.journal is not None:
             await run.journal.record(where, kinds, {"until": held}, 0.0, until.text)
         return held
-
-
-def _heard(run: Run, heard: list[Event]) -> Run:
-    """The run, all events in it being noted too."""
-    outer = run.emit
-
-    def emit(event: Event) -> None:
-        heard.append(event)
-        if outer is not None:
-            outer(event)
-
-    return run.view(emit=emit)
 
 
 def _entry(builder: Builder, node: Loop, scope: Scope, place: Place) -> Scope:

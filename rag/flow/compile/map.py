@@ -44,7 +44,7 @@ def build_map(builder: Builder, node: Map, scope: Scope, place: Place) -> Built:
         return await run_branches(place, branches, run, waits=waits, limit=limit, skip=skip)
 
     if node.join is not None:
-        join = build_join(builder, node, place, scope, {"": (body.writes, not skip)})
+        join = build_join(builder, node, place, scope, [body.writes])
 
         async def run_joined(state: State, run: Run) -> dict[str, Any]:
             return await join.run(state, run, await run_items(state, run))

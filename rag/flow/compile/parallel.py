@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import Any
 
 from rag.errors import StepError
@@ -13,7 +12,7 @@ from rag.flow.compile.join import build_join
 from rag.flow.compile.step import evaluate
 from rag.flow.constructs.parallel import Parallel
 from rag.flow.node import Sequence
-from rag.flow.place import Place, segment
+from rag.flow.place import Place
 from rag.flow.run.events import BranchSkipped
 from rag.flow.run.run import Run, State
 from rag.flow.scope import Channel, Scope
@@ -23,9 +22,10 @@ from rag.names import suggestion
 
 def build_parallel(builder: Builder, node: Parallel, scope: Scope, place: Place) -> Built:
     """Branches on views of their own, and the join that makes one of many."""
-    branches = {name: builder.child(node, place, segment(name), scope) for name in node.branches}
+    branches = builder.branches(node, place, node.branches, scope)
     waits = any(built.waits or built.heavy for built in branches.values())
     reads = frozenset().union(*(built.reads for built in branches.values()))
+    removed = {n: w for built in branches.values() for n, w in built.removed.items()}
     runners = {name: built.run for name, built in branches.items()}
     skip, quorum = node.on_error == "skip", node.quorum
     everyone = not skip and quorum is None and node.select is None
@@ -40,13 +40,12 @@ def build_parallel(builder: Builder, node: Parallel, scope: Scope, place: Place)
     if node.join is not None:
         branches = _with_unchanged(node, branches, scope)
         runners = {name: built.run for name, built in branches.items()}
-        collected = {name: (built.writes, everyone) for name, built in branches.items()}
-        join = build_join(builder, node, place, scope, collected)
+        written = [built.writes for built in branches.values()]
+        join = build_join(builder, node, place, scope, written)
 
         async def run_joined(state: State, run: Run) -> dict[str, Any]:
             return await join.run(state, run, await run_all(state, run))
 
-        removed = {n: w for built in branches.values() for n, w in built.removed.items()}
         return Built(
             run_joined,
             join.built.writes,
@@ -67,7 +66,6 @@ def build_parallel(builder: Builder, node: Parallel, scope: Scope, place: Place)
             wrote.update(branch)
         return wrote
 
-    removed = {n: w for built in branches.values() for n, w in built.removed.items()}
     return Built(run_union, writes, reads, removed, waits=waits)
 
 
@@ -116,7 +114,7 @@ def _selection(
             raise StepError(what, where=str(run.at(place)), fix=fix, place=run.at(place))
         for other in everything:
             if other not in names:
-                run.tell(BranchSkipped, place, branch=other)
+                run.notify(BranchSkipped, place, branch=other)
         return [name for name in everything if name in names]
 
     return chosen, expression.names
@@ -136,5 +134,5 @@ def _union(
             what = f"the branch {branch!r} and {channels[name].writer} both write {name!r}"
             fix = "add a join, or give one another name with outputs:"
             builder.report(node, place, what, None, fix)
-        channels.update({name: replace(c) for name, c in built.writes.items()})
+        channels.update(built.writes)
     return channels

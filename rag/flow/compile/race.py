@@ -10,7 +10,7 @@ from rag.errors import StepError
 from rag.flow.compile.builder import Builder, Built
 from rag.flow.compile.step import evaluate
 from rag.flow.constructs.race import Race
-from rag.flow.place import Place, segment
+from rag.flow.place import Place
 from rag.flow.run.events import BranchFailed, BranchSkipped
 from rag.flow.run.run import Run, Runner, State
 from rag.flow.scope import Channel, Scope, written_after_one_of
@@ -18,7 +18,7 @@ from rag.flow.scope import Channel, Scope, written_after_one_of
 
 def build_race(builder: Builder, node: Race, scope: Scope, place: Place) -> Built:
     """Branches at the same time; the first that satisfies the condition wins."""
-    branches = {name: builder.child(node, place, segment(name), scope) for name in node.branches}
+    branches = builder.branches(node, place, node.branches, scope)
     writes = written_after_one_of({n: b.writes for n, b in branches.items()}, str(place))
     reads = frozenset().union(*(built.reads for built in branches.values()))
     until = None
@@ -41,11 +41,11 @@ def build_race(builder: Builder, node: Race, scope: Scope, place: Place) -> Buil
             async for name, result in _as_they_end(tasks):
                 if isinstance(result, StepError):
                     failures.append(result)
-                    run.tell(BranchFailed, place, branch=name, error=result)
+                    run.notify(BranchFailed, place, branch=name, error=result)
                 elif good(result, state, run):
                     for task, loser in tasks.items():
                         if not task.done():
-                            run.tell(BranchSkipped, place, branch=loser)
+                            run.notify(BranchSkipped, place, branch=loser)
                     return result if node.winner is None else {**result, node.winner: name}
         finally:
             for task in tasks:

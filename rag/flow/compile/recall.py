@@ -76,7 +76,12 @@ def cached(
 
         async def compute() -> Result:
             tokens: list[tuple[Place, str]] = []
-            wrote = await runner(state, _listening(run, tokens))
+
+            def listen(event: Event) -> None:
+                if isinstance(event, Token):
+                    tokens.append((event.place, event.text))
+
+            wrote = await runner(state, run.heard_by(listen))
             here = len(run.at(place))
             return Result(
                 {ports[name]: value for name, value in wrote.items()},
@@ -91,24 +96,11 @@ def cached(
         wrote = {names[port]: value for port, value in result.writes.items()}
         if not computed:
             for below, text in result.tokens:
-                run.tell(Token, place.below(*Place.parse(below)), text=text)
-            run.tell(Reused, place, writes=wrote, source="cache")
+                run.notify(Token, place.below(*Place.parse(below)), text=text)
+            run.notify(Reused, place, writes=wrote, source="cache")
         return wrote
 
     return replace(built, run=run_cached, waits=True)
-
-
-def _listening(run: Run, tokens: list[tuple[Place, str]]) -> Run:
-    """The run, the tokens of what happens in it being noted too."""
-    outer = run.emit
-
-    def emit(event: Event) -> None:
-        if isinstance(event, Token):
-            tokens.append((event.place, event.text))
-        if outer is not None:
-            outer(event)
-
-    return run.view(emit=emit)
 
 
 def journalled(built: Built, node: Operator, place: Place) -> Built:
@@ -133,7 +125,7 @@ def journalled(built: Built, node: Operator, place: Place) -> Built:
         if trail is None or not trail.fresh:
             found = await journal.recall(where, kinds, now)
             if found is not None:
-                run.tell(Reused, place, writes=found, source="checkpoint")
+                run.notify(Reused, place, writes=found, source="checkpoint")
                 return found
         inside = run
         if trail is not None:

@@ -11,7 +11,7 @@ from rag.flow.compile.builder import Builder, Built
 from rag.flow.compile.step import evaluate
 from rag.flow.constructs.route import Route, case_name
 from rag.flow.node import Node
-from rag.flow.place import Place, segment
+from rag.flow.place import Place
 from rag.flow.run.events import BranchSkipped
 from rag.flow.run.run import Run, State
 from rag.flow.scope import Scope, written_after_one_of
@@ -22,10 +22,9 @@ def build_route(builder: Builder, node: Route, scope: Scope, place: Place) -> Bu
     """The choice, and the one branch that it names."""
     choose, chooser = _chooser(builder, node, scope, place)
     before = chooser.after(scope)
-    edges = {name: segment(name) for name in node.cases}
+    branches = builder.branches(node, place, node.cases, before)
     if node.default is not None:
-        edges[_DEFAULT] = ".default"
-    branches = {name: builder.child(node, place, edge, before) for name, edge in edges.items()}
+        branches[_DEFAULT] = builder.child(node, place, ".default", before)
     shown = {"default" if name is _DEFAULT else name: b.writes for name, b in branches.items()}
     if _DEFAULT in branches and "default" in node.cases:
         shown = {("" if name is _DEFAULT else name): b.writes for name, b in branches.items()}
@@ -47,7 +46,7 @@ def build_route(builder: Builder, node: Route, scope: Scope, place: Place) -> Bu
         if run.emit is not None:
             for other in runners:
                 if other is not name and other != name:
-                    run.tell(BranchSkipped, place, branch=other or "default")
+                    run.notify(BranchSkipped, place, branch=other or "default")
         inner = await runners[name]({**state, **wrote} if wrote else state, run)
         return {**wrote, **inner} if wrote else inner
 

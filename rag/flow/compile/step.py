@@ -21,7 +21,7 @@ from rag.flow.run.run import Run, Runner, State
 from rag.flow.run.tracing import step_span
 from rag.flow.scope import Channel, Scope
 from rag.flow.types import fits, matcher, show
-from rag.names import suggestion
+from rag.names import nearest, suggestion
 
 
 def build_step(builder: Builder, node: Operator, scope: Scope, place: Place) -> Built:
@@ -133,11 +133,10 @@ def _missing(port: Port, name: str, scope: Scope) -> tuple[str, str, str]:
     what = f"nothing upstream writes {name!r} ({show(port.type)})"
     if name in scope.removed:
         what = f"{name!r} cannot be read here: {scope.removed[name]}"
-    there = {f"{n} ({show(c.type)})": n for n, c in scope.channels.items()}
-    fix = suggestion(name, scope.channels, label="found upstream")
-    fix = (
-        fix.split("found upstream")[0] + f"found upstream: {', '.join(sorted(there)) or 'nothing'}"
-    )
+    there = sorted(f"{n} ({show(c.type)})" for n, c in scope.channels.items())
+    near = nearest(name, scope.channels)
+    hint = f"did you mean {near!r}? " if near else ""
+    fix = f"{hint}found upstream: {', '.join(there) or 'nothing'}"
     return what, port.name, f"{fix}; rename with inputs: {{{port.name}: ...}}"
 
 
@@ -205,7 +204,7 @@ def _runner(node: Operator, signature: Signature, bound: _Bound, place: Place) -
                 if channel in state:
                     arguments[parameter] = state[channel]
             if emit is not None:
-                run.tell(NodeStarted, place, reads=dict(arguments))
+                run.notify(NodeStarted, place, reads=dict(arguments))
             for parameter, value in arguments.items():
                 if type(value) is list or type(value) is dict:
                     # What an operator does to its list is seen by nobody else.
@@ -237,7 +236,7 @@ def _runner(node: Operator, signature: Signature, bound: _Bound, place: Place) -
         except Exception as error:
             raise _failed(run, place, error, state, started) from error
         if emit is not None:
-            run.tell(NodeFinished, place, writes=wrote, seconds=perf_counter() - started)
+            run.notify(NodeFinished, place, writes=wrote, seconds=perf_counter() - started)
         return wrote
 
     return run_step
@@ -257,7 +256,7 @@ def _failed(
 ) -> StepError:
     failed = failure(error, run.at(place), state)
     told = error if isinstance(error, Exception) else failed
-    run.tell(NodeFailed, place, error=told, seconds=perf_counter() - started)
+    run.notify(NodeFailed, place, error=told, seconds=perf_counter() - started)
     return failed
 
 

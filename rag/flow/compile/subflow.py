@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rag.flow.compile.budget import within_budget
 from rag.flow.compile.builder import Builder, Built
 from rag.flow.constructs.recurse import Recurse
 from rag.flow.constructs.subflow import SubFlow
 from rag.flow.place import Place
-from rag.flow.run.run import Run, Spent, State
-from rag.flow.run.time_limit import time_limit
+from rag.flow.run.run import Run, State
 from rag.flow.scope import Channel, Scope
 from rag.flow.types import fits, show
 from rag.names import suggestion
@@ -24,20 +24,15 @@ def build_subflow(builder: Builder, node: SubFlow, scope: Scope, place: Place) -
     _, built = builder.inner(inner, place)
     leaves = {name: node.outputs.get(name, name) for name in inner.output_types}
     writes = {leaves[n]: Channel(kind, str(place)) for n, kind in inner.output_types.items()}
-    given, budget, resources, runner = inner.defaults, inner.budget, inner.resources, built.run
+    given, budget, resources = inner.defaults, inner.budget, inner.resources
+    runner = built.run if budget is None else within_budget(built.run, place, budget)
 
     async def run_subflow(state: State, run: Run) -> dict[str, Any]:
         begin = {**given, **{name: state[outer] for name, outer in feeds.items()}}
         view = run
         if resources.specs or run.depth:
             view = run.view(resources=resources.within(run.resources), depth=0)
-        if budget is None:
-            wrote = await runner(begin, view)
-        else:
-            view = view.view(spent=Spent(budget, run.spent))
-            async with time_limit(budget, str(run.at(place))):
-                wrote = await runner(begin, view)
-        end = {**begin, **wrote}
+        end = {**begin, **await runner(begin, view)}
         return {outer: end[name] for name, outer in leaves.items()}
 
     timed = budget is not None and budget.seconds is not None

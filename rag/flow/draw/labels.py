@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from rag.flow.node import Construct, Node
 from rag.flow.operator import PLACEMENT, Operator
-
-
-class Drawn(Protocol):
-    """What of a flow is drawn."""
-
-    node: Node
-    name: str | None
-    inputs: Mapping[str, Any]
-    outputs: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-from rag.flow.draw.labels import Drawn, Shape, edge_title, noted, policies, shape, title
-from rag.flow.node import Construct, Node, Sequence, place_of
-from rag.flow.place import Place, segment
+from rag.flow.description import Description
+from rag.flow.draw.labels import Shape, edge_title, noted, policies, shape, title
+from rag.flow.node import Construct, Node, Sequence, place_of, root_of
+from rag.flow.place import Place
 
 
-def mermaid(flow: Drawn, notes: Mapping[str, str] | None = None) -> str:
+def mermaid(flow: Description, notes: Mapping[str, str] | None = None) -> str:
     """The flow as a Mermaid flowchart, top down.
 
     Args:
@@ -20,8 +21,7 @@ def mermaid(flow: Drawn, notes: Mapping[str, str] | None = None) -> str:
     """
     drawing = _Drawing(notes or {})
     start = drawing.box(", ".join(flow.inputs) or "start", "([", "])")
-    label = flow.node.label
-    end = drawing.node(flow.node, [(start, "")], Place((segment(label),)) if label else Place())
+    end = drawing.node(flow.node, [(start, "")], root_of(flow.node))
     outputs = ", ".join(flow.outputs) if flow.outputs else "end"
     finish = drawing.box(outputs, "([", "])")
     drawing.link(end, finish)

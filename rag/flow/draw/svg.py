@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 
-from rag.flow.draw.labels import Drawn, edge_title, noted, policies, shape, title
-from rag.flow.node import Construct, Node, Sequence, place_of
-from rag.flow.place import Place, segment
+from rag.flow.description import Description
+from rag.flow.draw.labels import edge_title, noted, policies, shape, title
+from rag.flow.node import Construct, Node, Sequence, place_of, root_of
+from rag.flow.place import Place
 
 BOX_HEIGHT, LINE, GAP, PAD, LETTER = 34, 15, 26, 14, 7.3
 _STYLE = (
@@ -32,7 +33,7 @@ class Block:
     """Takes the left and the top; gives SVG elements."""
 
 
-def svg(flow: Drawn, notes: Mapping[str, str] | None = None) -> str:
+def svg(flow: Description, notes: Mapping[str, str] | None = None) -> str:
     """The flow as a complete SVG document.
 
     A step's box has the step's place, as text, as `data-node`: the `node` of its events.
@@ -43,8 +44,7 @@ def svg(flow: Drawn, notes: Mapping[str, str] | None = None) -> str:
     """
     start = _box(", ".join(flow.inputs) or "start", "end")
     finish = _box(", ".join(flow.outputs) if flow.outputs else "end", "end")
-    label = flow.node.label
-    place = Place((segment(label),)) if label else Place()
+    place = root_of(flow.node)
     whole = _column([start, _block(flow.node, place, notes or {}), finish])
     width, height = whole.width + 2 * PAD, whole.height + 2 * PAD
     head = (

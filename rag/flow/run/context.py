@@ -56,15 +56,15 @@ class RunContext:
 
     def token(self, text: str) -> None:
         """Emit a piece of text that is ready."""
-        self._run.tell(Token, self._place, text=text)
+        self._run.notify(Token, self._place, text=text)
 
     def emit(self, name: str, data: Any = None) -> None:
         """Emit an event of one's own: progress, an intermediate result."""
-        self._run.tell(Custom, self._place, name=name, data=data)
+        self._run.notify(Custom, self._place, name=name, data=data)
 
     def warn(self, message: str) -> None:
         """Report that something was cut or guessed; the run goes on."""
-        self._run.tell(Warned, self._place, message=message)
+        self._run.notify(Warned, self._place, message=message)
 
     def spend(self, *, llm_calls: int = 0, tokens: int = 0) -> None:
         """Count what the step uses.
@@ -154,7 +154,7 @@ class RunContext:
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
         }
-        self._run.tell(ModelCalled, self._place, **call, seconds=seconds, reuse=reuse)
+        self._run.notify(ModelCalled, self._place, **call, seconds=seconds, reuse=reuse)
         tokens = prompt_tokens + completion_tokens
         if self._run.tracer is not None:
             trace_call(tokens=tokens, **call)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from time import perf_counter, time
 from typing import Any, Protocol, TypeVar
 
-from rag.errors import BudgetError, ConfigError, InputError, Interrupted
+from rag.errors import ConfigError, InputError, Interrupted
 from rag.flow.operator import PLACEMENT, Operator
 from rag.flow.place import Place
 from rag.flow.policies import Budget
@@ -22,6 +22,7 @@ from rag.flow.run.record import RunRecord
 from rag.flow.run.recorder import Recorder
 from rag.flow.run.run import Journal, Run, Runner, Spent, Trail
 from rag.flow.run.runtime import RUNTIME
+from rag.flow.run.time_limit import time_limit
 from rag.flow.run.tracing import run_span
 from rag.names import suggestion
 
@@ -159,20 +160,9 @@ class Execution:
         record.channels = {**record.inputs, **record.channels, **end}
 
     async def _within_budget(self, run: Run) -> dict[str, Any]:
-        budget = self.flow.budget
-        if budget is None or budget.seconds is None:
+        what = "the run took longer than its budget"
+        async with time_limit(self.flow.budget, "budget", what):
             return await self.flow.runner(self.state, run)
-        try:
-            async with asyncio.timeout(budget.seconds) as limit:
-                return await self.flow.runner(self.state, run)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise BudgetError(
-                f"the run took longer than its budget of {budget.seconds:g} s",
-                where="budget",
-                fix="raise budget: {seconds: ...}, or make the flow do less",
-            ) from error
 
     # For each kind of caller
 

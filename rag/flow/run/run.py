@@ -151,14 +151,25 @@ class Run:
         depth = self.depth + 1
         return self.view(prefix=self.at(place).counted(DEPTH, depth), counts=(), depth=depth)
 
-    def tell(self, kind: type[Event], place: Place, **fields: Any) -> None:
+    def heard_by(self, listener: Callable[[Event], None]) -> Run:
+        """The run, its events going to `listener` too."""
+        outer = self.emit
+
+        def emit(event: Event) -> None:
+            listener(event)
+            if outer is not None:
+                outer(event)
+
+        return self.view(emit=emit)
+
+    def notify(self, kind: type[Event], place: Place, **fields: Any) -> None:
         """Emit an event about the node at a static place, if anybody listens."""
         if self.emit is not None:
             self.emit(kind(place=self.at(place), run=self.id, time=time(), **fields))
 
     def warn(self, place: Place, message: str) -> None:
         """Emit a warning about the node at a static place."""
-        self.tell(Warned, place, message=message)
+        self.notify(Warned, place, message=message)
 
     async def resource(self, name: str, kind: type[R]) -> R:
         """The resource; opening it, which may take seconds, does not hold up other branches."""

@@ -6,35 +6,21 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from rag.errors import ConfigError
+from rag.flow.description import Description
 from rag.flow.node import Construct, Node, Part, Sequence
 from rag.flow.operator import Operator
-from rag.flow.policies import Budget
 from rag.flow.registry import Registry
 from rag.flow.resources import Resources
 from rag.flow.types import parse, show
-
-
-class Written(Protocol):
-    """What of a flow is written down."""
-
-    node: Node
-    name: str | None
-    description: str | None
-    inputs: Mapping[str, Any]
-    defaults: Mapping[str, Any]
-    outputs: tuple[str, ...] | None
-    resources: Resources
-    budget: Budget | None
-
 
 _MISREAD = re.compile("^[?]|[\\x85\\u2028\\u2029]")
 """Texts that ruamel would write in a way that it reads as something else."""
 
 
-def dump(flow: Written, registry: Registry | None = None) -> str:
+def dump(flow: Description, registry: Registry | None = None) -> str:
     """The flow as YAML; `load_flow` of it gives an equal flow.
 
     Args:
@@ -58,7 +44,7 @@ class _Writer:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def flow(self, flow: Written) -> dict[str, Any]:
+    def flow(self, flow: Description) -> dict[str, Any]:
         nodes = flow.node.nodes if isinstance(flow.node, Sequence) else (flow.node,)
         plain = flow.inputs == {"query": str} and not flow.defaults
         return _given(
@@ -153,7 +139,7 @@ def _given(mapping: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in mapping.items() if value is not None}
 
 
-def _inputs(flow: Written) -> dict[str, str]:
+def _inputs(flow: Description) -> dict[str, str]:
     written = {}
     for name, kind in flow.inputs.items():
         text = show(kind)
