@@ -106,35 +106,43 @@ class _Turns:
         self._listens = until is not None and "events" in until.names
 
     async def __call__(self, state: State, run: Run) -> dict[str, Any]:
-        node, place = self._node, self._place
+        node, place, body, until = self._node, self._place, self._body, self._until
+        keep, history, last = node.keep, node.history, node.max_turns
         start = dict(state)
         past: list[dict[str, Any]] = []
         carried: dict[str, Any] = {}
         best: dict[str, Any] | None = None
         held = False
-        for turn in range(1, node.max_turns + 1):
-            if node.history is not None:
-                start[node.history] = list(past)
-            run.notify(LoopTurn, place, turn=turn)
+        for turn in range(1, last + 1):
+            if history is not None:
+                start[history] = list(past)
+            if run.emit is not None:
+                run.notify(LoopTurn, place, turn=turn)
             here = run.counted(place, TURN, turn)
             heard: list[Event] = []
-            wrote = await self._body(start, here.heard_by(heard.append) if self._listens else here)
-            if node.history is not None:
+            wrote = await body(start, here.heard_by(heard.append) if self._listens else here)
+            if history is not None:
                 past.append(wrote)
-            if self._until is not None:
+            if until is not None:
                 after = {**start, **wrote, "turn": turn}
-                if node.history is not None:
-                    after[node.history] = list(past)
-                held = await self._holds(after, here, heard)
-            if node.keep is not None and (best is None or wrote[node.keep] > best[node.keep]):
+                if history is not None:
+                    after[history] = list(past)
+                held = (
+                    await self._holds(until, after, here, heard)
+                    if self._listens
+                    else bool(evaluate(until, after, here, place))
+                )
+            if keep is not None and (best is None or wrote[keep] > best[keep]):
                 best = wrote
-            if held or turn == node.max_turns:
+            if held or turn == last:
                 break
             if self._between is not None:
                 wrote = {**wrote, **await self._between({**start, **wrote}, here)}
-                if node.history is not None:
+                if history is not None:
                     past[-1] = wrote
-            kept = {n: value for n, value in wrote.items() if n in self._carried}
+            kept = wrote
+            if node.carry is not None:
+                kept = {n: value for n, value in wrote.items() if n in self._carried}
             carried.update(kept)
             start.update(kept)
         result = {**carried, **wrote} if best is None else dict(best)
@@ -155,12 +163,11 @@ class _Turns:
             result[node.satisfied] = held
         return result
 
-    async def _holds(self, after: dict[str, Any], run: Run, heard: list[Event]) -> bool:
-        """Whether the condition holds after a turn."""
-        until, place = self._until, self._place
-        assert until is not None  # noqa: S101 - asked only then
-        if not self._listens:
-            return bool(evaluate(until, after, run, place))
+    async def _holds(
+        self, until: Expression, after: dict[str, Any], run: Run, heard: list[Event]
+    ) -> bool:
+        """Whether a condition over the turn's events holds after it."""
+        place = self._place
         # A resumed run does not hear the events of recalled steps: the verdict is recorded.
         where, kinds = run.at(place).below(".until"), {"until": bool}
         if run.journal is not None and not (run.trail and run.trail.fresh):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 from rag.flow.place import Place
@@ -38,44 +38,15 @@ class Recorder:
 
     def __call__(self, event: Event) -> None:
         """Add an event."""
+        add = _ADDS.get(type(event))
+        if add is None:
+            return
         with self._lock:
-            self._add(event)
-
-    def _add(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case per event
-        match event:
-            case NodeStarted(reads=reads):
-                if (one := self._occurrence(event)) is not None:
-                    one.inputs = reads
-                    one.attempts += 1
-            case NodeFinished(writes=writes, seconds=seconds):
-                self._wrote(event, writes, seconds, None)
-            case Reused(writes=writes, source=source):
-                self._wrote(event, writes, 0.0, source)
-            case NodeFailed(error=error, seconds=seconds):
-                if (one := self._occurrence(event)) is not None:
-                    one.error, one.seconds = str(error), seconds
-            case Token(text=text):
-                if (one := self._occurrence(event)) is not None:
-                    one.text += text
-            case ModelCalled():
-                if (one := self._occurrence(event)) is not None:
-                    names = Call.__dataclass_fields__
-                    one.calls.append(Call(**{name: getattr(event, name) for name in names}))
-            case Custom(name=name, data=data):
-                if (one := self._occurrence(event)) is not None:
-                    one.events.append((name, data))
-            case Warned(message=message):
-                if (one := self._occurrence(event)) is not None:
-                    one.warnings.append(message)
-
-    def _wrote(
-        self, event: Event, writes: Mapping[str, Any], seconds: float, source: str | None
-    ) -> None:
-        one = self._occurrence(event)
-        if one is not None:
-            one.writes, one.seconds, one.source = writes, seconds, source
-        if len(event.place) == 1:
-            self.record.channels.update(writes)
+            one = self._occurrence(event)
+            if one is not None:
+                add(one, event)
+            if len(event.place) == 1 and isinstance(event, NodeFinished | Reused):
+                self.record.channels.update(event.writes)
 
     def _occurrence(self, event: Event) -> Occurrence | None:
         found = self._by_place.get(event.place)
@@ -86,3 +57,48 @@ class Recorder:
             found = self._by_place[event.place] = Occurrence(event.place, event.time)
             self.record.occurrences.append(found)
         return found
+
+
+def _started(one: Occurrence, event: Any) -> None:
+    one.inputs = event.reads
+    one.attempts += 1
+
+
+def _finished(one: Occurrence, event: Any) -> None:
+    one.writes, one.seconds, one.source = event.writes, event.seconds, None
+
+
+def _reused(one: Occurrence, event: Any) -> None:
+    one.writes, one.seconds, one.source = event.writes, 0.0, event.source
+
+
+def _failed(one: Occurrence, event: Any) -> None:
+    one.error, one.seconds = str(event.error), event.seconds
+
+
+def _streamed(one: Occurrence, event: Any) -> None:
+    one.text += event.text
+
+
+def _called(one: Occurrence, event: Any) -> None:
+    one.calls.append(Call(**{name: getattr(event, name) for name in Call.__dataclass_fields__}))
+
+
+def _emitted(one: Occurrence, event: Any) -> None:
+    one.events.append((event.name, event.data))
+
+
+def _warned(one: Occurrence, event: Any) -> None:
+    one.warnings.append(event.message)
+
+
+_ADDS: dict[type[Event], Callable[[Occurrence, Any], None]] = {
+    NodeStarted: _started,
+    NodeFinished: _finished,
+    Reused: _reused,
+    NodeFailed: _failed,
+    Token: _streamed,
+    ModelCalled: _called,
+    Custom: _emitted,
+    Warned: _warned,
+}
