@@ -23,10 +23,11 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
         values: As `keys`.
         positions: Of each slot's token: [capacity].
         length: Slots in use.
+        regime: Which frequencies its tokens are rotated with (`Rotation.regime`).
 
     Args:
         geometry: The model's.
-        capacity: Slots.
+        capacity: Slots: tokens of the prompt and of the longest answer.
     """
 
     def __init__(self, geometry: Geometry, capacity: int) -> None:
@@ -36,6 +37,7 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
         self.values = torch.empty(shape, dtype=geometry.dtype, device=geometry.device)
         self.positions = torch.zeros(capacity, dtype=torch.long, device=geometry.device)
         self.length = 0
+        self.regime = geometry.rotation.regime(capacity)
         self.layers: list[Any] = []
         self._slots: slice | torch.Tensor = slice(0, 0)
         self._offloading = False

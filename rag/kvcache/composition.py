@@ -105,7 +105,7 @@ class Composition:
             shape = geometry.shape(0)
             empty = torch.zeros(shape, dtype=geometry.dtype, device=geometry.device)
             return empty, empty
-        key = self.keys.of("chain", [], ids)
+        key = self.chain_key([], ids)
         found = self.look_up(key, ids)
         if isinstance(found, Found):
             tensors = found.entry.tensors
@@ -116,6 +116,11 @@ class Composition:
             states = {"keys": keys, "values": values}
             self.keep(key, ids, states, perf_counter() - started)
         return keys, values
+
+    def chain_key(self, before: Sequence[Sequence[int]], ids: Sequence[int]) -> str:
+        """The key of a segment computed where it stands, behind all segments before it."""
+        regime = self.view.geometry.rotation.regime(self.layout.length + self.room)
+        return self.keys.of(f"chain {regime}" if regime else "chain", before, ids)
 
     def chunk_key(self, index: int) -> str:
         """The key of a chunk computed alone behind the prefix."""

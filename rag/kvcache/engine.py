@@ -64,7 +64,7 @@ class KVEngine:
             prefix, suffix = prefix[:-1], prefix[-1:]
         layout = Layout(prefix, chunks, suffix)
         if composer.relocates:
-            self.view.require_composable(layout.length)
+            self.view.require_composable(layout.length + room)
         report = Report(composer.mode, composer.kind, tokens=layout.length)
         composition = self._composition(layout, report, room)
         with report.timed("first_token"), self.view.lock, torch.inference_mode():

@@ -6,21 +6,21 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-FORMAT = b"rag-kv-1"
+FORMAT = b"rag-kv-2"
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Makes keys for one model, one tokenizer and one tenant.
+    """Makes keys for one model and one tenant.
+
+    States depend on token ids, so nothing of a tokenizer is in a key.
 
     Args:
-        model: The model's fingerprint (configuration, weights, number format).
-        tokenizer: The tokenizer's digest.
+        model: The model's fingerprint (`fingerprint.fingerprint`).
         salt: The tenant's; chosen by the server, never by a request.
     """
 
     model: str
-    tokenizer: str
     salt: str = ""
 
     def of(self, kind: str, before: Iterable[Sequence[int]], ids: Sequence[int]) -> str:
@@ -34,7 +34,7 @@ class Keys:
             ids: The tokens themselves.
         """
         digest = hashlib.sha256()
-        fields = [FORMAT, self.model.encode(), self.tokenizer.encode(), self.salt.encode()]
+        fields = [FORMAT, self.model.encode(), self.salt.encode()]
         fields += [kind.encode(), *(_bytes(one) for one in before), b"|", _bytes(ids)]
         for one in fields:
             digest.update(len(one).to_bytes(8, "little") + one)

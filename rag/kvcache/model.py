@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rag.errors import ModelError
 from rag.kvcache import attention
 from rag.kvcache.capture import KeyCapture
+from rag.kvcache.fingerprint import fingerprint
 from rag.kvcache.geometry import Geometry
 from rag.kvcache.passes import Pass
 from rag.kvcache.rotation import Rotation
@@ -117,18 +117,8 @@ class ModelView:
         return self.geometry.dtype
 
     def fingerprint(self) -> str:
-        """A digest of configuration, weights and number format: SHA-256, hexadecimal.
-
-        Models whose states differ have different ones.
-        """
-        digest = hashlib.sha256(self.config.to_json_string(use_diff=False).encode())
-        digest.update(str(self.dtype).encode())
-        for name, weight in sorted(self.model.named_parameters()):
-            # A sample of every tensor: hashing all of a large model would take minutes.
-            flat = weight.detach().reshape(-1)
-            sample = flat[:: max(1, flat.numel() // 4096)].float().cpu().numpy()
-            digest.update(f"{name}{tuple(weight.shape)}".encode() + sample.tobytes())
-        return digest.hexdigest()
+        """A digest of all that the states depend on; see `fingerprint.fingerprint`."""
+        return fingerprint(self.model, self.config)
 
     def capturing(self) -> AbstractContextManager[dict[int, torch.Tensor]]:
         """Collect every layer's keys before rotation: layer to [kv_heads, tokens, head_dim]."""
@@ -141,7 +131,8 @@ class ModelView:
             Logits of the last token [1, vocabulary], or of all [tokens, vocabulary].
         """
         masks = one.buffer.prepare(one.positions, one.rewrite)
-        with attention.following(one.plan, masks):
+        rotation = self.geometry.rotation
+        with rotation.applied(one.buffer.regime), attention.following(one.plan, masks):
             logits: torch.Tensor = self.model(
                 one.ids[None].to(self.device),
                 position_ids=one.positions[None].to(self.device),
@@ -196,7 +187,7 @@ class ModelView:
         """Check that a prompt's states may be composed.
 
         Args:
-            tokens: Of the prompt.
+            tokens: Of the prompt and its longest answer.
 
         Raises:
             ModelError: The model does something that composing does not reproduce.
@@ -207,7 +198,7 @@ class ModelView:
             raise ModelError(
                 f"{self.id!r} ({type(self.model).__name__}) cannot reuse chunks: {why}",
                 where="reuse.mode",
-                fix="use mode: full, or prefix",
+                fix="use mode: full or prefix, or a smaller max_tokens",
             )
 
 

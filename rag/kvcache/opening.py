@@ -34,7 +34,8 @@ def open_view(model: Any, id: str, int8: bool = False) -> ModelView:  # noqa: A0
         view.refusal = view.refusal or "its attention does more than attend (sinks, biases)"
     elif view.refusal is None:
         view.refusal = probe.find_rotation(view)
-    if view.refusal is None:
+    # Requests with different frequencies cannot share a step.
+    if view.refusal is None and view.geometry.rotation.limit is None:
         view.short_passes = fused_step(view, int8)
     if int8 and (view.short_passes is None or view.device.type != "cpu"):
         raise ModelError(

@@ -23,7 +23,7 @@ ALL = [*PREFIX, *CONTEXT, *SUFFIX]
 
 def make_engine(name: str, store: KVStore | None = None, dtype: Any = torch.float32) -> KVEngine:
     store = store or KVStore([MemoryTier(1 << 28)])
-    return KVEngine(open_view(make(CONFIGS[name], dtype), name), store, Keys(name, "tokens"))
+    return KVEngine(open_view(make(CONFIGS[name], dtype), name), store, Keys(name))
 
 
 def prefill(

@@ -32,7 +32,7 @@ def test_a_prepared_model_attends_as_before_where_nothing_is_composed(name: str)
 def test_what_cannot_be_composed_is_refused_by_name(name: str) -> None:
     view = open_view(make(REFUSED[name]), name)
     store = KVStore([MemoryTier(1 << 24)])
-    engine = KVEngine(view, store, Keys(name, "tokens"))
+    engine = KVEngine(view, store, Keys(name))
     with pytest.raises(ModelError, match=f"'{name}' .* cannot reuse chunks: .*"):
         logits(engine, "focus")
     if view.attends:

@@ -36,8 +36,7 @@ class Prefix(Composer):
         buffer = composition.new_buffer()
         segments = [layout.prefix, *layout.chunks] if layout.prefix else layout.chunks
         keys = [
-            composition.keys.of("chain", segments[:number], ids)
-            for number, ids in enumerate(segments)
+            composition.chain_key(segments[:number], ids) for number, ids in enumerate(segments)
         ]
         reports = _place_stored(composition, buffer, segments, keys)
         report.chunks = reports[len(segments) - len(layout.chunks) :]

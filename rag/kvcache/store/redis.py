@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from rag.errors import ConfigError
+from rag.extras import require
 from rag.kvcache.store.base import Corrupt, Entry, Tier, Unreachable
 from rag.kvcache.store.codec import pack, unpack
 from rag.kvcache.store.quantize import dequantize, quantize
@@ -42,12 +43,7 @@ class RedisTier(Tier):
         client: Any = None,
     ) -> None:
         super().__init__()
-        try:
-            import redis
-        except ImportError as error:
-            raise ConfigError(
-                "the package redis is not installed", where="kv.redis", fix="pip install redis"
-            ) from error
+        redis = require("redis", "redis", where="kv.redis")
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
         try:
             self._client = client or redis.Redis.from_url(

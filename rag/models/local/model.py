@@ -118,7 +118,7 @@ class LocalLLM(LLM):
 
                 view = open_view(self.model, self.id, self._int8)
                 fingerprint = view.fingerprint()
-                keys = Keys(fingerprint, self.template.digest(), self._salt)
+                keys = Keys(fingerprint, self._salt)
                 engine = KVEngine(view, open_store(*self._kv), keys)
                 calibrated = calibrate.load(fingerprint)
                 if calibrated is not None:

