@@ -23,7 +23,7 @@ from rag.flow.memory.codec import decode, document_from, document_json, encode
 from rag.flow.memory.fingerprint import digest_of_values
 from rag.flow.resources import Resource, Spec
 from rag.flow.run.signal import Signal
-from rag.flow.run.threads import THREADS
+from rag.flow.run.threads import STORES
 from rag.sqlite import connect, transaction, translated
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class StepCache(Resource):
 
     async def _get(self, key: bytes, kinds: Mapping[str, Any], warn: Warn) -> Result | None:
         try:
-            return await THREADS.call(lambda: self.get(key, kinds))  # type: ignore[no-any-return]
+            return await STORES.call(lambda: self.get(key, kinds))  # type: ignore[no-any-return]
         except sqlite3.Error as error:
             warn(f"the step cache cannot be read: {error}")
         return None
@@ -153,7 +153,7 @@ class StepCache(Resource):
         warn: Warn,
     ) -> None:
         try:
-            await THREADS.call(lambda: self.put(key, kinds, result, ttl))
+            await STORES.call(lambda: self.put(key, kinds, result, ttl))
         except (sqlite3.Error, InputError) as error:
             what = error.what if isinstance(error, InputError) else error
             warn(f"the result is not cached: {what}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from rag.errors import InputError, Interrupted, Stop
@@ -15,7 +16,7 @@ from rag.flow.run.events import Event
 from rag.flow.run.execution import Execution
 from rag.flow.run.inside import kinds_shown
 from rag.flow.run.record import RunRecord
-from rag.flow.run.threads import THREADS
+from rag.flow.run.threads import STORES
 from rag.flow.types import matcher, show
 from rag.names import suggestion
 
@@ -29,7 +30,6 @@ class CheckpointedRun:
         self.id = record.id
         self._store, self._flow, self._stored, self._inputs = store, flow, record, inputs
         self._answers: dict[Place, tuple[Mapping[str, Any], Mapping[str, Any], str]] = {}
-        self._waiting = False
         self._written: dict[Place, Written] = {}
         self._next = 0
 
@@ -109,7 +109,7 @@ class CheckpointedRun:
         def values() -> dict[str, Any]:
             return {n: self._store.value(number, kinds[n]) for n, number in found.channels.items()}
 
-        result: dict[str, Any] = await THREADS.call(values)
+        result: dict[str, Any] = await STORES.call(values)
         return result
 
     async def record(
@@ -123,7 +123,8 @@ class CheckpointedRun:
         """See `Journal`."""
         number, self._next = self._next, self._next + 1
         spent = (self._execution.spent.llm_calls, self._execution.spent.tokens)
-        await THREADS.call(
+        # A write that is begun must be over before somebody else may go on with the run.
+        await STORES.call_to_the_end(
             lambda: self._store.record(
                 self.id, place, number, kinds, wrote, seconds, fingerprint, spent
             )
@@ -145,77 +146,98 @@ class CheckpointedRun:
 
     async def ainvoke(self) -> dict[str, Any]:
         """`invoke` for asynchronous callers."""
-        with self._working():
+        async with self._aworking():
             return await self._execution.ainvoke()
 
     def run(self) -> RunRecord:
         """The record of the run, also of one that failed or waits."""
-        with self._working():
+        with self._working() as work:
             record = self._execution.recorded()
-            if isinstance(record.error, Interrupted):
-                self._wait(record.error)
-            elif record.error is not None:
-                self._failed(record.error)
+            work.error = record.error
             return record
 
     def stream(self) -> Iterator[Event]:
         """The events; the last is `Done`, or `Waiting` for each place where it waits."""
-        with self._working():
+        with self._working() as work:
             try:
                 yield from self._execution.stream()
             except Interrupted as pause:
-                self._wait(pause)
+                work.error = pause
 
     async def astream(self) -> AsyncIterator[Event]:
         """`stream` for asynchronous callers; closing it stops the run, which may be resumed."""
-        with self._working():
+        async with self._aworking() as work:
+            events = self._execution.astream()
             try:
-                async for event in self._execution.astream():
+                async for event in events:
                     yield event
             except Interrupted as pause:
-                self._wait(pause)
+                work.error = pause
+            finally:
+                await events.aclose()
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
-        with self._store.owned(self.id):
-            self._begin()
-            try:
-                yield
-            except Interrupted as pause:
-                self._wait(pause)
-                raise
-            except Exception as error:
-                self._failed(error)
-                raise
-            else:
-                if not self._waiting:
-                    self._store.update(self.id, status="done", ended=time.time(), error=None)
-            finally:
-                self._stored = self._store.runs(self.id)[0]
+    def _working(self) -> Iterator[_Work]:
+        work = _Work()
+        try:
+            self._begin(work)
+            yield work
+            work.is_over = True
+        except Exception as error:
+            work.error = error
+            raise
+        finally:
+            self._end(work)
 
-    def _begin(self) -> None:
-        stored = self._stored
-        self._written, self._next = self._store.written(self.id)
-        self._execution = Execution(
-            self._flow, self._inputs, journal=self, run=self.id, resumed=bool(self._written)
-        )
-        self._waiting = False
-        spent = (stored.llm_calls, stored.tokens)
-        for place, (kinds, values, question) in self._answers.items():
-            self._store.record(self.id, place, self._next, kinds, values, 0.0, question, spent)
-            self._next += 1
-        if self._answers:
-            self._answers = {}
+    @asynccontextmanager
+    async def _aworking(self) -> AsyncIterator[_Work]:
+        """`_working`, in a thread: a store that is slow holds up no event loop."""
+        work = _Work()
+        try:
+            await STORES.call_to_the_end(lambda: self._begin(work))
+            yield work
+            work.is_over = True
+        except Exception as error:
+            work.error = error
+            raise
+        finally:
+            await STORES.call_to_the_end(lambda: self._end(work))
+
+    def _begin(self, work: _Work) -> None:
+        with ExitStack() as stack:
+            stack.enter_context(self._store.owned(self.id))
+            stored = self._stored
             self._written, self._next = self._store.written(self.id)
-        self._store.update(self.id, status="running", stops=None, error=None, ended=None)
-        self._execution.spent.add(*spent)
+            self._execution = Execution(
+                self._flow, self._inputs, journal=self, run=self.id, resumed=bool(self._written)
+            )
+            spent = (stored.llm_calls, stored.tokens)
+            for place, (kinds, values, question) in self._answers.items():
+                self._store.record(self.id, place, self._next, kinds, values, 0.0, question, spent)
+                self._next += 1
+            if self._answers:
+                self._answers = {}
+                self._written, self._next = self._store.written(self.id)
+            self._store.update(self.id, status="running", stops=None, error=None, ended=None)
+            self._execution.spent.add(*spent)
+            work.ownership = stack.pop_all()
 
-    def _failed(self, error: Exception) -> None:
-        self._waiting = True
-        self._store.update(self.id, status="failed", ended=time.time(), error=str(error))
+    def _end(self, work: _Work) -> None:
+        """Store how the run ended; one that was cancelled stays as it is."""
+        if work.ownership is None:
+            return
+        with work.ownership:
+            match work.error:
+                case Interrupted() as pause:
+                    self._wait(pause)
+                case Exception() as error:
+                    now, why = time.time(), str(error)
+                    self._store.update(self.id, status="failed", ended=now, error=why)
+                case None if work.is_over:
+                    self._store.update(self.id, status="done", ended=time.time(), error=None)
+            self._stored = self._store.runs(self.id)[0]
 
     def _wait(self, pause: Interrupted) -> None:
-        self._waiting = True
         stops = [
             {
                 "place": str(stop.place),
@@ -232,6 +254,21 @@ class CheckpointedRun:
             for stop in pause.stops
         ]
         self._store.update(self.id, status="waiting", stops=stops)
+
+
+@dataclass
+class _Work:
+    """One attempt to run a stored run.
+
+    Args:
+        ownership: Closed when somebody else may work on the run; None: it never began.
+        error: Why it ended, if not well.
+        is_over: Whether it came to its end, and was not cancelled.
+    """
+
+    ownership: ExitStack | None = None
+    error: BaseException | None = None
+    is_over: bool = False
 
 
 def kinds_at(flow: Flow, place: Place) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from time import perf_counter, time
 from typing import Any, Protocol, TypeVar
@@ -193,7 +193,7 @@ class Execution:
                 _straight(self._once(recorder, inline=True))
         return self.record
 
-    async def astream(self) -> AsyncIterator[Event]:
+    async def astream(self) -> AsyncGenerator[Event, None]:
         """The events as they come; closing the iterator cancels the run."""
         # A queue costs two coroutines an event; this costs one wake-up for all that are there.
         events: deque[Event | None] = deque()
@@ -229,7 +229,7 @@ class Execution:
                 await asyncio.gather(task, return_exceptions=True)
 
     def stream(self) -> Iterator[Event]:
-        """The events as they come; closing the iterator cancels the run."""
+        """The events as they come; closing the iterator cancels the run and waits for its end."""
         events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         recorder = Recorder(self.record)
 
@@ -239,19 +239,16 @@ class Execution:
 
         # Submitted here and not in the generator: the run sees the context variables of the
         # caller, not of whoever reads first.
-        future = RUNTIME.submit(self._once(emit))
-        future.add_done_callback(lambda _: events.put(None))
+        submitted = RUNTIME.submit(self._once(emit))
+        submitted.when_ended(lambda: events.put(None))
 
         def read() -> Iterator[Event]:
             try:
                 while (event := events.get()) is not None:
                     yield event
-                future.result()
+                submitted.result()
             finally:
-                if not future.done():
-                    future.cancel()
-                    while events.get() is not None:
-                        pass
+                submitted.cancel()
 
         return read()
 

@@ -11,12 +11,63 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from typing import Any, Generic, TypeVar
 
 from rag.flow.run.threads import THREADS
 
 T = TypeVar("T")
+
+
+class Submitted(Generic[T]):
+    """A coroutine on a loop in another thread.
+
+    Args:
+        work: The coroutine.
+        loop: The loop.
+        thread: The loop's thread.
+    """
+
+    def __init__(
+        self,
+        work: Coroutine[Any, Any, T],
+        loop: asyncio.AbstractEventLoop,
+        thread: threading.Thread | None,
+    ) -> None:
+        self._loop, self._thread = loop, thread
+        self._task: asyncio.Task[T] | None = None
+        self._ended: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def start() -> None:
+            self._task = loop.create_task(work)
+            self._task.add_done_callback(self._end)
+
+        loop.call_soon_threadsafe(start)
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self._ended.set_exception(concurrent.futures.CancelledError())
+        elif (error := task.exception()) is not None:
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(task.result())
+
+    def result(self) -> T:
+        """Wait for the coroutine's result."""
+        return self._ended.result()
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once the coroutine has ended, well or not."""
+        self._ended.add_done_callback(lambda _: callback())
+
+    def cancel(self) -> None:
+        """Cancel the coroutine, unless it has ended, and wait until it has."""
+        if self._ended.done():
+            return
+        self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+        # A generator may be finalised on the loop itself, which cannot wait for its own task.
+        if threading.current_thread() is not self._thread:
+            concurrent.futures.wait([self._ended])
 
 
 class Runtime:
@@ -29,27 +80,24 @@ class Runtime:
         self._pid = 0
         self._nested: Runtime | None = None
 
-    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run a coroutine on the loop; it sees the caller's context variables.
-
-        Cancelling the future cancels the coroutine.
-        """
+    def submit(self, work: Coroutine[Any, Any, T]) -> Submitted[T]:
+        """Run a coroutine on the loop; it sees the caller's context variables."""
         loop = self._running()
         if threading.current_thread() is self._thread:
             # A step on this loop calls a flow synchronously and waits: another loop must run it.
             if self._nested is None:
                 self._nested = Runtime()
             return self._nested.submit(work)
-        return asyncio.run_coroutine_threadsafe(work, loop)
+        return Submitted(work, loop, self._thread)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of a coroutine; an interrupt from the keyboard cancels it."""
-        future = self.submit(work)
+        submitted = self.submit(work)
         with THREADS.waiting():
             try:
-                return future.result()
+                return submitted.result()
             except BaseException:
-                future.cancel()
+                submitted.cancel()
                 raise
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:

@@ -1,4 +1,4 @@
-"""Threads for functions that may take long: one bounded pool for the process.
+"""Threads for functions that may take long: one bounded pool for steps, one for stores.
 
 The threads are daemons: a function that never returns does not keep the process from exiting.
 A job whose caller stopped waiting (a timeout, a cancelled run) cannot be stopped; its thread is
@@ -90,6 +90,21 @@ class Threads:
             raise job.error
         return job.result
 
+    async def call_to_the_end(self, function: Callable[[], Any]) -> Any:
+        """As `call`, but a caller that is cancelled goes on waiting until the function ended."""
+        job, cancelled = Job(function), None
+        self._submit(job)
+        while not job.ended.is_set:
+            try:
+                await job.ended.wait()
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        if job.error is not None:
+            raise job.error
+        return job.result
+
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """While a thread of the pool waits for another run, another one works in its place."""
@@ -146,4 +161,7 @@ class Threads:
 
 
 THREADS = Threads()
-"""The process's pool."""
+"""The process's pool for steps."""
+
+STORES = Threads(limit=8)
+"""The process's pool for reading and writing stores: nothing waits there behind steps."""
