@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +19,8 @@ from rag.flow.memory.postgres import PostgresRunStore
 from rag.flow.memory.stored_run import CheckpointedRun
 from rag.flow.run.events import NodeStarted, Reused
 from tests.flow.bricks import expand, find, fuse, inc, total
-from tests.postgres import server
 
 INT = {"x": int}
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Path]:
-    """The folder of a PostgreSQL server's socket."""
-    with server() as folder:
-        yield folder
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where runs are stored, empty at the beginning."""
-    if request.param == "sqlite":
-        return str(tmp_path / "runs")
-    import psycopg
-
-    host, name = request.getfixturevalue("postgres"), f"runs_{uuid.uuid4().hex}"
-    with psycopg.connect(f"postgresql://rag@/postgres?host={host}", autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}".encode())
-    return f"postgresql://rag@/{name}?host={host}"
 
 
 @operator(writes="x")
