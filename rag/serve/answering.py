@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, cast
+from typing import Any
 
 from rag.flow import Flow, Place
 from rag.flow.run.events import Done, Event, NodeFinished, Reused, Token
@@ -226,7 +226,7 @@ class AnswerRun:
         inputs["query"] = query
         config = pipeline.config(question.overrides)
         run = Execution(flow, inputs, config=config, run=self.record.id)
-        stream = cast("AsyncGenerator[Event]", run.astream())
+        stream = run.astream()
         async with aclosing(stream):
             while True:
                 try:
