@@ -51,7 +51,7 @@ def vectors_of(texts: list[str]) -> np.ndarray:
 
 
 def writer(folder: Path) -> Index:
-    return Index.writer(folder, embedder="hash", dim=DIM)
+    return Index.writer(folder, embedder="scripted", dim=DIM)
 
 
 def update(index: Index, uri: str, chunks: list[Chunk], digest: str = "") -> SourceUpdate:

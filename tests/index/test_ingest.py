@@ -1,6 +1,5 @@
 """What an ingest embeds, commits, leaves alone and says."""
 
-import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,41 +16,9 @@ from rag.index.ingest.ingest import IngestReport, Progress, ingest
 from rag.index.ingest.plan import IngestPlan, plan
 from rag.index.ingest.prefetch import prefetch
 from rag.models import Embedder
+from rag.testing.encoders import ScriptedEmbedder
 from rag.text.chunk import Chunk
-from rag.text.splitting import split, words
-
-
-class HashEmbedder(Embedder):
-    """The sum of a vector for each word; says what it was given."""
-
-    id, dim, window = "hash", 16, 256
-
-    def __init__(self) -> None:
-        self.batches: list[list[str]] = []
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        self.batches.append(list(texts))
-        return np.array([self._one(text) for text in texts], dtype=np.float32)
-
-    def embed_query(self, text: str) -> np.ndarray:
-        return self._one(text)
-
-    def token_vectors(self, texts: Sequence[str], *, query: bool = False) -> list[np.ndarray]:
-        raise NotImplementedError
-
-    def lengths(self, texts: Sequence[str]) -> list[int]:
-        return words(texts)
-
-    @property
-    def texts(self) -> list[str]:
-        return [text for batch in self.batches for text in batch]
-
-    def _one(self, text: str) -> np.ndarray:
-        total = np.zeros(self.dim)
-        for word in text.lower().split():
-            seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
-            total += np.random.default_rng(seed).standard_normal(self.dim)
-        return (total / np.linalg.norm(total)).astype(np.float32)
+from rag.text.splitting import split
 
 
 def cut(documents: Sequence[Document]) -> list[Chunk]:
@@ -64,7 +31,7 @@ def paragraphs(*numbers: int) -> str:
 
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[Index]:
-    opened = Index.writer(tmp_path / "index", embedder="hash", dim=16)
+    opened = Index.writer(tmp_path / "index", embedder="scripted", dim=16)
     yield opened
     opened.close()
 
@@ -81,7 +48,7 @@ def docs(tmp_path: Path) -> Path:
 
 def run(index: Index, *paths: Path, prune: bool = False, fingerprint: str = "c") -> IngestReport:
     todo = plan(paths, index, fingerprint, prune=prune)
-    return ingest(todo, index, HashEmbedder(), split=cut, fingerprint=fingerprint)
+    return ingest(todo, index, ScriptedEmbedder(dim=16), split=cut, fingerprint=fingerprint)
 
 
 def counts(report: IngestReport) -> tuple[int, ...]:
@@ -92,7 +59,7 @@ def counts(report: IngestReport) -> tuple[int, ...]:
 
 
 def test_first_ingest(index: Index, docs: Path) -> None:
-    embedder = HashEmbedder()
+    embedder = ScriptedEmbedder(dim=16)
     told: list[Progress] = []
     todo = plan([docs], index, "c")
     report = ingest(todo, index, embedder, split=cut, fingerprint="c", on_progress=told.append)
@@ -131,7 +98,7 @@ def test_touched_file_is_unchanged_and_not_read_a_third_time(index: Index, docs:
 def test_changed_file_embeds_its_changed_chunks(index: Index, docs: Path) -> None:
     run(index, docs)
     (docs / "a.md").write_text(paragraphs(1, 7, 3, 8))
-    embedder = HashEmbedder()
+    embedder = ScriptedEmbedder(dim=16)
     report = ingest(plan([docs], index, "c"), index, embedder, split=cut, fingerprint="c")
     assert counts(report) == (1, 2, 0, 0, 2, 2, 1)
     assert sorted(embedder.texts) == [f"a\n{paragraphs(7)}", f"a\n{paragraphs(8)}"]
@@ -182,7 +149,7 @@ def test_files_that_vanish_or_change_after_discovery(index: Index, docs: Path) -
     todo = plan([docs], index, "c")
     (docs / "a.md").unlink()
     (docs / "b.txt").write_text(paragraphs(4, 5, 9))
-    report = ingest(todo, index, HashEmbedder(), split=cut, fingerprint="c")
+    report = ingest(todo, index, ScriptedEmbedder(dim=16), split=cut, fingerprint="c")
     assert {one.path.name: one.reason for one in report.skipped} == {
         "a.md": "cannot be read: No such file or directory",
         "b.txt": "changed while it was ingested; ingest it again",
@@ -202,7 +169,7 @@ def test_windows_are_bounded_and_sorted_by_length(
     monkeypatch.setattr(batches, "WINDOW", 8)
     for number in range(30):
         (docs / f"{number:02}.md").write_text(paragraphs(*range(number, number + 3)))
-    embedder, told = HashEmbedder(), list[Progress]()
+    embedder, told = ScriptedEmbedder(dim=16), list[Progress]()
     todo = plan([docs], index, "c")
     report = ingest(todo, index, embedder, split=cut, fingerprint="c", on_progress=told.append)
     assert report.chunks_added == 96
@@ -220,11 +187,13 @@ def test_files_without_new_chunks_are_committed_within_bounds(
     run(index, docs)
     told = list[Progress]()
     todo = plan([docs], index, "d")
-    ingest(todo, index, HashEmbedder(), split=cut, fingerprint="d", on_progress=told.append)
+    ingest(
+        todo, index, ScriptedEmbedder(dim=16), split=cut, fingerprint="d", on_progress=told.append
+    )
     assert [one.files for one in told] == [1, 3]
 
 
-class Stops(HashEmbedder):
+class Stops(ScriptedEmbedder):
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         if self.batches:
             raise KeyboardInterrupt
@@ -248,7 +217,7 @@ def test_a_stop_leaves_the_last_commit_and_no_thread(
         if where == "progress" and progress.files:
             raise KeyboardInterrupt
 
-    embedder = Stops() if where == "embedder" else HashEmbedder()
+    embedder = Stops(dim=16) if where == "embedder" else ScriptedEmbedder(dim=16)
     with pytest.raises(KeyboardInterrupt):
         ingest(
             plan([docs], index, "c"), index, embedder,

@@ -14,7 +14,8 @@ from rag.index import Index
 from rag.index.ingest import batch
 from rag.index.ingest.ingest import IngestReport, ingest
 from rag.index.ingest.plan import plan
-from tests.index.test_ingest import HashEmbedder, cut, paragraphs
+from rag.testing.encoders import ScriptedEmbedder
+from tests.index.test_ingest import cut, paragraphs
 
 KILLS = 20
 
@@ -36,19 +37,19 @@ def write_second(docs: Path) -> None:
 
 def run(docs: Path, folder: Path) -> IngestReport:
     batch.WINDOW = 8
-    index = Index.writer(folder, embedder="hash", dim=16)
+    index = Index.writer(folder, embedder="scripted", dim=16)
     try:
         todo = plan([docs], index, "c", prune=True)
-        return ingest(todo, index, HashEmbedder(), split=cut, fingerprint="c")
+        return ingest(todo, index, ScriptedEmbedder(dim=16), split=cut, fingerprint="c")
     finally:
         index.close()
 
 
 def content(folder: Path) -> object:
     """Sources, chunks and search results; compacted, since BM25 counts deleted chunks till then."""
-    index = Index.writer(folder, embedder="hash", dim=16)
+    index = Index.writer(folder, embedder="scripted", dim=16)
     index.compact()
-    query = HashEmbedder().embed_query("lock7 keeper")
+    query = ScriptedEmbedder(dim=16).embed_query("lock7 keeper")
     found = [index.dense(query, 1000), index.sparse("keeper lock7 lock22", 1000)]
     sources = list(index.sources())
     index.close()

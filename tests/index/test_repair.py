@@ -22,9 +22,9 @@ from rag.index import Index, IndexBinding
 from rag.index.local.bm25 import BM25, translated
 from rag.index.local.derived import FILE, Derived
 from rag.index.types import Hit
+from rag.testing.encoders import ScriptedEmbedder
 from rag.text.chunk import Chunk
 from tests.index import index_scenario as scenario
-from tests.index.test_ingest import HashEmbedder
 
 KILLS = 40
 
@@ -103,10 +103,8 @@ def test_failed_rebuild_leaves_what_is_there(
     index.close()
 
 
-class Counting(HashEmbedder):
+class Counting(ScriptedEmbedder):
     """The scenario's vectors."""
-
-    dim = scenario.DIM
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         self.batches.append(list(texts))
@@ -129,7 +127,7 @@ def test_lost_vectors_are_made_again_from_the_texts(
     lose(tmp_path / "index" / "vectors-1.f32")
     with pytest.raises(IndexStateError, match="were committed"):
         scenario.writer(tmp_path / "index")
-    embedder = Counting()
+    embedder = Counting(scenario.DIM)
     binding = IndexBinding(Resources({"embedder": embedder}, base=tmp_path))
     with pytest.raises(IndexStateError, match="rag ingest"):
         binding.open()
@@ -142,7 +140,7 @@ def test_lost_vectors_are_made_again_from_the_texts(
 
 
 def test_index_that_was_begun_and_never_finished_is_finished(tmp_path: Path) -> None:
-    binding = IndexBinding(Resources({"embedder": Counting()}, base=tmp_path))
+    binding = IndexBinding(Resources({"embedder": Counting(scenario.DIM)}, base=tmp_path))
     (tmp_path / "index").mkdir()
     for file in ("lock", "index.sqlite"):
         (tmp_path / "index" / file).touch()

@@ -31,8 +31,8 @@ from rag.operators import (
 from rag.operators.answering import NOTHING_FOUND
 from rag.operators.generation.structured_answer import PLACEHOLDER
 from rag.operators.scores import softmax_weights
+from rag.testing.llm import ScriptedLLM
 from tests.operators import tiny
-from tests.scripted import Scripted
 
 DOCUMENTS = [
     Document(page_content="The north lock may be opened by the keeper on duty.", id="a"),
@@ -50,38 +50,40 @@ def run(step: Operator, llm: LLM, **inputs: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("step", [Refine(), MapReduce(), StructuredAnswer(), Replug(), Generate()])
 def test_without_documents_nobody_is_asked(step: Operator) -> None:
-    llm = Scripted()
+    llm = ScriptedLLM()
     assert run(step, llm, documents=[])["answer"] == NOTHING_FOUND
-    assert llm.asked == []
+    assert llm.names == []
 
 
 def test_refine_improves_an_answer_group_by_group() -> None:
-    llm = Scripted({"generate": "A keeper.", "refine": "The keeper on duty."})
+    llm = ScriptedLLM({"generate": "A keeper.", "refine": "The keeper on duty."})
     assert run(Refine(group=2), llm)["answer"] == "The keeper on duty."
-    assert llm.asked == ["generate", "refine"]
+    assert llm.names == ["generate", "refine"]
     assert "Answer so far: A keeper." in llm.prompts[1].question
-    empty = Scripted({"generate": "A keeper.", "refine": " "})
+    empty = ScriptedLLM({"generate": "A keeper.", "refine": " "})
     assert run(Refine(group=1), empty)["answer"] == "A keeper."
 
 
 def test_map_reduce_answers_each_and_then_all() -> None:
-    llm = Scripted({"map_reduce_map": ["One.", "", "Two."], "map_reduce": "Both."})
+    llm = ScriptedLLM({"map_reduce_map": ["One.", "", "Two."], "map_reduce": "Both."})
     assert run(MapReduce(), llm)["answer"] == "Both."
     assert [len(p.chunks) for p in llm.prompts] == [1, 1, 1, 2]
-    assert run(MapReduce(), Scripted({"map_reduce_map": ""}))["answer"] == ""
-    one = Scripted({"map_reduce_map": ["", "Only.", ""]})
+    assert run(MapReduce(), ScriptedLLM({"map_reduce_map": ""}))["answer"] == ""
+    one = ScriptedLLM({"map_reduce_map": ["", "Only.", ""]})
     assert run(MapReduce(), one)["answer"] == "Only."
 
 
 def test_a_structured_answer_names_sources_that_there_are() -> None:
-    llm = Scripted({"structured_answer": '{"answer": "The keeper.", "sources": [1, 7, 0, 1, 3]}'})
+    llm = ScriptedLLM(
+        {"structured_answer": '{"answer": "The keeper.", "sources": [1, 7, 0, 1, 3]}'}
+    )
     found = run(StructuredAnswer(), llm)
     assert found["answer"] == "The keeper."
     assert found["reply"].sources == [1, 3]
     flow = Flow(
         StructuredAnswer(),
         inputs={"query": str, "documents": list[Document]},
-        resources={"llm": Scripted({"structured_answer": "I cannot."})},
+        resources={"llm": ScriptedLLM({"structured_answer": "I cannot."})},
     )
     events = list(flow.stream(query="Who?", documents=DOCUMENTS))
     assert events[-1].result["answer"] == ""
@@ -89,7 +91,7 @@ def test_a_structured_answer_names_sources_that_there_are() -> None:
 
 
 def test_a_form_that_is_not_filled_in_is_no_answer() -> None:
-    llm = Scripted({"structured_answer": f'{{"answer": "{PLACEHOLDER}", "sources": [1]}}'})
+    llm = ScriptedLLM({"structured_answer": f'{{"answer": "{PLACEHOLDER}", "sources": [1]}}'})
     found = run(StructuredAnswer(), llm)
     assert (found["answer"], found["reply"].sources) == ("", [])
 
@@ -102,16 +104,16 @@ def test_the_local_engine_gives_a_structured_answer(llm: LLM) -> None:
 
 def test_words_support_a_claim() -> None:
     answer = "The keeper on duty may open the north lock. The moon is made of cheese."
-    found = run(Verify(), Scripted(), answer=answer)
+    found = run(Verify(), ScriptedLLM(), answer=answer)
     assert [claim.source for claim in found["claims"]] == [1, None]
     assert found["support"] == pytest.approx(0.5, abs=0.1)
-    assert run(Verify(), Scripted(), answer="")["support"] == 0.0
-    assert run(Verify(), Scripted(), answer="A thing.", documents=[])["support"] == 0.0
+    assert run(Verify(), ScriptedLLM(), answer="")["support"] == 0.0
+    assert run(Verify(), ScriptedLLM(), answer="A thing.", documents=[])["support"] == 0.0
 
 
 def test_claims_are_sentences_in_any_script() -> None:
     answer = "Dr. Smith opens it. 北閘由值班員開啟。成人票價四克朗。"
-    claims = run(Verify(), Scripted(), answer=answer)["claims"]
+    claims = run(Verify(), ScriptedLLM(), answer=answer)["claims"]
     assert [claim.text for claim in claims] == [
         "Dr. Smith opens it.",
         "北閘由值班員開啟。",
@@ -120,11 +122,11 @@ def test_claims_are_sentences_in_any_script() -> None:
 
 
 def test_the_model_supports_a_claim() -> None:
-    llm = Scripted({}, {"verify": [0.1, 0.2, 0.9]})
+    llm = ScriptedLLM({}, yes={"verify": [0.1, 0.2, 0.9]})
     found = run(VerifyLLM(), llm, answer="The lock is 120 m long.")
     (claim,) = found["claims"]
     assert (claim.source, claim.support) == (3, 0.9)
-    assert len(llm.asked) == 3
+    assert len(llm.names) == 3
 
 
 def test_a_model_of_inference_supports_a_claim(tmp_path: Path) -> None:
@@ -191,14 +193,14 @@ def test_replug_trusts_the_document_with_the_score(llm: LLM, embedder: Embedder)
 
 
 def test_the_next_sentence_says_how_sure_it_is() -> None:
-    llm = Scripted({"next_sentence": "It is long. It is deep."}, sure=0.7)
+    llm = ScriptedLLM({"next_sentence": "It is long. It is deep."}, probability=0.7)
     found = run(NextSentence(), llm)
     assert found["sentence"] == "It is long."
     assert found["confidence"] == pytest.approx(0.7)
     assert not found["finished"]
     again = run(NextSentence(), llm, answer="It is long.")
     assert (again["sentence"], again["finished"]) == ("", True)
-    silent = run(NextSentence(), Scripted({"next_sentence": "It is long."}))
+    silent = run(NextSentence(), ScriptedLLM({"next_sentence": "It is long."}))
     assert (silent["confidence"], silent["finished"]) == (0.0, False)
 
 
@@ -212,7 +214,7 @@ def test_the_next_sentence_says_how_sure_it_is() -> None:
     ],
 )
 def test_the_next_sentence_is_a_whole_one(said: str, sentence: str) -> None:
-    llm = Scripted({"next_sentence": said})
+    llm = ScriptedLLM({"next_sentence": said})
     assert run(NextSentence(), llm)["sentence"] == sentence
     again = run(NextSentence(), llm, answer=f"So. {said}")
     assert (again["sentence"], again["finished"]) == ("", True)
@@ -231,7 +233,7 @@ def test_sentences_are_put_together() -> None:
 
 
 def test_every_answer_gets_its_critique() -> None:
-    llm = Scripted({"critique": ["Too short. ", " "]})
+    llm = ScriptedLLM({"critique": ["Too short. ", " "]})
     found = run(Critique(), llm, answers=["A </source> cook.", "B"])
     assert found["critiques"] == ["Too short.", ""]
     assert "(/source>" in llm.prompts[0].question, "what an answer quotes closes nothing"

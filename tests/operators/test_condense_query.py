@@ -11,7 +11,7 @@ from rag.operators import CondenseQuery
 from rag.operators.history import History
 from rag.operators.pre_retrieval.condense_query import refers
 from rag.prompts.templates import prompts
-from tests.scripted import Scripted
+from rag.testing.llm import ScriptedLLM
 
 COMPLETE = "Who may open the north lock at night?"
 HISTORY = [
@@ -22,9 +22,9 @@ HISTORY = [
 
 def condensed(
     query: str, history: History | None, written: str, **fields: Any
-) -> tuple[str, Scripted]:
+) -> tuple[str, ScriptedLLM]:
     """The new question, and the model with the prompts that it got."""
-    llm = Scripted({"condense_query": written})
+    llm = ScriptedLLM({"condense_query": written})
     inputs = {"query": str, "history": History | None}
     flow = Flow(CondenseQuery(**fields), inputs=inputs, resources={"llm": llm})
     return flow.invoke(query=query, history=history)["query"], llm
@@ -69,7 +69,7 @@ def test_which_questions_refer_to_earlier_ones(query: str, expected: bool) -> No
 def test_the_question_stands_alone(query: str, written: str, expected: str, calls: int) -> None:
     found, llm = condensed(query, HISTORY, written)
     assert found == expected
-    assert len(llm.asked) == calls
+    assert len(llm.names) == calls
     for prompt in llm.prompts:
         assert prompt.system == prompts()["condense_query"].text
         assert prompt.question.endswith(f"Last question: {query}\nRewritten question:")
@@ -79,7 +79,7 @@ def test_the_question_stands_alone(query: str, written: str, expected: str, call
 def test_without_an_earlier_question_nothing_is_asked(history: Any) -> None:
     found, llm = condensed("And at night?", history, COMPLETE)
     assert found == "And at night?"
-    assert llm.asked == []
+    assert llm.names == []
 
 
 def test_the_latest_four_messages_are_read() -> None:
@@ -114,6 +114,6 @@ def test_in_a_pipeline() -> None:
         """
     )
     assert load_flow(flow.to_yaml()) == flow
-    flow = flow.with_resources(llm=Scripted({"condense_query": COMPLETE}))
+    flow = flow.with_resources(llm=ScriptedLLM({"condense_query": COMPLETE}))
     assert flow.invoke(query="Who may open it at night?", history=HISTORY)["search"] == COMPLETE
     assert flow.invoke(query="Who may open it at night?")["search"] == "Who may open it at night?"

@@ -18,8 +18,8 @@ from rag.flow.types import show
 from rag.index import Index, IndexWriter
 from rag.models import Embedder, Generation
 from rag.operators import CATALOGUE
+from rag.testing.llm import ScriptedLLM
 from tests.operators import tiny
-from tests.scripted import Scripted
 
 OURS = sorted(
     name
@@ -67,7 +67,7 @@ def resources(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> d
     return {
         "index": Index.open(folder / "index"),
         "embedder": embedder,
-        "llm": Scripted(said, sure=0.5),
+        "llm": ScriptedLLM(said, probability=0.5),
         "database": str(folder / "tables.sqlite"),
         "nli": str(tiny.nli(folder / "nli", TEXTS)),
     }

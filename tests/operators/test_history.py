@@ -24,7 +24,7 @@ from rag.operators import (
 from rag.operators.history import History, turns
 from rag.prompts.layout import messages
 from rag.serve.pipeline import Overrides, Pipeline
-from tests.scripted import Scripted
+from rag.testing.llm import ScriptedLLM
 
 DOCUMENTS = [
     Document(page_content="The south lock opens from April to October."),
@@ -58,7 +58,7 @@ def run(step: Operator, llm: LLM, **inputs: Any) -> tuple[dict[str, Any], list[s
 
 @pytest.mark.parametrize("step", [*ANSWERING, KnowledgeJudge()], ids=lambda step: step.use)
 def test_the_model_sees_earlier_turns(step: Operator) -> None:
-    llm = Scripted({"structured_answer": '{"answer": "In April."}'}, sure=0.5)
+    llm = ScriptedLLM({"structured_answer": '{"answer": "In April."}'}, probability=0.5)
     run(step, llm, history=TURNS)
     assert llm.prompts
     assert all(prompt.history == PAIRS for prompt in llm.prompts)
@@ -68,7 +68,7 @@ def test_the_model_sees_earlier_turns(step: Operator) -> None:
 
 @pytest.mark.parametrize("history", [None, []])
 def test_there_need_not_be_a_history(history: Any) -> None:
-    llm = Scripted()
+    llm = ScriptedLLM()
     run(Generate(), llm, history=history)
     run(Generate(), llm)
     assert llm.prompts[0] == llm.prompts[1]
@@ -88,7 +88,7 @@ def test_a_pipeline_file_takes_a_history() -> None:
         """
     )
     assert load_flow(flow.to_yaml()) == flow
-    llm = Scripted()
+    llm = ScriptedLLM()
     served = flow.with_resources(llm=llm)
     served.invoke(query="In which months?", documents=DOCUMENTS, history=TURNS)
     served.invoke(query="In which months?", documents=DOCUMENTS)
@@ -111,11 +111,11 @@ def test_a_turn_that_is_none_is_named(turn: Any) -> None:
         turns([*TURNS, turn])
     assert "role: assistant" in str(caught.value.fix)
     with pytest.raises(StepError, match="turn 2 of the history"):
-        run(Generate(), Scripted(), history=[*TURNS, turn])
+        run(Generate(), ScriptedLLM(), history=[*TURNS, turn])
 
 
 def test_the_latest_turns_fit_and_leave_room_for_documents() -> None:
-    llm = Scripted()
+    llm = ScriptedLLM()
     llm.window = 1000
     history = [
         {"role": role, "content": f"{number} " + "word " * 60}
@@ -136,10 +136,10 @@ def test_the_latest_turns_fit_and_leave_room_for_documents() -> None:
 
 
 def test_what_is_shown_begins_with_a_question() -> None:
-    llm = Scripted()
+    llm = ScriptedLLM()
     llm.window = 1000
     history = [
-        {"role": "user", "content": "word " * 300},
+        {"role": "user", "content": "word " * 400},
         {"role": "assistant", "content": "No."},
         {"role": "user", "content": "Why?"},
         {"role": "assistant", "content": "Ice."},
@@ -155,7 +155,7 @@ def test_what_is_shown_begins_with_a_question() -> None:
 
 
 def test_without_documents_the_history_has_the_room() -> None:
-    llm = Scripted(sure=0.5)
+    llm = ScriptedLLM(probability=0.5)
     llm.window = 1000
     history = [{"role": "user", "content": "word " * 400}]
     run(KnowledgeJudge(), llm, history=history)
@@ -164,17 +164,17 @@ def test_without_documents_the_history_has_the_room() -> None:
 
 @pytest.mark.parametrize("step", ANSWERING, ids=lambda step: step.use)
 def test_tokens_are_sampled_as_the_step_says(step: Operator) -> None:
-    llm = Scripted({"structured_answer": '{"answer": "In April."}'}, sure=0.5)
+    llm = ScriptedLLM({"structured_answer": '{"answer": "In April."}'}, probability=0.5)
     run(step, llm)
     assert {(one.temperature, one.top_p, one.seed) for one in llm.samplings} == {(0.0, 1.0, None)}
-    llm.samplings.clear()
+    llm.calls.clear()
     run(step.model_copy(update={"temperature": 0.7, "top_p": 0.9, "seed": 3}), llm)
     assert {(one.temperature, one.top_p, one.seed) for one in llm.samplings} == {(0.7, 0.9, 3)}
     assert {one.max_tokens for one in llm.samplings} == {getattr(step, "max_tokens")}  # noqa: B009
 
 
 def test_a_request_may_set_how_tokens_are_sampled() -> None:
-    llm = Scripted()
+    llm = ScriptedLLM()
     kinds = {"query": str, "documents": list[Document]}
     flow = Flow(Generate(), inputs=kinds, resources={"llm": llm})
     config = Pipeline("chat", flow).config(Overrides(top_p=0.1, temperature=0.5))

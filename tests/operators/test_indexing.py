@@ -36,9 +36,9 @@ from rag.operators import (
     WriteIndex,
 )
 from rag.serve.pipeline import Pipeline
+from rag.testing.llm import ScriptedLLM
 from rag.text.chunk import Chunk
 from tests.index.test_loading import pdf, word
-from tests.scripted import Scripted
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "indexing.md").read_text()
@@ -256,7 +256,7 @@ def test_new_labels_need_no_new_vectors(folder: Path, resources: dict[str, Any])
 
 
 def test_chunks_are_found_by_what_a_model_wrote(folder: Path, resources: dict[str, Any]) -> None:
-    llm = Scripted({"other": "1. Where is bread?\n2) Where is flour?\n3. Too many?"})
+    llm = ScriptedLLM({"other": "1. Where is bread?\n2) Where is flour?\n3. Too many?"})
     flow = indexing(sections(Describe(n=2, system="{n} questions, {please}")), resources)
     flow = flow.with_resources(llm=llm)
     result = flow.invoke(paths=[str(folder / "locks.md")])
@@ -274,7 +274,7 @@ def test_a_summary_may_stand_in_the_text_s_place() -> None:
     flow = Flow(
         Describe(by="summary", text=False, system="?"),
         inputs={"documents": list[Document]},
-        resources={"llm": Scripted({"other": "It is about\nbaking."})},
+        resources={"llm": ScriptedLLM({"other": "It is about\nbaking."})},
     )
     (made,) = flow.invoke(documents=given)["documents"]
     assert Chunk.of(made).indexed_text == "It is about baking."
@@ -289,14 +289,14 @@ def test_a_model_that_answers_nothing_changes_nothing(
     plain = indexing(sections(), resources)
     added = plain.invoke(paths=[str(folder / "locks.md")])["written"].added
     flow = indexing(sections(Describe(text=False, system="?")), resources)
-    flow = flow.with_resources(llm=Scripted({"other": said}))
+    flow = flow.with_resources(llm=ScriptedLLM({"other": said}))
     result, warnings = told(flow, paths=[str(folder / "locks.md")])
     assert warnings == [f"the model wrote nothing of {added} of {added} documents"]
     assert counts(result["written"]) == (0, added, 0)
 
 
 def test_descriptions_spend_the_budget(folder: Path, resources: dict[str, Any]) -> None:
-    llm = Scripted()
+    llm = ScriptedLLM()
     many = Load() >> Split(splitter="markdown", chunk_overlap=0) >> Describe()
     paths = [str(folder / "locks.md")]
     resources = {**resources, "llm": llm}
@@ -308,7 +308,7 @@ def test_descriptions_spend_the_budget(folder: Path, resources: dict[str, Any]) 
 
 
 def test_a_document_beyond_the_window_is_cut_with_a_warning() -> None:
-    llm = Scripted()
+    llm = ScriptedLLM()
     long = Document(page_content="word " * 10_000)
     flow = Flow(Describe(), inputs={"documents": list[Document]}, resources={"llm": llm})
     result, warnings = told(flow, documents=[long])
@@ -320,7 +320,7 @@ def test_a_document_beyond_the_window_is_cut_with_a_warning() -> None:
 def test_descriptions_of_the_same_documents_may_be_kept(
     folder: Path, resources: dict[str, Any]
 ) -> None:
-    llm = Scripted()
+    llm = ScriptedLLM()
     node = Load() >> Split(splitter="markdown", chunk_overlap=0) >> Describe(cache=True)
     flow = indexing(node, {**resources, "llm": llm})
     first = flow.invoke(paths=[str(folder / "locks.md")])

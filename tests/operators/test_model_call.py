@@ -17,7 +17,7 @@ from rag.models import LLM, Prompt, Sampling
 from rag.operators import Generate, KnowledgeJudge, StructuredAnswer
 from rag.operators.catalogue import FOLDER
 from rag.operators.model_call import ModelCall
-from tests.scripted import Scripted
+from rag.testing.llm import Reply, ScriptedLLM
 
 
 class Form(BaseModel):
@@ -26,7 +26,11 @@ class Form(BaseModel):
     value: int
 
 
-class Surprised(Scripted):
+TWO = Reply("some", prompt_tokens=1)
+"""An answer that costs two tokens."""
+
+
+class Surprised(ScriptedLLM):
     """Three tokens of a text, whatever it is."""
 
     async def token_surprisal(self, text: str, after: str = "") -> list[tuple[int, int, float]]:
@@ -58,20 +62,20 @@ def asking(name: str, llm: LLM, before: int = 0, budget: Budget | None = None) -
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_counts_itself_and_its_tokens(name: str) -> None:
-    events = list(asking(name, Surprised(sure=0.5)).stream(query="?"))
+    events = list(asking(name, Surprised(TWO, probability=0.5)).stream(query="?"))
     (done,) = [event for event in events if isinstance(event, Done)]
     _, calls, tokens = CALLS[name]
     assert (done.llm_calls, done.tokens) == (calls, tokens)
     streamed = [event.text for event in events if isinstance(event, Token)]
-    assert streamed == (["something"] if name in ("stream", "ensemble") else [])
+    assert streamed == (["some"] if name in ("stream", "ensemble") else [])
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_no_call_is_made_beyond_the_budget(name: str) -> None:
-    llm = Surprised(sure=0.5)
+    llm = Surprised(TWO, probability=0.5)
     with pytest.raises(BudgetError):
         asking(name, llm, 1, Budget(llm_calls=1)).invoke(query="?")
-    assert llm.asked == []
+    assert llm.names == []
 
 
 def test_every_method_of_the_model_is_wrapped() -> None:
@@ -92,6 +96,6 @@ def test_operators_are_charged() -> None:
     documents = [Document(page_content="The keeper opens it.")]
     for step, calls in ((Generate(), 1), (StructuredAnswer(), 2), (KnowledgeJudge(), 2)):
         kinds = {"query": str, "documents": list[Document]}
-        flow = Flow(step, inputs=kinds, resources={"llm": Scripted({"knows": "Yes"})})
+        flow = Flow(step, inputs=kinds, resources={"llm": ScriptedLLM(TWO)})
         *_, done = flow.stream(query="Who?", documents=documents)
         assert (done.llm_calls, done.tokens) == (calls, 2 * calls)

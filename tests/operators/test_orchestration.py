@@ -31,7 +31,7 @@ from rag.operators import (
     WeightedSum,
 )
 from rag.prompts.templates import prompts
-from tests.scripted import Scripted
+from rag.testing.llm import ScriptedLLM
 
 ROUTES = {"locks": ["lock", "gate"], "pumps": ["pump", "P-17"]}
 
@@ -156,21 +156,21 @@ def test_generate_tells_how_sure_it_was(llm: LLM) -> None:
 @pytest.mark.parametrize("by", ["likelihood", "answer"])
 @pytest.mark.parametrize("aspect", ["relevant", "supported", "useful"])
 def test_the_model_judges(aspect: Any, by: Any) -> None:
-    llm = Scripted({}, {aspect: [0.8, 0.1]})
+    llm = ScriptedLLM({}, yes={aspect: [0.8, 0.1]})
     given = {"query": "Who?", "documents": DOCUMENTS, "answer": "The keeper."}
     step = LLMJudge(aspect=aspect, by=by)
     first, second = (run(step, {"llm": llm}, **given) for _ in range(2))
     assert (first["verdict"], second["verdict"]) == (True, False)
     assert first["score"] == pytest.approx(0.8)
     calls = 2 if by == "likelihood" else 1
-    assert len(llm.asked) == 2 * calls
+    assert len(llm.names) == 2 * calls
     sources = 1 if aspect == "useful" else 2
     assert len(llm.prompts[calls - 1].chunks) == (
         0 if (aspect, by) == ("useful", "answer") else sources
     )
     nothing = {**given, "answer": "", "documents": []}
     assert run(step, {"llm": llm}, **nothing)["verdict"] is False
-    assert len(llm.asked) == 2 * calls
+    assert len(llm.names) == 2 * calls
 
 
 def test_the_small_model_knows_what_a_document_is_about(llm: LLM) -> None:
@@ -198,7 +198,7 @@ def test_a_judge_is_charged_for(llm: LLM) -> None:
 
 
 def test_what_is_asked_stays_when_the_question_is_cut() -> None:
-    llm = Scripted({}, {"supported": 0.9})
+    llm = ScriptedLLM({}, yes={"supported": 0.9})
     given = {"query": "Why? " * 9000, "documents": DOCUMENTS, "answer": "So. " * 9000}
     run(LLMJudge(aspect="supported", by="answer"), {"llm": llm}, **given)
     assert llm.prompts[0].question.endswith(prompts()["supported"].text)
@@ -233,7 +233,7 @@ def test_a_remote_model_judges_in_words(said: str, verdict: bool) -> None:
     ],
 )
 def test_documents_are_graded(by: Any, values: list[float], grade: str, kept: int) -> None:
-    llm = Scripted({}, {"relevant": values})
+    llm = ScriptedLLM({}, yes={"relevant": values})
     step = GradeDocuments(by=by)
     found = run(step, {"llm": llm}, query="Who?", documents=DOCUMENTS)
     assert (found["grade"], len(found["documents"])) == (grade, kept)
@@ -249,16 +249,20 @@ def test_grades_that_cross_are_refused() -> None:
 
 def test_the_model_says_whether_it_knows() -> None:
     known = run(
-        KnowledgeJudge(), {"llm": Scripted({"knowledge_judge": "Paris."}, sure=0.9)}, query="?"
+        KnowledgeJudge(),
+        {"llm": ScriptedLLM({"knowledge_judge": "Paris."}, probability=0.9)},
+        query="?",
     )
     assert known == {"query": "?", "known": True, "answer": "Paris."}
     unsure = run(
-        KnowledgeJudge(), {"llm": Scripted({"knowledge_judge": "Paris."}, sure=0.5)}, query="?"
+        KnowledgeJudge(),
+        {"llm": ScriptedLLM({"knowledge_judge": "Paris."}, probability=0.5)},
+        query="?",
     )
     assert unsure["known"] is False
     remote = LLM.load(FakeListChatModel(responses=["Paris.", "Yes"]), base=Path())
     assert run(KnowledgeJudge(), {"llm": remote}, query="?")["known"] is True
-    silent = Scripted({"knowledge_judge": " "}, sure=0.9)
+    silent = ScriptedLLM({"knowledge_judge": " "}, probability=0.9)
     assert run(KnowledgeJudge(), {"llm": silent}, query="?")["known"] is False
     assert run(KnowledgeJudge(), {"llm": silent}, query=" ")["known"] is False
 
@@ -341,14 +345,14 @@ def test_the_answer_that_most_agree_with_wins() -> None:
 
 @pytest.mark.parametrize("by", ["likelihood", "answer"])
 def test_answers_are_ranked_by_the_model(by: Any) -> None:
-    llm = Scripted({}, {"useful": [0.2, 0.9, 0.6]})
+    llm = ScriptedLLM({}, yes={"useful": [0.2, 0.9, 0.6]})
     given = {"query": "Who?", "answer": ["A", "B", "B", "", "C"]}
     assert run(RankAnswers(k=2, by=by), {"llm": llm}, **given)["answers"] == ["B", "C"]
     assert run(RankAnswers(by=by), {"llm": llm}, query="Who?", answer=[])["answers"] == []
 
 
 def test_answers_are_fused_by_the_model() -> None:
-    llm = Scripted({"llm_fusion": ["Both.", " "]})
+    llm = ScriptedLLM({"llm_fusion": ["Both.", " "]})
     given = {"query": "Who?", "answer": ["A", "B"]}
     assert run(LLMFusion(), {"llm": llm}, **given)["answer"] == "Both."
     assert run(LLMFusion(), {"llm": llm}, **given)["answer"] == "A"
@@ -360,7 +364,7 @@ def test_answers_are_fused_by_the_model() -> None:
     assert llm.prompts[-1].system == prompts()["llm_fusion_parts"].text
     assert run(LLMFusion(), {"llm": llm}, query="Who?", answer=["A", "A"])["answer"] == "A"
     assert run(LLMFusion(), {"llm": llm}, query="Who?", answer=[])["answer"] == ""
-    assert len(llm.asked) == 4
+    assert len(llm.names) == 4
 
 
 def test_weights_of_what_is_no_branch_are_told() -> None:

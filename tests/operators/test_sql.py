@@ -13,7 +13,7 @@ from rag.flow import Flow
 from rag.flow.run.events import Warned
 from rag.models import LLM
 from rag.operators import TextToSQL
-from tests.scripted import Scripted
+from rag.testing.llm import ScriptedLLM
 
 GOOD = "SELECT name FROM locks WHERE metres > 100"
 
@@ -62,11 +62,11 @@ def database(tmp_path: Path) -> Database:
 def test_only_a_statement_that_reads_comes_out(
     said: list[str], sql: str | None, calls: int, database: Database
 ) -> None:
-    llm = Scripted({"text_to_sql": list(said)})
+    llm = ScriptedLLM({"text_to_sql": list(said)})
     flow = Flow(TextToSQL(), resources={"llm": llm, "database": database})
     events = list(flow.stream(query="Which locks are longer than 100 m?"))
     assert events[-1].result["sql"] == (said[0] if sql is None else sql)
-    assert len(llm.asked) == calls
+    assert len(llm.names) == calls
     assert any(isinstance(event, Warned) for event in events) == (sql == "")
     assert "CREATE TABLE locks" in llm.prompts[0].chunks[0]
     if calls == 2:
@@ -80,16 +80,16 @@ def test_the_small_model_writes_what_the_database_takes(database: Database, llm:
 
 
 def test_an_empty_question_asks_nobody(database: Database) -> None:
-    llm = Scripted()
+    llm = ScriptedLLM()
     flow = Flow(TextToSQL(), resources={"llm": llm, "database": database})
     assert flow.invoke(query=" ")["sql"] == ""
-    assert llm.asked == []
+    assert llm.names == []
 
 
 def test_what_is_wrong_is_told_of_the_statement_and_not_of_the_words_around_it(
     database: Database,
 ) -> None:
-    llm = Scripted({"text_to_sql": "Here, with love:\nSELECT nome FROM locks\n\nThat is all."})
+    llm = ScriptedLLM({"text_to_sql": "Here, with love:\nSELECT nome FROM locks\n\nThat is all."})
     flow = Flow(TextToSQL(), resources={"llm": llm, "database": database})
     flow.invoke(query="Which locks?")
     assert "so far: SELECT nome FROM locks\nThat is wrong: no such column: nome" in (
@@ -149,4 +149,4 @@ def test_what_is_no_database_is_refused(spec: object, says: str, tmp_path: Path)
 
 def test_a_flow_without_a_database_says_so() -> None:
     with pytest.raises((ConfigError, StepError), match="no resource is called 'database'"):
-        Flow(TextToSQL(), resources={"llm": Scripted()}).invoke(query="Who?")
+        Flow(TextToSQL(), resources={"llm": ScriptedLLM()}).invoke(query="Who?")

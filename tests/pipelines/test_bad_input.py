@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from rag.errors import ModelError, StepError
 from rag.flow.run.events import LoopTurn, Warned
 from rag.index import Index
-from rag.models import Embedder, Generation, Prompt, Sampling
+from rag.models import Embedder
 from rag.operators.answering import NOTHING_FOUND
 from rag.pipelines import names
 from rag.prompts.layout import messages
 from rag.prompts.templates import prompts
+from rag.testing.llm import ScriptedLLM
 from tests.pipelines import QUESTION, flow, made
 from tests.prompts.test_sanitize import ATTACKS, plain
-from tests.scripted import Scripted
 
 EVERYTHING = [*prompts(), "other"]
 
@@ -49,7 +47,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Ind
 def test_a_strange_question_gets_an_answer(
     name: str, query: str, index: Index, embedder: Embedder
 ) -> None:
-    result = flow(name, index, embedder, Scripted(sure=0.9)).invoke(query=query)
+    result = flow(name, index, embedder, ScriptedLLM(probability=0.9)).invoke(query=query)
     assert isinstance(result["answer"], str)
     assert isinstance(result["citations"], list)
 
@@ -73,7 +71,7 @@ def test_a_model_that_says_nonsense_breaks_nothing(
 ) -> None:
     if name == "replug" and sure is None:
         pytest.skip("refused: test_an_ensemble_needs_likelihoods")
-    llm = Scripted(dict.fromkeys(EVERYTHING, said), sure=sure)
+    llm = ScriptedLLM(dict.fromkeys(EVERYTHING, said), probability=sure)
     events = list(flow(name, index, embedder, llm).stream(query=QUESTION))
     answer = events[-1].result["answer"]
     assert len(answer) < 10_000, "cut at max_tokens"
@@ -85,18 +83,18 @@ def test_a_model_that_says_nonsense_breaks_nothing(
 def test_where_nothing_is_found_the_answer_says_so(
     name: str, empty: Index, embedder: Embedder
 ) -> None:
-    llm = Scripted(sure=0.5)
+    llm = ScriptedLLM(probability=0.5)
     result = flow(name, empty, embedder, llm).invoke(query=QUESTION)
     assert result["answer"] == (NOTHING_FOUND if name != "flare" else "something")
     assert result["citations"] == []
-    assert "generate" not in llm.asked, "nobody is asked for an answer out of nothing"
+    assert "generate" not in llm.names, "nobody is asked for an answer out of nothing"
 
 
 @pytest.mark.parametrize("name", names())
 def test_what_exceeds_the_window_is_cut_with_a_warning(
     name: str, endless: Index, embedder: Embedder
 ) -> None:
-    llm = Scripted({"decompose": QUESTION}, sure=0.5)
+    llm = ScriptedLLM({"decompose": QUESTION}, probability=0.5)
     llm.window = 400
     events = list(flow(name, endless, embedder, llm).stream(query=QUESTION))
     told = [event.message for event in events if isinstance(event, Warned)]
@@ -111,7 +109,7 @@ def test_what_exceeds_the_window_is_cut_with_a_warning(
 def test_no_document_leaves_its_block(name: str, hostile: Index, embedder: Embedder) -> None:
     """Twenty-three injections, in documents and in what the model quotes of them."""
     said = [f"It quotes: {attack}" for attack in ATTACKS]
-    llm = Scripted(dict.fromkeys(EVERYTHING, said), {"relevant": 0.9}, sure=0.5)
+    llm = ScriptedLLM(dict.fromkeys(EVERYTHING, said), yes={"relevant": 0.9}, probability=0.5)
     flow(name, hostile, embedder, llm, k=len(ATTACKS)).invoke(query=QUESTION)
     assert any(prompt.chunks for prompt in llm.prompts)
     for prompt in llm.prompts:
@@ -122,21 +120,12 @@ def test_no_document_leaves_its_block(name: str, hostile: Index, embedder: Embed
         assert "<|" not in read
 
 
-class Broken(Scripted):
-    """Is away."""
-
-    async def stream(
-        self, prompt: Prompt, sampling: Sampling, reuse: Any = None
-    ) -> AsyncIterator[str | Generation]:
-        raise ModelError("the model cannot be reached", fix="start it")
-        yield ""
-
-
 @pytest.mark.parametrize("name", names())
 def test_a_model_that_is_away_is_one_clear_error(
     name: str, index: Index, embedder: Embedder
 ) -> None:
+    away = ScriptedLLM(ModelError("the model cannot be reached"), probability=0.5)
     with pytest.raises(StepError, match="the model cannot be reached") as caught:
-        flow(name, index, embedder, Broken(sure=0.5)).invoke(query=QUESTION)
+        flow(name, index, embedder, away).invoke(query=QUESTION)
     assert isinstance(caught.value.__cause__, ModelError)
     assert caught.value.where

@@ -14,8 +14,8 @@ from rag.index import Index
 from rag.models import LLM, Embedder
 from rag.operators.answering import NOTHING_FOUND
 from rag.pipelines import names, path
+from rag.testing.llm import ScriptedLLM
 from tests.pipelines import QUESTION, flow
-from tests.scripted import Scripted
 
 
 @pytest.mark.parametrize("name", names())
@@ -49,11 +49,11 @@ def run(flow: Flow, query: str = QUESTION) -> tuple[dict[str, Any], list[str], i
 def test_a_rewritten_question_is_searched_and_not_answered(
     index: Index, embedder: Embedder
 ) -> None:
-    llm = Scripted({"rewrite": "pump P-17", "generate": "240 litres."})
+    llm = ScriptedLLM({"rewrite": "pump P-17", "generate": "240 litres."})
     result, *_ = run(flow("rewrite_retrieve_rerank_read", index, embedder, llm))
     assert result["search"] == "pump P-17"
     assert result["query"] == QUESTION
-    assert llm.asked == ["rewrite", "generate"]
+    assert llm.names == ["rewrite", "generate"]
     assert llm.prompts[-1].question == QUESTION
 
 
@@ -67,20 +67,22 @@ def test_a_rewritten_question_is_searched_and_not_answered(
     ],
 )
 def test_the_question_takes_its_way(query: str, way: str, index: Index, embedder: Embedder) -> None:
-    result, skipped, _ = run(flow("routed", index, embedder, Scripted()), query)
+    result, skipped, _ = run(flow("routed", index, embedder, ScriptedLLM()), query)
     assert result["route"] == way
     assert set(skipped) == {"words", "meaning", "default"} - {way if way != "both" else "default"}
 
 
 def test_every_wording_is_searched(index: Index, embedder: Embedder) -> None:
-    llm = Scripted({"multi_query": "1. Which pump?\n2. What does a visitor pay?\n\n- Which pump?"})
+    llm = ScriptedLLM(
+        {"multi_query": "1. Which pump?\n2. What does a visitor pay?\n\n- Which pump?"}
+    )
     result, *_ = run(flow("multi_query", index, embedder, llm))
     assert result["queries"] == [QUESTION, "Which pump?", "What does a visitor pay?"]
-    assert llm.asked == ["multi_query", "generate"]
+    assert llm.names == ["multi_query", "generate"]
 
 
 def test_sub_questions_are_answered_one_by_one(index: Index, embedder: Embedder) -> None:
-    llm = Scripted(
+    llm = ScriptedLLM(
         {
             "decompose": "Which lock opens at six?\nWhat does P-17 lift?",
             "generate": ["The south lock.", "240 litres.", "Both."],
@@ -88,7 +90,7 @@ def test_sub_questions_are_answered_one_by_one(index: Index, embedder: Embedder)
         }
     )
     result, *_ = run(flow("decomposition", index, embedder, llm))
-    assert sorted(llm.asked) == ["decompose", *["generate"] * 3, "llm_fusion_parts"]
+    assert sorted(llm.names) == ["decompose", *["generate"] * 3, "llm_fusion_parts"]
     asked = [chunk.partition("\nAnswer: ")[0] for chunk in llm.prompts[-1].chunks]
     assert asked == [
         "Question: Which lock opens at six?",
@@ -103,7 +105,7 @@ def test_sub_questions_are_answered_one_by_one(index: Index, embedder: Embedder)
 
 
 def test_the_passage_is_searched_for(index: Index, embedder: Embedder) -> None:
-    llm = Scripted({"hyde": "A visitor pays crowns for the lift, children go free of charge."})
+    llm = ScriptedLLM({"hyde": "A visitor pays crowns for the lift, children go free of charge."})
     result, *_ = run(flow("hyde", index, embedder, llm), "price")
     assert result["passages"] == ["A visitor pays crowns for the lift, children go free of charge."]
     assert any("crowns" in document.page_content for document in result["documents"])
@@ -111,7 +113,7 @@ def test_the_passage_is_searched_for(index: Index, embedder: Embedder) -> None:
 
 def test_an_ensemble_needs_likelihoods(index: Index, embedder: Embedder) -> None:
     with pytest.raises(StepError, match="does not return log-probabilities") as caught:
-        flow("replug", index, embedder, Scripted()).invoke(query=QUESTION)
+        flow("replug", index, embedder, ScriptedLLM()).invoke(query=QUESTION)
     assert isinstance(caught.value.__cause__, ModelError)
 
 
@@ -122,43 +124,46 @@ def test_an_ensemble_needs_likelihoods(index: Index, embedder: Embedder) -> None
 def test_iterations_end_when_the_answer_stays(
     answers: list[str], turns: int, index: Index, embedder: Embedder
 ) -> None:
-    llm = Scripted({"generate": answers})
+    llm = ScriptedLLM({"generate": answers})
     result, _, took = run(flow("iter_retgen", index, embedder, llm))
     assert took == turns
     assert result["search"] == f"{QUESTION} {answers[turns - 2]}"
 
 
 def test_a_clear_question_makes_no_tree(index: Index, embedder: Embedder) -> None:
-    llm = Scripted({"disambiguate": "Who opens it?"})
+    llm = ScriptedLLM({"disambiguate": "Who opens it?"})
     _, skipped, _ = run(flow("tree_of_clarifications", index, embedder, llm))
-    assert llm.asked == ["disambiguate", "generate"]
+    assert llm.names == ["disambiguate", "generate"]
     assert skipped == ["true"]
 
 
 def test_an_ambiguous_question_is_answered_in_each_meaning_to_a_depth(
     index: Index, embedder: Embedder
 ) -> None:
-    llm = Scripted({"disambiguate": "Who opens the north lock?\nWho opens the south lock?"})
-    for name in ("generate", "llm_fusion_parts"):
-        llm.says[name] = [f"{name} {n} of the keeper." for n in range(9)]
+    answers: dict[str, Any] = {
+        name: [f"{name} {n} of the keeper." for n in range(9)]
+        for name in ("generate", "llm_fusion_parts")
+    }
+    meanings = "Who opens the north lock?\nWho opens the south lock?"
+    llm = ScriptedLLM({"disambiguate": meanings, **answers})
     run(flow("tree_of_clarifications", index, embedder, llm))
     # The root and its two children branch; their children are as deep as it goes.
-    assert llm.asked.count("disambiguate") == 3
-    assert llm.asked.count("generate") == 4
-    assert llm.asked.count("llm_fusion_parts") == 3
+    assert llm.names.count("disambiguate") == 3
+    assert llm.names.count("generate") == 4
+    assert llm.names.count("llm_fusion_parts") == 3
 
 
 def test_what_the_model_is_sure_of_is_not_looked_up(index: Index, embedder: Embedder) -> None:
-    llm = Scripted({"next_sentence": ["The keeper.", "And the master.", ""]}, sure=0.9)
+    llm = ScriptedLLM({"next_sentence": ["The keeper.", "And the master.", ""]}, probability=0.9)
     result, skipped, turns = run(flow("flare", index, embedder, llm))
     assert result["answer"].startswith("The keeper")
     assert (turns, skipped) == (3, ["false"] * 3)
 
 
 def test_what_the_model_is_unsure_of_is_looked_up(index: Index, embedder: Embedder) -> None:
-    llm = Scripted(
+    llm = ScriptedLLM(
         {"next_sentence": ["Pump lifts much.", "It lifts 240 litres.", "It lifts 240 litres."]},
-        sure=[0.1, 0.9],
+        probability=[0.1, 0.9],
     )
     result, skipped, turns = run(flow("flare", index, embedder, llm))
     assert skipped == ["true", "false"]
@@ -168,17 +173,17 @@ def test_what_the_model_is_unsure_of_is_looked_up(index: Index, embedder: Embedd
 
 
 def test_an_answer_without_end_ends(index: Index, embedder: Embedder) -> None:
-    llm = Scripted({"next_sentence": [f"Sentence {n}." for n in range(20)]}, sure=0.9)
+    llm = ScriptedLLM({"next_sentence": [f"Sentence {n}." for n in range(20)]}, probability=0.9)
     _, _, turns = run(flow("flare", index, embedder, llm))
     assert turns == 4
 
 
 def test_what_the_model_knows_is_not_retrieved(index: Index, embedder: Embedder) -> None:
-    llm = Scripted({"knowledge_judge": "The keeper on duty."}, sure=0.99)
+    llm = ScriptedLLM({"knowledge_judge": "The keeper on duty."}, probability=0.99)
     result, skipped, turns = run(flow("self_rag", index, embedder, llm))
     assert result["answer"].startswith("The keeper on duty")
     assert (skipped, turns) == (["false"], 0)
-    assert llm.asked == ["knowledge_judge"]
+    assert llm.names == ["knowledge_judge"]
 
 
 @pytest.mark.parametrize(
@@ -188,10 +193,10 @@ def test_what_the_model_knows_is_not_retrieved(index: Index, embedder: Embedder)
 def test_an_answer_must_be_supported_and_useful(
     supported: list[float], useful: list[float], turns: int, index: Index, embedder: Embedder
 ) -> None:
-    llm = Scripted(
+    llm = ScriptedLLM(
         {"rewrite": ["lock keeper", "harbour master"], "generate": "The keeper."},
-        {"supported": supported, "useful": useful, "relevant": 0.9},
-        sure=0.5,
+        yes={"supported": supported, "useful": useful, "relevant": 0.9},
+        probability=0.5,
     )
     _, skipped, took = run(flow("self_rag", index, embedder, llm))
     assert took == turns
@@ -199,11 +204,11 @@ def test_an_answer_must_be_supported_and_useful(
     # loop writes another query.
     ends = (supported[-1] > 0.5 and useful[-1] > 0.5) or turns == 3
     assert skipped == ["true", *["true"] * (turns - 1), *(["false"] if ends else [])]
-    assert llm.asked.count("rewrite") == turns
+    assert llm.names.count("rewrite") == turns
 
 
 def test_no_relevant_document_is_no_answer(index: Index, embedder: Embedder) -> None:
-    llm = Scripted({}, {"relevant": 0.0}, sure=0.5)
+    llm = ScriptedLLM({}, yes={"relevant": 0.0}, probability=0.5)
     result, _, turns = run(flow("self_rag", index, embedder, llm))
     assert turns == 3
     assert result["answer"] == NOTHING_FOUND
@@ -216,11 +221,11 @@ def test_no_relevant_document_is_no_answer(index: Index, embedder: Embedder) -> 
 def test_what_was_found_is_corrected(
     relevant: float, grade: str, rewritten: bool, index: Index, embedder: Embedder
 ) -> None:
-    llm = Scripted({"rewrite": "visitors crowns"}, {"relevant": relevant})
+    llm = ScriptedLLM({"rewrite": "visitors crowns"}, yes={"relevant": relevant})
     result, skipped, _ = run(flow("crag", index, embedder, llm))
     assert result["grade"] == grade
     assert set(skipped) == {"correct", "ambiguous", "incorrect"} - {grade}
-    assert ("rewrite" in llm.asked) == rewritten
+    assert ("rewrite" in llm.names) == rewritten
     texts = [document.page_content for document in result["documents"]]
     assert any("crowns" in text for text in texts) == rewritten
     if grade == "incorrect":
@@ -230,20 +235,20 @@ def test_what_was_found_is_corrected(
 
 
 def test_answers_are_ranked_criticised_and_fused(index: Index, embedder: Embedder) -> None:
-    llm = Scripted(
+    llm = ScriptedLLM(
         {
             "generate": ["A cook.", "The keeper on duty.", "The harbour master."],
             "critique": ["Too short.", "Nothing."],
             "llm_fusion": "The keeper on duty and the harbour master.",
         },
-        {"useful": [0.1, 0.8, 0.9]},
+        yes={"useful": [0.1, 0.8, 0.9]},
     )
     result, *_ = run(flow("archon", index, embedder, llm))
     assert len(result["answers"]) == 2
-    assert llm.asked.count("critique") == 2
+    assert llm.names.count("critique") == 2
     assert result["critiques"] == ["Too short.", "Nothing."]
     assert result["support"] == pytest.approx(1.0)
-    fused = next(p for p, name in zip(llm.prompts, llm.asked, strict=True) if name == "llm_fusion")
+    fused = next(p for p, name in zip(llm.prompts, llm.names, strict=True) if name == "llm_fusion")
     assert all("Critique:" in chunk for chunk in fused.chunks)
     assert result["citations"]
 
@@ -285,13 +290,13 @@ def test_it_costs_no_more_than_its_header_says(
             "llm_fusion_parts",
         )
     }
-    llm = Scripted(said, {"relevant": 0.2, "supported": 0.1}, sure=0.01)
+    llm = ScriptedLLM(said, yes={"relevant": 0.2, "supported": 0.1}, probability=0.01)
     events = list(flow(name, index, embedder, llm).stream(query=QUESTION))
-    assert len(llm.asked) == calls
+    assert len(llm.names) == calls
     assert events[-1].llm_calls == calls
 
 
 def test_what_a_judge_costs_that_is_asked_in_words(index: Index, embedder: Embedder) -> None:
-    llm = Scripted({"knows": "no", "relevant": "yes", "supported": "no", "useful": "yes"})
+    llm = ScriptedLLM({"knows": "no", "relevant": "yes", "supported": "no", "useful": "yes"})
     events = list(flow("self_rag", index, embedder, llm).stream(query=QUESTION))
-    assert len(llm.asked) == events[-1].llm_calls == 5 + 3 * (2 + 3)
+    assert len(llm.names) == events[-1].llm_calls == 5 + 3 * (2 + 3)

@@ -8,7 +8,7 @@ from typing import Any
 from rag import Document, Flow, operator
 from rag.operators import Generate
 from rag.serve import Settings, app
-from tests.scripted import Scripted
+from rag.testing.llm import ScriptedLLM
 from tests.serve.conftest import Doors, running, sent, toy
 
 
@@ -64,7 +64,7 @@ HISTORY = [
 ]
 
 
-def with_model(llm: Scripted) -> Flow:
+def with_model(llm: ScriptedLLM) -> Flow:
     """A flow whose search gets the question, and whose model may rewrite it."""
     documents = [Document(id="a", page_content="The keeper opens it.", metadata={"path": "a"})]
 
@@ -77,13 +77,13 @@ def with_model(llm: Scripted) -> Flow:
 
 
 def test_a_question_that_refers_to_its_history_is_rewritten(tmp_path: Path, client: Any) -> None:
-    llm = Scripted({"condense_query": WRITTEN, "generate": "The keeper."})
+    llm = ScriptedLLM({"condense_query": WRITTEN, "generate": "The keeper."})
     with running(app(with_model(llm), settings=Settings(data=tmp_path / "data"))) as address:
         http = client(address)
         body = {"query": "And at night?", "history": HISTORY}
         answer = http.post("/ask", json=body).json()
         assert (answer["query"], answer["answer"]) == (WRITTEN, "The keeper.")
-        assert llm.asked == ["condense_query", "generate"]
+        assert llm.names == ["condense_query", "generate"]
         assert llm.prompts[1].question == WRITTEN
         assert answer["usage"]["llm_calls"] == 2
         assert http.get(f"/runs/{answer['run']}").json()["llm_calls"] == 2
@@ -97,7 +97,7 @@ def test_a_question_that_refers_to_its_history_is_rewritten(tmp_path: Path, clie
 
 
 def test_a_conversation_is_the_history(tmp_path: Path, client: Any) -> None:
-    llm = Scripted({"condense_query": WRITTEN, "generate": "The keeper."})
+    llm = ScriptedLLM({"condense_query": WRITTEN, "generate": "The keeper."})
     with running(app(with_model(llm), settings=Settings(data=tmp_path / "data"))) as address:
         http = client(address)
         key = http.post("/conversations").json()["id"]

@@ -17,8 +17,8 @@ from rag.serve import Settings, app
 from rag.serve.keys import KeyFile
 from rag.serve.pipeline import Pipelines
 from rag.serve.tenants import Tenants
+from rag.testing.llm import ScriptedLLM
 from tests.cli.command import rag
-from tests.scripted import Scripted
 from tests.serve.conftest import running, until
 
 
@@ -184,8 +184,8 @@ def test_a_flow_with_two_models_opens_no_third(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LLM, "load", refuse)
-    small = Scripted({"rewrite": "who opens"})
-    large = Scripted({"generate": "The keeper."})
+    small = ScriptedLLM({"rewrite": "who opens"})
+    large = ScriptedLLM({"generate": "The keeper."})
     inner = Flow(
         Generate(),
         name="answers",
@@ -198,5 +198,5 @@ def test_a_flow_with_two_models_opens_no_third(
     with running(app(flow, settings=Settings(data=tmp_path / "data"))) as address:
         answer = httpx.post(f"{address}/ask", json={"query": "Who?"}).json()
         assert answer["answer"] == "The keeper."
-        assert (small.asked, large.asked) == (["rewrite"], ["generate"])
+        assert (small.names, large.names) == (["rewrite"], ["generate"])
         assert httpx.get(f"{address}/pipelines").json()[0]["settings"][0] == "max_tokens"
