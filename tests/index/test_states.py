@@ -126,14 +126,14 @@ def test_load(folder: Path) -> None:
 
 
 def test_other_embedder_is_refused_by_name(folder: Path) -> None:
-    with pytest.raises(IndexStateError, match=r"hash \(16 .*minilm \(384"):
+    with pytest.raises(IndexStateError, match=r"scripted \(16 .*minilm \(384"):
         Index.writer(folder, embedder="minilm", dim=384)
     index = Index.open(folder)
     with pytest.raises(IndexStateError, match="minilm"):
         index.dense(scenario.embed("x"), 1, embedder="minilm")
     with pytest.raises(IndexStateError, match="3 dimensions"):
         index.dense(scenario.embed("x")[:3], 1)
-    assert index.dense(scenario.embed("x"), 1, embedder="hash")
+    assert index.dense(scenario.embed("x"), 1, embedder="scripted")
     with pytest.raises(IndexStateError, match="open for reading"):
         index.delete(["a"])
 

@@ -36,7 +36,7 @@ from rag.operators import (
     WriteIndex,
 )
 from rag.serve.pipeline import Pipeline
-from rag.testing.llm import ScriptedLLM
+from rag.testing.llm import Reply, ScriptedLLM
 from rag.text.chunk import Chunk
 from tests.index.test_loading import pdf, word
 
@@ -296,7 +296,7 @@ def test_a_model_that_answers_nothing_changes_nothing(
 
 
 def test_descriptions_spend_the_budget(folder: Path, resources: dict[str, Any]) -> None:
-    llm = ScriptedLLM()
+    llm = ScriptedLLM(Reply("some", prompt_tokens=1))
     many = Load() >> Split(splitter="markdown", chunk_overlap=0) >> Describe()
     paths = [str(folder / "locks.md")]
     resources = {**resources, "llm": llm}
