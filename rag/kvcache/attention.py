@@ -20,13 +20,23 @@ if TYPE_CHECKING:
 NAME = "rag_composed"
 
 # Not an argument of the model: some models do not pass on arguments that they do not know.
-_CURRENT: ContextVar[tuple[Plan, Masks] | None] = ContextVar("plan", default=None)
+_CURRENT: ContextVar[tuple[Plan, Masks, int | None] | None] = ContextVar("plan", default=None)
+
+
+class LayerReached(Exception):  # noqa: N818 - ends a pass whose other layers are not needed
+    """The layer in which a pass stops has written its states."""
 
 
 @contextmanager
-def following(plan: Plan, masks: Masks) -> Iterator[None]:
-    """Let every attention in this context follow the plan."""
-    before = _CURRENT.set((plan, masks))
+def following(plan: Plan, masks: Masks, stop: int | None = None) -> Iterator[None]:
+    """Let every attention in this context follow the plan.
+
+    Args:
+        plan: How tokens attend.
+        masks: Who sees whom.
+        stop: The layer whose attention raises `LayerReached`.
+    """
+    before = _CURRENT.set((plan, masks, stop))
     try:
         yield
     finally:
@@ -83,7 +93,10 @@ def attend(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
         return output
-    plan, masks = current
+    plan, masks, stop = current
+    layer = int(module.layer_idx)
+    if layer == stop:
+        raise LayerReached
     scale = float(scaling if scaling is not None else query.shape[-1] ** -0.5)
-    attended = plan.attend(masks, int(module.layer_idx), query, key, value, scale)
+    attended = plan.attend(masks, layer, query, key, value, scale)
     return attended.transpose(1, 2), None

@@ -31,10 +31,8 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
     """
 
     def __init__(self, geometry: Geometry, capacity: int) -> None:
-        shape = geometry.shape(capacity)
         self.geometry = geometry
-        self.keys = torch.empty(shape, dtype=geometry.dtype, device=geometry.device)
-        self.values = torch.empty(shape, dtype=geometry.dtype, device=geometry.device)
+        self.keys, self.values = geometry.empty(capacity), geometry.empty(capacity)
         self.positions = torch.zeros(capacity, dtype=torch.long, device=geometry.device)
         self.length = 0
         self.regime = geometry.rotation.regime(capacity)

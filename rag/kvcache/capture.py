@@ -50,13 +50,12 @@ class KeyCapture:
         self.heads_first = bool(shapes) and len(shapes[0]) == 4 and shapes[0][1] == self._kv_heads
 
     @contextmanager
-    def capturing(self) -> Iterator[dict[int, torch.Tensor]]:
-        """Collect the keys of the passes in this context.
+    def capturing(self, into: torch.Tensor) -> Iterator[None]:
+        """Write the keys before rotation of a pass in this context.
 
-        Yields:
-            Layer to its keys before rotation: [kv_heads, tokens, head_dim]. The last pass counts.
+        Args:
+            into: [layers, kv_heads, tokens, head_dim].
         """
-        captured: dict[int, torch.Tensor] = {}
 
         def hook(layer: int, start: int | None) -> Any:
             def keep(module: Any, inputs: Any, output: torch.Tensor) -> None:
@@ -64,10 +63,10 @@ class KeyCapture:
                 if start is not None:
                     keys = keys[..., start : start + self._kv_heads * self._head_dim]
                 if self.heads_first and keys.ndim == 4:
-                    captured[layer] = keys[0]
+                    into[layer] = keys[0]
                 else:
                     split = keys.reshape(-1, self._kv_heads, self._head_dim)
-                    captured[layer] = split.transpose(0, 1)
+                    into[layer] = split.transpose(0, 1)
 
             return keep
 
@@ -76,7 +75,7 @@ class KeyCapture:
             for layer, (module, start) in enumerate(self._sources)
         ]
         try:
-            yield captured
+            yield
         finally:
             for one in hooks:
                 one.remove()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from rag.kvcache.keys import Keys
     from rag.kvcache.layout import Layout
     from rag.kvcache.model import ModelView
+    from rag.kvcache.passes import Passes
     from rag.kvcache.store.tiered import KVStore
 
 
@@ -58,6 +58,7 @@ class Composition:
     report: Report
     defaults: Defaults = field(default_factory=Defaults)
     room: int = 0
+    _prefix: tuple[torch.Tensor, torch.Tensor] | None = field(default=None, init=False)
 
     def new_buffer(self) -> KVBuffer:
         """An empty buffer for the prompt and its answer."""
@@ -92,19 +93,19 @@ class Composition:
         self.store.put(key, entry)
         return entry
 
-    @cached_property
-    def prefix_states(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def prefix_states(self) -> Passes[tuple[torch.Tensor, torch.Tensor]]:
         """Rotated keys and values of the prefix, from the store or computed now.
 
         Each [layers, kv_heads, tokens, head_dim].
         """
-        import torch
+        if self._prefix is None:
+            self._prefix = yield from self._prefix_states()
+        return self._prefix
 
+    def _prefix_states(self) -> Passes[tuple[torch.Tensor, torch.Tensor]]:
         geometry, ids = self.view.geometry, self.layout.prefix
         if not ids:
-            shape = geometry.shape(0)
-            empty = torch.zeros(shape, dtype=geometry.dtype, device=geometry.device)
-            return empty, empty
+            return geometry.empty(0), geometry.empty(0)
         key = self.chain_key([], ids)
         found = self.look_up(key, ids)
         if isinstance(found, Found):
@@ -112,7 +113,7 @@ class Composition:
             return tensors["keys"].to(geometry.device), tensors["values"].to(geometry.device)
         with self.report.timed("encode"):
             started = perf_counter()
-            keys, values = encode_prefix(self.view, ids)
+            keys, values = yield from encode_prefix(self.view, ids)
             states = {"keys": keys, "values": values}
             self.keep(key, ids, states, perf_counter() - started)
         return keys, values
@@ -126,7 +127,7 @@ class Composition:
         """The key of a chunk computed alone behind the prefix."""
         return self.keys.of("chunk", [self.layout.prefix], self.layout.chunks[index])
 
-    def chunk_entries(self) -> list[Entry]:
+    def chunk_entries(self) -> Passes[list[Entry]]:
         """Every chunk's states as computed alone behind the prefix, stored or computed now."""
         entries: dict[int, Entry] = {}
         for index, chunk in enumerate(self.layout.chunks):
@@ -139,17 +140,17 @@ class Composition:
                 miss = ChunkReport(len(chunk), False, found.reason, None, len(chunk))
                 self.report.chunks.append(miss)
         missing = [index for index in range(len(self.layout.chunks)) if index not in entries]
-        entries |= self.compute_chunks(missing)
+        entries |= yield from self.compute_chunks(missing)
         return [entries[index] for index in range(len(self.layout.chunks))]
 
-    def compute_chunks(self, indices: Sequence[int]) -> dict[int, Entry]:
+    def compute_chunks(self, indices: Sequence[int]) -> Passes[dict[int, Entry]]:
         """Compute chunks alone behind the prefix, and store them; index to states."""
         if not indices:
             return {}
-        prefix, entries = self.prefix_states, {}
+        prefix, entries = (yield from self.prefix_states()), {}
         chunks = [self.layout.chunks[index] for index in indices]
         with self.report.timed("encode"):
-            for one in encode_chunks(self.view, prefix, chunks):
+            for one in (yield from encode_chunks(self.view, prefix, chunks)):
                 index = indices[one.index]
                 states = {"keys": one.keys, "values": one.values}
                 key, ids = self.chunk_key(index), self.layout.chunks[index]

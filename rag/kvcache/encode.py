@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from rag.kvcache.passes import Pass
+from rag.kvcache.passes import Pass, Passes
 from rag.kvcache.plan import Packed
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def bins(lengths: Sequence[int], size: int = ROW) -> list[list[int]]:
     return rows
 
 
-def encode_prefix(view: ModelView, ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+def encode_prefix(view: ModelView, ids: Sequence[int]) -> Passes[tuple[torch.Tensor, torch.Tensor]]:
     """The states of a prompt's beginning.
 
     Args:
@@ -67,8 +67,7 @@ def encode_prefix(view: ModelView, ids: Sequence[int]) -> tuple[torch.Tensor, to
     from rag.kvcache.buffer import KVBuffer
 
     buffer = KVBuffer(view.geometry, len(ids))
-    with view.lock, torch.inference_mode():
-        view.forward(Pass(torch.tensor(ids), torch.arange(len(ids)), buffer))
+    yield Pass(torch.tensor(ids), torch.arange(len(ids)), buffer)
     return buffer.keys, buffer.values
 
 
@@ -76,7 +75,7 @@ def encode_chunks(
     view: ModelView,
     prefix: tuple[torch.Tensor, torch.Tensor],
     chunks: Sequence[Sequence[int]],
-) -> Iterator[Encoded]:
+) -> Passes[list[Encoded]]:
     """The states of chunks behind a prefix, none of which sees another.
 
     Chunks are packed into rows; attention is block-diagonal, and in each chunk positions start
@@ -87,14 +86,14 @@ def encode_chunks(
         prefix: Its rotated keys and its values.
         chunks: Token ids.
 
-    Yields:
+    Returns:
         Each chunk's states, in the order in which they are computed.
     """
     import torch
 
     from rag.kvcache.buffer import KVBuffer
 
-    shared = prefix[0].shape[2]
+    shared, encoded = prefix[0].shape[2], []
     for row in bins([len(chunk) for chunk in chunks]):
         started = perf_counter()
         ids = [token for index in row for token in chunks[index]]
@@ -105,13 +104,13 @@ def encode_chunks(
             positions.append(torch.arange(shared, shared + count))
             end += count
         buffer = KVBuffer(view.geometry, shared + end)
+        buffer.regime = 0  # a row is longer than any prompt that its chunks will be in
         buffer.place(*prefix, torch.arange(shared))
-        plan = Packed(segments, shared)
-        with view.lock, torch.inference_mode(), view.capturing() as captured:
-            view.forward(Pass(torch.tensor(ids), torch.cat(positions), buffer, plan))
-            keys = torch.stack([captured[layer] for layer in range(view.layers)])
+        plan, keys = Packed(segments, shared), view.geometry.empty(end)
+        yield Pass(torch.tensor(ids), torch.cat(positions), buffer, plan, unrotated=keys)
         seconds = perf_counter() - started
         for index, (first, last) in zip(row, segments, strict=True):
             values = buffer.values[:, :, shared + first : shared + last].clone()
             share = seconds * (last - first) / end
-            yield Encoded(index, keys[:, :, first:last].clone(), values, share)
+            encoded.append(Encoded(index, keys[:, :, first:last].clone(), values, share))
+    return encoded

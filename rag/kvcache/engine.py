@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rag.kvcache.composition import Composition, Defaults
 from rag.kvcache.layout import Layout
+from rag.kvcache.passes import Passes, run
 from rag.kvcache.prefilled import Prefilled
 from rag.kvcache.report import Report
 
@@ -42,7 +43,23 @@ class KVEngine:
         settings: ReuseSettings,
         room: int = 0,
     ) -> Prefilled:
+        """As `prefilling`, to its end, in this thread."""
+        import torch
+
+        with torch.inference_mode():
+            return run(self.prefilling(prefix, chunks, suffix, settings, room), self.view.steps)
+
+    def prefilling(
+        self,
+        prefix: Sequence[int],
+        chunks: Sequence[Sequence[int]],
+        suffix: Sequence[int],
+        settings: ReuseSettings,
+        room: int = 0,
+    ) -> Passes[Prefilled]:
         """The states of `prefix | chunks | suffix`, and the logits of the token behind them.
+
+        For whoever makes the passes of several prompts in turns; in inference mode.
 
         Args:
             prefix: Token ids before the chunks.
@@ -54,8 +71,6 @@ class KVEngine:
         Raises:
             ModelError: The model's states cannot be composed so.
         """
-        import torch
-
         if not self.view.attends:
             self.view.require_composable(0)
         composer = settings.composer
@@ -67,8 +82,8 @@ class KVEngine:
             self.view.require_composable(layout.length + room)
         report = Report(composer.mode, composer.kind, tokens=layout.length)
         composition = self._composition(layout, report, room)
-        with report.timed("first_token"), self.view.lock, torch.inference_mode():
-            prefilled = composer.compose(composition)
+        with report.timed("first_token"):
+            prefilled = yield from composer.compose(composition)
             # Reading a number waits for the device: the first token's time is real.
             float(prefilled.logits[0])
         return prefilled
@@ -83,10 +98,13 @@ class KVEngine:
         Returns:
             How many were computed.
         """
+        import torch
+
         by_key = {self.keys.of("chunk", [prefix], chunk): chunk for chunk in chunks if len(chunk)}
         missing = [chunk for key, chunk in by_key.items() if not self.store.contains(key)]
         composition = self._composition(Layout(prefix, missing, ()), Report("warm", "exact"))
-        composition.compute_chunks(range(len(missing)))
+        with torch.inference_mode():
+            run(composition.compute_chunks(range(len(missing))), self.view.steps)
         return len(missing)
 
     def salted(self, salt: str) -> KVEngine:

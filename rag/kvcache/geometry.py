@@ -43,3 +43,9 @@ class Geometry:
     def shape(self, tokens: int) -> tuple[int, int, int, int]:
         """The shape of the keys, and of the values, of so many tokens."""
         return self.layers, self.kv_heads, tokens, self.head_dim
+
+    def empty(self, tokens: int) -> torch.Tensor:
+        """Room for the keys, or the values, of so many tokens."""
+        import torch
+
+        return torch.empty(self.shape(tokens), dtype=self.dtype, device=self.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, suppress
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class ShortPasses(Protocol):
-    """A faster way to make passes over few tokens, of several requests together."""
+    """A faster way to make some passes, of several requests together."""
 
-    most: int
-    """Tokens of a pass at most."""
+    def takes(self, one: Pass) -> bool:
+        """Whether it can make this pass."""
 
     def __call__(self, passes: Sequence[Pass]) -> list[torch.Tensor]:
-        """The logits of each pass: [tokens, vocabulary]."""
+        """As `ModelView.steps`, of passes that it takes."""
 
 
 def cache_name(model: Any) -> str:
@@ -44,7 +44,7 @@ class ModelView:
         model: The model.
         id: Its name, for messages.
         geometry: The shape of its states.
-        lock: Held during a forward pass: hooks and buffers belong to it.
+        lock: Held during a pass: hooks belong to it.
         attends: Whether plain prefill by plan gives the model's own logits. If not, the model runs
             with its original attention.
         refusal: Why prompts of this model cannot be composed; None: they can.
@@ -120,42 +120,46 @@ class ModelView:
         """A digest of all that the states depend on; see `fingerprint.fingerprint`."""
         return fingerprint(self.model, self.config)
 
-    def capturing(self) -> AbstractContextManager[dict[int, torch.Tensor]]:
-        """Collect every layer's keys before rotation: layer to [kv_heads, tokens, head_dim]."""
-        return self.capture.capturing()
-
     def forward(self, one: Pass) -> torch.Tensor:
         """Make a pass through the model itself; the tokens' states go into the buffer.
 
         Returns:
-            Logits of the last token [1, vocabulary], or of all [tokens, vocabulary].
+            Logits of the last token [1, vocabulary], or of all [tokens, vocabulary]; of a pass
+            that stops in a layer: [0, vocabulary].
         """
-        masks = one.buffer.prepare(one.positions, one.rewrite)
-        rotation = self.geometry.rotation
-        with rotation.applied(one.buffer.regime), attention.following(one.plan, masks):
-            logits: torch.Tensor = self.model(
-                one.ids[None].to(self.device),
-                position_ids=one.positions[None].to(self.device),
-                use_cache=True,
-                logits_to_keep=1 if one.logits == "last" else 0,
-                **{self._cache: one.buffer},
-            ).logits[0]
+        import torch
+
+        logits = torch.empty(0, self.config.vocab_size, device=self.device)
+        with self.lock, ExitStack() as context:
+            masks = one.buffer.prepare(one.positions, one.rewrite)
+            if one.unrotated is not None:
+                context.enter_context(self.capture.capturing(one.unrotated))
+            context.enter_context(self.geometry.rotation.applied(one.buffer.regime))
+            context.enter_context(attention.following(one.plan, masks, one.stop))
+            with suppress(attention.LayerReached):
+                logits = self.model(
+                    one.ids[None].to(self.device),
+                    position_ids=one.positions[None].to(self.device),
+                    use_cache=True,
+                    logits_to_keep=1 if one.logits == "last" else 0,
+                    **{self._cache: one.buffer},
+                ).logits[0]
         return logits
 
     def steps(self, passes: Sequence[Pass]) -> list[torch.Tensor]:
         """Make passes of several requests, together where the model is of a known family.
 
         Args:
-            passes: That want all logits.
+            passes: Each of another buffer.
 
         Returns:
-            For each pass its logits: [tokens, vocabulary].
+            For each pass its logits, as `forward`.
         """
         with self.lock:
-            short = self.short_passes
-            if short is not None and all(len(one.ids) <= short.most for one in passes):
-                return short(passes)
-            return [self.forward(one) for one in passes]
+            takes = self.short_passes.takes if self.short_passes is not None else lambda _: False
+            together = [one for one in passes if takes(one)]
+            made = iter(self.short_passes(together) if self.short_passes and together else ())
+            return [next(made) if takes(one) else self.forward(one) for one in passes]
 
     def original_logits(self, ids: torch.Tensor) -> torch.Tensor:
         """The last token's logits as transformers computes them, with the original attention.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rag.kvcache import kernels
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 class Plan(ABC):
     """The attention of one pass, called at every layer."""
+
+    def behind(self, tokens: int) -> Plan:
+        """The same for what is left of the pass behind its first tokens."""
+        return self
 
     @abstractmethod
     def attend(
@@ -78,14 +82,20 @@ class Packed(Plan):
     Prepacking (arXiv 2404.09529, section 3).
 
     Attributes:
-        segments: First token and end of each segment in the pass.
+        segments: First token and end of each segment in the whole pass.
         shared: Slots, from 0, that every segment sees. The pass's own slots are the last ones.
+        offset: Tokens of the whole pass that were computed before.
     """
 
     segments: Sequence[tuple[int, int]]
     shared: int
-    _masks: dict[tuple[int | None, int], torch.Tensor] = field(default_factory=dict)
-    """Segments of one length at the same positions have the same mask."""
+    offset: int = 0
+    _masks: dict[tuple[int | None, int, int], torch.Tensor] = field(default_factory=dict)
+    """Equal parts of segments at the same positions have the same mask."""
+
+    def behind(self, tokens: int) -> Packed:
+        """See `Plan.behind`."""
+        return replace(self, offset=self.offset + tokens)
 
     def attend(
         self,
@@ -101,20 +111,24 @@ class Packed(Plan):
 
         window = masks.windows[layer]
         out = torch.empty_like(query)
-        base = key.shape[2] - query.shape[2]
+        base = key.shape[2] - query.shape[2] - self.offset
         shared = slice(0, self.shared)
-        for first, end in self.segments:
+        for first, last in self.segments:
+            rows = _within(first, last, self.offset, query.shape[2])
+            if rows is None:
+                continue
+            end = self.offset + rows.stop
             own = slice(base + first, base + end)
             keys = torch.cat([key[:, :, shared], key[:, :, own]], dim=2)
             values = torch.cat([value[:, :, shared], value[:, :, own]], dim=2)
-            place = (window, end - first)
+            place = (window, end - first, rows.stop - rows.start)
             if place not in self._masks:
                 positions = torch.cat([masks.keys[shared], masks.keys[own]])
-                seen = visible(masks.queries[first:end], positions, window)
+                seen = visible(masks.queries[rows], positions, window)
                 self._masks[place] = additive(seen, query.dtype, masks.groups)
-            folded = kernels.fold(query[:, :, first:end], masks.groups)
+            folded = kernels.fold(query[:, :, rows], masks.groups)
             part = kernels.fused(folded, keys, values, self._masks[place], scale)
-            out[:, :, first:end] = kernels.unfold(part, masks.groups)
+            out[:, :, rows] = kernels.unfold(part, masks.groups)
         return out
 
 
@@ -199,7 +213,9 @@ class SlotAttention(Masked):
         weights = torch.softmax(scores, dim=-1)
         per_head = weights.reshape(-1, masks.groups, query.shape[2], key.shape[2])
         weight = per_head.sum(2).mean((0, 1))
-        self.total = weight if self.total is None else self.total + weight
+        if self.total is not None:
+            weight[: len(self.total)] += self.total  # an earlier slice saw fewer slots
+        self.total = weight
         return kernels.unfold(weights.to(value.dtype) @ value, masks.groups)
 
 
@@ -210,7 +226,8 @@ class ChunkAttention(Masked):
     Attributes:
         layers: Whose attention weights are summed.
         slots: First slot and end of every chunk of the prompt.
-        rows: Number of each chunk in the pass to its first token and end there.
+        rows: Number of each chunk in the whole pass to its first token and end there.
+        offset: Tokens of the whole pass that were computed before.
         paid: Chunk in the pass and chunk up to it to the attention that each token of the first
             pays to the second: [tokens], summed over layers, averaged over heads.
     """
@@ -218,7 +235,12 @@ class ChunkAttention(Masked):
     layers: Collection[int]
     slots: Sequence[tuple[int, int]]
     rows: Mapping[int, tuple[int, int]]
+    offset: int = 0
     paid: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+
+    def behind(self, tokens: int) -> ChunkAttention:
+        """See `Plan.behind`. All parts record in one place."""
+        return replace(self, offset=self.offset + tokens)
 
     def attend(
         self,
@@ -245,13 +267,31 @@ class ChunkAttention(Masked):
         import torch
 
         for chunk, (first, last) in self.rows.items():
+            rows = _within(first, last, self.offset, query.shape[2])
+            if rows is None:
+                continue
             end = self.slots[chunk][1]
-            folded = kernels.fold(query[:, :, first:last], masks.groups)
+            folded = kernels.fold(query[:, :, rows], masks.groups)
             scores = kernels.scores(folded, key[:, :, :end], scale)
-            seen = visible(masks.queries[first:last], masks.keys[:end], window)
+            seen = visible(masks.queries[rows], masks.keys[:end], window)
             scores += additive(seen, scores.dtype, masks.groups)
             weights = torch.softmax(scores, dim=-1)
-            mean = weights.reshape(-1, masks.groups, last - first, end).mean((0, 1))
+            mean = weights.reshape(-1, masks.groups, rows.stop - rows.start, end).mean((0, 1))
+            tokens = slice(self.offset + rows.start - first, self.offset + rows.stop - first)
             for other, (start, stop) in enumerate(self.slots[: chunk + 1]):
                 weight = mean[:, start:stop].sum(-1).cpu()
-                self.paid[chunk, other] = self.paid.get((chunk, other), 0) + weight
+                paid = self.paid.setdefault((chunk, other), torch.zeros(last - first))
+                paid[tokens] += weight
+
+
+def _within(first: int, end: int, offset: int, tokens: int) -> slice | None:
+    """Rows of a slice that lie in `first` to `end` of the whole pass; None: no row does.
+
+    Args:
+        first: In the whole pass.
+        end: In the whole pass.
+        offset: Tokens of the whole pass before the slice.
+        tokens: Of the slice.
+    """
+    rows = slice(max(first - offset, 0), min(end - offset, tokens))
+    return rows if rows.start < rows.stop else None

@@ -63,12 +63,13 @@ def find_rotation(view: ModelView) -> str | None:
     positions = torch.arange(len(ids))
     view.capture.measure(lambda: _prefill(view, ids))
     buffer = KVBuffer(view.geometry, len(ids))
-    with torch.inference_mode(), view.capturing() as captured:
-        view.forward(Pass(ids, positions, buffer))
+    captured = torch.full_like(buffer.keys, float("nan"))
+    with torch.inference_mode():
+        view.forward(Pass(ids, positions, buffer, unrotated=captured))
     tolerance = 2e-2 if view.dtype != torch.float32 else 1e-4
     rotation = view.geometry.rotation
     for layer in range(view.layers):
-        if layer not in captured:
+        if not captured[layer].isfinite().all():
             return "its keys cannot be read before they are rotated"
         expected, plain = buffer.keys[layer].float(), captured[layer].float()
         rotated = rotation.of_layer(layer, plain, positions)

@@ -113,7 +113,8 @@ class FusedStep:
         AttributeError: It lacks some.
     """
 
-    most = 16
+    MOST = 16
+    """Tokens of a pass at most: beyond, transformers' calls are a small share of the time."""
 
     def __init__(self, view: ModelView, int8: bool) -> None:
         self.view = view
@@ -121,6 +122,10 @@ class FusedStep:
         self.layers = [_layer(layer, int8) for layer in view.decoder.layers]
         self.last = Norm(view.decoder.norm)
         self.head = Linear([view.model.lm_head], int8)
+
+    def takes(self, one: Pass) -> bool:
+        """Whether a pass is short, and decodes: a prompt is computed in the model's own format."""
+        return one.logits == "all" and len(one.ids) <= self.MOST
 
     def __call__(self, passes: Sequence[Pass]) -> list[torch.Tensor]:
         """Make passes of several requests; the tokens' states go into the buffers.

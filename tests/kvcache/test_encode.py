@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import pytest
 import torch
 
 from rag.kvcache.encode import bins, encode_chunks, encode_prefix
+from rag.kvcache.model import ModelView
+from rag.kvcache.passes import Passes, run
 from tests.kvcache.helpers import CHUNKS, PREFIX, distance, make_engine
 from tests.kvcache.models import CONFIGS
+
+T = TypeVar("T")
+
+
+def compute(view: ModelView, work: Passes[T]) -> T:
+    with torch.inference_mode():
+        return run(work, view.steps)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_packed_states_are_those_of_one_by_one(name: str) -> None:
     view = make_engine(name).view
-    prefix = encode_prefix(view, PREFIX)
-    together = {one.index: one for one in encode_chunks(view, prefix, CHUNKS)}
+    prefix = compute(view, encode_prefix(view, PREFIX))
+    together = {one.index: one for one in compute(view, encode_chunks(view, prefix, CHUNKS))}
     for number, chunk in enumerate(CHUNKS):
-        (alone,) = encode_chunks(view, prefix, [chunk])
+        (alone,) = compute(view, encode_chunks(view, prefix, [chunk]))
         assert distance(together[number].keys, alone.keys) < 1e-4
         assert distance(together[number].values, alone.values) < 1e-4
 
 
 def test_the_prefixs_keys_are_rotated() -> None:
     view = make_engine("llama").view
-    keys, _ = encode_prefix(view, PREFIX)
-    (plain,) = encode_chunks(view, (keys[:, :, :0], keys[:, :, :0]), [PREFIX])
+    keys, _ = compute(view, encode_prefix(view, PREFIX))
+    nothing = keys[:, :, :0], keys[:, :, :0]
+    (plain,) = compute(view, encode_chunks(view, nothing, [PREFIX]))
     rotated = torch.empty_like(keys)
     view.geometry.rotation.rotate(plain.keys, torch.arange(len(PREFIX)), rotated)
     assert distance(rotated, keys) < 1e-4

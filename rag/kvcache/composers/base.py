@@ -11,6 +11,7 @@ from rag.kvcache.report import Kind
 
 if TYPE_CHECKING:
     from rag.kvcache.composition import Composition
+    from rag.kvcache.passes import Passes
     from rag.kvcache.prefilled import Prefilled
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -48,8 +49,11 @@ class Composer(BaseModel, ABC):
             cls.registered[cls.mode] = cls
 
     @abstractmethod
-    def compose(self, composition: Composition) -> Prefilled:
+    def compose(self, composition: Composition) -> Passes[Prefilled]:
         """Make the states of a prompt, and report on its chunks in `composition.report`.
 
-        Called while the model's lock is held, in inference mode.
+        A generator: each pass that the model is to make is yielded and its logits come back
+        (`logits = yield Pass(...)`). Between two passes, and within one that is larger than a
+        slice, passes of other prompts are made, and the work may be closed. It runs in inference
+        mode.
         """

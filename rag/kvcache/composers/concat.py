@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from rag.kvcache.buffer import KVBuffer
     from rag.kvcache.composition import Composition
+    from rag.kvcache.passes import Passes
 
 
 class Concat(Repairing):
@@ -22,8 +23,9 @@ class Concat(Repairing):
     kind: ClassVar[Kind] = "unrepaired"
     stores: ClassVar[Stored] = "chunks"
 
-    def choose(self, composition: Composition, buffer: KVBuffer) -> torch.Tensor:
+    def choose(self, composition: Composition, buffer: KVBuffer) -> Passes[torch.Tensor]:
         """See `Repairing.choose`."""
         import torch
 
+        yield from ()
         return torch.zeros(0, dtype=torch.long)

@@ -31,7 +31,7 @@ from pydantic import Field, NonNegativeFloat
 from rag.kvcache.composers.base import Composer, Fraction, Stored
 from rag.kvcache.composers.repair import place, recompute
 from rag.kvcache.composers.selection import query_attended
-from rag.kvcache.passes import Pass
+from rag.kvcache.passes import Pass, Passes
 from rag.kvcache.plan import ChunkAttention
 from rag.kvcache.report import ChunkReport, Kind
 from rag.kvcache.store.base import Entry, Found
@@ -74,15 +74,15 @@ class Craft(Composer):
     )
     variants: int = Field(default=3, ge=1, description="stored per chunk")
 
-    def compose(self, composition: Composition) -> Prefilled:
+    def compose(self, composition: Composition) -> Passes[Prefilled]:
         """See `Composer.compose`."""
         variants = _Variants(composition, self)
-        buffer = place(composition, variants.entries)
+        buffer = yield from place(composition, variants.entries)
         with composition.report.timed("encode"):
-            variants.compute(buffer)
+            yield from variants.compute(buffer)
         with composition.report.timed("choose"):
-            chosen = variants.choose(buffer)
-        return recompute(composition, buffer, chosen)
+            chosen = yield from variants.choose(buffer)
+        return (yield from recompute(composition, buffer, chosen))
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class _Variants:
         """The chosen variants; None: the chunk has none."""
         return [None if one is None else one.entry for one in self._best]
 
-    def compute(self, buffer: KVBuffer) -> None:
+    def compute(self, buffer: KVBuffer) -> Passes[None]:
         """Compute the chunks without a variant where they stand, and store them.
 
         Args:
@@ -148,10 +148,8 @@ class _Variants:
         layers = frozenset(range(step // 2, view.layers, step))
         attention = ChunkAttention(layers, layout.slots, rows)
         started = perf_counter()
-        with view.capturing() as captured:
-            ids = layout.context_ids[slots - layout.start]
-            view.forward(Pass(ids, slots, buffer, attention, rewrite=slots))
-            keys = torch.stack([captured[layer] for layer in range(view.layers)])
+        ids, keys = layout.context_ids[slots - layout.start], view.geometry.empty(len(slots))
+        yield Pass(ids, slots, buffer, attention, rewrite=slots, unrotated=keys)
         seconds_per_token = (perf_counter() - started) / len(slots)
         for index in missing:
             states = {
@@ -160,7 +158,7 @@ class _Variants:
             }
             self._keep(index, states, attention.paid, seconds_per_token)
 
-    def choose(self, buffer: KVBuffer) -> torch.Tensor:
+    def choose(self, buffer: KVBuffer) -> Passes[torch.Tensor]:
         """The tokens to recompute: places in the context, rising."""
         import torch
 
@@ -172,8 +170,10 @@ class _Variants:
             if fraction is None:
                 fraction = composition.defaults.fraction
             budget = min(ceil(fraction * len(layout.context)), sum(counts.values()))
-            return query_attended(
-                composition.view, layout, buffer, budget, list(wrong), settings.starts
+            return (
+                yield from query_attended(
+                    composition.view, layout, buffer, budget, list(wrong), settings.starts
+                )
             )
         places = [torch.zeros(0, dtype=torch.long)]
         for index, one in wrong.items():

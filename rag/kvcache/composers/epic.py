@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rag.kvcache.buffer import KVBuffer
     from rag.kvcache.composition import Composition
+    from rag.kvcache.passes import Passes
 
 
 class Epic(Repairing):
@@ -29,6 +30,7 @@ class Epic(Repairing):
         default=16, description="tokens of each chunk that are recomputed"
     )
 
-    def choose(self, composition: Composition, buffer: KVBuffer) -> torch.Tensor:
+    def choose(self, composition: Composition, buffer: KVBuffer) -> Passes[torch.Tensor]:
         """See `Repairing.choose`."""
+        yield from ()
         return chunk_starts(composition.layout, self.first)

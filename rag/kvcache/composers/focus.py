@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rag.kvcache.buffer import KVBuffer
     from rag.kvcache.composition import Composition
+    from rag.kvcache.passes import Passes
 
 
 class Focus(Repairing):
@@ -33,10 +34,12 @@ class Focus(Repairing):
         default=0.33, description="share of the fraction spent on the chunks' first tokens"
     )
 
-    def choose(self, composition: Composition, buffer: KVBuffer) -> torch.Tensor:
+    def choose(self, composition: Composition, buffer: KVBuffer) -> Passes[torch.Tensor]:
         """See `Repairing.choose`. The first chunk stands where it was computed: it is exact."""
         layout = composition.layout
         fraction = composition.defaults.fraction if self.fraction is None else self.fraction
         budget = ceil(fraction * len(layout.context))
         others = range(1, len(layout.chunks))
-        return query_attended(composition.view, layout, buffer, budget, others, self.starts)
+        return (
+            yield from query_attended(composition.view, layout, buffer, budget, others, self.starts)
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from rag.kvcache.composers.base import Composer, Stored
-from rag.kvcache.passes import Pass
+from rag.kvcache.passes import Pass, Passes
 from rag.kvcache.prefilled import Prefilled
 from rag.kvcache.report import ChunkReport, Kind
 
@@ -21,7 +21,7 @@ class Full(Composer):
     stores: ClassVar[Stored] = "nothing"
     relocates: ClassVar[bool] = False
 
-    def compose(self, composition: Composition) -> Prefilled:
+    def compose(self, composition: Composition) -> Passes[Prefilled]:
         """See `Composer.compose`."""
         import torch
 
@@ -29,8 +29,7 @@ class Full(Composer):
         buffer = composition.new_buffer()
         ids = torch.tensor([*layout.prefix, *layout.context, *layout.suffix])
         with report.timed("recompute"):
-            one = Pass(ids, torch.arange(layout.length), buffer)
-            logits = composition.view.forward(one)[0]
+            logits = (yield Pass(ids, torch.arange(layout.length), buffer))[0]
         report.chunks = [
             ChunkReport(len(chunk), False, "not looked for", None, len(chunk))
             for chunk in layout.chunks

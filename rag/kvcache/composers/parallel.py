@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from rag.kvcache.composers.base import Composer, Stored
-from rag.kvcache.passes import Pass
+from rag.kvcache.passes import Pass, Passes
 from rag.kvcache.plan import Masked, Plan
 from rag.kvcache.prefilled import Prefilled
 from rag.kvcache.report import Kind
@@ -33,13 +33,13 @@ class Parallel(Composer):
         """
         return Masked()
 
-    def compose(self, composition: Composition) -> Prefilled:
+    def compose(self, composition: Composition) -> Passes[Prefilled]:
         """See `Composer.compose`. The chunks' slots come first, then the prefix's."""
         import torch
 
         layout, report = composition.layout, composition.report
-        entries = composition.chunk_entries()
-        prefix = composition.prefix_states
+        entries = yield from composition.chunk_entries()
+        prefix = yield from composition.prefix_states()
         buffer = composition.new_buffer()
         with report.timed("compose"):
             for entry in entries:
@@ -52,6 +52,5 @@ class Parallel(Composer):
         end = start + len(layout.suffix)
         plan = self.plan(composition, context)
         with report.timed("recompute"):
-            one = Pass(layout.suffix_ids, torch.arange(start, end), buffer, plan)
-            logits = composition.view.forward(one)[0]
+            logits = (yield Pass(layout.suffix_ids, torch.arange(start, end), buffer, plan))[0]
         return Prefilled(logits, buffer, end, report, plan)

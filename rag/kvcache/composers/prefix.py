@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar
 
 from rag.kvcache.composers.base import Composer, Stored
-from rag.kvcache.passes import Pass
+from rag.kvcache.passes import Pass, Passes
 from rag.kvcache.prefilled import Prefilled
 from rag.kvcache.report import ChunkReport, Kind
 from rag.kvcache.store.base import Found
@@ -28,7 +28,7 @@ class Prefix(Composer):
     stores: ClassVar[Stored] = "chains"
     relocates: ClassVar[bool] = False
 
-    def compose(self, composition: Composition) -> Prefilled:
+    def compose(self, composition: Composition) -> Passes[Prefilled]:
         """See `Composer.compose`."""
         import torch
 
@@ -45,8 +45,7 @@ class Prefix(Composer):
         ids = torch.tensor([*rest, *layout.suffix])
         with report.timed("recompute"):
             started = perf_counter()
-            one = Pass(ids, torch.arange(start, layout.length), buffer)
-            logits = composition.view.forward(one)[0]
+            logits = (yield Pass(ids, torch.arange(start, layout.length), buffer))[0]
             seconds_per_token = (perf_counter() - started) / len(ids)
         for key, segment in zip(keys[hits:], segments[hits:], strict=True):
             slots = slice(start, start + len(segment))

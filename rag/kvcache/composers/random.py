@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rag.kvcache.buffer import KVBuffer
     from rag.kvcache.composition import Composition
+    from rag.kvcache.passes import Passes
 
 
 class Random(Repairing):
@@ -30,10 +31,11 @@ class Random(Repairing):
     )
     seed: int = Field(default=0, description="of the choice")
 
-    def choose(self, composition: Composition, buffer: KVBuffer) -> torch.Tensor:
+    def choose(self, composition: Composition, buffer: KVBuffer) -> Passes[torch.Tensor]:
         """See `Repairing.choose`."""
         import torch
 
+        yield from ()
         fraction = composition.defaults.fraction if self.fraction is None else self.fraction
         tokens = len(composition.layout.context)
         order = torch.randperm(tokens, generator=torch.Generator().manual_seed(self.seed))

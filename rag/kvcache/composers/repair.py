@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rag.kvcache.composers.base import Composer
-from rag.kvcache.passes import Pass
+from rag.kvcache.passes import Pass, Passes
 from rag.kvcache.prefilled import Prefilled
 
 if TYPE_CHECKING:
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 class Repairing(Composer):
     """Composes chunks that were computed alone, and recomputes the tokens that `choose` names."""
 
-    def compose(self, composition: Composition) -> Prefilled:
+    def compose(self, composition: Composition) -> Passes[Prefilled]:
         """See `Composer.compose`."""
-        buffer = place(composition, composition.chunk_entries())
+        entries = yield from composition.chunk_entries()
+        buffer = yield from place(composition, entries)
         with composition.report.timed("choose"):
-            chosen = self.choose(composition, buffer)
-        return recompute(composition, buffer, chosen)
+            chosen = yield from self.choose(composition, buffer)
+        return (yield from recompute(composition, buffer, chosen))
 
     @abstractmethod
-    def choose(self, composition: Composition, buffer: KVBuffer) -> torch.Tensor:
+    def choose(self, composition: Composition, buffer: KVBuffer) -> Passes[torch.Tensor]:
         """The tokens to recompute.
 
         Args:
@@ -41,7 +42,7 @@ class Repairing(Composer):
         """
 
 
-def place(composition: Composition, entries: Sequence[Entry | None]) -> KVBuffer:
+def place(composition: Composition, entries: Sequence[Entry | None]) -> Passes[KVBuffer]:
     """A buffer with the prefix and the chunks at their true positions, in order.
 
     Args:
@@ -50,8 +51,8 @@ def place(composition: Composition, entries: Sequence[Entry | None]) -> KVBuffer
     """
     import torch
 
+    prefix = yield from composition.prefix_states()
     layout, buffer = composition.layout, composition.new_buffer()
-    prefix = composition.prefix_states
     with composition.report.timed("compose"):
         buffer.place(*prefix, torch.arange(layout.start))
         for entry, (first, end) in zip(entries, layout.slots, strict=True):
@@ -64,7 +65,9 @@ def place(composition: Composition, entries: Sequence[Entry | None]) -> KVBuffer
     return buffer
 
 
-def recompute(composition: Composition, buffer: KVBuffer, chosen: torch.Tensor) -> Prefilled:
+def recompute(
+    composition: Composition, buffer: KVBuffer, chosen: torch.Tensor
+) -> Passes[Prefilled]:
     """Recompute tokens where they stand, with the suffix behind them, in one pass.
 
     The pass writes the chosen tokens' states over the placed ones, layer by layer, before any token
@@ -82,7 +85,7 @@ def recompute(composition: Composition, buffer: KVBuffer, chosen: torch.Tensor) 
     with report.timed("recompute"):
         ids = torch.cat([layout.context_ids[chosen], layout.suffix_ids])
         positions = torch.cat([slots, layout.suffix_positions])
-        logits = composition.view.forward(Pass(ids, positions, buffer, rewrite=slots))[0]
+        logits = (yield Pass(ids, positions, buffer, rewrite=slots))[0]
     for chunk, (first, end) in zip(report.chunks, layout.bounds, strict=True):
         again = int(((chosen >= first) & (chosen < end)).sum())
         chunk.recomputed = again if chunk.hit else chunk.tokens

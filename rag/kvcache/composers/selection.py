@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rag.kvcache.passes import Pass
+from rag.kvcache.passes import Pass, Passes
 from rag.kvcache.plan import SlotAttention
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def query_attended(
     budget: int,
     chunks: Sequence[int],
     starts: float,
-) -> torch.Tensor:
+) -> Passes[torch.Tensor]:
     """The chunks' first tokens, and the tokens that the question attends to most.
 
     One pass of the suffix over the unrepaired states measures how much attention each token gets,
@@ -67,7 +67,7 @@ def query_attended(
         return torch.zeros(0, dtype=torch.long)
     length = buffer.length
     attention = SlotAttention(frozenset(range(0, view.layers, 2)))
-    view.forward(Pass(layout.suffix_ids, layout.suffix_positions, buffer, attention))
+    yield Pass(layout.suffix_ids, layout.suffix_positions, buffer, attention)
     buffer.cut(length)
     assert attention.total is not None  # noqa: S101 - layer 0 was observed
     weight = attention.total[layout.start : layout.start + len(layout.context)].clone()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rag.errors import InputError
+from rag.kvcache.passes import Pass, Passes
 from rag.models.llm import Scored
 from rag.models.local.states import States
 from rag.models.local.template import ChatTemplate
@@ -29,13 +30,13 @@ class ExactModel(Protocol):
     def fit(self, prompt: Prompt, room: int = 1) -> PromptTokens:
         """The prompt's tokens; raises ModelError if the window has no room for `room` more."""
 
-    def states(self, tokens: PromptTokens, room: int) -> States:
+    def states(self, tokens: PromptTokens, room: int) -> Passes[States]:
         """A prompt's states, with room for so many tokens more."""
 
 
 def score(
     model: ExactModel, prompt: Prompt, answers: Sequence[str]
-) -> Generator[Scored, Any, None]:
+) -> Generator[Scored | Pass, Any, None]:
     """The answers' log-probabilities, one by one; the prompt is computed once.
 
     Raises:
@@ -49,11 +50,11 @@ def score(
         raise InputError("an answer to score is empty", fix="leave it out")
     room = max(map(len, encoded), default=0)
     tokens = model.fit(prompt, room)
-    states = model.states(tokens, room)
+    states = yield from model.states(tokens, room)
     for ids in encoded:
         logits = states.logits[None]
         if len(ids) > 1:
-            logits = torch.cat([logits, states.peek(ids[:-1])])
+            logits = torch.cat([logits, (yield from states.peek(ids[:-1]))])
         yield Scored(tuple(logprobs(logits, ids)), tokens.total)
 
 
@@ -69,7 +70,7 @@ def logprobs(logits: torch.Tensor, ids: Sequence[int]) -> list[float]:
 
 def token_surprisal(
     model: ExactModel, text: str, after: str
-) -> Generator[tuple[int, int, float], Any, None]:
+) -> Generator[tuple[int, int, float] | Pass, Any, None]:
     """Start and end of each token of the text in characters, and its surprisal in nats."""
     import torch
 
@@ -82,10 +83,11 @@ def token_surprisal(
         end = min(start + half, len(ids))
         first = max(0, len(before) + start - half)
         seen = everything[first : len(before) + start]
-        states = model.states(PromptTokens(seen[:-1], [], seen[-1:]), half)
+        states = yield from model.states(PromptTokens(seen[:-1], [], seen[-1:]), half)
         for at in range(start, end, BLOCK):
             block = ids[at : min(at + BLOCK, end)]
-            logits = torch.cat([states.logits[None], states.step(block)])
+            first_logits = states.logits[None]
+            logits = torch.cat([first_logits, (yield from states.step(block))])
             for position, value in enumerate(logprobs(logits[:-1], block), start=at):
                 yield (*spans[position], -value)
 
@@ -96,7 +98,7 @@ def mixed(
     weights: Sequence[float],
     next_token: Callable[[torch.Tensor], int],
     limit: int,
-) -> Generator[int, Any, None]:
+) -> Generator[int | Pass, Any, None]:
     """Tokens of an answer whose every distribution is a weighted mean over prompts (REPLUG).
 
     Args:
@@ -108,7 +110,10 @@ def mixed(
     """
     import torch
 
-    states = [model.states(tokens, limit) for tokens in prompts]
+    states: list[States] = []
+    for tokens in prompts:
+        computed = yield from model.states(tokens, limit)
+        states.append(computed)
     log_weights = torch.tensor([math.log(weight) for weight in weights])[:, None]
     for left in reversed(range(limit)):
         each = torch.stack([torch.log_softmax(one.logits.float(), dim=-1) for one in states])
@@ -116,7 +121,7 @@ def mixed(
         yield token
         if left:
             for one in states:
-                one.step([token])
+                yield from one.step([token])
 
 
 def weighted(prompts: Sequence[Prompt], weights: Sequence[float]) -> list[tuple[Prompt, float]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import ModelError
-from rag.kvcache.passes import Pass
+from rag.kvcache.passes import Pass, Passes
 from rag.models.llm import LLM, Generation, Sampling, Scored
 from rag.models.local import logprobs
 from rag.models.local.answer import AnswerStream, Tokens, decode_stream, library_tokens
@@ -186,7 +186,7 @@ class LocalLLM(LLM):
 
     # What follows runs in the model's thread.
 
-    def states(self, tokens: PromptTokens, room: int) -> States:
+    def states(self, tokens: PromptTokens, room: int) -> Passes[States]:
         """The exact states of a prompt, with room for so many tokens more."""
         return compute_states(self._supporting_engine(None), self.model, tokens, room)
 
@@ -205,7 +205,7 @@ class LocalLLM(LLM):
         grammar = None if constraint is None else Grammar(*constraint)
         sampler = Sampler(sampling, self.model.device, grammar)
         limit = min(sampling.max_tokens, self.window - tokens.total)
-        sampled, report = self._sample(tokens, sampler, reuse, limit)
+        sampled, report = yield from self._sample(tokens, sampler, reuse, limit)
         yield from decode_stream(sampled, sampler, self.tokenizer, self.ends, tokens.total, report)
 
     def _mix(self, prompts: list[tuple[Prompt, float]], sampling: Sampling) -> AnswerStream:
@@ -220,7 +220,7 @@ class LocalLLM(LLM):
 
     def _sample(
         self, tokens: PromptTokens, sampler: Sampler, reuse: ReuseSettings | None, limit: int
-    ) -> tuple[Tokens, dict[str, Any] | None]:
+    ) -> Passes[tuple[Tokens, dict[str, Any] | None]]:
         """The answer's tokens, and where its chunks are composed, the report of that."""
         from rag.kvcache.decode import decoding
         from rag.kvcache.settings import ReuseSettings
@@ -229,7 +229,7 @@ class LocalLLM(LLM):
         if engine is None:
             return library_tokens(self.model, tokens.ids, sampler, limit), None
         settings = reuse or ReuseSettings(mode="full")
-        done = engine.prefill(*tokens, settings, room=limit)
+        done = yield from engine.prefilling(*tokens, settings, room=limit)
         draft = 0 if sampler.stateful else DRAFT_INT8 if self._int8 else DRAFT
         quotable = [token for chunk in tokens.chunks for token in chunk]
         sampled = decoding(done, sampler, limit, quotable, draft)

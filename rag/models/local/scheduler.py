@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rag.kvcache.passes import Pass
+from rag.kvcache.passes import SLICE, Pass, Slices
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ Work = Generator["T | Pass", "torch.Tensor | None", None]
 
 BATCH = 16
 """Requests at most whose states are in memory at once."""
-SLICE = 0.05
+TURN = 0.05
 """Seconds that a request without a pass may work before it is the others' turn."""
 _END = object()
 _SCHEDULERS: weakref.WeakSet[Scheduler] = weakref.WeakSet()
@@ -101,17 +101,20 @@ class Scheduler:
         for task in active:
             if task.wants is None:
                 task.advance(None)
-        decoding = [(task, task.wants) for task in active if task.wants is not None]
-        if not decoding:
+        waiting = [(task, task.wants.take(SLICE)) for task in active if task.wants is not None]
+        if not waiting:
             return
         try:
-            logits = self._forward([wanted for _, wanted in decoding])
+            logits = self._forward([one for _, one in waiting])
         except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
-            for task, _ in decoding:
+            for task, _ in waiting:
                 task.fail(error)
             return
-        for (task, _), own in zip(decoding, logits, strict=True):
-            task.advance(own)
+        for (task, _), own in zip(waiting, logits, strict=True):
+            assert task.wants is not None  # noqa: S101 - it waits
+            task.wants.add(own)
+            if task.wants.rest is None:
+                task.advance(task.wants.logits)
 
 
 @atexit.register
@@ -131,20 +134,20 @@ class _Task:
         stop: threading.Event,
     ) -> None:
         self._work, self._put, self._stop = work, put, stop
-        self.wants: Pass | None = None
+        self.wants: Slices | None = None
         """The pass that it waits for."""
         self.ended = False
 
     def advance(self, logits: torch.Tensor | None) -> None:
         """Go on to the next pass, the end, or the end of the time slice."""
         self.wants = None
-        until = perf_counter() + SLICE
+        until = perf_counter() + TURN
         try:
             while not self._stop.is_set():
                 result = self._work.send(logits)
                 logits = None
                 if isinstance(result, Pass):
-                    self.wants = result
+                    self.wants = Slices(result)
                     return
                 self._put(result)
                 if perf_counter() > until:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rag.kvcache.model import cache_name
-from rag.kvcache.passes import Pass
+from rag.kvcache.passes import Pass, Passes
 from rag.prompts.layout import PromptTokens
 
 if TYPE_CHECKING:
     import torch
 
     from rag.kvcache.engine import KVEngine
-    from rag.kvcache.model import ModelView
     from rag.kvcache.prefilled import Prefilled
 
 
@@ -24,10 +23,10 @@ class States(Protocol):
     logits: torch.Tensor
     """Of the next token: [vocabulary]."""
 
-    def step(self, ids: Sequence[int]) -> torch.Tensor:
+    def step(self, ids: Sequence[int]) -> Passes[torch.Tensor]:
         """Append these tokens; returns their logits [tokens, vocabulary]."""
 
-    def peek(self, ids: Sequence[int]) -> torch.Tensor:
+    def peek(self, ids: Sequence[int]) -> Passes[torch.Tensor]:
         """As `step`, and remove them again."""
 
 
@@ -35,28 +34,26 @@ class ComposedStates:
     """States in the buffer of the chunk-KV cache.
 
     Args:
-        view: The model.
         done: The prompt's states.
     """
 
-    def __init__(self, view: ModelView, done: Prefilled) -> None:
-        self._view, self._done = view, done
+    def __init__(self, done: Prefilled) -> None:
+        self._done = done
         self._position = done.position
         self.logits = done.logits
 
-    def step(self, ids: Sequence[int]) -> torch.Tensor:
+    def step(self, ids: Sequence[int]) -> Passes[torch.Tensor]:
         """See `States.step`."""
         done = self._done
-        one = Pass.consecutive(ids, self._position, done.buffer, done.plan)
-        (logits,) = self._view.steps([one])
+        logits = yield Pass.consecutive(ids, self._position, done.buffer, done.plan)
         self._position += len(ids)
         self.logits = logits[-1]
         return logits
 
-    def peek(self, ids: Sequence[int]) -> torch.Tensor:
+    def peek(self, ids: Sequence[int]) -> Passes[torch.Tensor]:
         """See `States.peek`."""
         before = self._position, self._done.buffer.length, self.logits
-        logits = self.step(ids)
+        logits = yield from self.step(ids)
         self._position, length, self.logits = before
         self._done.buffer.cut(length)
         return logits
@@ -76,10 +73,14 @@ class LibraryStates:
         self._model = model
         self._cache = DynamicCache(config=model.config)
         self._name = cache_name(model)
-        self.logits: torch.Tensor = self.step(ids)[-1]
+        self.logits: torch.Tensor = self._forward(ids)[-1]
 
-    def step(self, ids: Sequence[int]) -> torch.Tensor:
+    def step(self, ids: Sequence[int]) -> Passes[torch.Tensor]:
         """See `States.step`."""
+        yield from ()
+        return self._forward(ids)
+
+    def _forward(self, ids: Sequence[int]) -> torch.Tensor:
         import torch
 
         batch = torch.tensor([list(ids)], device=self._model.device)
@@ -89,16 +90,19 @@ class LibraryStates:
         self.logits = logits[-1]
         return logits
 
-    def peek(self, ids: Sequence[int]) -> torch.Tensor:
+    def peek(self, ids: Sequence[int]) -> Passes[torch.Tensor]:
         """See `States.peek`; layers with a sliding window cannot be cut, so a copy is stepped."""
+        yield from ()
         cache, before = self._cache, self.logits
         self._cache = copy.deepcopy(cache)
-        logits = self.step(ids)
+        logits = self._forward(ids)
         self._cache, self.logits = cache, before
         return logits
 
 
-def compute_states(engine: KVEngine | None, model: Any, tokens: PromptTokens, room: int) -> States:
+def compute_states(
+    engine: KVEngine | None, model: Any, tokens: PromptTokens, room: int
+) -> Passes[States]:
     """The exact states of a prompt.
 
     A prefix with chunks that was computed before is not computed again: judges and rerankers ask
@@ -115,5 +119,5 @@ def compute_states(engine: KVEngine | None, model: Any, tokens: PromptTokens, ro
     if engine is None:
         return LibraryStates(model, tokens.ids)
     mode: Literal["prefix", "full"] = "prefix" if tokens.chunks else "full"
-    done = engine.prefill(*tokens, ReuseSettings(mode=mode), room=room)
-    return ComposedStates(engine.view, done)
+    done = yield from engine.prefilling(*tokens, ReuseSettings(mode=mode), room=room)
+    return ComposedStates(done)

@@ -17,6 +17,7 @@ from rag.kvcache.composers.concat import Concat
 from rag.kvcache.composers.epic import Epic
 from rag.kvcache.composers.registry import composer, composers
 from rag.kvcache.composition import Composition
+from rag.kvcache.passes import Passes
 from rag.kvcache.settings import ReuseSettings
 from rag.operators import Generate
 from tests.kvcache.helpers import CONTEXT, make_engine, prefill
@@ -29,7 +30,8 @@ def test_a_composer_is_registered_by_being_defined(monkeypatch: pytest.MonkeyPat
         mode: ClassVar[str] = "half"
         offset: int = 0
 
-        def choose(self, composition: Composition, buffer: KVBuffer) -> torch.Tensor:
+        def choose(self, composition: Composition, buffer: KVBuffer) -> Passes[torch.Tensor]:
+            yield from ()
             return torch.arange(self.offset, len(composition.layout.context), 2)
 
     engine = make_engine("llama")
