@@ -70,7 +70,7 @@ def test_every_composer_in_slices_is_as_in_one(
     ]
     assert stored.keys() == stored_in_slices.keys()
     for name, tensor in stored.items():
-        assert distance(tensor, stored_in_slices[name]) < 1e-3
+        assert torch.allclose(tensor, stored_in_slices[name], atol=1e-3)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

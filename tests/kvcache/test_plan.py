@@ -12,7 +12,7 @@ from rag.kvcache.buffer import KVBuffer
 from rag.kvcache.composers.selection import query_attended
 from rag.kvcache.engine import KVEngine
 from rag.kvcache.layout import Layout
-from rag.kvcache.passes import Pass
+from rag.kvcache.passes import Pass, run
 from rag.kvcache.plan import ChunkAttention, SlotAttention
 from tests.kvcache.helpers import ALL, CHUNKS, PREFIX, SUFFIX, distance, make_engine
 
@@ -78,6 +78,7 @@ def test_the_question_chooses_what_it_attends_to(engine: KVEngine, weights: torc
     attended = weights[::2, BEFORE:, len(PREFIX) : BEFORE].sum((0, 1))
     attended[slice(*LAYOUT.bounds[2])] = -1  # not to be repaired
     with torch.inference_mode():
-        chosen = query_attended(engine.view, LAYOUT, buffer, 10, [0, 1, 3], starts=0.0)
+        work = query_attended(engine.view, LAYOUT, buffer, 10, [0, 1, 3], starts=0.0)
+        chosen = run(work, engine.view.steps)
     assert chosen.tolist() == sorted(attended.topk(10).indices.tolist())
     assert buffer.length == BEFORE
