@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from rag.flow.compile.builder import Builder, Built
-from rag.flow.memory.fingerprint import Unstable, fingerprint
+from rag.flow.memory.fingerprint import Fingerprints, Unstable, fingerprint
 from rag.flow.memory.step_cache import NAME, Result, StepCache, key_of
 from rag.flow.node import Node
 from rag.flow.operator import Operator
@@ -50,7 +50,7 @@ def cached(
     if isinstance(node, Operator):  # the same step under other channels' names is the same
         plain = node.model_copy(update={"inputs": {}, "outputs": {}})
     try:
-        stable = fingerprint(plain)
+        fingerprint(plain)
     except Unstable as error:
         fix = "leave out cache:, or give it what can be told apart"
         builder.report(node, place, f"its results cannot be cached: {error}", "cache", fix)
@@ -69,7 +69,8 @@ def cached(
             if where.is_within(place)
         }
         try:
-            key = key_of(stable, cache.version, inputs, versions, changed)
+            # Taken now: what a closure holds may have changed since the flow was built.
+            key = key_of(fingerprint(plain), cache.version, inputs, versions, changed)
         except Unstable as error:
             run.warn(place, f"its result is not cached: {error}")
             return await runner(state, run)
@@ -107,21 +108,13 @@ def journalled(built: Built, node: Operator, place: Place) -> Built:
     """The step, its writes taken from the journal of a resumed run where they still count."""
     runner = built.run
     kinds: Mapping[str, Any] = {name: channel.type for name, channel in built.writes.items()}
-    digests: dict[Any, str] = {}
-
-    def digest(run: Run) -> str:
-        step = (run.config or {}).get(place, node)
-        if id(step) not in digests:
-            try:
-                digests[id(step)] = fingerprint(step)
-            except Unstable:
-                digests[id(step)] = ""
-        return digests[id(step)]
+    fingerprints = Fingerprints()
 
     async def run_journalled(state: State, run: Run) -> dict[str, Any]:
         journal, trail = run.journal, run.trail
         assert journal is not None  # noqa: S101 - see below
-        where, now = run.at(place), digest(run)
+        where = run.at(place)
+        now = fingerprints.of((run.config or {}).get(place, node))
         if trail is None or not trail.fresh:
             found = await journal.recall(where, kinds, now)
             if found is not None:
