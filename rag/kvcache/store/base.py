@@ -60,6 +60,10 @@ class Corrupt(Exception):  # noqa: N818 - a state of the store, which handles it
     """The bytes under a key are not what was put there."""
 
 
+class OtherVersion(Exception):  # noqa: N818 - as above
+    """The bytes under a key are of another version of this format: nothing here can use them."""
+
+
 class Unreachable(Exception):  # noqa: N818 - as above
     """A tier does not respond.
 
@@ -75,13 +79,24 @@ class Unreachable(Exception):  # noqa: N818 - as above
 
 @dataclass
 class Counts:
-    """Counters of a tier since it was opened; every look-up is a hit or a miss."""
+    """Counters of a tier since it was opened; every look-up is a hit or a miss.
+
+    Attributes:
+        hits: Look-ups that this tier served.
+        misses: Look-ups that it could not serve; a tier is asked when those above it have nothing.
+        evictions: Entries removed to make room.
+        errors: Calls that failed.
+        quarantined: Corrupt entries.
+        prefetched: Entries read before they were looked up.
+        load_seconds: Time of the hits.
+    """
 
     hits: int = 0
     misses: int = 0
     evictions: int = 0
     errors: int = 0
     quarantined: int = 0
+    prefetched: int = 0
     load_seconds: float = 0.0
 
 

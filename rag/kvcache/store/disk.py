@@ -13,11 +13,16 @@ from pathlib import Path
 
 from rag.errors import ConfigError
 from rag.kvcache.store.base import Corrupt, Entry, Tier, Unreachable
+from rag.kvcache.store.codec import VERSION
 from rag.kvcache.store.files import Files
 from rag.kvcache.store.policy import policy
+from rag.kvcache.store.quantize import Storage
 from rag.sqlite import connect, is_damage, transaction
 
 _LOG = logging.getLogger(__name__)
+PENDING_USES = 64
+"""Uses that are noted in memory before they are written to the index: a transaction for each would
+take longer than the reading."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
     key TEXT PRIMARY KEY, bytes INT, cost REAL, uses INT, used REAL, priority REAL, pinned INT
@@ -31,13 +36,13 @@ class DiskTier(Tier):
     """Files, which are the truth, and an SQLite index beside them. Processes may share it.
 
     A file without a row was written by a process that died: it is verified and indexed. A row
-    without a file is dropped.
+    without a file is dropped. Files of another version, which nothing can read, are removed.
 
     Args:
         folder: Made if missing.
         max_bytes: Of the files; None: no limit.
         by: The eviction policy.
-        int8: Quantize new entries.
+        storage: The form of new entries (`quantize.Storage`).
 
     Raises:
         ConfigError: The folder cannot be used.
@@ -46,13 +51,19 @@ class DiskTier(Tier):
     name = "disk"
 
     def __init__(
-        self, folder: Path, max_bytes: int | None = None, by: str = "cost", *, int8: bool = False
+        self,
+        folder: Path,
+        max_bytes: int | None = None,
+        by: str = "cost",
+        storage: Storage = "as is",
     ) -> None:
         super().__init__()
         self._max, self._priority = max_bytes, policy(by)
         self._lock = threading.RLock()
+        self._uses: dict[str, tuple[int, float]] = {}
+        """Key to uses that the index does not have yet, and the time of the last."""
         try:
-            self._files = Files(folder, int8=int8)
+            self._files = Files(folder, storage)
             self._db = _open(folder)
             self._index_files()
         except (OSError, sqlite3.Error) as error:
@@ -70,16 +81,30 @@ class DiskTier(Tier):
         another has just written.
         """
         with self._lock, transaction(self._db) as db:
+            self._write_uses(db)
             yield db
 
     def _index_files(self) -> None:
         """Bring the index in line with the files."""
-        with self._lock:
-            rows = set(self.keys())
+        rows = set(self.keys())
         new: dict[str, tuple[int, float]] = {}
+        outdated = 0
         for key, stat in self._files.entries():
-            if key not in rows and (entry := self._verified(key)) is not None:
+            if key in rows:
+                continue
+            try:
+                entry = self._files.read(key)
+            except Corrupt as error:
+                self.counts.quarantined += 1
+                _LOG.warning("disk tier: %s is quarantined: %s", key[:12], error)
+                continue
+            if entry is None:
+                self._files.delete(key)
+                outdated += 1
+            else:
                 new[key] = stat.st_size, entry.cost
+        if outdated:
+            _LOG.warning("disk tier: %s entries of another version are removed", outdated)
         with self._writing() as db:
             for key in rows:
                 if not self._files.path(key).exists():
@@ -88,54 +113,69 @@ class DiskTier(Tier):
                 if self._files.path(key).exists():
                     self._row(db, key, size, cost)
 
-    def _verified(self, key: str) -> Entry | None:
-        try:
-            return self._files.read(key)
-        except Corrupt as error:
-            self.counts.quarantined += 1
-            _LOG.warning("disk tier: %s is quarantined: %s", key[:12], error)
-            return None
-
     def _row(self, db: sqlite3.Connection, key: str, size: int, cost: float) -> None:
+        """Note that an entry was written: the first use of a new one."""
         old = db.execute("SELECT uses, pinned FROM entries WHERE key = ?", (key,)).fetchone()
         uses, pinned = old or (1, 0)
-        (clock,) = db.execute("SELECT value FROM clock").fetchone()
-        used = time.time()
-        priority = self._priority(used, uses, cost, size, clock)
         db.execute(
-            "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (key, size, cost, uses, used, priority, pinned),
+            "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, 0, 0, ?)",
+            (key, size, cost, uses, pinned),
         )
+        self._use(db, key, 0, time.time())
+
+    def _use(self, db: sqlite3.Connection, key: str, more: int, used: float) -> None:
+        """Note uses of an entry, if the index has it."""
+        query = "SELECT uses, cost, bytes FROM entries WHERE key = ?"
+        if row := db.execute(query, (key,)).fetchone():
+            uses, cost, size = row[0] + more, row[1], row[2]
+            (clock,) = db.execute("SELECT value FROM clock").fetchone()
+            db.execute(
+                "UPDATE entries SET uses = ?, used = ?, priority = ? WHERE key = ?",
+                (uses, used, self._priority(used, uses, cost, size, clock), key),
+            )
+
+    def _write_uses(self, db: sqlite3.Connection) -> None:
+        for key, (uses, used) in self._uses.items():
+            self._use(db, key, uses, used)
+        self._uses.clear()
 
     def get(self, key: str) -> Entry | None:
-        """See `Tier.get`."""
+        """See `Tier.get`. Its use is noted in the index a while later."""
         try:
             entry = self._files.read(key)
         except Corrupt:
             self.counts.quarantined += 1
-            self._note(key, None)
+            self._forget(key)
             raise
         except OSError as error:
             raise Unreachable(str(error)) from error
-        self._note(key, entry)
+        if entry is None:
+            self._forget(key)
+            return None
+        with self._lock:
+            uses, _ = self._uses.get(key, (0, 0.0))
+            self._uses[key] = uses + 1, time.time()
+            if sum(uses for uses, _ in self._uses.values()) >= PENDING_USES:
+                self._update_index()
         return entry
 
-    def _note(self, key: str, entry: Entry | None) -> None:
-        """Count a use, or drop the row of a missing file.
-
-        The index failing (a full disk, another process that holds the lock) is no reason to
-        compute again what was read.
-        """
+    def _update_index(self) -> None:
+        """Write the uses. The index failing is no reason to compute again what was read."""
         try:
-            if entry is None and not self._indexed(key):
-                return
-            with self._writing() as db:
-                path = self._files.path(key)
-                if not path.exists():
-                    db.execute("DELETE FROM entries WHERE key = ?", (key,))
-                elif entry is not None:
-                    db.execute("UPDATE entries SET uses = uses + 1 WHERE key = ?", (key,))
-                    self._row(db, key, path.stat().st_size, entry.cost)
+            with self._writing():
+                pass
+        except (OSError, sqlite3.Error) as error:
+            self._uses.clear()
+            self.counts.errors += 1
+            _LOG.warning("disk tier: the index failed: %s", error)
+
+    def _forget(self, key: str) -> None:
+        """Drop the row of a missing file."""
+        try:
+            if self._indexed(key):
+                with self._writing() as db:
+                    if not self._files.path(key).exists():
+                        db.execute("DELETE FROM entries WHERE key = ?", (key,))
         except (OSError, sqlite3.Error) as error:
             self.counts.errors += 1
             _LOG.warning("disk tier: the index failed: %s", error)
@@ -241,18 +281,20 @@ class DiskTier(Tier):
             except Corrupt as error:
                 problems.append(f"disk: {key[:12]}: {error}")
                 self.counts.quarantined += 1
-                self._note(key, None)
+                self._forget(key)
             except OSError as error:
                 problems.append(f"disk: {key[:12]}: {error}")
             else:
-                if entry is None and self._indexed(key):
+                if entry is None and not self._files.path(key).exists() and self._indexed(key):
                     problems.append(f"disk: {key[:12]}: its file is missing")
-                    self._note(key, None)
+                    self._forget(key)
         return problems
 
     def close(self) -> None:
         """See `Tier.close`."""
         with self._lock:
+            if self._uses:
+                self._update_index()
             self._db.close()
 
 
@@ -260,7 +302,13 @@ def _open(folder: Path) -> sqlite3.Connection:
     """The index; a damaged one is quarantined and rebuilt from the files, which hold everything."""
     path = folder / "index.sqlite"
     try:
-        return connect(path, schema=_SCHEMA, private=True)
+        db = connect(path, schema=_SCHEMA, private=True)
+        with transaction(db):
+            # The rows of another version say nothing of the files that this one can read.
+            if db.execute("PRAGMA user_version").fetchone() != (int(VERSION),):
+                db.execute("DELETE FROM entries")
+                db.execute(f"PRAGMA user_version = {VERSION}")
+        return db
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
@@ -270,4 +318,4 @@ def _open(folder: Path) -> sqlite3.Connection:
     for ending in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             Path(f"{path}{ending}").replace(aside / f"{path.name}{ending}")
-    return connect(path, schema=_SCHEMA, private=True)
+    return connect(path, schema=f"{_SCHEMA}PRAGMA user_version = {VERSION};", private=True)

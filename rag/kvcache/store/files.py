@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rag.files import PART, stage
-from rag.kvcache.store.base import Corrupt, Entry
+from rag.kvcache.store.base import Corrupt, Entry, OtherVersion
 from rag.kvcache.store.codec import pack, read, unpack
-from rag.kvcache.store.quantize import dequantize, quantize
+from rag.kvcache.store.quantize import Storage, dequantize, quantize
 
 ENDING = ".safetensors"
 _ABANDONED = 3600.0
@@ -26,13 +26,13 @@ class Files:
 
     Args:
         folder: Made if missing.
-        int8: Quantize new entries.
+        storage: The form of new entries (`quantize.Storage`).
         mapped: Map files instead of reading them. Not for network folders: where another machine
             removes a file that is mapped, the next access to its pages kills the process.
     """
 
-    def __init__(self, folder: Path, *, int8: bool = False, mapped: bool = True) -> None:
-        self.folder, self.int8, self._mapped = folder, int8, mapped
+    def __init__(self, folder: Path, storage: Storage = "as is", *, mapped: bool = True) -> None:
+        self.folder, self.storage, self._mapped = folder, storage, mapped
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._verified: dict[str, tuple[int, int, int]] = {}
         """Key to inode, time and size of the files whose digest this process has computed."""
@@ -55,7 +55,7 @@ class Files:
             OSError: It could not be written; nothing of it is left.
             ValueError: See `codec.pack`.
         """
-        data = pack(key, quantize(entry) if self.int8 else entry)
+        data = pack(key, quantize(entry, self.storage))
         path = self.path(key)
         path.parent.mkdir(exist_ok=True, mode=0o700)
         return stage(path, data, private=True), len(data)
@@ -69,10 +69,12 @@ class Files:
             OSError: It could not be moved; nothing of it is left.
         """
         try:
+            facts = _facts(staged)
             staged.replace(self.path(key))
         except BaseException:
             self.discard(staged)
             raise
+        self._verified[key] = facts
 
     @staticmethod
     def discard(staged: Path) -> None:
@@ -82,6 +84,9 @@ class Files:
 
     def read(self, key: str, *, verify: bool = False) -> Entry | None:
         """Read an entry; its digest is computed the first time that this process sees the file.
+
+        A file of another version is as good as none, and is left alone: on a shared folder,
+        machines may run different versions for a while.
 
         Args:
             key: The entry's.
@@ -95,12 +100,13 @@ class Files:
             OSError: The disk does not give it.
         """
         try:
-            before = self._facts(key)
+            before = _facts(self.path(key))
             entry = self._read(key, check=verify or self._verified.get(key) != before)
-            if self._facts(key) != before:  # another process wrote it meanwhile: which was read?
-                before = self._facts(key)
+            # Another process wrote it meanwhile: which was read?
+            if (now := _facts(self.path(key))) != before:
+                before = now
                 entry = self._read(key, check=True)
-        except FileNotFoundError:
+        except (FileNotFoundError, OtherVersion):
             self._verified.pop(key, None)
             return None
         except Corrupt:
@@ -108,10 +114,6 @@ class Files:
             raise
         self._verified[key] = before
         return entry
-
-    def _facts(self, key: str) -> tuple[int, int, int]:
-        stat = self.path(key).stat()
-        return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
     def _read(self, key: str, *, check: bool) -> Entry:
         path = self.path(key)
@@ -150,6 +152,11 @@ class Files:
             if _KEY.fullmatch(key) and key[:2] == path.parent.name:
                 with contextlib.suppress(FileNotFoundError):  # another process evicts
                     yield key, path.stat()
+
+
+def _facts(path: Path) -> tuple[int, int, int]:
+    stat = path.stat()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def last_used(stat: os.stat_result) -> int:

@@ -27,15 +27,14 @@ def open_store(spec: Any, base: Path) -> KVStore:
     found = parse(spec)
     tiers: list[Tier] = [MemoryTier(found.memory, found.policy)]
 
-    def int8(storage: str | None) -> bool:
-        return (storage or found.storage) == "int8"
-
     if disk := found.disk:
         folder = base / disk.path.expanduser()
-        tiers.append(DiskTier(folder, disk.max_bytes, found.policy, int8=int8(disk.storage)))
+        tiers.append(DiskTier(folder, disk.max_bytes, found.policy, disk.storage or found.storage))
     if shared := found.shared:
         folder = base / shared.path.expanduser()
-        tiers.append(SharedTier(folder, shared.max_bytes, int8=int8(shared.storage)))
+        tiers.append(SharedTier(folder, shared.max_bytes, shared.storage or found.storage))
     if redis := found.redis:
-        tiers.append(RedisTier(redis.url, redis.ttl_seconds, int8=int8(redis.storage)))
+        tiers.append(
+            RedisTier(redis.url, redis.ttl_seconds, storage=redis.storage or found.storage)
+        )
     return KVStore(tiers)

@@ -1,13 +1,12 @@
-"""States in eight bits: half the bytes of bfloat16, with a small loss.
+"""States in fewer bits: a scale for every 32 numbers of a head.
 
-Keys differ most between dimensions, values between tokens: keys have a scale per dimension, values
-one per token (KIVI, arXiv 2402.02750, section 3). The error is at most half a step: a 254th of the
-largest number of the group.
+Groups are small enough that one large number, of which keys have many, costs only its neighbours'
+precision (KIVI, arXiv 2402.02750, uses groups of 32 too).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rag.kvcache.store.base import Corrupt, Entry
 from rag.kvcache.store.codec import SCALE
@@ -15,28 +14,38 @@ from rag.kvcache.store.codec import SCALE
 if TYPE_CHECKING:
     import torch
 
+Storage = Literal["as is", "int8"]
+GROUP = 32
+"""Numbers along a head's dimension that share a scale; the whole head where that does not divide
+it."""
 _RESERVED = ("storage", "dtype")
-"""In `meta` of a quantized entry: `int8`, and its original number format."""
+"""In `meta` of a quantized entry: its form, and its original number format."""
 
 
-def quantize(entry: Entry) -> Entry:
-    """The entry with keys and values as int8, and their scales; other tensors are not changed.
+def quantize(entry: Entry, storage: Storage) -> Entry:
+    """The entry with keys and values in fewer bits, and their scales; other tensors stay.
 
     An entry whose keys are no floats of two bytes or more is returned as it is: nothing is gained.
+
+    Args:
+        entry: In floats.
+        storage: `as is`: it is returned as it is. `int8`: the error is at most half a step, a
+            254th of the largest number of the group.
 
     Raises:
         ValueError: `meta` or `tensors` has a name that quantized entries use.
     """
     keys, values = entry.tensors["keys"], entry.tensors["values"]
-    if not keys.is_floating_point() or keys.element_size() < 2 or keys.dtype != values.dtype:
+    floats = keys.is_floating_point() and keys.element_size() > 1 and keys.dtype == values.dtype
+    if storage == "as is" or not floats:
         return entry
     taken = entry.meta.keys() & set(_RESERVED) or entry.tensors.keys() & set(_scales())
     if taken:
         raise ValueError(f"quantized entries use the name {min(taken)!r} themselves")
     tensors = dict(entry.tensors)
-    for name, axis in (("keys", 2), ("values", 3)):
-        tensors[name], tensors[name + SCALE] = _quantized(tensors[name], axis)
-    meta = {**entry.meta, "storage": "int8", "dtype": str(keys.dtype).removeprefix("torch.")}
+    for name in ("keys", "values"):
+        tensors[name], tensors[name + SCALE] = _quantized(tensors[name])
+    meta = {**entry.meta, "storage": storage, "dtype": str(keys.dtype).removeprefix("torch.")}
     return Entry(entry.ids, tensors, meta, entry.cost)
 
 
@@ -44,29 +53,29 @@ def _scales() -> tuple[str, str]:
     return f"keys{SCALE}", f"values{SCALE}"
 
 
-def _quantized(states: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _groups(width: int) -> int:
+    return width // GROUP if width % GROUP == 0 else 1
+
+
+def _quantized(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """[..., head_dim] in int8, and scales [..., groups]."""
     import torch
 
-    full = states.detach().float()
-    if not states.numel():
-        shape = [1 if at == axis else size for at, size in enumerate(states.shape)]
-        return full.to(torch.int8), torch.ones(shape, dtype=torch.float16, device=states.device)
-    scale = full.abs().amax(axis, keepdim=True) / 127
+    grouped = states.detach().float().unflatten(-1, (_groups(states.shape[-1]), -1))
+    scale = grouped.abs().amax(-1, keepdim=True) / 127
     scale = torch.where(scale > 0, scale, 1.0)  # nothing but zeros: any scale does
     limits = torch.finfo(torch.float16)
     # Where it is normal, float16 has a scale to one part in two thousand, far finer than the 127
     # steps. What is not finite stays so, and is found when it is written.
-    if float(scale.min()) >= limits.smallest_normal and float(scale.max()) <= limits.max:
+    least, most = (float(one) for one in torch.aminmax(scale)) if scale.numel() else (1.0, 1.0)
+    if least >= limits.smallest_normal and most <= limits.max:
         scale = scale.half()
-    return (full / scale.float()).round().clamp(-127, 127).to(torch.int8), scale
+    steps = (grouped / scale.float()).round().clamp(-127, 127).to(torch.int8)
+    return steps.flatten(-2), scale.squeeze(-1)
 
 
-def dequantize(entry: Entry, dtype: torch.dtype | None = None) -> Entry:
-    """The entry in floats; one that is not quantized is returned as it is.
-
-    Args:
-        entry: A result of `quantize`.
-        dtype: Of keys and values; None: their original one.
+def dequantize(entry: Entry) -> Entry:
+    """The entry in its original number format; one that is not quantized is returned as it is.
 
     Raises:
         Corrupt: It says that it is quantized, and is not.
@@ -75,15 +84,25 @@ def dequantize(entry: Entry, dtype: torch.dtype | None = None) -> Entry:
 
     if entry.meta.get("storage") != "int8" or not entry.tensors.keys() >= set(_scales()):
         return entry
-    kind = dtype or getattr(torch, entry.meta.get("dtype", ""), None)
+    kind = getattr(torch, entry.meta.get("dtype", ""), None)
     if not isinstance(kind, torch.dtype):
         raise Corrupt(f"its number format is {entry.meta.get('dtype')!r}")
     tensors = {name: one for name, one in entry.tensors.items() if name not in _scales()}
-    for name, axis in (("keys", 2), ("values", 3)):
+    for name in ("keys", "values"):
         scale, states = entry.tensors[name + SCALE], tensors[name]
-        wanted = [1 if at == axis else size for at, size in enumerate(states.shape)]
-        if list(scale.shape) != wanted:
+        if scale.shape != (*states.shape[:-1], _groups(states.shape[-1])):
             raise Corrupt(f"its scales of {name} have the shape {tuple(scale.shape)}")
-        tensors[name] = (states.float() * scale.float()).to(kind)
+        tensors[name] = _floats(states, scale, kind)
     meta = {name: text for name, text in entry.meta.items() if name not in _RESERVED}
     return Entry(entry.ids, tensors, meta, entry.cost)
+
+
+def _floats(steps: torch.Tensor, scale: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    """Inverse of `_quantized`, layer by layer: what is in between stays in the cache."""
+    import torch
+
+    out = torch.empty(steps.shape, dtype=kind)
+    for layer, one in enumerate(steps):
+        grouped = one.float().unflatten(-1, (scale.shape[-1], -1))
+        out[layer] = grouped.mul_(scale[layer].float()[..., None]).flatten(-2)
+    return out

@@ -9,9 +9,9 @@ from typing import Any
 
 from rag.errors import ConfigError
 from rag.extras import require
-from rag.kvcache.store.base import Corrupt, Entry, Tier, Unreachable
+from rag.kvcache.store.base import Corrupt, Entry, OtherVersion, Tier, Unreachable
 from rag.kvcache.store.codec import pack, unpack
-from rag.kvcache.store.quantize import dequantize, quantize
+from rag.kvcache.store.quantize import Storage, dequantize, quantize
 
 PAUSE = 5.0
 """Seconds in which a server that did not respond is not tried again."""
@@ -24,7 +24,7 @@ class RedisTier(Tier):
         url: `redis://host:port/db`.
         ttl_seconds: How long an entry is kept after it was written; None: until Redis evicts it.
         prefix: Of the keys.
-        int8: Quantize new entries.
+        storage: The form of new entries (`quantize.Storage`).
         client: Used instead of one made from `url`.
 
     Raises:
@@ -39,7 +39,7 @@ class RedisTier(Tier):
         ttl_seconds: int | None = None,
         prefix: str = "rag:kv:",
         *,
-        int8: bool = False,
+        storage: Storage = "as is",
         client: Any = None,
     ) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class RedisTier(Tier):
                 where="kv.redis.url",
                 fix="write redis://host:6379/0",
             ) from error
-        self._ttl, self._prefix, self._int8 = ttl_seconds, prefix, int8
+        self._ttl, self._prefix, self._storage = ttl_seconds, prefix, storage
         self._paused_until = 0.0
 
     def _send(self, command: str, *arguments: Any, **options: Any) -> Any:
@@ -74,6 +74,8 @@ class RedisTier(Tier):
             return None
         try:
             return dequantize(unpack(key, data))
+        except OtherVersion:
+            return None
         except Corrupt:
             self.counts.quarantined += 1
             with contextlib.suppress(Unreachable):
@@ -82,7 +84,7 @@ class RedisTier(Tier):
 
     def put(self, key: str, entry: Entry) -> None:
         """See `Tier.put`."""
-        data = pack(key, quantize(entry) if self._int8 else entry)
+        data = pack(key, quantize(entry, self._storage))
         self._send("set", self._prefix + key, data, ex=self._ttl)
 
     def contains(self, key: str) -> bool:

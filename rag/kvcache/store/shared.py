@@ -9,6 +9,7 @@ from pathlib import Path
 from rag.errors import ConfigError
 from rag.kvcache.store.base import Corrupt, Entry, Tier, Unreachable
 from rag.kvcache.store.files import Files, last_used
+from rag.kvcache.store.quantize import Storage
 
 MARGIN = 0.05
 """Share of the bound that a process may write before it counts the folder's files again."""
@@ -26,7 +27,7 @@ class SharedTier(Tier):
     Args:
         folder: Made if missing.
         max_bytes: Of the files; None: no limit.
-        int8: Quantize new entries.
+        storage: The form of new entries (`quantize.Storage`).
 
     Raises:
         ConfigError: The folder cannot be used.
@@ -34,12 +35,14 @@ class SharedTier(Tier):
 
     name = "shared"
 
-    def __init__(self, folder: Path, max_bytes: int | None = None, *, int8: bool = False) -> None:
+    def __init__(
+        self, folder: Path, max_bytes: int | None = None, storage: Storage = "as is"
+    ) -> None:
         super().__init__()
         self._max, self._unchecked = max_bytes, 0
         self._lock = threading.Lock()
         try:
-            self._files = Files(folder, int8=int8, mapped=False)
+            self._files = Files(folder, storage, mapped=False)
         except OSError as error:
             raise ConfigError(
                 f"the shared folder of states cannot be used: {error}",

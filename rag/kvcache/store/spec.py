@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -23,6 +23,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from rag.errors import ConfigError
 from rag.kvcache.store.policy import POLICIES
+from rag.kvcache.store.quantize import Storage
 from rag.names import suggestion
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", re.IGNORECASE)
@@ -71,7 +72,6 @@ Size = Annotated[
 ]
 Folder = Annotated[Path, BeforeValidator(_path), WithJsonSchema({"type": "string"})]
 Policy = Annotated[str, BeforeValidator(_policy), WithJsonSchema({"enum": list(POLICIES)})]
-Storage = Literal["as is", "int8"]
 _STORAGE = "of new entries: int8 halves the files"
 
 

@@ -6,7 +6,8 @@ import logging
 import queue
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from time import perf_counter
@@ -20,6 +21,8 @@ _LOG = logging.getLogger(__name__)
 _KEY = re.compile(r"[0-9a-f]{64}")
 PENDING = 256
 """Entries that may wait to be written; when there are more, new ones stay in memory only."""
+AHEAD = 32
+"""Entries read ahead that are held for their look-up, also where the first tier is too small."""
 
 
 class KVStore:
@@ -40,6 +43,8 @@ class KVStore:
         self.tiers = list(tiers)
         self._queue: queue.Queue[tuple[str, Entry, Sequence[Tier]] | None] = queue.Queue(PENDING)
         self._writer: threading.Thread | None = None
+        self._reader: ThreadPoolExecutor | None = None
+        self._ahead: dict[str, Future[Found | Reason]] = {}
         self._closed = False
         self._lock = threading.Lock()
 
@@ -51,6 +56,58 @@ class KVStore:
             ids: The tokens; an entry of other tokens is removed.
         """
         _check(key)
+        with self._lock:
+            ahead = self._ahead.pop(key, None)
+        found: Found | Reason
+        # What the reader has not begun is read here: it would be waited for anyway.
+        found = self._read(key) if ahead is None or ahead.cancel() else ahead.result()
+        if isinstance(found, Found) and found.entry.ids != tuple(ids):
+            for tier in self.tiers:
+                self._try(tier, "delete", partial(_call, tier, "delete", key), None)
+            found = "other tokens"
+        for tier in self.tiers:
+            if isinstance(found, Found) and found.tier == tier.name:
+                tier.counts.hits += 1
+                tier.counts.load_seconds += found.load_seconds
+                return found
+            tier.counts.misses += 1
+        assert not isinstance(found, Found)  # noqa: S101 - it is of one of the tiers
+        return Miss(found)
+
+    def prefetch(self, keys: Iterable[str]) -> None:
+        """Read entries in the background that will be looked up soon.
+
+        A look-up waits for an entry that is being read, and reads itself what is not yet. What is
+        in the first tier is left alone.
+
+        Args:
+            keys: In the order of their look-ups.
+        """
+        first, *rest = self.tiers
+        if not rest:
+            return
+        for key in keys:
+            _check(key)
+            if self._try(first, "contains", partial(_call, first, "contains", key), False):
+                continue
+            with self._lock:
+                if self._closed or key in self._ahead:
+                    continue
+                if self._reader is None:
+                    self._reader = ThreadPoolExecutor(1, thread_name_prefix="rag-kv-read")
+                while len(self._ahead) >= AHEAD:
+                    self._ahead.pop(next(iter(self._ahead))).cancel()
+                self._ahead[key] = self._reader.submit(self._read_ahead, key)
+
+    def _read_ahead(self, key: str) -> Found | Reason:
+        found = self._read(key)
+        for tier in self.tiers:
+            if isinstance(found, Found) and found.tier == tier.name:
+                tier.counts.prefetched += 1
+        return found
+
+    def _read(self, key: str) -> Found | Reason:
+        """The entry from the first tier that has it, which those above it get; or why none has."""
         reason: Reason = "absent"
         for number, tier in enumerate(self.tiers):
             started = perf_counter()
@@ -58,22 +115,15 @@ class KVStore:
                 entry = tier.get(key)
             except Exception as error:  # noqa: BLE001 - whatever it is, the states can be computed
                 reason = "corrupt" if isinstance(error, Corrupt) else "unreachable"
-                tier.counts.misses += 1
                 self._failed(tier, "get", error)
                 continue
-            if entry is None or entry.ids != tuple(ids):
-                tier.counts.misses += 1
-                if entry is not None:
-                    reason = "other tokens"
-                    self._try(tier, "delete", partial(_call, tier, "delete", key), None)
+            if entry is None:
                 continue
             seconds = perf_counter() - started
-            tier.counts.hits += 1
-            tier.counts.load_seconds += seconds
             if number:
                 self._keep(key, entry, self.tiers[:number])
             return Found(entry, tier.name, seconds)
-        return Miss(reason)
+        return reason
 
     def put(self, key: str, entry: Entry) -> None:
         """Store an entry: in the first tier now, in the others by a background thread.
@@ -81,7 +131,15 @@ class KVStore:
         When too much waits to be written already, the others do not get it, and count an error.
         """
         _check(key)
+        self._forget_ahead(key)
         self._keep(key, entry, self.tiers)
+
+    def _forget_ahead(self, key: str) -> None:
+        """What was read ahead is no longer true."""
+        with self._lock:
+            ahead = self._ahead.pop(key, None)
+        if ahead is not None:
+            ahead.cancel()
 
     def _keep(self, key: str, entry: Entry, tiers: Sequence[Tier]) -> None:
         first, *rest = tiers
@@ -139,6 +197,7 @@ class KVStore:
         """Remove an entry from every tier."""
         _check(key)
         self.flush()
+        self._forget_ahead(key)
         for tier in self.tiers:
             self._try(tier, "delete", partial(_call, tier, "delete", key), None)
 
@@ -208,6 +267,10 @@ class KVStore:
         with self._lock:
             self._closed = True
             writer, self._writer = self._writer, None
+            reader, self._reader = self._reader, None
+            self._ahead.clear()
+        if reader is not None:
+            reader.shutdown(cancel_futures=True)
         if writer is not None:
             self._queue.put(None)
             writer.join()

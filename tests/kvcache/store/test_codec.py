@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load, save
 
-from rag.kvcache.store.base import Corrupt
+from rag.kvcache.store.base import Corrupt, OtherVersion
 from rag.kvcache.store.codec import pack, unpack
 from tests.kvcache.store.helpers import entry_of, key_of, same
 
@@ -53,7 +55,7 @@ def test_every_byte_counts() -> None:
         changed[at] ^= 1 << at % 8
         try:
             found = unpack(KEY, bytes(changed))
-        except Corrupt:
+        except (Corrupt, OtherVersion):
             continue
         assert same(found, entry), at
 
@@ -95,11 +97,24 @@ def test_what_cannot_be_read_is_not_written(change: dict[str, object], problem: 
         pack(KEY, replace(entry_of(), **change))  # type: ignore[arg-type]
 
 
-def test_numbers_that_are_not_finite_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [*FLOATS, torch.float8_e5m2], ids=str)
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+def test_one_number_that_is_not_finite(dtype: torch.dtype, number: float) -> None:
     entry = entry_of()
-    entry.tensors["values"][0, 0, 0, 0] = torch.nan
-    with monkeypatch.context() as patch:
-        patch.setattr("rag.kvcache.store.codec._problem", lambda *_, **__: None)
-        data = pack(KEY, entry)
-    with pytest.raises(Corrupt, match="values are not finite"):
-        unpack(KEY, data)
+    entry.tensors["values"][1, 0, 3, 5] = number
+    tensors = {name: one.to(dtype) for name, one in entry.tensors.items()}
+    with pytest.raises(ValueError, match="values are not finite"):
+        pack(KEY, replace(entry, tensors=tensors))
+
+
+@pytest.mark.parametrize("version", [None, "1", "3"])
+def test_another_version_is_told_from_damage(version: str | None) -> None:
+    data = pack(KEY, entry_of())
+    (length,) = struct.unpack("<Q", data[:8])
+    meta = json.loads(data[8 : 8 + length])["__metadata__"]
+    if version is None:
+        del meta["version"]
+    else:
+        meta["version"] = version
+    with pytest.raises(OtherVersion):
+        unpack(KEY, save(load(data), metadata=meta))

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import sqlite3
 import stat
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 
 from rag.errors import ConfigError
 from rag.kvcache.store import DiskTier, Found, KVStore, Miss, SharedTier, Tier
 from rag.kvcache.store.codec import pack
+from rag.kvcache.store.disk import PENDING_USES
 from tests.kvcache.store.helpers import entry_of, key_of, same
 
 A, B = key_of("a"), key_of("b")
@@ -175,7 +178,7 @@ def test_a_full_disk(
 
 def test_int8_on_disk(tmp_path: Path) -> None:
     entry = entry_of(tokens=64, dim=64, dtype=torch.bfloat16)
-    plain, small = DiskTier(tmp_path / "plain"), DiskTier(tmp_path / "small", int8=True)
+    plain, small = DiskTier(tmp_path / "plain"), DiskTier(tmp_path / "small", storage="int8")
     for tier in (plain, small):
         tier.put(A, entry)
     assert small.size()[1] < 0.6 * plain.size()[1]
@@ -245,11 +248,58 @@ def test_an_index_that_fails_costs_no_hit(tmp_path: Path) -> None:
     assert isinstance(found, Found)
     assert same(found.entry, entry_of(1))
     store.put(B, entry_of(2))
-    assert store.stats()["disk"]["errors"] == 2
+    assert store.stats()["disk"]["errors"] == 1
+    for _ in range(PENDING_USES):
+        assert isinstance(store.get(A, entry_of(1).ids), Found)
+    assert store.stats()["disk"]["errors"] == 2  # uses are written now and then
     assert not list(tmp_path.rglob("*.part"))
     other.execute("ROLLBACK")
     other.close()
     assert store.keys() == [A]
+    store.close()
+
+
+def as_of_the_first_edition(folder: Path, key: str) -> None:
+    """Let a file be as the first edition wrote it: no version, and another digest."""
+    path = path_of(folder, key)
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    meta = json.loads(data[8 : 8 + length])["__metadata__"]
+    del meta["version"], meta["xxh3"]
+    save_file(load(data), path, {**meta, "sha256": "0" * 64})
+
+
+def test_a_store_of_the_first_edition_is_emptied(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written(DiskTier, tmp_path)
+    for key in (A, B):
+        as_of_the_first_edition(tmp_path, key)
+    with sqlite3.connect(tmp_path / "index.sqlite") as db:
+        db.execute("PRAGMA user_version = 0")
+    db.close()
+    store = KVStore([DiskTier(tmp_path)])
+    assert "2 entries of another version are removed" in caplog.text
+    assert store.keys() == store.verify() == []
+    assert not list(tmp_path.rglob("*.safetensors"))
+    store.put(A, entry_of(1))
+    assert isinstance(store.get(A, entry_of(1).ids), Found)
+    assert store.stats()["disk"]["quarantined"] == 0
+    store.close()
+    store = KVStore([DiskTier(tmp_path)])
+    assert store.keys() == [A]
+    store.close()
+
+
+def test_files_of_other_versions_stay_where_machines_share(tmp_path: Path) -> None:
+    written(SharedTier, tmp_path)
+    as_of_the_first_edition(tmp_path, A)
+    store = KVStore([SharedTier(tmp_path)])
+    assert store.get(A, entry_of(1).ids) == Miss("absent")
+    assert store.verify() == []
+    assert path_of(tmp_path, A).exists()
+    store.put(A, entry_of(1))
+    assert isinstance(store.get(A, entry_of(1).ids), Found)
     store.close()
 
 

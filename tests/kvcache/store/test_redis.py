@@ -54,7 +54,7 @@ def test_prefixes_keep_stores_apart(server: Server) -> None:
 
 
 def test_int8(server: Server) -> None:
-    tier = RedisTier(server.url, int8=True)
+    tier = RedisTier(server.url, storage="int8")
     tier.put(A, entry_of(tokens=64, dim=64))
     assert tier.size()[1] < 0.4 * entry_of(tokens=64, dim=64).nbytes  # of float32
     found = tier.get(A)

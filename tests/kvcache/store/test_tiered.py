@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
 from rag.kvcache.store import DiskTier, Entry, Found, KVStore, MemoryTier, Miss, SharedTier
+from rag.kvcache.store.tiered import AHEAD
 from tests.kvcache.store.helpers import entry_of, key_of, same
 
 A, B = key_of("a"), key_of("b")
@@ -99,6 +101,79 @@ def test_other_tokens_are_dropped_everywhere(tmp_path: Path) -> None:
     assert store.get(A, [1]) == Miss("other tokens")
     assert store.keys() == []
     assert store.get(A, entry_of(1).ids) == Miss("absent")
+    store.close()
+
+
+class Gated(SharedTier):
+    """Reads when it may."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.gate, self.reads = threading.Event(), Counter[str]()
+
+    def get(self, key: str) -> Entry | None:
+        self.reads[key] += 1
+        assert self.gate.wait(10)
+        return super().get(key)
+
+
+@pytest.mark.parametrize("room", [0, ROOM])
+def test_what_is_read_ahead_is_read_once(room: int, tmp_path: Path) -> None:
+    below = Gated(tmp_path)
+    keys = [key_of(number) for number in range(4)]
+    for number, key in enumerate(keys):
+        below.put(key, entry_of(number))
+    store = KVStore([MemoryTier(room), below])
+    store.prefetch([*keys, B, keys[0]])
+    assert below.reads.total() <= 1  # nobody waited for it
+    below.gate.set()
+    for number, key in enumerate(keys):
+        found = store.get(key, entry_of(number).ids)
+        assert isinstance(found, Found)
+        assert found.tier == "shared"
+        assert same(found.entry, entry_of(number))
+    assert store.get(B, [1]) == Miss("absent")
+    assert below.reads == dict.fromkeys([*keys, B], 1)
+    numbers = store.stats()["shared"]
+    assert (numbers["hits"], numbers["misses"]) == (4, 1)
+    assert numbers["prefetched"] <= 4
+    store.close()
+
+
+def test_what_is_in_memory_is_not_read_ahead(tmp_path: Path) -> None:
+    below = Gated(tmp_path)
+    store = KVStore([MemoryTier(ROOM), below])
+    store.put(A, entry_of(1))
+    store.prefetch([A])
+    assert isinstance(store.get(A, entry_of(1).ids), Found)
+    assert not below.reads
+    KVStore([below]).prefetch([A])
+    store.close()
+    store.prefetch([A, B])
+    assert not below.reads
+
+
+def test_what_was_read_ahead_and_written_since(tmp_path: Path) -> None:
+    below = Gated(tmp_path)
+    below.gate.set()
+    below.put(A, entry_of(1))
+    store = KVStore([MemoryTier(ROOM), below])
+    store.prefetch([A, B])
+    store.put(B, entry_of(2))
+    store.put(A, entry_of(3))
+    for key, number in ((A, 3), (B, 2)):
+        found = store.get(key, entry_of(number).ids)
+        assert isinstance(found, Found)
+        assert same(found.entry, entry_of(number))
+    store.close()
+
+
+def test_no_more_is_held_than_may_be(tmp_path: Path) -> None:
+    below = Gated(tmp_path)
+    below.gate.set()
+    store = KVStore([MemoryTier(0), below])
+    store.prefetch(key_of(number) for number in range(3 * AHEAD))
+    assert len(store._ahead) == AHEAD
     store.close()
 
 
