@@ -61,7 +61,9 @@ def _quantized(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """[..., head_dim] in int8, and scales [..., groups]."""
     import torch
 
-    grouped = states.detach().float().unflatten(-1, (_groups(states.shape[-1]), -1))
+    width = states.shape[-1]
+    shape = (*states.shape[:-1], _groups(width), width // _groups(width))
+    grouped = states.detach().float().reshape(shape)
     scale = grouped.abs().amax(-1, keepdim=True) / 127
     scale = torch.where(scale > 0, scale, 1.0)  # nothing but zeros: any scale does
     limits = torch.finfo(torch.float16)
