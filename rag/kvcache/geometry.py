@@ -44,6 +44,10 @@ class Geometry:
         """The shape of the keys, and of the values, of so many tokens."""
         return self.layers, self.kv_heads, tokens, self.head_dim
 
+    def bytes(self, tokens: int) -> int:
+        """Of the keys and values of so many tokens."""
+        return 2 * self.layers * self.kv_heads * tokens * self.head_dim * self.dtype.itemsize
+
     def empty(self, tokens: int) -> torch.Tensor:
         """Room for the keys, or the values, of so many tokens."""
         import torch

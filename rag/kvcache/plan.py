@@ -187,12 +187,24 @@ class SlotAttention(Masked):
 
     Attributes:
         layers: Whose attention weights are summed.
-        total: Weight of each slot, summed over queries and layers, averaged over heads: [keys].
-            None before the pass.
+        parts: Layer and position of a slice's first token to the weight of each slot, summed over
+            the slice's queries, averaged over heads: [keys]. A slice that is made again counts
+            once.
     """
 
     layers: Collection[int]
-    total: torch.Tensor | None = None
+    parts: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def total(self) -> torch.Tensor:
+        """Weight of each slot, summed over queries and layers: [keys]."""
+        import torch
+
+        parts = list(self.parts.values())
+        total = torch.zeros(max(map(len, parts)), device=parts[0].device)
+        for part in parts:
+            total[: len(part)] += part  # an earlier slice saw fewer slots
+        return total
 
     def attend(
         self,
@@ -212,10 +224,7 @@ class SlotAttention(Masked):
         scores += masks.additive(masks.windows[layer], scores.dtype)
         weights = torch.softmax(scores, dim=-1)
         per_head = weights.reshape(-1, masks.groups, query.shape[2], key.shape[2])
-        weight = per_head.sum(2).mean((0, 1))
-        if self.total is not None:
-            weight[: len(self.total)] += self.total  # an earlier slice saw fewer slots
-        self.total = weight
+        self.parts[layer, int(masks.queries[0])] = per_head.sum(2).mean((0, 1)).float()
         return kernels.unfold(weights.to(value.dtype) @ value, masks.groups)
 
 
@@ -228,15 +237,31 @@ class ChunkAttention(Masked):
         slots: First slot and end of every chunk of the prompt.
         rows: Number of each chunk in the whole pass to its first token and end there.
         offset: Tokens of the whole pass that were computed before.
-        paid: Chunk in the pass and chunk up to it to the attention that each token of the first
-            pays to the second: [tokens], summed over layers, averaged over heads.
+        parts: Layer, chunk in the pass, chunk up to it, and a first token of the first, to the
+            attention that the slice's tokens of the first pay to the second: [tokens], averaged
+            over heads. A slice that is made again counts once.
     """
 
     layers: Collection[int]
     slots: Sequence[tuple[int, int]]
     rows: Mapping[int, tuple[int, int]]
     offset: int = 0
-    paid: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+    parts: dict[tuple[int, int, int, int], torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def paid(self) -> dict[tuple[int, int], torch.Tensor]:
+        """Chunk in the pass and chunk up to it to what each token of the first pays: [tokens].
+
+        Summed over layers, averaged over heads.
+        """
+        import torch
+
+        paid: dict[tuple[int, int], torch.Tensor] = {}
+        for (_, chunk, other, start), weight in self.parts.items():
+            first, last = self.rows[chunk]
+            total = paid.setdefault((chunk, other), torch.zeros(last - first))
+            total[start : start + len(weight)] += weight
+        return paid
 
     def behind(self, tokens: int) -> ChunkAttention:
         """See `Plan.behind`. All parts record in one place."""
@@ -253,15 +278,15 @@ class ChunkAttention(Masked):
     ) -> torch.Tensor:
         """See `Plan.attend`."""
         if layer in self.layers:
-            self._record(masks, query, key, masks.windows[layer], scale)
+            self._record(masks, layer, query, key, scale)
         return super().attend(masks, layer, query, key, value, scale)
 
     def _record(
         self,
         masks: Masks,
+        layer: int,
         query: torch.Tensor,
         key: torch.Tensor,
-        window: int | None,
         scale: float,
     ) -> None:
         import torch
@@ -273,15 +298,13 @@ class ChunkAttention(Masked):
             end = self.slots[chunk][1]
             folded = kernels.fold(query[:, :, rows], masks.groups)
             scores = kernels.scores(folded, key[:, :, :end], scale)
-            seen = visible(masks.queries[rows], masks.keys[:end], window)
+            seen = visible(masks.queries[rows], masks.keys[:end], masks.windows[layer])
             scores += additive(seen, scores.dtype, masks.groups)
             weights = torch.softmax(scores, dim=-1)
             mean = weights.reshape(-1, masks.groups, rows.stop - rows.start, end).mean((0, 1))
-            tokens = slice(self.offset + rows.start - first, self.offset + rows.stop - first)
+            token = self.offset + rows.start - first
             for other, (start, stop) in enumerate(self.slots[: chunk + 1]):
-                weight = mean[:, start:stop].sum(-1).cpu()
-                paid = self.paid.setdefault((chunk, other), torch.zeros(last - first))
-                paid[tokens] += weight
+                self.parts[layer, chunk, other, token] = mean[:, start:stop].sum(-1).cpu()
 
 
 def _within(first: int, end: int, offset: int, tokens: int) -> slice | None:

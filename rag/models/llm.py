@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, PositiveInt
 
 from rag.errors import ModelError
-from rag.kvcache.store.spec import StoreSpec, parse
+from rag.kvcache.store.spec import Size, StoreSpec, parse
 from rag.models.resource import ModelResource, ModelSpec
 from rag.prompts.digest import digest
 from rag.prompts.prompt import Prompt
@@ -96,6 +96,11 @@ class LLMSpec(ModelSpec):
         default=None,
         description="where the states of chunks are stored: a folder, or tiers and their sizes; "
         "none: in memory only",
+    )
+    buffers: Size = Field(
+        default=2 * 2**30,
+        description="bytes of the states of all requests that are worked on; further requests "
+        "wait, and one that needs more is worked on alone",
     )
     salt: str = Field(default="", description="the tenant's: states are never shared between salts")
 

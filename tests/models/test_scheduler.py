@@ -105,22 +105,6 @@ def test_one_that_fails_or_leaves_disturbs_nobody() -> None:
     engine.store.close()
 
 
-def test_a_pass_that_fails_is_an_error_for_all_who_wait_for_it() -> None:
-    engine = make_engine("llama")
-
-    def broken(passes: list[Pass]) -> list[torch.Tensor]:
-        raise RuntimeError("out of memory")
-
-    scheduler = Scheduler(broken)
-
-    async def everything() -> list[Any]:
-        tasks = (results(scheduler, work(engine, number)) for number in range(2))
-        return await asyncio.gather(*tasks, return_exceptions=True)
-
-    assert [str(error) for error in asyncio.run(everything())] == ["out of memory"] * 2
-    engine.store.close()
-
-
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the abandoned stream is never awaited
 def test_a_reader_whose_loop_is_closed_stops_nobody_else() -> None:
     closed, step = threading.Event(), threading.Event()

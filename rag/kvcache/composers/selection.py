@@ -69,8 +69,7 @@ def query_attended(
     attention = SlotAttention(frozenset(range(0, view.layers, 2)))
     yield Pass(layout.suffix_ids, layout.suffix_positions, buffer, attention)
     buffer.cut(length)
-    assert attention.total is not None  # noqa: S101 - layer 0 was observed
-    weight = attention.total[layout.start : layout.start + len(layout.context)].clone()
+    weight = attention.total[layout.start : layout.start + len(layout.context)]
     for number, (first, end) in enumerate(layout.bounds):
         if number not in chunks:
             weight[first:end] = -1

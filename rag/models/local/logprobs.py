@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rag.errors import InputError
 from rag.kvcache.passes import Pass, Passes
 from rag.models.llm import Scored
+from rag.models.local.scheduler import Reserve
 from rag.models.local.states import States
 from rag.models.local.template import ChatTemplate
 from rag.prompts.layout import PromptTokens
@@ -30,13 +31,16 @@ class ExactModel(Protocol):
     def fit(self, prompt: Prompt, room: int = 1) -> PromptTokens:
         """The prompt's tokens; raises ModelError if the window has no room for `room` more."""
 
+    def reserve(self, tokens: int) -> Reserve:
+        """Room for the states of so many tokens, to be asked for before `states`."""
+
     def states(self, tokens: PromptTokens, room: int) -> Passes[States]:
         """A prompt's states, with room for so many tokens more."""
 
 
 def score(
     model: ExactModel, prompt: Prompt, answers: Sequence[str]
-) -> Generator[Scored | Pass, Any, None]:
+) -> Generator[Scored | Pass | Reserve, Any, None]:
     """The answers' log-probabilities, one by one; the prompt is computed once.
 
     Raises:
@@ -50,6 +54,7 @@ def score(
         raise InputError("an answer to score is empty", fix="leave it out")
     room = max(map(len, encoded), default=0)
     tokens = model.fit(prompt, room)
+    yield model.reserve(tokens.total + room)
     states = yield from model.states(tokens, room)
     for ids in encoded:
         logits = states.logits[None]
@@ -70,7 +75,7 @@ def logprobs(logits: torch.Tensor, ids: Sequence[int]) -> list[float]:
 
 def token_surprisal(
     model: ExactModel, text: str, after: str
-) -> Generator[tuple[int, int, float] | Pass, Any, None]:
+) -> Generator[tuple[int, int, float] | Pass | Reserve, Any, None]:
     """Start and end of each token of the text in characters, and its surprisal in nats."""
     import torch
 
@@ -78,6 +83,7 @@ def token_surprisal(
     before = [model.template.bos, *model.template.encode(after)]
     everything = [*before, *ids]
     half = model.window // 2
+    yield model.reserve(min(len(everything), 2 * half) + half)
     # A token is conditioned on half a window at most.
     for start in range(0, len(ids), half):
         end = min(start + half, len(ids))

@@ -13,10 +13,10 @@ from rag.errors import ModelError
 from rag.kvcache.passes import Pass, Passes
 from rag.models.llm import LLM, Generation, Sampling, Scored
 from rag.models.local import logprobs
-from rag.models.local.answer import AnswerStream, Tokens, decode_stream, library_tokens
+from rag.models.local.answer import Tokens, decode_stream, library_tokens
 from rag.models.local.grammar import Grammar, grammar_tokenizer
 from rag.models.local.sampler import Sampler
-from rag.models.local.scheduler import Scheduler
+from rag.models.local.scheduler import BUFFERS, Reserve, Scheduler, Work
 from rag.models.local.states import States, compute_states
 from rag.models.local.template import ChatTemplate
 from rag.prompts.layout import PromptTokens
@@ -48,6 +48,7 @@ class LocalLLM(LLM):
             relative paths start from.
         salt: The tenant's: states are never shared between salts.
         int8: Decode with weights in eight bits.
+        buffers: Bytes of the states of all requests that are worked on.
     """
 
     supports_logprobs = True
@@ -61,6 +62,7 @@ class LocalLLM(LLM):
         kv: tuple[Any, Path] = (None, Path()),
         salt: str = "",
         int8: bool = False,
+        buffers: int = BUFFERS,
     ) -> None:
         self.id = id
         self.model = model
@@ -72,7 +74,7 @@ class LocalLLM(LLM):
         self._kv = kv
         self._salt = salt
         self._engine: KVEngine | None = None
-        self._scheduler = Scheduler(self._steps)
+        self._scheduler = Scheduler(self._steps, buffers)
         ends = model.generation_config.eos_token_id
         ends = [*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id]
         self.ends = frozenset(token for token in ends if token is not None)
@@ -190,6 +192,11 @@ class LocalLLM(LLM):
         """The exact states of a prompt, with room for so many tokens more."""
         return compute_states(self._supporting_engine(None), self.model, tokens, room)
 
+    def reserve(self, tokens: int) -> Reserve:
+        """Room for the states of so many tokens, which a request asks for before it has them."""
+        engine = self._supporting_engine(None)
+        return Reserve(0 if engine is None else engine.view.geometry.bytes(tokens))
+
     def _steps(self, passes: list[Pass]) -> list[torch.Tensor]:
         return self.engine.view.steps(passes)
 
@@ -199,21 +206,25 @@ class LocalLLM(LLM):
         sampling: Sampling,
         reuse: ReuseSettings | None,
         constraint: tuple[Any, Mapping[str, Any]] | None = None,
-    ) -> AnswerStream:
+    ) -> Work[str | Generation]:
         """The answer to a prompt; `constraint` is a `grammar_tokenizer` and a JSON schema."""
         tokens = self.fit(prompt)
         grammar = None if constraint is None else Grammar(*constraint)
         sampler = Sampler(sampling, self.model.device, grammar)
         limit = min(sampling.max_tokens, self.window - tokens.total)
+        yield self.reserve(tokens.total + limit)
         sampled, report = yield from self._sample(tokens, sampler, reuse, limit)
         yield from decode_stream(sampled, sampler, self.tokenizer, self.ends, tokens.total, report)
 
-    def _mix(self, prompts: list[tuple[Prompt, float]], sampling: Sampling) -> AnswerStream:
+    def _mix(
+        self, prompts: list[tuple[Prompt, float]], sampling: Sampling
+    ) -> Work[str | Generation]:
         """The answer to several prompts with weights."""
         each = [self.fit(prompt) for prompt, _ in prompts]
         weights = [weight for _, weight in prompts]
         limit = min(sampling.max_tokens, *(self.window - tokens.total for tokens in each))
         sampler = Sampler(sampling, self.model.device)
+        yield self.reserve(sum(tokens.total + limit for tokens in each))
         sampled = logprobs.mixed(self, each, weights, sampler, limit)
         total = sum(tokens.total for tokens in each)
         yield from decode_stream(sampled, sampler, self.tokenizer, self.ends, total)

@@ -75,6 +75,7 @@ def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
         kv=(spec.kv, base),
         salt=spec.salt,
         int8=spec.int8,
+        buffers=spec.buffers,
     )
 
 
