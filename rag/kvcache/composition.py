@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from rag.kvcache.store.base import Entry, Found, Miss
 if TYPE_CHECKING:
     import torch
 
+    from rag.kvcache.align.alignment import Alignment
     from rag.kvcache.buffer import KVBuffer
     from rag.kvcache.keys import Keys
     from rag.kvcache.layout import Layout
@@ -24,17 +25,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Defaults:
-    """Numbers for settings that give none; calibration finds better ones for a model.
+    """What settings do not say; calibration finds it for a model.
 
     Attributes:
         temperature: T of APE.
         scale: S of APE.
         fraction: Share of the context that is recomputed.
+        layers: First layer and end of those in which the question chooses tokens; None: the middle
+            ones.
+        alignment: The model's map from states computed alone to those in context; None: none was
+            fitted.
     """
 
     temperature: float = 0.9
     scale: float = 0.9
     fraction: float = 0.2
+    layers: tuple[int, int] | None = None
+    alignment: Alignment | None = None
 
 
 @dataclass
@@ -123,15 +130,22 @@ class Composition:
         regime = self.view.geometry.rotation.regime(self.layout.length + self.room)
         return self.keys.of(f"chain {regime}" if regime else "chain", before, ids)
 
-    def chunk_key(self, index: int) -> str:
-        """The key of a chunk computed alone behind the prefix."""
-        return self.keys.of("chunk", [self.layout.prefix], self.layout.chunks[index])
+    def chunk_key(self, index: int, alignment: Alignment | None = None) -> str:
+        """The key of a chunk computed alone behind the prefix, as it is or aligned."""
+        kind = "chunk" if alignment is None else f"aligned {alignment.digest}"
+        return self.keys.of(kind, [self.layout.prefix], self.layout.chunks[index])
 
-    def chunk_entries(self) -> Passes[list[Entry]]:
-        """Every chunk's states as computed alone behind the prefix, stored or computed now."""
+    def chunk_entries(self, alignment: Alignment | None = None) -> Passes[list[Entry]]:
+        """Every chunk's states as computed alone behind the prefix, stored or computed now.
+
+        Args:
+            alignment: Maps the states of all chunks but the first, which stands where it was
+                computed: its states are exact. What it gives is stored too.
+        """
         entries: dict[int, Entry] = {}
+        maps = [alignment if index else None for index in range(len(self.layout.chunks))]
         for index, chunk in enumerate(self.layout.chunks):
-            found = self.look_up(self.chunk_key(index), chunk)
+            found = self._stored(index, maps[index])
             if isinstance(found, Found):
                 entries[index] = found.entry
                 self.report.chunks.append(ChunkReport(len(chunk), True, None, found.tier))
@@ -140,11 +154,34 @@ class Composition:
                 miss = ChunkReport(len(chunk), False, found.reason, None, len(chunk))
                 self.report.chunks.append(miss)
         missing = [index for index in range(len(self.layout.chunks)) if index not in entries]
-        entries |= yield from self.compute_chunks(missing)
+        entries |= yield from self.compute_chunks(missing, maps)
         return [entries[index] for index in range(len(self.layout.chunks))]
 
-    def compute_chunks(self, indices: Sequence[int]) -> Passes[dict[int, Entry]]:
-        """Compute chunks alone behind the prefix, and store them; index to states."""
+    def _stored(self, index: int, alignment: Alignment | None) -> Found | Miss:
+        """A chunk's states, aligned now if they are stored only as they were computed."""
+        ids = self.layout.chunks[index]
+        found = self.look_up(self.chunk_key(index, alignment), ids)
+        if alignment is None or isinstance(found, Found):
+            return found
+        plain = self.look_up(self.chunk_key(index), ids)
+        if isinstance(plain, Miss):
+            return found
+        one = plain.entry
+        with self.report.timed("align"):
+            states = alignment.states(one.tensors)
+            entry = self.keep(self.chunk_key(index, alignment), ids, states, one.cost)
+        return replace(plain, entry=entry)
+
+    def compute_chunks(
+        self, indices: Sequence[int], alignments: Sequence[Alignment | None] | None = None
+    ) -> Passes[dict[int, Entry]]:
+        """Compute chunks alone behind the prefix, and store them; index to states.
+
+        Args:
+            indices: The chunks' numbers.
+            alignments: For each chunk of the prompt the map of its states; None: they are stored as
+                they were computed.
+        """
         if not indices:
             return {}
         prefix, entries = (yield from self.prefix_states()), {}
@@ -152,7 +189,10 @@ class Composition:
         with self.report.timed("encode"):
             for one in (yield from encode_chunks(self.view, prefix, chunks)):
                 index = indices[one.index]
+                alignment = None if alignments is None else alignments[index]
                 states = {"keys": one.keys, "values": one.values}
-                key, ids = self.chunk_key(index), self.layout.chunks[index]
+                if alignment is not None:
+                    states = alignment.states(states)
+                key, ids = self.chunk_key(index, alignment), self.layout.chunks[index]
                 entries[index] = self.keep(key, ids, states, one.seconds)
         return entries

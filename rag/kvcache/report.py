@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any, Literal
 
-Kind = Literal["exact", "repaired", "parallel", "unrepaired"]
+Kind = Literal["exact", "repaired", "aligned", "parallel", "unrepaired"]
 """How near an answer is to that of full prefill; never mixed up in any count.
 
 `exact`: the same to rounding. `repaired`: chunks at their true positions, partly recomputed.
-`parallel`: chunks do not see each other. `unrepaired`: placed, nothing recomputed.
+`aligned`: chunks at their true positions, mapped to what they would be there, and perhaps partly
+recomputed. `parallel`: chunks do not see each other. `unrepaired`: placed, nothing recomputed.
 """
 
 

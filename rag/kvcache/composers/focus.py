@@ -40,6 +40,7 @@ class Focus(Repairing):
         fraction = composition.defaults.fraction if self.fraction is None else self.fraction
         budget = ceil(fraction * len(layout.context))
         others = range(1, len(layout.chunks))
+        view, layers = composition.view, composition.defaults.layers
         return (
-            yield from query_attended(composition.view, layout, buffer, budget, others, self.starts)
+            yield from query_attended(view, layout, buffer, budget, others, self.starts, layers)
         )

@@ -23,11 +23,15 @@ class Repairing(Composer):
 
     def compose(self, composition: Composition) -> Passes[Prefilled]:
         """See `Composer.compose`."""
-        entries = yield from composition.chunk_entries()
+        entries = yield from self.entries(composition)
         buffer = yield from place(composition, entries)
         with composition.report.timed("choose"):
             chosen = yield from self.choose(composition, buffer)
         return (yield from recompute(composition, buffer, chosen))
+
+    def entries(self, composition: Composition) -> Passes[list[Entry]]:
+        """The chunks' states, which are placed before tokens are chosen."""
+        return composition.chunk_entries()
 
     @abstractmethod
     def choose(self, composition: Composition, buffer: KVBuffer) -> Passes[torch.Tensor]:

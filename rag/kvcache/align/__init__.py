@@ -1,0 +1,1 @@
+"""Alignment: states computed alone, brought to what they would be in context."""
