@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -176,37 +176,93 @@ def warm(config: Config = None, as_json: Json = False) -> None:
 @app.command()
 def calibrate(
     data: Annotated[
-        Path, typer.Option("--data", help="A data set in BEIR's format, with answers.")
-    ],
+        Path | None,
+        typer.Option(
+            "--data", help="A data set in BEIR's format, with answers; default: the index's chunks."
+        ),
+    ] = None,
     target: Annotated[
         float, typer.Option(min=0, max=1, help="Share of full prefill's likelihood to reach.")
     ] = 0.95,
-    limit: Annotated[int, typer.Option(min=1, help="Number of questions.")] = 30,
+    limit: Annotated[int, typer.Option(min=4, help="Number of prompts.")] = 60,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Fit settings to the model: T and S of `ape`, the share that `focus` recomputes."""
+    """Fit to the model what modes of reuse need: the map of `align`, and numbers of the others.
+
+    Prompts are made of the pipeline's index, with sentences of its chunks as questions, or of
+    `--data`. The map is fitted to three quarters of them. On the others it is compared with full
+    prefill, and stored if it brings states nearer; there, T and S of `ape`, the layers in which the
+    question chooses tokens, and the share that `focus` recomputes are found too.
+    """
+    from dataclasses import replace
+
+    from rag.errors import InputError
     from rag.eval.beir import load_dataset
-    from rag.eval.contexts import parts, samples
+    from rag.eval.contexts import made_up, parts, samples
+    from rag.kvcache.align import file
+    from rag.kvcache.align.fit import fit_alignment
     from rag.kvcache.calibrate import calibrate as fit
     from rag.kvcache.calibrate import save
 
     flow = load(config)
-    llm = _local(flow)
-    chosen = samples(load_dataset(data), limit, seed=1)
-    prompts = [parts(llm, one.question, one.chunks) for one in chosen]
     try:
-        fitted = fit(
-            llm.engine,
-            prompts,
-            target,
-            llm.ends,
-            lambda done, count: typer.echo(f"{done} of {count}", err=True),
-        )
-        path = save(fitted, llm.engine.view.fingerprint())
+        llm = _local(flow)
+        if data is not None:
+            chosen = samples(load_dataset(data), limit, seed=1)
+        else:
+            chosen = made_up(_texts(flow, 8 * limit), limit, seed=1)
+        prompts = [parts(llm, one.question, one.chunks) for one in chosen]
+        prompts = [one for one in prompts if one.total + 32 <= llm.window]
+        if len(prompts) < 4:
+            raise InputError(
+                f"{len(prompts)} prompts fit the model's window, 4 are needed",
+                where="--limit",
+                fix="use smaller chunks, or a model with a larger window",
+            )
+        compared = prompts[::4]
+        fitted = [one for number, one in enumerate(prompts) if number % 4]
+        view = llm.engine.view
+        fingerprint = view.fingerprint()
+        alignment = fit_alignment(view, fitted, progress=_counted("fitted to"))
+        engine = replace(llm.engine, defaults=replace(llm.engine.defaults, alignment=alignment))
+        found = fit(engine, compared, target, llm.ends, _counted("compared"))
+        saved = [save(found, fingerprint)]
+        if found.aligns:
+            saved.append(file.save(alignment, fingerprint))
     finally:
         flow.close()
-    print_fields({**fitted.__dict__, "saved to": str(path)}, as_json=as_json)
+    stored = "stored" if found.aligns else "not stored: it brings states no nearer to full prefill"
+    fields = {**found.__dict__, "alignment": stored, "saved to": ", ".join(map(str, saved))}
+    print_fields(fields, as_json=as_json)
+
+
+def _counted(what: str) -> Callable[[int, int], None]:
+    return lambda done, count: typer.echo(f"{what} {done} of {count}", err=True)
+
+
+def _texts(flow: Flow, count: int) -> list[str]:
+    """Chunks of the pipeline's index as prompts have them, drawn at random."""
+    import random
+
+    from rag.errors import InputError
+    from rag.index import IndexBinding
+
+    index, drawn, seen = IndexBinding(flow.resources).open(), [], 0
+    rng = random.Random(0)  # noqa: S311 - a sample, no secret
+    try:
+        for batch in index.batches(256):
+            for chunk in batch:
+                seen += 1
+                place = seen - 1 if seen <= count else rng.randrange(seen)
+                if place < count:
+                    drawn[place : place + 1] = [chunk.embedding_text]
+    finally:
+        index.close()
+    if len(drawn) < 2:
+        fix = "ingest more, or name a data set: --data"
+        raise InputError(f"the index has {len(drawn)} chunks, two are needed", fix=fix)
+    return drawn
 
 
 def _local(flow: Flow) -> LocalLLM:

@@ -12,6 +12,7 @@ from rag.prompts.layout import PromptTokens
 from rag.prompts.prompt import Prompt
 from rag.prompts.templates import prompts
 from rag.text.chunk import Chunk
+from rag.text.sentences import sentences
 
 if TYPE_CHECKING:
     from rag.eval.beir import Dataset
@@ -89,6 +90,25 @@ def samples(data: Dataset, count: int, others: int = 4, seed: int = 0) -> list[S
                 other_contexts=tuple(other_contexts),
             )
         )
+    return result
+
+
+def made_up(texts: Sequence[str], count: int, seed: int = 0) -> list[Sample]:
+    """Prompts over passages of one's own, each with one of their sentences as its question.
+
+    They have no answers. What is fitted to how a model reads contexts needs none.
+
+    Args:
+        texts: Passages; at least two.
+        count: Prompts.
+        seed: Of all random choices.
+    """
+    rng = random.Random(seed)  # noqa: S311 - a sample, no secret
+    result = []
+    for number in range(count):
+        chunks = rng.sample(list(texts), min(rng.randint(3, 8), len(texts)))
+        asked = sentences(rng.choice(chunks)) or chunks
+        result.append(Sample(str(number), rng.choice(asked), (), tuple(chunks), ()))
     return result
 
 

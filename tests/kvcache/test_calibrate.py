@@ -55,13 +55,13 @@ def test_a_calibration_is_found_again_in_the_cache_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAG_CACHE_DIR", str(tmp_path / "cache"))
-    found = Calibration(0.7, 0.8, 0.15, 0.96, 0.3, 0.2, 12)
+    found = Calibration(0.7, 0.8, 0.15, 0.96, 0.3, 0.2, (1, 3), 0.2, 0.1, 12)
     assert load("model") is None
     path = save(found, "model")
     assert path == tmp_path / "cache" / "calibration" / "model.json"
     assert load("model") == found
     assert load("another") is None
-    assert found.defaults == Defaults(temperature=0.7, scale=0.8, fraction=0.15)
+    assert found.defaults() == Defaults(temperature=0.7, scale=0.8, fraction=0.15, layers=(1, 3))
     path.write_text("{")
     with pytest.raises(ConfigError) as raised:
         load("model")

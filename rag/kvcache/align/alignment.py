@@ -66,9 +66,7 @@ class Alignment:
         keys, values = self.apply(tensors["keys"], tensors["values"])
         return {"keys": keys, "values": values}
 
-    def apply(
-        self, keys: torch.Tensor, values: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def apply(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The states of a chunk as they are expected to be behind other chunks.
 
         Args:

@@ -2,16 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rag.kvcache.align.alignment import PLACES, Alignment, flatten, places
+from rag.kvcache.encode import encode_chunks, encode_prefix
+from rag.kvcache.layout import Layout
+from rag.kvcache.passes import Pass, Passes, run
 
 if TYPE_CHECKING:
     import torch
 
+    from rag.kvcache.model import ModelView
+
+    States = tuple[torch.Tensor, torch.Tensor]
+    Parts = tuple[Sequence[int], Sequence[Sequence[int]], Sequence[int]]
+
 RANK = 32
 RIDGE = 1e-3
-"""Added to the diagonal of the normal equations, relative to its mean."""
+"""Added to the diagonal of the normal equations, relative to it: features count by variance."""
+
+
+def fit_alignment(
+    view: ModelView,
+    prompts: Sequence[Parts],
+    rank: int = RANK,
+    progress: Callable[[int, int], None] = lambda done, all_: None,
+) -> Alignment:
+    """The map of a model, from prompts without any answers: full prefill says what is right.
+
+    Args:
+        view: The model.
+        prompts: Prefix, chunks and suffix of each as token ids; the suffix is not used. Some must
+            have two chunks.
+        rank: Of the map.
+        progress: Called with how many of how many prompts are done.
+
+    Raises:
+        ModelError: The model's states cannot be composed.
+        ValueError: No prompt has a chunk behind another.
+    """
+    import torch
+
+    geometry = view.geometry
+    fit = Fit(geometry.layers, geometry.kv_heads * geometry.head_dim)
+    for number, (prefix, chunks, _) in enumerate(prompts, start=1):
+        layout = Layout(prefix, [chunk for chunk in chunks if len(chunk)], ())
+        view.require_composable(layout.length)
+        with torch.inference_mode():
+            pairs = run(states_twice(view, layout), view.steps)
+            for alone, context in pairs[1:]:
+                fit.add(alone, context)
+        progress(number, len(prompts))
+    if not fit.tokens:
+        raise ValueError("no prompt has two chunks")
+    return fit.solve(rank)
+
+
+def states_twice(view: ModelView, layout: Layout) -> Passes[list[tuple[States, States]]]:
+    """The states of each chunk, computed alone behind the prefix, and in full prefill.
+
+    Keys are before rotation.
+    """
+    import torch
+
+    from rag.kvcache.buffer import KVBuffer
+
+    geometry, start, end = view.geometry, layout.start, layout.start + len(layout.context)
+    if layout.prefix:
+        prefix = yield from encode_prefix(view, layout.prefix)
+    else:
+        prefix = geometry.empty(0), geometry.empty(0)
+    alone = yield from encode_chunks(view, prefix, layout.chunks)
+    buffer, keys = KVBuffer(geometry, end), geometry.empty(end - start)
+    buffer.place(*prefix, torch.arange(start))
+    yield Pass(layout.context_ids, torch.arange(start, end), buffer, unrotated=keys)
+    pairs = []
+    for one in sorted(alone, key=lambda one: one.index):
+        first, last = layout.bounds[one.index]
+        values = buffer.values[:, :, start + first : start + last]
+        pairs.append(((one.keys, one.values), (keys[:, :, first:last], values)))
+    return pairs
 
 
 class Fit:
@@ -67,15 +138,16 @@ class Fit:
 
         Args:
             rank: At most 2 * width.
-            ridge: Relative to the mean of the diagonal of the normal equations.
+            ridge: Relative to the diagonal of the normal equations.
         """
         import torch
 
         downs, ups = [], []
         for inputs, targets in zip(self._inputs, self._targets, strict=True):
-            penalty = ridge * inputs.diagonal().mean().clamp(min=1e-12)
-            penalised = inputs + penalty * torch.eye(len(inputs), dtype=inputs.dtype)
-            factor = torch.linalg.cholesky(penalised)
+            # Features that never varied have no variance; they get a penalty all the same.
+            diagonal = inputs.diagonal()
+            penalty = ridge * diagonal.clamp(min=float(diagonal.mean()) * 1e-6 + 1e-12)
+            factor = torch.linalg.cholesky(inputs + torch.diag(penalty))
             weights = torch.cholesky_solve(targets, factor)
             predicted = weights.T @ inputs @ weights
             scale = _scale(predicted.diagonal())

@@ -121,11 +121,8 @@ class LocalLLM(LLM):
                 view = open_view(self.model, self.id, self._int8)
                 fingerprint = view.fingerprint()
                 keys = Keys(fingerprint, self._salt)
-                engine = KVEngine(view, open_store(*self._kv), keys)
-                calibrated = calibrate.load(fingerprint)
-                if calibrated is not None:
-                    engine.defaults = calibrated.defaults
-                self._engine = engine
+                defaults = calibrate.defaults_for(fingerprint, view.geometry)
+                self._engine = KVEngine(view, open_store(*self._kv), keys, defaults)
             return self._engine
 
     def salted(self, salt: str) -> LocalLLM:

@@ -23,7 +23,10 @@ from tests.kvcache.helpers import (
 
 def identity(engine: KVEngine, rank: int = 2) -> Alignment:
     """A map that changes nothing."""
-    layers, width = engine.view.layers, engine.view.geometry.kv_heads * engine.view.geometry.head_dim
+    layers, width = (
+        engine.view.layers,
+        engine.view.geometry.kv_heads * engine.view.geometry.head_dim,
+    )
     return Alignment(
         torch.zeros(layers, 2 * width, rank),
         torch.zeros(layers, PLACES, rank),
