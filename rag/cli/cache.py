@@ -248,7 +248,8 @@ def _texts(flow: Flow, count: int) -> list[str]:
     from rag.errors import InputError
     from rag.index import IndexBinding
 
-    index, drawn, seen = IndexBinding(flow.resources).open(), [], 0
+    index, seen = IndexBinding(flow.resources).open(), 0
+    drawn: list[str] = []
     rng = random.Random(0)  # noqa: S311 - a sample, no secret
     try:
         for batch in index.batches(256):

@@ -22,7 +22,6 @@ from rag.kvcache.passes import run
 from tests.kvcache.helpers import CHUNKS, PREFIX, SUFFIX, make_engine, prefill
 from tests.kvcache.models import CONFIGS
 
-
 Parts = tuple[list[int], list[list[int]], list[int]]
 
 

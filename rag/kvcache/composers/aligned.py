@@ -39,7 +39,7 @@ class Align(Repairing):
 
     fraction: Fraction = Field(default=0.15, description="share of the context recomputed")
     starts: Fraction = Field(
-        default=0.33, description="share of the fraction spent on the chunks' first tokens"
+        default=0.66, description="share of the fraction spent on the chunks' first tokens"
     )
 
     def entries(self, composition: Composition) -> Passes[list[Entry]]:

@@ -51,7 +51,7 @@ def with_map(engine: KVEngine, alignment: Alignment | None) -> KVEngine:
 def test_a_map_that_changes_nothing_is_concat_and_focus(engine: KVEngine) -> None:
     aligned = with_map(engine, identity(engine))
     for fraction, mode in ((0.0, "concat"), (0.3, "focus")):
-        numbers = {"fraction": fraction} if fraction else {}
+        numbers = {"fraction": fraction, "starts": 0.66} if fraction else {}
         plain = prefill(aligned, mode, **numbers).logits
         assert distance(prefill(aligned, "align", fraction=fraction).logits, plain) < 1e-5
 
@@ -117,7 +117,7 @@ def test_a_model_without_a_map_is_composed_unaligned(caplog: pytest.LogCaptureFi
     assert done.report.kind == "unrepaired"
     assert repaired.report.kind == "repaired"
     assert torch.equal(done.logits, prefill(engine, "concat").logits)
-    assert torch.equal(repaired.logits, prefill(engine, "focus", fraction=0.3).logits)
+    assert torch.equal(repaired.logits, prefill(engine, "focus", fraction=0.3, starts=0.66).logits)
     assert [record.getMessage() for record in caplog.records].count(
         "'a model without a map' has no alignment, so chunks are used as they were computed; "
         "fit one: rag cache calibrate"
