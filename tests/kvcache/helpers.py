@@ -6,7 +6,10 @@ from typing import Any
 
 import torch
 
+from rag.kvcache.align.alignment import FIRST, PLACES, Alignment
+from rag.kvcache.composition import Defaults
 from rag.kvcache.engine import KVEngine
+from rag.kvcache.geometry import Geometry
 from rag.kvcache.keys import Keys
 from rag.kvcache.opening import open_view
 from rag.kvcache.prefilled import Prefilled
@@ -23,7 +26,17 @@ ALL = [*PREFIX, *CONTEXT, *SUFFIX]
 
 def make_engine(name: str, store: KVStore | None = None, dtype: Any = torch.float32) -> KVEngine:
     store = store or KVStore([MemoryTier(1 << 28)])
-    return KVEngine(open_view(make(CONFIGS[name], dtype), name), store, Keys(name))
+    view = open_view(make(CONFIGS[name], dtype), name)
+    defaults = Defaults(alignment=shift(view.geometry, 0.1))
+    return KVEngine(view, store, Keys(name), defaults)
+
+
+def shift(geometry: Geometry, by: float) -> Alignment:
+    """A map that adds a number to all states."""
+    layers, width = geometry.layers, geometry.kv_heads * geometry.head_dim
+    place = torch.zeros(layers, PLACES, 1)
+    place[:, FIRST] = by
+    return Alignment(torch.zeros(layers, 2 * width, 1), place, torch.ones(layers, 1, 2 * width))
 
 
 def prefill(

@@ -37,7 +37,9 @@ class Align(Repairing):
     kind: ClassVar[Kind] = "aligned"
     stores: ClassVar[Stored] = "chunks"
 
-    fraction: Fraction = Field(default=0.15, description="share of the context recomputed")
+    fraction: Fraction = Field(
+        default=0.15, description="share of the context recomputed after alignment"
+    )
     starts: Fraction = Field(
         default=0.66, description="share of the fraction spent on the chunks' first tokens"
     )

@@ -8,39 +8,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rag.kvcache.align.alignment import PLACES, Alignment
+from rag.kvcache.align.alignment import Alignment
 from rag.kvcache.composition import Defaults
 from rag.kvcache.engine import KVEngine
 from tests.kvcache.helpers import (
     ALL,
     CHUNKS,
+    CONTEXT,
+    PREFIX,
     by_transformers,
     distance,
     make_engine,
     prefill,
+    shift,
 )
-
-
-def identity(engine: KVEngine, rank: int = 2) -> Alignment:
-    """A map that changes nothing."""
-    layers, width = (
-        engine.view.layers,
-        engine.view.geometry.kv_heads * engine.view.geometry.head_dim,
-    )
-    return Alignment(
-        torch.zeros(layers, 2 * width, rank),
-        torch.zeros(layers, PLACES, rank),
-        torch.zeros(layers, rank, 2 * width),
-    )
-
-
-def shifted(engine: KVEngine, by: float = 1.0) -> Alignment:
-    """A map that adds a constant to all states."""
-    one = identity(engine, rank=1)
-    place, up = one.place.clone(), one.up.clone()
-    place[:, -3] = by
-    up[:] = 1
-    return replace(one, place=place, up=up)
 
 
 def with_map(engine: KVEngine, alignment: Alignment | None) -> KVEngine:
@@ -49,7 +30,7 @@ def with_map(engine: KVEngine, alignment: Alignment | None) -> KVEngine:
 
 
 def test_a_map_that_changes_nothing_is_concat_and_focus(engine: KVEngine) -> None:
-    aligned = with_map(engine, identity(engine))
+    aligned = with_map(engine, shift(engine.view.geometry, 0.0))
     for fraction, mode in ((0.0, "concat"), (0.3, "focus")):
         numbers = {"fraction": fraction, "starts": 0.66} if fraction else {}
         plain = prefill(aligned, mode, **numbers).logits
@@ -57,7 +38,7 @@ def test_a_map_that_changes_nothing_is_concat_and_focus(engine: KVEngine) -> Non
 
 
 def test_everything_recomputed_is_full(engine: KVEngine) -> None:
-    aligned = with_map(engine, shifted(engine))
+    aligned = with_map(engine, shift(engine.view.geometry, 1.0))
     full = by_transformers(aligned, ALL)
     for _ in ("cold", "warm"):
         assert distance(prefill(aligned, "align", fraction=1.0).logits.float(), full) < 1e-3
@@ -65,14 +46,12 @@ def test_everything_recomputed_is_full(engine: KVEngine) -> None:
 
 def test_the_first_chunk_stays_as_it_was_computed_and_the_others_are_mapped() -> None:
     engine = make_engine("llama")
-    aligned = with_map(engine, shifted(engine))
+    aligned = with_map(engine, shift(engine.view.geometry, 1.0))
     plain = prefill(aligned, "concat").buffer
     for _ in ("computed", "from the store"):
         done = prefill(aligned, "align", fraction=0.0)
         assert done.report.kind == "aligned"
-        first, end = len(ALL) - sum(map(len, CHUNKS)), 0
-        first = 5 + len(CHUNKS[0])
-        end = 5 + sum(map(len, CHUNKS))
+        first, end = len(PREFIX) + len(CHUNKS[0]), len(PREFIX) + len(CONTEXT)
         assert torch.equal(done.buffer.values[:, :, :first], plain.values[:, :, :first])
         assert torch.equal(done.buffer.keys[:, :, :first], plain.keys[:, :, :first])
         change = done.buffer.values[:, :, first:end] - plain.values[:, :, first:end]
@@ -81,7 +60,10 @@ def test_the_first_chunk_stays_as_it_was_computed_and_the_others_are_mapped() ->
 
 def test_mapped_states_belong_to_their_map() -> None:
     engine = make_engine("llama")
-    one, other = with_map(engine, shifted(engine, 1.0)), with_map(engine, shifted(engine, 2.0))
+    one, other = (
+        with_map(engine, shift(engine.view.geometry, 1.0)),
+        with_map(engine, shift(engine.view.geometry, 2.0)),
+    )
     prefill(one, "align", fraction=0.0)
     again = prefill(one, "align", fraction=0.0)
     assert [chunk.hit for chunk in again.report.chunks] == [True] * len(CHUNKS)
@@ -95,7 +77,7 @@ def test_mapped_states_belong_to_their_map() -> None:
 
 def test_chunks_stored_as_they_were_computed_are_mapped_without_computing_them_again() -> None:
     engine = make_engine("llama")
-    aligned = with_map(engine, shifted(engine))
+    aligned = with_map(engine, shift(engine.view.geometry, 1.0))
     cold = prefill(aligned, "align", fraction=0.0)
     aligned.store.clear()
     prefill(aligned, "concat")
@@ -109,7 +91,7 @@ def test_chunks_stored_as_they_were_computed_are_mapped_without_computing_them_a
 
 
 def test_a_model_without_a_map_is_composed_unaligned(caplog: pytest.LogCaptureFixture) -> None:
-    engine = make_engine("llama")
+    engine = with_map(make_engine("llama"), None)
     engine.view.id = "a model without a map"
     with caplog.at_level(logging.WARNING):
         done = prefill(engine, "align", fraction=0.0)

@@ -48,7 +48,7 @@ def test_the_packages_own_are_found_without_an_import() -> None:
         "print(*composers()); assert 'torch' not in sys.modules"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names = "ape blend concat craft epic focus full parallel prefix random"
+    names = "align ape blend concat craft epic focus full parallel prefix random"
     assert found.stdout.split() == names.split()
 
 
@@ -84,7 +84,7 @@ def test_what_is_wrong_is_said(given: dict[str, object], where: str, what: str, 
 
 
 def test_an_unknown_mode_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="known: ape, blend, concat"):
+    with pytest.raises(ConfigError, match="known: align, ape, blend"):
         composer("zzz")
 
 
@@ -92,7 +92,8 @@ def test_the_json_schema_has_every_setting_once() -> None:
     schema = ReuseSettings.model_json_schema()
     assert set(schema["properties"]["mode"]["enum"]) == set(composers())
     text = schema["properties"]["fraction"]["description"]
-    assert text.startswith("blend, focus, random: share of the context recomputed;")
+    assert "align: share of the context recomputed after alignment" in text
+    assert "blend, focus, random: share of the context recomputed;" in text
     assert "craft: share of the context recomputed at most" in text
     jsonschema.validate({"mode": "craft", "alpha": 0.5}, schema)
     with pytest.raises(jsonschema.ValidationError):
