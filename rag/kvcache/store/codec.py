@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 VERSION = "2"
 """Of the format, in the header of every entry."""
-SCALE = ".scale"
-"""Ends the names of the scales of quantized states."""
+PARTS = {"int8": (".scale",), "int4": (".scale", ".low")}
+"""Form of quantized states to the endings of the names of what belongs to their groups."""
 
 
 def pack(key: str, entry: Entry) -> bytes:
@@ -139,7 +139,7 @@ def _not_finite(entry: Entry) -> str | None:
     """Which states are not finite, if any."""
     import torch
 
-    for name in ("keys", "values", f"keys{SCALE}", f"values{SCALE}"):
+    for name in (f"{kind}{part}" for kind in ("keys", "values") for part in ("", *PARTS["int4"])):
         one = entry.tensors.get(name)
         if one is not None and one.is_floating_point() and one.numel():
             # The extremes are infinite, or no numbers, where any number is: fifty times as fast as

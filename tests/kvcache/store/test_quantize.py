@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from rag.kvcache.store import DiskTier
 from rag.kvcache.store.base import Corrupt
 from rag.kvcache.store.codec import pack, unpack
-from rag.kvcache.store.quantize import dequantize, quantize
+from rag.kvcache.store.quantize import Storage, dequantize, quantize
 from tests.kvcache.store.helpers import entry_of, key_of, same
 
 
@@ -29,11 +31,51 @@ def test_half_a_step_of_error(magnitude: float, dim: int, group: int) -> None:
         assert ((back.tensors[name] - entry.tensors[name]).abs() <= bound).all()
 
 
-def test_zeros_stay_zero_and_so_does_nothing() -> None:
+@pytest.mark.parametrize("magnitude", [1e-12, 1.0, 1e30])
+@pytest.mark.parametrize("tokens", [1, 32, 50])
+def test_four_bits(magnitude: float, tokens: int) -> None:
+    """Half a step: keys in groups along the tokens, values along the head."""
+    entry = entry_of(3, tokens=tokens, dim=64)
+    entry.tensors["keys"][..., 5].mul_(500).add_(3)  # large dimensions cost no others
+    entry.tensors["values"][:, :, 0].mul_(500).add_(3)  # nor do large tokens
+    for name in ("keys", "values"):
+        entry.tensors[name].mul_(magnitude)
+    small = quantize(entry, "int4")
+    assert small.tensors["keys"].dtype == torch.uint8
+    back = dequantize(small)
+    for name in ("keys", "values"):
+        states = entry.tensors[name]
+        parts = states.split(32, 2 if name == "keys" else 3)
+        axis = 2 if name == "keys" else 3
+        for part, got in zip(parts, back.tensors[name].split(32, axis), strict=True):
+            low, high = part.amin(axis, keepdim=True), part.amax(axis, keepdim=True)
+            # Scale and lowest number are rounded to float16, each to a part in 2,048.
+            most = (high - low) / 30 * 1.02 + torch.maximum(low.abs(), high.abs()) / 1000
+            assert ((got - part).abs() <= most).all()
+
+
+def test_four_bits_take_a_third(tmp_path: Path) -> None:
+    entry = entry_of(tokens=256, layers=30, heads=3, dim=64, dtype=torch.bfloat16)
+    assert len(pack(key_of(1), quantize(entry, "int4"))) <= 0.33 * entry.nbytes
+    tier = DiskTier(tmp_path, storage="int4")
+    tier.put(key_of(1), entry)
+    found = tier.get(key_of(1))
+    assert found is not None
+    assert (found.meta, found.tensors["keys"].dtype) == (entry.meta, torch.bfloat16)
+    tier.close()
+
+
+def test_four_bits_need_an_even_head() -> None:
+    entry = entry_of(dim=7)
+    assert quantize(entry, "int4") is entry
+
+
+@pytest.mark.parametrize("storage", ["int8", "int4"])
+def test_zeros_stay_zero_and_so_does_nothing(storage: Storage) -> None:
     entry = entry_of()
     entry.tensors["keys"].zero_()
-    assert not dequantize(quantize(entry, "int8")).tensors["keys"].any()
-    assert same(dequantize(quantize(entry_of(tokens=0), "int8")), entry_of(tokens=0))
+    assert not dequantize(quantize(entry, storage)).tensors["keys"].any()
+    assert same(dequantize(quantize(entry_of(tokens=0), storage)), entry_of(tokens=0))
 
 
 @pytest.mark.parametrize(
@@ -74,11 +116,12 @@ def test_whole_numbers_and_the_unquantized_stay_as_they_are() -> None:
     assert dequantize(named) is named
 
 
-def test_infinity_is_not_hidden() -> None:
+@pytest.mark.parametrize("storage", ["int8", "int4"])
+def test_infinity_is_not_hidden(storage: Storage) -> None:
     entry = entry_of()
     entry.tensors["keys"][0, 0, 0, 0] = torch.inf
     with pytest.raises(ValueError, match="not finite"):
-        pack(key_of(1), quantize(entry, "int8"))
+        pack(key_of(1), quantize(entry, storage))
 
 
 @pytest.mark.parametrize(
@@ -97,6 +140,10 @@ def test_scales_that_do_not_fit() -> None:
     small = quantize(entry_of(), "int8")
     small.tensors["keys.scale"] = torch.ones(1, 1, 1, 8)
     with pytest.raises(Corrupt, match="scales of keys"):
+        dequantize(unpack(key_of(1), pack(key_of(1), small)))
+    small = quantize(entry_of(), "int4")
+    small.tensors["values.low"] = torch.ones(1, 1, 1, 8)
+    with pytest.raises(Corrupt, match="lows of values"):
         dequantize(unpack(key_of(1), pack(key_of(1), small)))
     unknown = replace(quantize(entry_of(), "int8"), meta={"storage": "int8", "dtype": "load"})
     with pytest.raises(Corrupt, match="number format"):
