@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field, PositiveFloat
 
-from rag.errors import ConfigError, InputError
+from rag.errors import ConfigError, InputError, RagError
 from rag.flow.resources import Resource, Spec, parse
 from rag.sqlite import connect, translated
 
@@ -73,7 +73,7 @@ class Database(Resource):
         return database
 
     @classmethod
-    def absent(cls, spec: Any, *, base: Path) -> ConfigError | None:
+    def absent(cls, spec: Any, *, base: Path) -> RagError | None:
         """Why the database cannot be opened: there is no such file."""
         try:
             parsed = parse(cls, spec)

@@ -91,7 +91,7 @@ class Store(Resource):
             raise
 
     @classmethod
-    def absent(cls, spec: Any, *, base: Path) -> ConfigError | None:
+    def absent(cls, spec: Any, *, base: Path) -> RagError | None:
         """Why the store cannot be opened: there is no such class, or no such embedder.
 
         Nothing is opened and nothing is connected to.
@@ -199,7 +199,7 @@ def _embeddings(embedder: Embedder) -> Embeddings:
     )
 
 
-def _absent(dotted: str, arguments: Mapping[str, Any], base: Path) -> ConfigError | None:
+def _absent(dotted: str, arguments: Mapping[str, Any], base: Path) -> RagError | None:
     """The first of the class, its embedder and the inner classes that there is not."""
     imported(dotted)
     for name, value in arguments.items():

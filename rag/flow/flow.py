@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from rag.errors import ConfigError
+from rag.errors import RagError
+from rag.flow import absence
 from rag.flow.compile import BUILDS, Builder, Positions
 from rag.flow.constructs.checks import texts
 from rag.flow.constructs.guard import Guard
@@ -17,7 +18,7 @@ from rag.flow.inputs import Input, parse_inputs
 from rag.flow.node import Node, as_node, root_of, walk
 from rag.flow.place import Place
 from rag.flow.policies import Budget
-from rag.flow.resources import Resource, Resources
+from rag.flow.resources import Resources
 from rag.flow.run.batch import run_all
 from rag.flow.run.events import Event
 from rag.flow.run.execution import Execution
@@ -79,6 +80,8 @@ class Flow(Described):
         self.budget: Budget | None = Guard(self.node, budget=budget).budget  # type: ignore[arg-type]
         self.positions: Positions = dict(positions or {})
         self.tracer: Any = None
+        self._there: Resources | None = None
+        """The resources, once all of them were there."""
         self._build()
 
     def _build(self) -> None:
@@ -180,21 +183,20 @@ class Flow(Described):
         """All nodes with their places, those of inner flows included."""
         return walk(self.node, root_of(self.node))
 
-    def absent(self) -> list[ConfigError]:
+    def absent(self) -> list[RagError]:
         """Why resources that the steps take cannot be opened now, found without opening them."""
-        found: dict[str, ConfigError] = {}
-        inner = [node.flow for _, node in self.walk() if isinstance(node, SubFlow)]
-        for flow in (self, *inner):
-            specs, base = flow.resources.specs, flow.resources.base
-            for _, name, kind in flow.needs:
-                spec = specs.get(name, kind.default if flow is self else None)
-                if spec is None or isinstance(spec, Resource):
-                    continue
-                error = kind.absent(spec, base=base)
-                if error is not None:
-                    where = f"resources.{name}"
-                    found[str(error)] = ConfigError(error.what, where=where, fix=error.fix)
-        return list(found.values())
+        return absence.absent(self)
+
+    def check_resources(self) -> None:
+        """See that what the steps take can be opened; a run does so before anything runs.
+
+        Raises:
+            RagError: A resource is not there, and no fallback does without it: a ConfigError,
+                or what opening it would raise (ModelError, IndexStateError).
+            BuildError: Several are not; it holds all of them.
+        """
+        if self._there is not self.resources and absence.check(self):
+            self._there = self.resources
 
     # Variants
 
@@ -250,7 +252,8 @@ class Flow(Described):
 
         Raises:
             InputError: The values do not fit the inputs.
-            ConfigError: A step or field of `config` is unknown, or its value is wrong.
+            ConfigError: A step or field of `config` is unknown, or its value is wrong; or a
+                resource is not there (see `check_resources`).
             StepError: A step failed; the error names it.
             BudgetError: The run exceeded its budget.
         """

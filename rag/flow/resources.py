@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rag.errors import ConfigError
+from rag.errors import ConfigError, RagError
 from rag.names import suggestion
 
 R = TypeVar("R", bound="Resource")
@@ -96,7 +96,7 @@ class Resource:
         raise NotImplementedError(f"{cls.__name__} cannot be opened from {spec!r}")
 
     @classmethod
-    def absent(cls, spec: Any, *, base: Path) -> ConfigError | None:
+    def absent(cls, spec: Any, *, base: Path) -> RagError | None:
         """Why the resource cannot be opened now, found without opening it: no file, no model."""
         return None
 

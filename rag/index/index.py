@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rag.errors import ConfigError, IndexStateError
+from rag.errors import IndexStateError, RagError
 from rag.flow.resources import Resource
 from rag.index.local import search, tables
 from rag.index.local.database import FILE
@@ -76,12 +76,12 @@ class Index(Resource):
             raise
 
     @classmethod
-    def absent(cls, spec: Any, *, base: Path) -> ConfigError | None:
+    def absent(cls, spec: Any, *, base: Path) -> RagError | None:
         """There is no index yet where the pipeline says."""
         path = folder_of(spec, base)
         if (path / FILE).is_file():
             return None
-        return ConfigError("there is no index here", where=str(path), fix="rag ingest PATH")
+        return IndexStateError("there is no index here", where=str(path), fix="rag ingest PATH")
 
     @classmethod
     def writer(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
 
-from rag.errors import ConfigError, ModelError
+from rag.errors import ConfigError, ModelError, RagError
 from rag.flow.resources import Resource, Spec, Use, parse
 from rag.models.opening.find import find_model
 from rag.models.opening.foreign import foreign_class
@@ -26,7 +26,7 @@ class ModelResource(Resource):
     shorthand = "model"
 
     @classmethod
-    def absent(cls, spec: Any, *, base: Path) -> ConfigError | None:
+    def absent(cls, spec: Any, *, base: Path) -> RagError | None:
         """Why there is no such folder, file, package or class on this machine.
 
         No model is opened and no network is used: a hub id counts as there.
@@ -41,8 +41,6 @@ class ModelResource(Resource):
                 foreign_class(parsed.use, str(cls.foreign))
             elif isinstance(parsed, ModelSpec):
                 find_model(parsed.model, base)
-        except ConfigError as error:
+        except (ConfigError, ModelError) as error:
             return error
-        except ModelError as error:
-            return ConfigError(error.what, where=error.where, fix=error.fix)
         return None

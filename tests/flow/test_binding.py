@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rag.errors import BudgetError, BuildError, ConfigError, StepError
-from rag.flow import Budget, Flow, Resource, RunContext, load_flow, operator
+from rag import Checkpoints
+from rag.errors import BudgetError, BuildError, ConfigError, RagError
+from rag.flow import Budget, Flow, Guard, Parallel, Race, Resource, RunContext, load_flow, operator
 from rag.flow.registry import Registry
 from rag.flow.resources import Spec
 from rag.flow.yaml.dump import dump
@@ -36,6 +39,10 @@ class Model(Resource):
     @classmethod
     def open(cls, spec: Any, *, base: Path) -> Model:
         return cls(spec.model)
+
+    @classmethod
+    def absent(cls, spec: Any, *, base: Path) -> RagError | None:
+        return ConfigError("there is no such model") if spec == "not there" else None
 
     def close(self) -> None:
         self.closed += 1
@@ -188,12 +195,72 @@ def test_a_misspelt_name_or_parameter_suggests_the_right_one() -> None:
         Flow(ask(inputs={"llm": "small"}), resources={"llm": "s"})
 
 
-def test_a_resource_that_nobody_names_is_an_error_of_the_run_and_may_be_given_later() -> None:
-    flow = Flow(ask(outputs={"answer": "query"}) >> ask())
-    with pytest.raises(StepError, match=r"no resource is called 'llm' \(Model\)") as caught:
-        flow.invoke(query="q")
+def test_all_that_is_missing_is_known_before_anything_runs(tmp_path: Path) -> None:
+    ran = []
+
+    @operator(writes="query", light=True)
+    def first(query: str) -> str:
+        ran.append(query)
+        return query
+
+    asks = ask(outputs={"answer": "query"}) >> ask(resources={"llm": "away"})
+    inner = Flow(ask(resources={"llm": "lost"}), resources={"lost": "not there"})
+    flow = Flow(first() >> asks >> inner, resources={"away": "not there"})
+    calls: list[Callable[[], object]] = [
+        lambda: flow.invoke(query="q"),
+        lambda: flow.run(query="q"),
+        lambda: next(iter(flow.stream(query="q"))),
+        lambda: asyncio.run(flow.ainvoke(query="q")),
+        lambda: flow.batch([{"query": "q"}]),
+        lambda: Checkpoints(tmp_path / "runs").start(flow, query="q"),
+    ]
+    for call in calls:
+        with pytest.raises(BuildError) as caught:
+            call()
+        assert list(map(str, caught.value.problems)) == list(map(str, flow.absent()))
+        assert [problem.where for problem in caught.value.problems] == [
+            "resources.llm",
+            "resources.away",
+            "resources.lost",
+        ]
+    assert ran == []
+    assert "no resource is called 'llm' (Model), which ask takes" in str(caught.value)
+    named = flow.with_resources(llm="late")
+    with pytest.raises(BuildError):
+        named.invoke(query="q")
+    there = named.with_resources(away="late").bound(
+        lambda one: {"lost": "x"} if one is inner else {}
+    )
+    assert there.invoke(query="q")["answer"] == "q late x"
+    assert flow.absent()
+
+
+def test_a_single_one_that_is_missing_is_the_error_itself() -> None:
+    with pytest.raises(ConfigError, match=r"no resource is called 'llm' \(Model\)") as caught:
+        Flow(ask()).invoke(query="q")
     assert "name it in the pipeline" in str(caught.value)
-    assert flow.with_resources(llm="late").invoke(query="q")["answer"] == "q late late"
+    assert Flow(ask()).with_resources(llm="late").invoke(query="q")["answer"] == "q late"
+
+
+def test_what_a_step_can_do_without_need_not_be_there() -> None:
+    @operator(writes="answer")
+    def instead(query: str) -> str:
+        return "sorry"
+
+    plain = instead()
+    for node in (
+        ask(fallback=plain),
+        Guard(ask(), fallback=plain),
+        Race(a=ask(), b=plain),
+        Parallel(a=ask(outputs={"answer": "other"}), b=plain, on_error="skip"),
+    ):
+        flow = Flow(node, outputs=["answer"])
+        assert flow.invoke(query="q") == {"answer": "sorry"}
+        assert len(flow.absent()) == 1
+    with pytest.raises(ConfigError, match=r"which ask/\.fallback/ask takes"):
+        Flow(ask(fallback=ask(), resources={"llm": "there"}), resources={"there": "x"}).invoke(
+            query="q"
+        )
 
 
 def test_a_path_stands_for_its_text(tmp_path: Path) -> None:

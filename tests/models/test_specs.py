@@ -15,7 +15,7 @@ from langchain_core.language_models import FakeListChatModel
 
 from rag.connect.sql import Database
 from rag.connect.vector_stores import Store
-from rag.errors import ConfigError
+from rag.errors import ConfigError, RagError
 from rag.flow.resources import Resource, Use, parse
 from rag.models import LLM, NLI, CrossEncoder, Embedder, SparseEncoder
 from rag.models.embedder import EmbedderSpec
@@ -136,7 +136,7 @@ def test_what_is_absent_is_an_error(
 ) -> None:
     (tmp_path / "empty").mkdir()
     problem = kind.absent(spec, base=tmp_path)
-    assert isinstance(problem, ConfigError)
+    assert isinstance(problem, RagError)
     assert what in str(problem)
     assert problem.fix
 

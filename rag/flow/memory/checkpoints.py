@@ -60,9 +60,11 @@ class Checkpoints:
         Raises:
             InputError: The inputs do not fit or cannot be stored, or a step writes values that
                 cannot.
+            ConfigError: A resource is not there.
         """
         state = initial_state(flow, {**(inputs or {}), **named})
         _check_types(flow)
+        flow.check_resources()
         stored = {name: self._store.encoded_alone(state[name], flow.inputs[name]) for name in state}
         record = StoredRun(
             id=secrets.token_hex(4),

@@ -43,6 +43,9 @@ class Runnable(Takes, Protocol):
     waits: bool
     runner: Runner
 
+    def check_resources(self) -> None:
+        """See that what the steps take can be opened."""
+
 
 class Execution:
     """A flow with its inputs, to be run once.
@@ -58,7 +61,9 @@ class Execution:
 
     Raises:
         InputError: The inputs do not fit, or the flow pauses and nothing stores the run.
-        ConfigError: A step or field of `config` is unknown, or its value is wrong.
+        ConfigError: A step or field of `config` is unknown, or its value is wrong; or a
+            resource is not there.
+        BuildError: Several resources are not there.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class Execution:
         self.flow, self.journal = flow, journal
         self.state = initial_state(flow, inputs)
         self.config = configured(flow, config) if config else None
+        flow.check_resources()
         self.id = run or os.urandom(8).hex()
         self.spent = Spent(flow.budget)
         self._trail = Trail() if resumed else None
