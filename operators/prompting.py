@@ -63,6 +63,7 @@ def fit_prompt(
     history: Sequence[Mapping[str, Any]] | None = None,
     then: str = "",
     numbered: bool = True,
+    continues: bool = False,
 ) -> Prompt:
     """A prompt that fits the model's window, with a warning of what was left out.
 
@@ -77,6 +78,7 @@ def fit_prompt(
             left for history and documents; all of that room if there are no documents.
         then: An instruction after the question; never cut.
         numbered: Whether the sources are numbered.
+        continues: Whether a further turn may follow.
 
     Raises:
         InputError: The history is not one (`rag.operators.history`).
@@ -92,6 +94,7 @@ def fit_prompt(
         chunks=_fitting(call, documents, room - used),
         history=earlier,
         numbered=numbered,
+        continues=continues,
     )
 
 

@@ -58,7 +58,7 @@ class Generate(AnswerOperator):
         numbered = self.reuse is None
         prompt = fit_prompt(
             call, self.system, query, documents, self.max_tokens, history=history,
-            numbered=numbered,
+            numbered=numbered, continues=history is not None,
         )  # fmt: skip
         sampling = Sampling(
             max_tokens=self.max_tokens, stop=self.stop, logprobs=self.logprobs, **self.sampling

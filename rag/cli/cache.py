@@ -164,9 +164,9 @@ def warm(config: Config = None, as_json: Json = False) -> None:
         batches = list(index.batches(64))
         for batch in track(batches, "Computing", console=console(stderr=True), transient=True):
             texts = tuple(chunk.embedding_text for chunk in batch)
-            prefix, chunks, _ = llm.template.tokenize(Prompt("?", system, texts, numbered=False))
-            computed += llm.engine.warm(prefix, chunks)
-            seen += len(chunks)
+            tokens = llm.template.tokenize(Prompt("?", system, texts, numbered=False))
+            computed += llm.engine.warm(tokens.prefix, tokens.chunks)
+            seen += len(tokens.chunks)
     finally:
         index.close()
         flow.close()

@@ -105,24 +105,24 @@ def calibrate(
     bands = dict.fromkeys(_bands(engine.view.layers), 0.0)
     alignment, concat, aligned = engine.defaults.alignment, 0.0, 0.0
     for number, parts in enumerate(prompts, start=1):
-        full = engine.prefill(*parts, ReuseSettings(mode="full"), room=ANSWER + 1)
+        full = engine.prefill(*parts.plain, ReuseSettings(mode="full"), room=ANSWER + 1)
         own = greedy(engine, full, ANSWER, ends)
         reference = likelihood(engine, full, own)
         for t, s in grid:
             settings = ReuseSettings(mode="ape", temperature=t, scale=s)
-            ape[t, s] += divergence(full, engine.prefill(*parts, settings))
-        concat += divergence(full, engine.prefill(*parts, ReuseSettings(mode="concat")))
+            ape[t, s] += divergence(full, engine.prefill(*parts.plain, settings))
+        concat += divergence(full, engine.prefill(*parts.plain, ReuseSettings(mode="concat")))
         if alignment is not None:
             settings = ReuseSettings(mode="align", fraction=0.0)
-            aligned += divergence(full, engine.prefill(*parts, settings))
+            aligned += divergence(full, engine.prefill(*parts.plain, settings))
         for band in bands:
             chooses = replace(engine, defaults=replace(engine.defaults, layers=band))
             mode = "focus" if alignment is None else "align"
             settings = ReuseSettings(mode=mode, fraction=CHOSEN)
-            bands[band] += divergence(full, chooses.prefill(*parts, settings))
+            bands[band] += divergence(full, chooses.prefill(*parts.plain, settings))
         for fraction in FRACTIONS:
             settings = ReuseSettings(mode="focus", fraction=fraction)
-            done = engine.prefill(*parts, settings, room=ANSWER + 1)
+            done = engine.prefill(*parts.plain, settings, room=ANSWER + 1)
             kept[fraction] += likelihood(engine, done, own) - reference
         progress(number, len(prompts))
     count = len(prompts)

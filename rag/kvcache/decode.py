@@ -63,7 +63,7 @@ def decoding(
     """
     buffer, position, logits = done.buffer, done.position, done.logits
     quotes = Quotes(quoted) if draft else None
-    answer: list[int] = []
+    answer = done.answer = []
     while True:
         token = choose(logits)
         yield token

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rag.kvcache.composition import Composition, Defaults
+from rag.kvcache.conversation import Conversation
 from rag.kvcache.layout import Layout
 from rag.kvcache.passes import Passes, run
 from rag.kvcache.prefilled import Prefilled
@@ -42,12 +43,14 @@ class KVEngine:
         suffix: Sequence[int],
         settings: ReuseSettings,
         room: int = 0,
+        turns: Sequence[Sequence[int]] = (),
     ) -> Prefilled:
         """As `prefilling`, to its end, in this thread."""
         import torch
 
+        work = self.prefilling(prefix, chunks, suffix, settings, room, turns)
         with torch.inference_mode():
-            return run(self.prefilling(prefix, chunks, suffix, settings, room), self.view.steps)
+            return run(work, self.view.steps)
 
     def prefilling(
         self,
@@ -56,8 +59,9 @@ class KVEngine:
         suffix: Sequence[int],
         settings: ReuseSettings,
         room: int = 0,
+        turns: Sequence[Sequence[int]] = (),
     ) -> Passes[Prefilled]:
-        """The states of `prefix | chunks | suffix`, and the logits of the token behind them.
+        """The states of `prefix | chunks | turns | suffix`, and the logits of the token behind.
 
         For whoever makes the passes of several prompts in turns; in inference mode.
 
@@ -67,6 +71,7 @@ class KVEngine:
             suffix: Token ids behind the chunks; at least one, or none in a prompt without chunks.
             settings: The composer.
             room: Slots for the answer.
+            turns: Token ids of each earlier turn of a conversation: question and answer.
 
         Raises:
             ModelError: The model's states cannot be composed so.
@@ -77,16 +82,48 @@ class KVEngine:
         chunks = [chunk for chunk in chunks if len(chunk)]
         if not suffix and not chunks:  # the last token's logits are needed
             prefix, suffix = prefix[:-1], prefix[-1:]
-        layout = Layout(prefix, chunks, suffix)
+        layout = Layout(prefix, chunks, suffix, turns)
         if composer.relocates:
             self.view.require_composable(layout.length + room)
         report = Report(composer.mode, composer.kind, tokens=layout.length)
         composition = self._composition(layout, report, room)
         with report.timed("first_token"):
-            prefilled = yield from composer.compose(composition)
+            conversation = Conversation(composition, composer)
+            buffer = conversation.resumed()
+            if buffer is None:
+                prefilled = yield from composer.compose(composition)
+            else:
+                prefilled = yield from conversation.resume(buffer)
             # Reading a number waits for the device: the first token's time is real.
             float(prefilled.logits[0])
         return prefilled
+
+    def keeping(
+        self,
+        prefix: Sequence[int],
+        chunks: Sequence[Sequence[int]],
+        suffix: Sequence[int],
+        settings: ReuseSettings,
+        done: Prefilled,
+        turns: Sequence[Sequence[int]] = (),
+    ) -> Passes[None]:
+        """Store the states of a conversation's turn, for the turn that follows it.
+
+        Args:
+            prefix: As for `prefilling`, with all that follow.
+            chunks: See there.
+            suffix: See there.
+            settings: See there.
+            done: What `prefilling` returned, from which the whole answer has been decoded.
+            turns: See there.
+        """
+        chunks = [chunk for chunk in chunks if len(chunk)]
+        if settings.composer.stores == "nothing" or not chunks:
+            return
+        layout = Layout(prefix, chunks, suffix, turns)
+        room = done.buffer.capacity - layout.length
+        composition = self._composition(layout, done.report, room)
+        yield from Conversation(composition, settings.composer).keep(done)
 
     def warm(self, prefix: Sequence[int], chunks: Sequence[Sequence[int]]) -> int:
         """Compute and store chunks alone behind a prefix, those that are not stored yet.

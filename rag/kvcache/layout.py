@@ -12,6 +12,7 @@ class Layout:
         prefix: Token ids.
         chunks: Token ids of each chunk.
         suffix: Token ids.
+        turns: Token ids of each earlier turn: the beginning of the suffix.
         context: The chunks' token ids in one list. A place in the context counts from its first
             token.
         bounds: First place and end of each chunk in the context.
@@ -24,15 +25,21 @@ class Layout:
     Args:
         prefix: Token ids before the chunks: the system text and the template's head.
         chunks: Token ids of each chunk, in prompt order.
-        suffix: Token ids behind the chunks: the question and the template's tail.
+        suffix: Token ids behind the chunks and turns: the question and the template's tail.
+        turns: Token ids of each earlier turn.
     """
 
     def __init__(
-        self, prefix: Sequence[int], chunks: Sequence[Sequence[int]], suffix: Sequence[int]
+        self,
+        prefix: Sequence[int],
+        chunks: Sequence[Sequence[int]],
+        suffix: Sequence[int],
+        turns: Sequence[Sequence[int]] = (),
     ) -> None:
         import torch
 
-        self.prefix, self.suffix = list(prefix), list(suffix)
+        self.prefix, self.turns = list(prefix), [list(turn) for turn in turns]
+        self.suffix = [*(token for turn in turns for token in turn), *suffix]
         self.chunks = [list(chunk) for chunk in chunks]
         self.context = [token for chunk in chunks for token in chunk]
         self.bounds: list[tuple[int, int]] = []
@@ -45,6 +52,11 @@ class Layout:
         self.context_ids = torch.tensor(self.context, dtype=torch.long)
         self.suffix_ids = torch.tensor(self.suffix, dtype=torch.long)
         self.suffix_positions = torch.arange(self.start + end, self.length)
+
+    @property
+    def question(self) -> list[int]:
+        """The suffix without the earlier turns."""
+        return self.suffix[sum(map(len, self.turns)) :]
 
     @property
     def slots(self) -> list[tuple[int, int]]:

@@ -24,6 +24,8 @@ class Prefilled:
         position: Where the answer's first token stands.
         report: What was reused and computed.
         plan: How the answer's tokens attend.
+        length: Slots of the buffer that the prompt takes.
+        answer: The tokens decoded so far, without the one that ended the answer.
     """
 
     logits: torch.Tensor
@@ -31,3 +33,8 @@ class Prefilled:
     position: int
     report: Report
     plan: Plan = field(default_factory=Masked)
+    length: int = field(init=False)
+    answer: list[int] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self.length = self.buffer.length

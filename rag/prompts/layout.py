@@ -20,41 +20,55 @@ class PromptTokens(NamedTuple):
     """Of each chunk."""
     suffix: list[int]
     """After the chunks: the question, and what begins the answer."""
+    turns: list[list[int]] = []  # noqa: RUF012 - of a tuple, and never changed
+    """Between chunks and suffix: earlier turns, each a question and its answer."""
+
+    @property
+    def plain(self) -> tuple[list[int], list[list[int]], list[int]]:
+        """Prefix, chunks and suffix, the earlier turns in the suffix."""
+        earlier = [token for turn in self.turns for token in turn]
+        return self.prefix, self.chunks, [*earlier, *self.suffix]
 
     @property
     def ids(self) -> list[int]:
         """All of them in one list."""
-        return [*self.prefix, *(token for chunk in self.chunks for token in chunk), *self.suffix]
+        prefix, chunks, suffix = self.plain
+        return [*prefix, *(token for chunk in chunks for token in chunk), *suffix]
 
     @property
     def total(self) -> int:
         """How many there are."""
-        return len(self.prefix) + sum(map(len, self.chunks)) + len(self.suffix)
+        between = (*self.chunks, *self.turns)
+        return len(self.prefix) + sum(map(len, between)) + len(self.suffix)
 
 
 def messages(prompt: Prompt) -> list[tuple[str, str]]:
-    """The prompt as (role, text) pairs: system, history, then sources and question."""
+    """The prompt as (role, text) pairs: system, history, question; see `Prompt` for the sources."""
     return [(role, "".join(pieces)) for role, pieces in message_pieces(prompt)]
 
 
 def message_pieces(prompt: Prompt) -> list[tuple[str, list[str]]]:
-    """As `messages`, each text in pieces: in the last one, every chunk is a piece of its own."""
+    """As `messages`, each text in pieces: in the one with the sources every chunk is a piece."""
     result: list[tuple[str, list[str]]] = []
     if prompt.system:
         result.append(("system", [prompt.system]))
-    result.extend((role, [text]) for role, text in prompt.history)
-    if not prompt.chunks:
-        result.append(("user", [prompt.question]))
-        return result
+    turns = [*prompt.history, ("user", prompt.question)]
+    asked = [number for number, (role, _) in enumerate(turns) if role == "user"]
+    with_sources = asked[-1 if prompt.numbered else 0] if prompt.chunks else None
+    for number, (role, text) in enumerate(turns):
+        pieces = _with_sources(prompt, text) if number == with_sources else [text]
+        result.append((role, pieces))
+    return result
+
+
+def _with_sources(prompt: Prompt, question: str) -> list[str]:
     # A number would make a chunk's text depend on its position: its states could not be reused.
     chunks = [
         delimited(chunk, number if prompt.numbered else None)
         for number, chunk in enumerate(prompt.chunks, start=1)
     ]
     heading = f"{prompts()['layout_sources'].text}\n\n"
-    question = prompts()["layout_question"].format(question=prompt.question)
-    result.append(("user", [heading, *chunks, question]))
-    return result
+    return [heading, *chunks, prompts()["layout_question"].format(question=question)]
 
 
 def delimited(chunk: str, number: int | None = None) -> str:

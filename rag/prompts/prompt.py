@@ -13,8 +13,9 @@ Turn = tuple[Literal["user", "assistant"], str]
 class Prompt:
     """A prompt in parts, so that an engine may reuse what it computed for one of them.
 
-    In the text the chunks come after the system text and the history, before the question. A
-    chunk's own text does not depend on its position, unless the chunks are numbered.
+    Numbered chunks come after the history, before the question. Those whose states are to be
+    reused come before the history, in the first turn: then what was computed for earlier turns
+    stays right. A chunk's own text does not depend on its position, unless it is numbered.
     """
 
     question: str
@@ -25,3 +26,5 @@ class Prompt:
     """Earlier turns, oldest first."""
     numbered: bool = True
     """Whether the chunks are numbered from 1; False where their states are to be reused."""
+    continues: bool = False
+    """Whether a further turn may follow, for which an engine keeps the states of this one."""

@@ -217,7 +217,7 @@ class AnswerRun:
         started = perf_counter()
         flow = await within(self._answering.tenants.flow(pipeline, question.tenant))
         inputs, query = {**question.inputs}, question.query
-        if history and pipeline.takes_history:
+        if pipeline.takes_history:
             inputs["history"] = history
         elif history:
             query = await within(self._condensed(flow, history))

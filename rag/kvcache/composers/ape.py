@@ -28,8 +28,9 @@ class Ape(Parallel):
         default=None, description="S: factor of the chunks' log-sum-exp; default: calibrated"
     )
 
-    def plan(self, composition: Composition, context: tuple[int, int]) -> Plan:
-        """See `Parallel.plan`."""
+    def plan(self, composition: Composition) -> Plan:
+        """See `Composer.plan`."""
+        context = (0, len(composition.layout.context))
         defaults = composition.defaults
         temperature = self.temperature or defaults.temperature
         return Reweighted(context, temperature, self.scale or defaults.scale)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rag.kvcache.plan import Masked, Plan
 from rag.kvcache.report import Kind
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ class Composer(BaseModel, ABC):
         super().__pydantic_init_subclass__(**kwargs)
         if "mode" in cls.__dict__:
             cls.registered[cls.mode] = cls
+
+    def plan(self, composition: Composition) -> Plan:
+        """How the suffix and the answer attend to the composed states."""
+        return Masked()
 
     @abstractmethod
     def compose(self, composition: Composition) -> Passes[Prefilled]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rag.kvcache.composers.base import Composer, Stored
 from rag.kvcache.passes import Pass, Passes
-from rag.kvcache.plan import Masked, Plan
 from rag.kvcache.prefilled import Prefilled
 from rag.kvcache.report import Kind
 
@@ -24,15 +23,6 @@ class Parallel(Composer):
     kind: ClassVar[Kind] = "parallel"
     stores: ClassVar[Stored] = "chunks"
 
-    def plan(self, composition: Composition, context: tuple[int, int]) -> Plan:
-        """How the suffix and the answer attend.
-
-        Args:
-            composition: The prompt.
-            context: First slot and end of the chunks.
-        """
-        return Masked()
-
     def compose(self, composition: Composition) -> Passes[Prefilled]:
         """See `Composer.compose`. The chunks' slots come first, then the prefix's."""
         import torch
@@ -46,11 +36,10 @@ class Parallel(Composer):
                 positions = torch.arange(layout.start, layout.start + len(entry.ids))
                 tensors = entry.tensors
                 buffer.place_unrotated(tensors["keys"], tensors["values"], positions)
-            context = (0, buffer.length)
             buffer.place(*prefix, torch.arange(layout.start))
         start = layout.start + max(map(len, layout.chunks), default=0)
         end = start + len(layout.suffix)
-        plan = self.plan(composition, context)
+        plan = self.plan(composition)
         with report.timed("recompute"):
             logits = (yield Pass(layout.suffix_ids, torch.arange(start, end), buffer, plan))[0]
         return Prefilled(logits, buffer, end, report, plan)

@@ -34,15 +34,16 @@ class Prefix(Composer):
 
         layout, report = composition.layout, composition.report
         buffer = composition.new_buffer()
-        segments = [layout.prefix, *layout.chunks] if layout.prefix else layout.chunks
+        segments = [*([layout.prefix] if layout.prefix else []), *layout.chunks, *layout.turns]
         keys = [
             composition.chain_key(segments[:number], ids) for number, ids in enumerate(segments)
         ]
         reports = _place_stored(composition, buffer, segments, keys)
-        report.chunks = reports[len(segments) - len(layout.chunks) :]
+        end = len(segments) - len(layout.turns)
+        report.chunks = reports[end - len(layout.chunks) : end]
         hits, start = sum(one.hit for one in reports), buffer.length
         rest = [token for segment in segments[hits:] for token in segment]
-        ids = torch.tensor([*rest, *layout.suffix])
+        ids = torch.tensor([*rest, *layout.question])
         with report.timed("recompute"):
             started = perf_counter()
             logits = (yield Pass(ids, torch.arange(start, layout.length), buffer))[0]

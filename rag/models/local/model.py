@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from rag.kvcache.engine import KVEngine
+    from rag.kvcache.prefilled import Prefilled
     from rag.kvcache.settings import ReuseSettings
 
 DRAFT, DRAFT_INT8 = 8, 3
@@ -210,8 +211,14 @@ class LocalLLM(LLM):
         sampler = Sampler(sampling, self.model.device, grammar)
         limit = min(sampling.max_tokens, self.window - tokens.total)
         yield self.reserve(tokens.total + limit)
-        sampled, report = yield from self._sample(tokens, sampler, reuse, limit)
+        sampled, done = yield from self._sample(tokens, sampler, reuse, limit)
+        report = None if done is None or reuse is None else done.report.as_dict()
         yield from decode_stream(sampled, sampler, self.tokenizer, self.ends, tokens.total, report)
+        if done is None or reuse is None or not prompt.continues:
+            return
+        # An answer that was decoded in eight bits is near to that of full prefill, not the same.
+        if not self._int8 or reuse.composer.kind != "exact":
+            yield from self.engine.keeping(*tokens[:3], reuse, done, tokens.turns)
 
     def _mix(
         self, prompts: list[tuple[Prompt, float]], sampling: Sampling
@@ -228,8 +235,8 @@ class LocalLLM(LLM):
 
     def _sample(
         self, tokens: PromptTokens, sampler: Sampler, reuse: ReuseSettings | None, limit: int
-    ) -> Passes[tuple[Tokens, dict[str, Any] | None]]:
-        """The answer's tokens, and where its chunks are composed, the report of that."""
+    ) -> Passes[tuple[Tokens, Prefilled | None]]:
+        """The answer's tokens, and the prompt's states if they are in a KV buffer."""
         from rag.kvcache.decode import decoding
         from rag.kvcache.settings import ReuseSettings
 
@@ -237,11 +244,10 @@ class LocalLLM(LLM):
         if engine is None:
             return library_tokens(self.model, tokens.ids, sampler, limit), None
         settings = reuse or ReuseSettings(mode="full")
-        done = yield from engine.prefilling(*tokens, settings, room=limit)
+        done = yield from engine.prefilling(*tokens[:3], settings, limit, tokens.turns)
         draft = 0 if sampler.stateful else DRAFT_INT8 if self._int8 else DRAFT
         quotable = [token for chunk in tokens.chunks for token in chunk]
-        sampled = decoding(done, sampler, limit, quotable, draft)
-        return sampled, done.report.as_dict() if reuse is not None else None
+        return decoding(done, sampler, limit, quotable, draft), done
 
     def _supporting_engine(self, reuse: ReuseSettings | None) -> KVEngine | None:
         """The engine; None for a model that it does not support, if nothing is to be composed."""

@@ -119,5 +119,5 @@ def compute_states(
     if engine is None:
         return LibraryStates(model, tokens.ids)
     mode: Literal["prefix", "full"] = "prefix" if tokens.chunks else "full"
-    done = yield from engine.prefilling(*tokens, ReuseSettings(mode=mode), room=room)
+    done = yield from engine.prefilling(*tokens.plain, ReuseSettings(mode=mode), room=room)
     return ComposedStates(done)

@@ -73,17 +73,22 @@ class ChatTemplate:
         rendered = self._tokenizer.apply_chat_template(
             marked, tokenize=False, add_generation_prompt=True
         )
-        first = len(texts) - 1 - len(prompt.chunks)
-        tokens = PromptTokens([], [], [])
+        kinds = [kind for role, pieces in roles for kind in _kinds(role, len(pieces))]
+        tokens = PromptTokens([], [], [], [])
         current = tokens.prefix
         for at, piece in enumerate(rendered.split(_MARK)):
             if at % 2 == 0:
                 current += self._structure(piece)
-            elif prompt.chunks and first <= int(piece) < len(texts) - 1:
-                tokens.chunks.append(self.encode(texts[int(piece)]))
+                continue
+            ids = self.encode(texts[int(piece)])
+            if kinds[int(piece)] == "chunk":
+                tokens.chunks.append(ids)
                 current = tokens.suffix
             else:
-                current += self.encode(texts[int(piece)])
+                current += ids
+            if kinds[int(piece)] == "answer" and current is tokens.suffix:
+                tokens.turns.append(current[:])
+                current.clear()
         return tokens
 
     def _structure(self, text: str) -> list[int]:
@@ -99,3 +104,10 @@ class ChatTemplate:
         """A SHA-256 of what determines the tokens of a prompt: tokenizer and template."""
         backend = self._tokenizer.backend_tokenizer.to_str()
         return hashlib.sha256(f"{backend}{self._tokenizer.chat_template}".encode()).hexdigest()
+
+
+def _kinds(role: str, pieces: int) -> list[str]:
+    """What each piece of a message is: a chunk, an earlier answer, or another text."""
+    if pieces > 1:
+        return ["text", *["chunk"] * (pieces - 2), "text"]
+    return ["answer" if role == "assistant" else "text"]
