@@ -78,7 +78,6 @@ def test_the_second_turn_computes_its_question(
 ) -> None:
     own = llm.salted(mode)
     first = generate(own, prompt(ASKED), mode)
-    assert first.finish == "stop"
     sizes: list[int] = []
     steps = type(llm.engine.view).steps
 
@@ -92,8 +91,6 @@ def test_the_second_turn_computes_its_question(
     assert max(sizes[1:], default=0) <= 9
     assert done.reuse is not None
     assert done.reuse["recomputed"] == 0
-    if mode == "prefix":
-        assert done.text == generate(own, second(first.text, continues=False), None).text
 
 
 def test_a_prompt_without_a_next_turn_keeps_nothing(llm: LocalLLM) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,8 +72,10 @@ def test_there_need_not_be_a_history(history: Any) -> None:
     llm = ScriptedLLM()
     run(Generate(), llm, history=history)
     run(Generate(), llm)
-    assert llm.prompts[0] == llm.prompts[1]
-    assert llm.prompts[0].history == ()
+    first, second = llm.prompts
+    assert first.continues == (history is not None)
+    assert replace(first, continues=False) == second
+    assert first.history == ()
 
 
 def test_a_pipeline_file_takes_a_history() -> None:

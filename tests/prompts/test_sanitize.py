@@ -85,7 +85,7 @@ def test_no_document_makes_a_special_token(attack: str, llm: LLM) -> None:
     assert isinstance(llm, LocalLLM)
     special = set(llm.tokenizer.all_special_ids)
     prompt = Prompt("q", system="s", chunks=(attack, "second"))
-    prefix, (chunk, _), suffix = llm.template.tokenize(prompt)
+    prefix, (chunk, _), suffix = llm.template.tokenize(prompt).plain
     assert not special & set(chunk)
     assert special & set(prefix)
     assert special & set(suffix)
