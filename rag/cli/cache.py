@@ -224,7 +224,8 @@ def calibrate(
         fitted = [one for number, one in enumerate(prompts) if number % 4]
         view = llm.engine.view
         fingerprint = view.fingerprint()
-        alignment = fit_alignment(view, fitted, progress=_counted("fitted to"))
+        plain = [one.plain for one in fitted]
+        alignment = fit_alignment(view, plain, progress=_counted("fitted to"))
         engine = replace(llm.engine, defaults=replace(llm.engine.defaults, alignment=alignment))
         found = fit(engine, compared, target, llm.ends, _counted("compared"))
         saved = [save(found, fingerprint)]
