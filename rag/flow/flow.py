@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from rag.errors import RagError
-from rag.flow import absence
+from rag.flow.absence import absent, check
 from rag.flow.compile import BUILDS, Builder, Positions
 from rag.flow.constructs.checks import texts
 from rag.flow.constructs.guard import Guard
@@ -185,7 +185,7 @@ class Flow(Described):
 
     def absent(self) -> list[RagError]:
         """Why resources that the steps take cannot be opened now, found without opening them."""
-        return absence.absent(self)
+        return absent(self)
 
     def check_resources(self) -> None:
         """See that what the steps take can be opened; a run does so before anything runs.
@@ -195,7 +195,7 @@ class Flow(Described):
                 or what opening it would raise (ModelError, IndexStateError).
             BuildError: Several are not; it holds all of them.
         """
-        if self._there is not self.resources and absence.check(self):
+        if self._there is not self.resources and check(self):
             self._there = self.resources
 
     # Variants

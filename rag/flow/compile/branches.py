@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rag.errors import Interrupted, StepError
 from rag.flow.place import Place, segment
 from rag.flow.run.events import BranchFailed, BranchSkipped
-from rag.flow.run.run import Run, Runner, State, Trail
+from rag.flow.run.run import Run, Runner, State
 
 Ends = list[tuple[str, dict[str, Any]]]
 """Branch name to what it wrote, of those that ended well, in the order of the branches."""
@@ -53,8 +53,8 @@ async def run_branches(
         Interrupted: Branches pause for approval; their siblings have run to their ends.
     """
     if run.trail is not None:
-        # Each branch finds by itself where its recorded writes end.
-        branches = [_apart(branch) for branch in branches]
+        branches = [replace(branch, run=branch.run.apart()) for branch in branches]
+    branches = await _enough_before(place, branches, run, quorum)
     failures: dict[str, StepError] = {}
     ends: dict[str, dict[str, Any]] = {}
     stops: list[Interrupted] = []
@@ -84,14 +84,26 @@ async def run_branches(
                 await one(branch)
             else:
                 run.notify(BranchSkipped, place, branch=branch.name)
-    if run.trail is not None and any(b.run.trail and b.run.trail.fresh for b in branches):
-        run.trail.fresh = True
-    if stops and not (quorum is not None and len(ends) >= quorum):
+    enough = quorum is not None and len(ends) >= quorum
+    if stops and not enough:
         raise Interrupted([one for stop in stops for one in stop.stops])
-    needed = 1 if quorum is None else quorum
-    if failures and len(ends) < needed:
+    if failures and not enough and (quorum is not None or not ends):
         raise _together(failures, run.at(place))
+    await _record_enough(place, list(ends), run, quorum)
+    _note_fresh(run, [branch for branch in branches if branch.name in {*ends, *failures}])
     return [(branch.name, ends[branch.name]) for branch in branches if branch.name in ends]
+
+
+def _note_fresh(run: Run, ended: list[Branch]) -> None:
+    """Of a resumed run: whether a branch ran, and was not recalled or cancelled."""
+    if run.trail is not None:
+        run.trail.fresh |= any(b.run.trail is not None and b.run.trail.fresh for b in ended)
+
+
+async def _record_enough(place: Place, names: list[str], run: Run, quorum: int | None) -> None:
+    if run.journal is not None and quorum is not None:
+        where = run.at(place).below(".quorum")
+        await run.journal.record(where, _ENOUGH, {"names": names}, 0.0, "")
 
 
 async def _end(place: Place, branch: Branch, skip: bool) -> dict[str, Any]:
@@ -112,6 +124,18 @@ async def _end(place: Place, branch: Branch, skip: bool) -> dict[str, Any]:
         raise
 
 
+async def _enough_before(
+    place: Place, branches: list[Branch], run: Run, quorum: int | None
+) -> list[Branch]:
+    """The branches; of a resumed run those only that were enough before."""
+    if quorum is None or run.journal is None or (run.trail is not None and run.trail.fresh):
+        return branches
+    found = await run.journal.recall(run.at(place).below(".quorum"), _ENOUGH, "")
+    enough = [b for b in branches if found is not None and b.name in found["names"]]
+    return enough or branches
+
+
+_ENOUGH: dict[str, Any] = {"names": list[str]}
 _FAILED: dict[str, Any] = {"what": str, "where": str | None}
 
 
@@ -140,12 +164,6 @@ async def _concurrently(
             task.cancel()
         if pending:
             await asyncio.gather(*pending, return_exceptions=True)
-
-
-def _apart(branch: Branch) -> Branch:
-    trail = branch.run.trail
-    own = Trail(fresh=trail.fresh if trail else False)
-    return Branch(branch.name, branch.runner, branch.state, branch.run.view(trail=own))
 
 
 def _together(failures: dict[str, StepError], where: Place) -> StepError:

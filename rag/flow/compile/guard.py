@@ -6,11 +6,12 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rag.errors import StepError
+from rag.errors import Interrupted, StepError
 from rag.flow.compile.budget import within_budget
 from rag.flow.compile.builder import Builder, Built
 from rag.flow.compile.recall import cached
 from rag.flow.constructs.guard import Guard
+from rag.flow.memory.fingerprint import Fingerprints
 from rag.flow.node import Node
 from rag.flow.operator import Operator
 from rag.flow.place import Place
@@ -70,7 +71,9 @@ def guarded(
         reads, instead = reads | (other.reads - {"error", "error_type"}), other.run
         either = written_after_one_of({"it": writes, "its fallback": other.writes}, str(place))
         writes = {name: either[name] for name in writes}
-    runner = _attempts(runner, place, policies, instead, frozenset(writes))
+    runner = _attempts(runner, place, policies)
+    if instead is not None:
+        runner = _or_instead(runner, instead, node, place, frozenset(writes))
     return replace(built, run=runner, reads=reads, writes=writes, waits=True)
 
 
@@ -95,13 +98,7 @@ def _fallback(builder: Builder, node: Node, built: Built, scope: Scope, place: P
     return other
 
 
-def _attempts(
-    runner: Runner,
-    place: Place,
-    policies: Policies,
-    fallback: Runner | None,
-    promised: frozenset[str],
-) -> Runner:
+def _attempts(runner: Runner, place: Place, policies: Policies) -> Runner:
     timeout, retry = policies.timeout, policies.retry
 
     async def attempt(state: State, run: Run) -> dict[str, Any] | StepError:
@@ -135,15 +132,55 @@ def _attempts(
                 await asyncio.gather(*(job.ended.wait() for job in left))
             await asyncio.sleep(retry.wait * 2 ** (number - 1))
             number += 1
-        if fallback is None:
-            raise result
-        run.notify(FellBack, place, error=result)
-        cause = result.__cause__ or result
-        seen = {**state, "error": result.what, "error_type": type(cause).__name__}
-        wrote = await fallback(seen, run)
-        return {name: value for name, value in wrote.items() if name in promised}
+        raise result
 
     return run_guarded
+
+
+def _or_instead(
+    runner: Runner, fallback: Runner, node: Node, place: Place, promised: frozenset[str]
+) -> Runner:
+    """The runner; where it failed for good, the fallback."""
+    fingerprints = Fingerprints()
+
+    async def run_or_instead(state: State, run: Run) -> dict[str, Any]:
+        error = await _failed_before(run, place, fingerprints, node)
+        if error is None:
+            try:
+                return await runner(state, run)
+            except StepError as failed:
+                run.notify(FellBack, place, error=failed)
+                cause = failed.__cause__ or failed
+                error = {"error": failed.what, "error_type": type(cause).__name__}
+        try:
+            wrote = await fallback({**state, **error}, run)
+        except Interrupted:
+            await _record_failed(run, place, fingerprints, node, error)
+            raise
+        await _record_failed(run, place, fingerprints, node, error)
+        return {name: value for name, value in wrote.items() if name in promised}
+
+    return run_or_instead
+
+
+_FAILED: dict[str, Any] = {"error": str, "error_type": str}
+
+
+async def _failed_before(
+    run: Run, place: Place, fingerprints: Fingerprints, node: Node
+) -> dict[str, Any] | None:
+    """Why the node failed before the run was resumed: its fallback's writes count."""
+    if run.journal is None or (run.trail is not None and run.trail.fresh):
+        return None
+    return await run.journal.recall(run.at(place).below(".failed"), _FAILED, fingerprints.of(node))
+
+
+async def _record_failed(
+    run: Run, place: Place, fingerprints: Fingerprints, node: Node, error: dict[str, Any]
+) -> None:
+    if run.journal is not None:
+        where = run.at(place).below(".failed")
+        await run.journal.record(where, _FAILED, error, 0.0, fingerprints.of(node))
 
 
 def _limited(runner: Runner, limiter: Limiter) -> Runner:

@@ -132,7 +132,10 @@ class _Turns:
                     if self._listens
                     else bool(evaluate(until, after, here, place))
                 )
-            if keep is not None and (best is None or wrote[keep] > best[keep]):
+            # NaN equals nothing, and loses against any number.
+            if keep is not None and (
+                best is None or wrote[keep] > best[keep] or best[keep] != best[keep]
+            ):
                 best = wrote
             if held or turn == last:
                 break

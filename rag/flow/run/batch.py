@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from rag.errors import ConfigError
 from rag.flow.run.execution import Execution
 
 
@@ -24,7 +25,12 @@ async def run_all(
         concurrency: At most so many at a time.
         return_exceptions: Put errors in the places of outputs; else the first one cancels the
             other runs and is raised.
+
+    Raises:
+        ConfigError: `concurrency` is below 1.
     """
+    if concurrency < 1:
+        raise ConfigError(f"concurrency is {concurrency}", fix="at least 1 run at a time")
     waiting = enumerate(many)
     results: dict[int, Any] = {}
 

@@ -130,6 +130,10 @@ class Run:
         other.__dict__ = {**self.__dict__, **changes}
         return other
 
+    def apart(self) -> Run:
+        """The run seen from a branch, which finds by itself where its recorded writes end."""
+        return self if self.trail is None else self.view(trail=Trail(fresh=self.trail.fresh))
+
     def at(self, place: Place) -> Place:
         """The occurrence of the node at a static place that runs at this point."""
         if not self.counts and not self.prefix:

@@ -12,6 +12,7 @@ import concurrent.futures
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from rag.flow.run.threads import THREADS
@@ -124,7 +125,10 @@ class Runtime:
         loop = self._loop
         assert loop is not None  # noqa: S101 - set before the thread starts
         asyncio.set_event_loop(loop)
-        loop.run_forever()
+        while True:
+            # A step that raises SystemExit ends its caller's run, which the loop tells next.
+            with suppress(SystemExit, KeyboardInterrupt):
+                loop.run_forever()
 
 
 async def _closed(items: AsyncGenerator[Any, None]) -> None:
