@@ -234,7 +234,8 @@ def calibrate(
     finally:
         flow.close()
     stored = "stored" if found.aligns else "not stored: it brings states no nearer to full prefill"
-    fields = {**found.__dict__, "alignment": stored, "saved to": ", ".join(map(str, saved))}
+    fields = {**found.__dict__, "layers": "{} to {}".format(*found.layers), "alignment": stored}
+    fields["saved to"] = ", ".join(map(str, saved))
     print_fields(fields, as_json=as_json)
 
 
