@@ -5,10 +5,12 @@
 
 Chunks of 256 random tokens, a question of 32, a prefix of 24. The time runs from the request to the
 first token: hashing, look-up, load, rotation and repair are in it. `craft` finds its chunks as they
-were computed in the opposite order. Modes alternate inside one process; medians. Then: the share of
-look-up, load and composing; states from disk; nothing stored; transformers' own reuse of a prefix;
-bytes of the store; and, where llama-cpp-python and a GGUF file are given, llama.cpp with the same
-chunks in another order. `kv_decode.py` measures what follows the first token.
+were computed in the opposite order; `align` has a map of the rank that calibration fits, fitted to
+random chunks, as its numbers do not change its speed. Modes alternate inside one process; medians.
+Then: the share of look-up, load and composing; states from disk; nothing stored; what the map would
+take at the request; transformers' own reuse of a prefix; bytes of the store; and, where
+llama-cpp-python and a GGUF file are given, llama.cpp with the same chunks in another order.
+`kv_decode.py` measures what follows the first token.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import math
 import random
 import statistics
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -32,7 +35,11 @@ MODES: dict[str, dict[str, Any]] = {
     "blend 15 %": {"mode": "blend", "fraction": 0.15},
     "focus 15 %": {"mode": "focus", "fraction": 0.15},
     "craft 15 %": {"mode": "craft", "fraction": 0.15},
+    "align 0 %": {"mode": "align", "fraction": 0.0},
+    "align 5 %": {"mode": "align", "fraction": 0.05},
+    "align 15 %": {"mode": "align", "fraction": 0.15},
 }
+DISK = ("parallel", "concat", "focus 15 %", "align 0 %", "align 15 %")
 
 
 class Prompts:
@@ -80,6 +87,28 @@ def warm(
             read = sum(parts.get(part, 0.0) for part in ("lookup", "compose"))
             shares[name].append(read / parts["first_token"])
     return medians(times), medians(shares)
+
+
+def random_map(engine: Any, prompts: Prompts) -> Any:
+    """A map of alignment, fitted to random chunks."""
+    from rag.kvcache.align.fit import fit_alignment
+
+    return fit_alignment(engine.view, [(prompts.prefix, prompts.chunks(2), [])])
+
+
+def mapping(engine: Any, prompts: Prompts, rounds: int, count: int) -> float:
+    """Seconds that the map of `align` would take, were it applied at the request."""
+    import torch
+
+    shape, dtype = engine.view.geometry.shape(CHUNK), engine.view.geometry.dtype
+    states = {name: torch.randn(shape).to(dtype) for name in ("keys", "values")}
+    times = []
+    for _ in range(rounds):
+        started = perf_counter()
+        for _ in range(count - 1):
+            engine.defaults.alignment.states(states)
+        times.append(perf_counter() - started)
+    return statistics.median(times)
 
 
 def medians(times: dict[str, list[float]]) -> dict[str, float]:
@@ -162,12 +191,15 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--gguf", type=Path)
     options = parser.parse_args()
+    from rag.kvcache.composition import Defaults
     from rag.models import LLM
 
     results: dict[str, Any] = {"warm": {}, "reading": {}, "disk": {}, "cold": {}, "prefix": {}}
+    results["map"] = {}
     llm = LLM.load({"model": options.model, "kv": {"memory": "4GB"}})
-    engine = llm.engine
-    prompts = Prompts(int(engine.view.config.vocab_size))
+    prompts = Prompts(int(llm.engine.view.config.vocab_size))
+    defaults = Defaults(alignment=random_map(llm.engine, prompts))
+    engine = replace(llm.engine, defaults=defaults)
     lengths = [count * CHUNK for count in options.chunks]
     for count in options.chunks:
         results["warm"][count * CHUNK], results["reading"][count * CHUNK] = warm(
@@ -177,13 +209,16 @@ def main() -> None:
         results["prefix"][count * CHUNK] = reuse_by_transformers(
             engine, prompts, options.rounds, count
         )
+        results["map"][count * CHUNK] = mapping(engine, prompts, options.rounds, count)
         engine.store.clear()
     with tempfile.TemporaryDirectory() as folder:
         on_disk = LLM.load({"model": options.model, "kv": {"memory": 1, "disk": folder}}).engine
+        on_disk = replace(on_disk, defaults=defaults)
         for count in options.chunks:
             chunks = prompts.chunks(count)
-            times: dict[str, list[float]] = {"parallel": [], "concat": [], "focus 15 %": []}
+            times: dict[str, list[float]] = {name: [] for name in DISK}
             timed(on_disk, prompts, chunks, {"mode": "concat"})
+            timed(on_disk, prompts, chunks, MODES["align 0 %"])
             on_disk.store.flush()
             for _ in range(options.rounds):
                 for name, each in times.items():
@@ -220,7 +255,7 @@ def show(results: dict[str, Any], lengths: list[int]) -> None:
     for name in ("parallel", "concat", "focus 15 %"):
         print(f"{name:20}" + "".join(f"{results['reading'][n][name]:18.2f}" for n in lengths))
     print("\nwarm, from disk")
-    for name in ("parallel", "concat", "focus 15 %"):
+    for name in DISK:
         cells = ""
         for length in lengths:
             took = results["disk"][length][name]
@@ -232,6 +267,12 @@ def show(results: dict[str, Any], lengths: list[int]) -> None:
         for n in lengths
     )
     print(f"\n{'cold parallel':20}{cells}")
+    cells = "".join(
+        f"{results['map'][n] * 1000:10.0f} "
+        f"({results['map'][n] / results['warm'][n]['align 0 %']:4.2f} of align 0 %)"
+        for n in lengths
+    )
+    print(f"{'map at the request':20}{cells}")
     cells = "".join(
         f"{results['prefix'][n][1] * 1000:9.0f} /{results['prefix'][n][0] * 1000:5.0f}  "
         for n in lengths
