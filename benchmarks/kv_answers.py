@@ -166,8 +166,8 @@ def answers(llm: Any, alignment: Any, sample: Any) -> dict[str, tuple[float, flo
     from rag.kvcache.settings import ReuseSettings
 
     engine = replace(llm.engine, defaults=replace(llm.engine.defaults, alignment=alignment))
-    prompt, found = parts(llm, sample.question, sample.chunks), {}
-    engine.warm(prompt.prefix, prompt.chunks)
+    prompt, found = parts(llm, sample.question, sample.chunks).plain, {}
+    engine.warm(*prompt[:2])
     for name, numbers in MODES.items():
         done = engine.prefill(*prompt, ReuseSettings(**numbers), room=64)
         ids = greedy(engine, done, ANSWER_TOKENS, llm.ends, draft=8)
@@ -204,7 +204,8 @@ def main() -> None:
     left = [one for one in unseen if one.id not in done]
     if left:
         llm = LLM.load({"model": str(options.reader.resolve()), "kv": {"memory": "1GB"}})
-        prompts = [parts(llm, one.question, one.chunks) for one in learned[: options.prompts]]
+        fitted = learned[: options.prompts]
+        prompts = [parts(llm, one.question, one.chunks).plain for one in fitted]
         alignment = fit_alignment(llm.engine.view, prompts)
         for sample in left:
             done[sample.id] = answers(llm, alignment, sample)

@@ -74,7 +74,7 @@ class Judge:
         if numbers["mode"] == "epic":
             tokens = sum(map(self.llm.count, chunks)) / len(chunks)
             numbers = {"mode": "epic", "first": round(numbers["fraction"] * tokens)}
-        prompt = parts(self.llm, question, chunks)
+        prompt = parts(self.llm, question, chunks).plain
         return self.engines[map_].prefill(*prompt, ReuseSettings(**numbers), room=64)
 
     def question(
@@ -89,7 +89,7 @@ class Judge:
         own = greedy(engine, full, ANSWER_TOKENS, self.llm.ends, draft=8)
         gold = self.llm.template.encode(sample.answers[0])
         of_full = likelihood(engine, full, own), likelihood(engine, full, gold)
-        prefix, chunks, _ = parts(self.llm, sample.question, sample.chunks)
+        prefix, chunks, _ = parts(self.llm, sample.question, sample.chunks).plain
         engine.warm(prefix, chunks)
         rows = {}
         for name, (map_, numbers) in wanted.items():
@@ -158,7 +158,7 @@ def fitted(llm: Any, samples: list[Any], name: str) -> Any:
     from rag.kvcache.align.fit import fit_alignment
 
     prompts = [parts(llm, one.question, one.chunks) for one in samples]
-    prompts = [one for one in prompts if one.total + 64 <= llm.window]
+    prompts = [one.plain for one in prompts if one.total + 64 <= llm.window]
     print(f"fitting to {len(prompts)} prompts of {name}", file=sys.stderr, flush=True)
     return fit_alignment(llm.engine.view, prompts)
 

@@ -107,19 +107,19 @@ def loss(llm: Any, data: Path, questions: int) -> dict[str, Any]:
     for sample in samples(load_dataset(data), questions, seed=7):
         prompt = parts(llm, sample.question, sample.chunks)
         plain = engine.store = KVStore([MemoryTier(2**32)])
-        full = engine.prefill(*prompt, ReuseSettings("full"), room=32)
+        full = engine.prefill(*prompt.plain, ReuseSettings("full"), room=32)
         own = greedy(engine, full, 16, llm.ends)
         engine.warm(prompt.prefix, prompt.chunks)
         for name, spec in MODES.items():
             engine.store = plain
-            base = engine.prefill(*prompt, ReuseSettings(**spec), room=32)
+            base = engine.prefill(*prompt.plain, ReuseSettings(**spec), room=32)
             before = likelihood(engine, base, own)
             for storage in get_args(Storage)[1:]:
                 engine.store = KVStore([MemoryTier(2**32)])
                 for key in plain.keys():  # noqa: SIM118
                     entry = plain.tiers[0].get(key)
                     engine.store.put(key, dequantize(quantize(entry, storage)))
-                done = engine.prefill(*prompt, ReuseSettings(**spec), room=32)
+                done = engine.prefill(*prompt.plain, ReuseSettings(**spec), room=32)
                 row = divergence(base, done), likelihood(engine, done, own) - before
                 found.setdefault((storage, name), []).append(row)
     return {

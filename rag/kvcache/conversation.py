@@ -102,6 +102,8 @@ class Conversation:
         layout, composition, composer = self._layout, self._composition, self._composer
         sources = [one for one in (layout.prefix, *layout.chunks) if one]
         kind = f"conversation {composer.mode} {composer.model_dump_json()}"
+        if composer.kind == "aligned" and composition.defaults.alignment is not None:
+            kind += f" {composition.defaults.alignment.digest}"
         context = [*layout.prefix, *layout.context]
         keys = [(composition.keys.of(f"{kind} context", [*sources, turns[0]], context), context)]
         for number, turn in enumerate(turns):

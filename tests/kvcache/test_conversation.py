@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,15 @@ from rag.kvcache.passes import Pass, run
 from rag.kvcache.prefilled import Prefilled
 from rag.kvcache.settings import ReuseSettings
 from rag.kvcache.store.codec import pack, unpack
-from tests.kvcache.helpers import CHUNKS, CONTEXT, PREFIX, by_transformers, distance, make_engine
+from tests.kvcache.helpers import (
+    CHUNKS,
+    CONTEXT,
+    PREFIX,
+    by_transformers,
+    distance,
+    make_engine,
+    shift,
+)
 
 STORING = [mode for mode, kind in composers().items() if kind.stores != "nothing"]
 QUESTIONS = [[3, 99, 98, 97, 50, 4], [3, 44, 91, 4], [3, 71, 4]]
@@ -172,6 +181,19 @@ def test_other_settings_and_salts_find_nothing(engine: KVEngine, mode: str) -> N
         other.turns = talk.turns
         other.ask(QUESTIONS[1])
         assert other.computed > len(QUESTIONS[1])
+
+
+def test_another_map_finds_nothing(engine: KVEngine) -> None:
+    talk = Talk(engine, "align")
+    talk.ask(QUESTIONS[0])
+    alignment = shift(engine.view.geometry, 0.2)
+    talk.engine = replace(engine, defaults=replace(engine.defaults, alignment=alignment))
+    talk.ask(QUESTIONS[1])
+    assert talk.computed > len(QUESTIONS[1])
+    other = Talk(engine, "align")
+    other.turns = talk.turns[:1]
+    other.ask(QUESTIONS[1])
+    assert other.computed < talk.computed
 
 
 def test_full_keeps_nothing(engine: KVEngine) -> None:
