@@ -18,6 +18,7 @@ import random
 import statistics
 from collections.abc import Generator
 from contextlib import aclosing
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -53,22 +54,22 @@ class Requests:
 
     async def timed(self, work: Generator[Any, Any, None], times: list[float]) -> None:
         async for _ in self.scheduler.stream(work):
-            times.append(perf_counter())
+            times.append(perf_counter())  # noqa: PERF401 - read while it grows
 
 
 async def gaps(requests: Requests, mode: str, chunks: list[list[int]]) -> dict[str, float]:
     """Milliseconds: the median gap alone, and the longest and median beside the other's prompt."""
     times: list[float] = []
     reading = asyncio.create_task(requests.timed(requests.answer("full", [], 4000), times))
-    while len(times) < 40:
+    while len(times) < 40:  # noqa: ASYNC110 - the list is all that there is
         await asyncio.sleep(0.01)
-    alone = statistics.median(b - a for a, b in zip(times[5:], times[6:], strict=False))
+    alone = statistics.median(b - a for a, b in pairwise(times[5:]))
     began, first = perf_counter(), []
     await requests.timed(requests.answer(mode, chunks, 1), first)
-    beside = [time for time in times if time >= began] or [began]
+    beside = [time for time in times if began <= time <= first[0]] + [first[0]]
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
-    each = [b - a for a, b in zip([began, *beside], [*beside, first[0]], strict=False)]
+    each = [b - a for a, b in pairwise([began, *beside])]
     return {
         "alone": alone * 1000,
         "median beside": statistics.median(each) * 1000,
