@@ -44,6 +44,7 @@ from rag.operators.post_retrieval.pointwise_rerank import PointwiseRerank
 from rag.operators.post_retrieval.reorder import Reorder
 from rag.operators.post_retrieval.rerank import Rerank
 from rag.operators.post_retrieval.rule_rerank import RuleRerank
+from rag.operators.post_retrieval.select_context import SelectContext
 from rag.operators.post_retrieval.select_sentences import SelectSentences
 from rag.operators.post_retrieval.threshold import Threshold
 from rag.operators.pre_retrieval.condense_query import CondenseQuery
@@ -122,6 +123,7 @@ __all__ = [
     "RouteSemantic",
     "RuleJudge",
     "RuleRerank",
+    "SelectContext",
     "SelectSentences",
     "Split",
     "StepBack",

@@ -18,11 +18,16 @@ class AnswerOperator(Operator):
 
     span_kind = "LLM"
 
-    temperature: NonNegativeFloat = Field(
-        default=0.0, description="sampling temperature; 0: greedy decoding"
+    temperature: NonNegativeFloat | None = Field(
+        default=None,
+        description="sampling temperature; 0: greedy decoding; default: the model's own (a local "
+        "one's is 0)",
     )
-    top_p: float = Field(
-        default=1.0, gt=0, le=1, description="nucleus sampling: probability mass sampled from"
+    top_p: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="nucleus sampling: probability mass sampled from; default: the model's own",
     )
     seed: int | None = Field(default=None, description="random seed; default: not reproducible")
 

@@ -1,4 +1,4 @@
-"""Judgements of a language model: by log-probabilities, or by a Yes or No that it answers."""
+"""Judgements of a language model: by log-probabilities, a Yes or No, or a grade from 0 to 4."""
 
 from __future__ import annotations
 
@@ -9,63 +9,80 @@ from typing import Annotated, Any, Literal
 from langchain_core.documents import Document
 from pydantic import Field
 
-from rag.models import LLM, Scored
+from rag.models import Scored
 from rag.models.choice import CHOICE_TOKENS
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import clipped, fit_prompt
-from rag.prompts.templates import prompts
+from rag.operators.prompting import clipped, fit_prompt, limit
 
 SCORED = 256
 """Tokens of a text whose log-probability is computed: every call reads them."""
+GRADES = ("0", "1", "2", "3", "4")
 
-By = Literal["likelihood", "answer"]
-"""By log-probabilities, or by the probability of Yes over No."""
+By = Literal["likelihood", "answer", "grade"]
+"""By log-probabilities of a text, by the probability of Yes over No, or by a grade."""
 ByField = Annotated[
     By | None,
-    Field(description="how to judge; default: likelihood if the model gives log-probabilities"),
+    Field(
+        description="how to judge; default: likelihood if the model scores texts, as a local one "
+        "does; else grade"
+    ),
 ]
 PromptField = Annotated[str | None, Field(description="prompt; default: depends on `by`")]
 
 
 def method(
-    llm: LLM, by: By | None, prompt: str | None, *, likelihood: str, answer: str
+    call: ModelCall, by: By | None, prompt: str | None, *, likelihood: str, answer: str
 ) -> tuple[By, str]:
     """How a model judges, and with which prompt.
 
     Args:
-        llm: The model.
-        by: As the user wants it; None: by likelihood if the model gives log-probabilities.
-        prompt: The user's; None: one of the next two.
-        likelihood: Name in `prompts.yaml` of the prompt for likelihoods.
-        answer: And of the prompt for Yes or No.
+        call: The model.
+        by: As the user wants it; None: by likelihood if the model scores texts, else by grade.
+        prompt: The user's; None: one of the model's prompt set.
+        likelihood: Name of the prompt for likelihoods.
+        answer: And of the prompt for Yes or No; `grade_` before it is that for grades.
     """
-    by = by or ("likelihood" if llm.supports_logprobs else "answer")
-    return by, prompt or prompts()[likelihood if by == "likelihood" else answer].text
+    by = by or ("likelihood" if call.scores else "grade")
+    names: dict[By, str] = {"likelihood": likelihood, "answer": answer, "grade": f"grade_{answer}"}
+    return by, prompt or call.texts[names[by]].text
 
 
-async def yes(
+async def judged(
     call: ModelCall,
+    by: By,
     system: str,
     question: str,
     documents: Sequence[Document] = (),
     *,
     history: Sequence[Mapping[str, Any]] | None = None,
 ) -> float:
-    """The probability of Yes over No; 0, with a warning, if the model says neither.
+    """The answer to a question of judgement, 0 to 1: by `answer` or by `grade`.
+
+    By `answer` the probability of Yes over No. By `grade` the mean of the grades 0 to 4 by their
+    probabilities, divided by 4 (G-Eval, Liu et al. 2023, arXiv 2303.16634, section 2); without
+    log-probabilities the grade that is named. 0, with a warning, if the model names nothing.
 
     Args:
         call: The model.
-        system: The Yes/No question, which comes last.
+        by: `answer` or `grade`.
+        system: What is asked, which comes last.
         question: What it is asked about.
         documents: The sources.
         history: Earlier turns, older first.
     """
-    prompt = fit_prompt(call, "", question, documents, CHOICE_TOKENS, history=history, then=system)
-    choice = await call.choose(prompt, ["Yes", "No"], default="No")
+    room = limit(call, None, CHOICE_TOKENS)
+    prompt = fit_prompt(call, "", question, documents, room, history=history, then=system)
+    if by == "answer":
+        choice = await call.choose(prompt, ["Yes", "No"], default="No")
+        if not choice.certain:
+            call.ctx.warn("the model said neither Yes nor No, which counts as No")
+            return 0.0
+        return choice.probabilities["Yes"]
+    choice = await call.choose(prompt, GRADES, default="0")
     if not choice.certain:
-        call.ctx.warn("the model said neither Yes nor No, which counts as No")
+        call.ctx.warn("the model named no grade, which counts as 0")
         return 0.0
-    return choice.probabilities["Yes"]
+    return sum(int(grade) * p for grade, p in choice.probabilities.items()) / int(GRADES[-1])
 
 
 async def log_likelihood(
@@ -78,16 +95,16 @@ async def log_likelihood(
     """The log-probabilities of a text's tokens, given documents, as the answer to a question.
 
     Args:
-        call: A model that gives log-probabilities.
+        call: A model that scores texts.
         text: Its first 256 tokens count.
         documents: Not numbered, so that what was computed of one can be reused.
         question: What the text answers.
         system: The instruction.
     """
-    said = clipped(call, text, SCORED, "text to judge by")
-    size = call.llm.count(said)
+    shown = clipped(call, text, SCORED, "text to judge by")
+    size = call.llm.count(shown)
     prompt = fit_prompt(call, system, question, documents, size, numbered=False)
-    (found,) = await call.score(prompt, [said])
+    (found,) = await call.score(prompt, [shown])
     return found
 
 
@@ -107,9 +124,12 @@ async def explained(
     """
     if not groups or not text.strip():
         return [0.0] * len(groups)
-    alone = await log_likelihood(call, text, (), question, system)
-    given = [await log_likelihood(call, text, documents, question, system) for documents in groups]
-    return [1 - one.total / min(alone.total, -1e-9) for one in given]
+
+    async def likelihood(documents: Sequence[Document]) -> float:
+        return (await log_likelihood(call, text, documents, question, system)).total
+
+    alone, *given = await call.together(likelihood, [(), *groups])
+    return [1 - one / min(alone, -1e-9) for one in given]
 
 
 def mean_probability(logprobs: Sequence[tuple[str, float]]) -> float:

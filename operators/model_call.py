@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from time import perf_counter
 from typing import Any, TypeVar
@@ -13,9 +13,13 @@ from rag.flow import RunContext
 from rag.kvcache.settings import ReuseSettings
 from rag.models import LLM, Generation, Prompt, Sampling, Scored, choose, structured
 from rag.models.choice import Choice
+from rag.models.together import together
 from rag.prompts.layout import messages
+from rag.prompts.templates import PromptTemplate
 
 M = TypeVar("M", bound=BaseModel)
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class ModelCall:
@@ -36,9 +40,31 @@ class ModelCall:
         self.ctx = ctx
 
     @property
-    def has_logprobs(self) -> bool:
-        """Whether the model gives log-probabilities."""
+    def scores(self) -> bool:
+        """Whether the model scores texts that are given: `score`, `token_surprisals`."""
         return bool(self.llm.supports_logprobs)
+
+    @property
+    def has_logprobs(self) -> bool:
+        """Whether the tokens that the model generates come with log-probabilities."""
+        return self.scores or self.llm.profile.logprobs
+
+    @property
+    def texts(self) -> Mapping[str, PromptTemplate]:
+        """Every text that the model is given, by name."""
+        return self.llm.prompt_set
+
+    @property
+    def strong(self) -> bool:
+        """Whether the model is a strong one."""
+        return self.llm.profile.size == "strong"
+
+    async def together(self, call: Callable[[S], Awaitable[T]], inputs: Iterable[S]) -> list[T]:
+        """The results of independent calls, in the order of their inputs.
+
+        As many at once as the model's profile allows. When one fails, the others are cancelled.
+        """
+        return await together(call, inputs, self.llm.profile.concurrency)
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
         """The whole answer at once."""

@@ -12,7 +12,6 @@ from rag.models import Generation, Prompt, Sampling
 from rag.operators.history import Role, turns
 from rag.operators.model_call import ModelCall
 from rag.prompts.sanitize import harmless
-from rag.prompts.templates import prompts
 from rag.text.chunk import Chunk
 
 MARGIN = 64
@@ -24,9 +23,32 @@ TURN = 8
 
 
 def prompt_field(name: str) -> Any:
-    """A field whose default is a prompt of `prompts.yaml`."""
-    template = prompts()[name]
-    return Field(default=template.text, description=f"prompt (version {template.version})")
+    """A field for a prompt instead of the one called `name` in the model's prompt set."""
+    return Field(default=None, description=f"prompt; default: `{name}` of the model's prompt set")
+
+
+def limit_field(tokens: int, of: str = "output limit") -> Any:
+    """A field for the limit of an output, whose default follows the model's profile.
+
+    Args:
+        tokens: A small model's.
+        of: What is limited.
+    """
+    return Field(
+        default=None,
+        description=f"{of}, in tokens; default: {tokens} for a small model, more for a strong one",
+    )
+
+
+def limit(call: ModelCall, given: int | None, tokens: int) -> int:
+    """The limit of an output in tokens: what a step sets, or a model of that size is allowed.
+
+    Args:
+        call: The model.
+        given: By the step.
+        tokens: A small model's.
+    """
+    return call.llm.profile.allowance(tokens) if given is None else given
 
 
 async def ask(
@@ -86,7 +108,8 @@ def fit_prompt(
     llm = call.llm
     fixed = llm.count(system) + llm.count(then)
     asked = clipped(call, question, llm.window // 2 - fixed, "question")
-    room = max(llm.window - fixed - llm.count(asked) - max_tokens - MARGIN, 1)
+    answer = max_tokens + llm.profile.reasoning
+    room = max(llm.window - fixed - llm.count(asked) - answer - MARGIN, 1)
     earlier, used = _latest(call, turns(history), room // 2 if documents else room)
     return Prompt(
         question=f"{asked}\n{then}" if then else asked,
@@ -155,7 +178,19 @@ def with_answer(call: ModelCall, query: str, answer: str, kind: Quoted = "answer
     room = call.llm.window // 6
     asked = clipped(call, query, room, "question")
     text = clipped(call, harmless(answer), room, kind.replace("_", " "))
-    return prompts()[f"quote_{kind}"].format(query=asked, text=text)
+    return call.texts[f"quote_{kind}"].format(query=asked, text=text)
+
+
+def with_answers(call: ModelCall, query: str, answers: Sequence[str]) -> str:
+    """The question followed by numbered answers, which together get half of the window.
+
+    Each is cut at its share, with a warning.
+    """
+    room = call.llm.window // 2 // max(len(answers), 1)
+    texts = [clipped(call, harmless(one), room, "answer") for one in answers]
+    numbered = call.texts["quote_numbered_answer"]
+    listed = [numbered.format(n=n, answer=text) for n, text in enumerate(texts, start=1)]
+    return call.texts["quote_answers"].format(query=query, answers="\n\n".join(listed))
 
 
 def clipped(call: ModelCall, text: str, tokens: int, what: str) -> str:

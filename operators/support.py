@@ -47,6 +47,11 @@ def support(sentence: str, text: str, *, common: Collection[str] = COMMON) -> fl
     return found / total if total else 0.0
 
 
+def content_words(text: str) -> set[str]:
+    """The words of a text without stop words and endings, in lower case."""
+    return _content(text, COMMON)
+
+
 def _found(run: str, text: str, size: int) -> int:
     """How many characters of the run the text has, each with its neighbours."""
     found: set[int] = set()

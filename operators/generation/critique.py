@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from langchain_core.documents import Document
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, prompt_field, with_answer
+from rag.operators.prompting import ask, limit, limit_field, prompt_field, with_answer
 
 
 class Critique(Operator):
@@ -23,8 +23,8 @@ class Critique(Operator):
     writes = "critiques"
     span_kind = "LLM"
 
-    max_tokens: PositiveInt = Field(default=64, description="output limit of each, in tokens")
-    system: str = prompt_field("critique")
+    max_tokens: PositiveInt | None = limit_field(64, "output limit of each")
+    system: str | None = prompt_field("critique")
 
     async def run(
         self,
@@ -37,9 +37,12 @@ class Critique(Operator):
     ) -> list[str]:
         """A critique of each answer."""
         call = ModelCall(llm, ctx)
-        found = []
-        for answer in answers:
+        system = self.system or call.texts["critique"].text
+        tokens = limit(call, self.max_tokens, 64)
+
+        async def critique(answer: str) -> str:
             asked = with_answer(call, query, answer)
-            done = await ask(call, self.system, asked, documents, max_tokens=self.max_tokens)
-            found.append(done.text.strip())
-        return found
+            done = await ask(call, system, asked, documents, max_tokens=tokens)
+            return done.text.strip()
+
+        return await call.together(critique, answers)

@@ -11,7 +11,7 @@ from rag.models import LLM, Generation, Sampling
 from rag.operators.answering import NOTHING_FOUND, AnswerOperator, nothing_found
 from rag.operators.history import History
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import fit_prompt, prompt_field
+from rag.operators.prompting import fit_prompt, limit, limit_field, prompt_field
 
 
 class Generate(AnswerOperator):
@@ -23,6 +23,8 @@ class Generate(AnswerOperator):
     are not numbered then, so that their order does not matter (Cache-Craft, arXiv 2502.15734;
     APE, arXiv 2502.05431). The last step of nearly every flow (Lewis et al. 2020, arXiv
     2005.11401, section 2). LLM calls: 1.
+    With `reason` a strong model reasons step by step before it answers, in full sentences that the
+    next search can use (chain of thought, Wei et al. 2022, arXiv 2201.11903, section 2).
     Reads `query`, `documents` and, if present, `history`: earlier turns as OpenAI's messages,
     `{role: user, content: ...}` and `{role: assistant, content: ...}`, of which the latest that
     fit are shown to the model; writes `answer`, and as `generation` its tokens and how it ended.
@@ -31,8 +33,11 @@ class Generate(AnswerOperator):
 
     writes = ("answer", "generation")
 
-    system: str = prompt_field("generate")
-    max_tokens: PositiveInt = Field(default=128, description="output limit, in tokens")
+    system: str | None = prompt_field("generate")
+    max_tokens: PositiveInt | None = limit_field(128)
+    reason: bool = Field(
+        default=False, description="whether a strong model reasons step by step in its answer"
+    )
     stop: tuple[str, ...] = Field(default=(), description="strings that end the answer")
     logprobs: bool = Field(
         default=False, description="return token log-probabilities, for `confidence_judge`"
@@ -56,12 +61,15 @@ class Generate(AnswerOperator):
             return NOTHING_FOUND, nothing_found()
         call = ModelCall(llm, ctx)
         numbered = self.reuse is None
+        tokens = limit(call, self.max_tokens, 128)
+        name = "generate_reasoning" if self.reason else "generate"
+        system = self.system or call.texts[name].text
         prompt = fit_prompt(
-            call, self.system, query, documents, self.max_tokens, history=history,
+            call, system, query, documents, tokens, history=history,
             numbered=numbered, continues=history is not None,
         )  # fmt: skip
         sampling = Sampling(
-            max_tokens=self.max_tokens, stop=self.stop, logprobs=self.logprobs, **self.sampling
+            max_tokens=tokens, stop=self.stop, logprobs=self.logprobs, **self.sampling
         )
         done = await call.stream(prompt, sampling, self.reuse)
         return done.text.strip(), done

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from langchain_core.documents import Document
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from rag.flow import RunContext
 from rag.models import LLM
 from rag.operators.answering import NOTHING_FOUND, AnswerOperator
 from rag.operators.history import History
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, prompt_field
+from rag.operators.prompting import ask, limit, limit_field, prompt_field
+
+NOTHING = "NOTHING"
+"""What a strong model writes of a document that says nothing about the question."""
 
 
 class MapReduce(AnswerOperator):
@@ -24,9 +27,9 @@ class MapReduce(AnswerOperator):
 
     writes = "answer"
 
-    max_tokens: PositiveInt = Field(default=96, description="output limit of each call, in tokens")
-    map_system: str = prompt_field("map_reduce_map")
-    system: str = prompt_field("map_reduce")
+    max_tokens: PositiveInt | None = limit_field(96, "output limit of each call")
+    map_system: str | None = prompt_field("map_reduce_map")
+    system: str | None = prompt_field("map_reduce")
 
     async def run(
         self,
@@ -41,18 +44,23 @@ class MapReduce(AnswerOperator):
         if not documents:
             return NOTHING_FOUND
         call = ModelCall(llm, ctx)
-        answers = []
-        for document in documents:
+        tokens = limit(call, self.max_tokens, 96)
+        map_system = self.map_system or call.texts["map_reduce_map"].text
+
+        async def answer(document: Document) -> str:
             done = await ask(
-                call, self.map_system, query, [document], history=history,
-                max_tokens=self.max_tokens, **self.sampling,
+                call, map_system, query, [document], history=history, max_tokens=tokens,
+                **self.sampling,
             )  # fmt: skip
-            if done.text.strip():
-                answers.append(Document(page_content=done.text.strip()))
+            text = done.text.strip()
+            return "" if text.strip(".") == NOTHING else text
+
+        given = await call.together(answer, documents)
+        answers = [Document(page_content=text) for text in given if text]
         if len(answers) < 2:
             return answers[0].page_content if answers else ""
+        system = self.system or call.texts["map_reduce"].text
         done = await ask(
-            call, self.system, query, answers, history=history, max_tokens=self.max_tokens,
-            **self.sampling,
+            call, system, query, answers, history=history, max_tokens=tokens, **self.sampling,
         )  # fmt: skip
         return done.text.strip() or answers[0].page_content

@@ -7,15 +7,25 @@ import re
 from typing import Any
 
 from langchain_core.documents import Document
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from rag.flow import RunContext
 from rag.models import LLM
 from rag.operators.answering import AnswerOperator
+from rag.operators.claims import MARK
 from rag.operators.history import History
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, prompt_field, with_answer
+from rag.operators.prompting import ask, limit, limit_field, prompt_field, with_answer
 from rag.text.sentences import sentences
+
+_END = re.compile(
+    r"done|end( of (the )?answer)?|the answer is (already )?complete( as it is)?"
+    r"|no (further|more|other|additional) (sentences?|information) (is|are) "
+    r"(needed|necessary|required)"
+    r"|(there is )?nothing (more )?to add",
+    re.IGNORECASE,
+)
+"""What models write instead of a sentence when an answer is complete."""
 
 
 class NextSentence(AnswerOperator):
@@ -27,14 +37,14 @@ class NextSentence(AnswerOperator):
     `append_sentence`. LLM calls: 1.
     Reads `query`, `documents` and, if present, `answer` (so far) and `history` (as `generate`
     does); writes `sentence`, `confidence`, `tokens` (with log-probabilities) and `finished`:
-    whether nothing new was written.
+    whether the model says so (DONE), or wrote nothing new.
     Example: `{use: next_sentence}`
     """
 
     writes = ("sentence", "confidence", "tokens", "finished")
 
-    max_tokens: PositiveInt = Field(default=48, description="output limit, in tokens")
-    system: str = prompt_field("next_sentence")
+    max_tokens: PositiveInt | None = limit_field(48)
+    system: str | None = prompt_field("next_sentence")
 
     async def run(
         self,
@@ -49,16 +59,28 @@ class NextSentence(AnswerOperator):
         """The sentence, its confidence, its tokens, and whether the answer is finished."""
         call = ModelCall(llm, ctx)
         asked = with_answer(call, query, answer, "begun_answer") if answer else query
+        system = self.system or call.texts["next_sentence"].text
         done = await ask(
-            call, self.system, asked, documents, history=history, max_tokens=self.max_tokens,
-            logprobs=call.has_logprobs, **self.sampling,
+            call, system, asked, documents, history=history,
+            max_tokens=limit(call, self.max_tokens, 48), logprobs=call.has_logprobs,
+            **self.sampling,
         )  # fmt: skip
         sentence = next(iter(sentences(done.text)), "")
-        if sentence.casefold() in ("", *(one.casefold() for one in sentences(answer))):
+        if is_end(sentence) or _plain(sentence) in map(_plain, ("", *sentences(answer))):
             return "", 1.0, [], True
         tokens = _until(list(done.logprobs or ()), sentence)
         words = [logprob for text, logprob in tokens if re.search(r"\w", text)]
         return sentence, math.exp(min(words)) if words else 0.0, tokens, False
+
+
+def is_end(sentence: str) -> bool:
+    """Whether a model says that the answer is complete, instead of writing a sentence of it."""
+    return bool(_END.fullmatch(sentence.strip(" .*()[]")))
+
+
+def _plain(sentence: str) -> str:
+    """The sentence without what does not make it another one: case, marks, punctuation."""
+    return " ".join(re.findall(r"\w+", MARK.sub("", sentence).casefold()))
 
 
 def _until(tokens: list[Any], sentence: str) -> list[tuple[str, float]]:

@@ -10,7 +10,7 @@ from rag.models import LLM
 from rag.operators.answering import NOTHING_FOUND, AnswerOperator
 from rag.operators.history import History
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, prompt_field, with_answer
+from rag.operators.prompting import ask, limit, limit_field, prompt_field, with_answer
 
 
 class Refine(AnswerOperator):
@@ -26,9 +26,9 @@ class Refine(AnswerOperator):
     writes = "answer"
 
     group: PositiveInt = Field(default=2, description="documents in each call")
-    max_tokens: PositiveInt = Field(default=128, description="output limit of each call, in tokens")
-    first_system: str = prompt_field("generate")
-    system: str = prompt_field("refine")
+    max_tokens: PositiveInt | None = limit_field(128, "output limit of each call")
+    first_system: str | None = prompt_field("generate")
+    system: str | None = prompt_field("refine")
 
     async def run(
         self,
@@ -45,10 +45,11 @@ class Refine(AnswerOperator):
         for start in range(0, len(documents), self.group):
             part = documents[start : start + self.group]
             asked = with_answer(call, query, answer, "answer_so_far") if answer else query
-            system = self.system if answer else self.first_system
+            first = self.first_system or call.texts["generate"].text
+            system = (self.system or call.texts["refine"].text) if answer else first
             done = await ask(
-                call, system, asked, part, history=history, max_tokens=self.max_tokens,
-                **self.sampling,
+                call, system, asked, part, history=history,
+                max_tokens=limit(call, self.max_tokens, 128), **self.sampling,
             )  # fmt: skip
             answer = done.text.strip() or answer
         return answer if documents else NOTHING_FOUND

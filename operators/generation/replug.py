@@ -10,7 +10,7 @@ from rag.models import LLM, Generation, Sampling
 from rag.operators.answering import NOTHING_FOUND, AnswerOperator, nothing_found
 from rag.operators.history import History
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import fit_prompt, prompt_field
+from rag.operators.prompting import fit_prompt, limit, limit_field, prompt_field
 from rag.operators.scores import score_of, softmax_weights
 
 
@@ -32,8 +32,8 @@ class Replug(AnswerOperator):
     score_temperature: PositiveFloat = Field(
         default=0.1, description="of the softmax over scores; lower: more weight to the first"
     )
-    max_tokens: PositiveInt = Field(default=64, description="output limit, in tokens")
-    system: str = prompt_field("generate")
+    max_tokens: PositiveInt | None = limit_field(64)
+    system: str | None = prompt_field("generate")
 
     async def run(
         self,
@@ -52,12 +52,14 @@ class Replug(AnswerOperator):
         if not documents:
             return NOTHING_FOUND, nothing_found()
         call = ModelCall(llm, ctx)
+        system = self.system or call.texts["generate"].text
+        tokens = limit(call, self.max_tokens, 64)
         prompts = [
-            fit_prompt(call, self.system, query, [document], self.max_tokens, history=history)
+            fit_prompt(call, system, query, [document], tokens, history=history)
             for document in documents
         ]
         scores = [score_of(document) or 0.0 for document in documents]
         weights = softmax_weights(scores, self.score_temperature)
-        sampling = Sampling(max_tokens=self.max_tokens, **self.sampling)
+        sampling = Sampling(max_tokens=tokens, **self.sampling)
         done = await call.ensemble(prompts, weights, sampling)
         return done.text.strip(), done

@@ -10,7 +10,7 @@ from rag.models import LLM, Sampling
 from rag.operators.answering import NOTHING_FOUND, AnswerOperator
 from rag.operators.history import History
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import fit_prompt, prompt_field
+from rag.operators.prompting import fit_prompt, limit, limit_field, prompt_field
 from rag.prompts.templates import prompts
 
 PLACEHOLDER = prompts()["structured_answer_text"].text
@@ -20,7 +20,7 @@ PLACEHOLDER = prompts()["structured_answer_text"].text
 class Reply(BaseModel):
     """An answer as an object."""
 
-    answer: str = Field(max_length=600, description=PLACEHOLDER)
+    answer: str = Field(max_length=4000, description=PLACEHOLDER)
     sources: list[int] = Field(
         default_factory=list, max_length=8, description=prompts()["structured_answer_sources"].text
     )
@@ -41,8 +41,8 @@ class StructuredAnswer(AnswerOperator):
 
     writes = ("answer", "reply")
 
-    max_tokens: PositiveInt = Field(default=192, description="output limit, in tokens")
-    system: str = prompt_field("structured_answer")
+    max_tokens: PositiveInt | None = limit_field(192)
+    system: str | None = prompt_field("structured_answer")
 
     async def run(
         self,
@@ -57,8 +57,10 @@ class StructuredAnswer(AnswerOperator):
         if not documents:
             return NOTHING_FOUND, Reply(answer=NOTHING_FOUND)
         call = ModelCall(llm, ctx)
-        prompt = fit_prompt(call, self.system, query, documents, self.max_tokens, history=history)
-        sampling = Sampling(max_tokens=self.max_tokens, **self.sampling)
+        system = self.system or call.texts["structured_answer"].text
+        tokens = limit(call, self.max_tokens, 192)
+        prompt = fit_prompt(call, system, query, documents, tokens, history=history)
+        sampling = Sampling(max_tokens=tokens, **self.sampling)
         found = await call.structured(prompt, Reply, sampling)
         if found is None or found.answer.strip() == PLACEHOLDER:
             what = "no object" if found is None else "the description of the field as its value"

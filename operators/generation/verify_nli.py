@@ -6,7 +6,7 @@ from langchain_core.documents import Document
 
 from rag.flow import Operator
 from rag.models import NLI
-from rag.operators.claims import Claim, claims_of, supported
+from rag.operators.claims import Claim, claims_of, supported, unmarked
 
 
 class VerifyNLI(Operator):
@@ -24,4 +24,4 @@ class VerifyNLI(Operator):
     def run(self, answer: str, documents: list[Document], *, nli: NLI) -> tuple[list[Claim], float]:
         """The claims with their support; an answer without a claim has support 0."""
         texts = [document.page_content for document in documents]
-        return supported(answer, [nli.entails(texts, claim) for claim in claims_of(answer)])
+        return supported(answer, [nli.entails(texts, unmarked(one)) for one in claims_of(answer)])

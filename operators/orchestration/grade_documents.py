@@ -9,13 +9,16 @@ from pydantic import Field, model_validator
 
 from rag.flow import Operator, RunContext
 from rag.models import LLM
-from rag.operators.judging import By, ByField, PromptField, explained, method, yes
+from rag.operators.judging import By, ByField, PromptField, explained, judged, method
 from rag.operators.model_call import ModelCall
 
 Grade = Literal["correct", "ambiguous", "incorrect"]
-THRESHOLDS: dict[By, tuple[float, float]] = {"likelihood": (0.15, 0.3), "answer": (0.3, 0.6)}
+THRESHOLDS: dict[By, tuple[float, float]] = {
+    "likelihood": (0.15, 0.3), "answer": (0.3, 0.6), "grade": (0.4, 0.7),
+}  # fmt: skip
 """Irrelevant below, relevant from. Of 80 questions of NQ-open, three quarters of the gold passages
-and 5 % of their nearest neighbours passed 0.3; 95 % and 25 % passed 0.15."""
+and 5 % of their nearest neighbours passed 0.3; 95 % and 25 % passed 0.15. Of the grades 0 to 4, 2
+is ambiguous, 3 and 4 are correct."""
 
 
 class GradeDocuments(Operator):
@@ -23,8 +26,9 @@ class GradeDocuments(Operator):
 
     Yan et al. 2024, section 4.3: correct if at least one document is surely relevant, incorrect
     if all are surely not, else ambiguous. Instead of the paper's fine-tuned evaluator: by
-    `likelihood`, the share of the question's surprisal that a document explains; by `answer`, the
-    probability of the model's Yes (`llm_judge` compares them). For retrieval that often fails.
+    `likelihood`, the share of the question's surprisal that a document explains; by `grade`, the
+    model's grade from 0 to 4 (2: ambiguous); by `answer`, the probability of its Yes (`llm_judge`
+    compares them). For retrieval that often fails.
     LLM calls: documents, by likelihood one more.
     Reads `query` and `documents`; writes `documents`, those from `lower` on, and `grade`.
     Example: `{use: grade_documents, upper: 0.3, lower: 0.15}`
@@ -37,12 +41,14 @@ class GradeDocuments(Operator):
     upper: float | None = Field(
         default=None,
         le=1,
-        description="relevant from this score on; default: by likelihood 0.3, else 0.6",
+        description="relevant from this score on; default: by likelihood 0.3, by answer 0.6, by "
+        "grade 0.7",
     )
     lower: float | None = Field(
         default=None,
         le=1,
-        description="irrelevant below this score; default: by likelihood 0.15, else 0.3",
+        description="irrelevant below this score; default: by likelihood 0.15, by answer 0.3, by "
+        "grade 0.4",
     )
     system: PromptField = None
 
@@ -59,14 +65,16 @@ class GradeDocuments(Operator):
     ) -> tuple[list[Document], Grade]:
         """The documents that are not irrelevant, and the grade of all."""
         call = ModelCall(llm, ctx)
-        by, system = method(llm, self.by, self.system, likelihood="question_of", answer="relevant")
+        by, system = method(call, self.by, self.system, likelihood="question_of", answer="relevant")
         lower, upper = THRESHOLDS[by]
         if self.lower is not None and self.upper is not None:
             lower, upper = self.lower, self.upper
         if by == "likelihood":
             scores = await explained(call, query, [[one] for one in documents], system)
         else:
-            scores = [await yes(call, system, query, [one]) for one in documents]
+            scores = await call.together(
+                lambda one: judged(call, by, system, query, [one]), documents
+            )
         kept = [d for d, score in zip(documents, scores, strict=True) if score >= lower]
         best = max(scores, default=0.0)
         if best >= upper:

@@ -7,9 +7,9 @@ from pydantic import Field, PositiveInt
 from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.operators.history import History
-from rag.operators.judging import mean_probability, yes
+from rag.operators.judging import judged, mean_probability
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, prompt_field
+from rag.operators.prompting import ask, limit, limit_field, prompt_field
 
 
 class KnowledgeJudge(Operator):
@@ -17,7 +17,7 @@ class KnowledgeJudge(Operator):
 
     It answers from memory; its confidence is the mean probability of the tokens (Jiang et al.
     2023, arXiv 2305.06983, section 3.2.1). A model that gives no log-probabilities is asked
-    whether it knows. Modular RAG's scheduling by knowledge (arXiv 2407.21059, section IV-F-2),
+    how sure it is. Modular RAG's scheduling by knowledge (arXiv 2407.21059, section IV-F-2),
     for flows that retrieve only if needed. LLM calls: 1, or 2 without log-probabilities.
     Reads `query` and, if present, `history` (as `generate` does); writes `known`, and the answer
     from memory as `answer`.
@@ -28,9 +28,9 @@ class KnowledgeJudge(Operator):
     span_kind = "LLM"
 
     threshold: float = Field(default=0.8, ge=0, le=1, description="confidence that is needed")
-    max_tokens: PositiveInt = Field(default=64, description="output limit, in tokens")
-    system: str = prompt_field("knowledge_judge")
-    judge_system: str = prompt_field("knows")
+    max_tokens: PositiveInt | None = limit_field(64)
+    system: str | None = prompt_field("knowledge_judge")
+    judge_system: str | None = prompt_field("grade_knows")
 
     async def run(
         self, query: str, history: History | None = None, *, llm: LLM, ctx: RunContext
@@ -39,8 +39,9 @@ class KnowledgeJudge(Operator):
         if not query.strip():
             return False, ""
         call = ModelCall(llm, ctx)
+        system = self.system or call.texts["knowledge_judge"].text
         done = await ask(
-            call, self.system, query, history=history, max_tokens=self.max_tokens,
+            call, system, query, history=history, max_tokens=limit(call, self.max_tokens, 64),
             logprobs=call.has_logprobs,
         )  # fmt: skip
         answer = done.text.strip()
@@ -49,5 +50,11 @@ class KnowledgeJudge(Operator):
         if done.logprobs:
             confidence = mean_probability(done.logprobs)
         else:
-            confidence = await yes(call, self.judge_system, query, history=history)
+            confidence = await judged(
+                call,
+                "grade",
+                self.judge_system or call.texts["grade_knows"].text,
+                query,
+                history=history,
+            )
         return confidence >= self.threshold, answer

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from rag.flow import Operator, RunContext
 from rag.models import LLM
-from rag.operators.judging import By, ByField, PromptField, explained, method, yes
+from rag.operators.judging import By, ByField, PromptField, explained, judged, method
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import with_answer
 
@@ -19,22 +19,25 @@ PROMPTS: dict[Aspect, str] = {
     "supported": "generate",
     "useful": "question_answered",
 }
-"""The prompt for likelihoods; that for Yes or No has the aspect's name."""
+"""The prompt for likelihoods; that for Yes or No has the aspect's name, `grade_` before it that for
+grades."""
 THRESHOLDS: dict[By, dict[Aspect, float]] = {
     "likelihood": {"relevant": 0.2, "supported": 0.2, "useful": 0.15},
     "answer": {"relevant": 0.5, "supported": 0.5, "useful": 0.5},
+    "grade": {"relevant": 0.5, "supported": 0.7, "useful": 0.5},
 }
 
 
 class LLMJudge(Operator):
     """Judges by the model: are the documents relevant, is the answer supported, is it useful?
 
-    Self-RAG's three questions (Asai et al. 2023, arXiv 2310.11511, table 1) to any model instead
-    of reflection tokens. By `likelihood`: the share of surprisal that the documents explain of
-    the question (`relevant`) or of the answer (`supported`), or the answer of the question
-    (`useful`). By `answer`: the probability of Yes over No, which a small model gives regardless
-    (`docs/operators.md` has the figures). No documents are not relevant and support nothing; an
-    empty answer is neither supported nor useful. For loops that end when the answer is good.
+    Self-RAG's three questions (Asai et al. 2023, arXiv 2310.11511, table 1) to any model instead of
+    reflection tokens. By `likelihood`: the share of surprisal that the documents explain of the
+    question (`relevant`) or of the answer (`supported`), or the answer of the question
+    (`useful`). By `grade`: the model's grade from 0 to 4, as 0 to 1. By `answer`: the
+    probability of Yes over No, which a small model gives regardless (`docs/operators.md` has
+    the figures). No documents are not relevant and support nothing; an empty answer is neither
+    supported nor useful. For loops that end when the answer is good.
     LLM calls: 2 by likelihood, else 1.
     Reads `query`, `documents` and, if present, `answer`; writes `verdict` and `score`.
     Example: `{use: llm_judge, aspect: supported}`
@@ -48,7 +51,8 @@ class LLMJudge(Operator):
     threshold: float | None = Field(
         default=None,
         le=1,
-        description="score that is needed; default: by likelihood 0.2 (useful: 0.15), else 0.5",
+        description="score that is needed; default: by likelihood 0.2 (useful: 0.15), by grade 0.5 "
+        "(supported: 0.7), by answer 0.5",
     )
     system: PromptField = None
 
@@ -60,11 +64,12 @@ class LLMJudge(Operator):
         if (aspect != "useful" and not documents) or (aspect != "relevant" and not answer.strip()):
             return False, 0.0
         call = ModelCall(llm, ctx)
-        by, system = method(llm, self.by, self.system, likelihood=PROMPTS[aspect], answer=aspect)
+        by, system = method(call, self.by, self.system, likelihood=PROMPTS[aspect], answer=aspect)
         threshold = THRESHOLDS[by][aspect] if self.threshold is None else self.threshold
-        if by == "answer":
+        if by != "likelihood":
             asked = query if aspect == "relevant" else with_answer(call, query, answer)
-            score = await yes(call, system, asked, () if aspect == "useful" else documents)
+            sources = [] if aspect == "useful" else documents
+            score = await judged(call, by, system, asked, sources)
         elif aspect == "supported":
             (score,) = await explained(call, answer, [documents], query, system)
         else:

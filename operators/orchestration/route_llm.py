@@ -8,7 +8,7 @@ from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.models.choice import CHOICE_TOKENS
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import fit_prompt, prompt_field
+from rag.operators.prompting import fit_prompt, limit, prompt_field
 from rag.operators.routing import Default
 
 
@@ -26,7 +26,7 @@ class RouteLLM(Operator):
 
     routes: dict[str, str] = Field(min_length=1, description="route to what questions take it")
     default: Default = None
-    system: str = prompt_field("route_llm")
+    system: str | None = prompt_field("route_llm")
 
     async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> str:
         """The route; the default, with a warning, if the model names none."""
@@ -36,7 +36,9 @@ class RouteLLM(Operator):
             return default
         call = ModelCall(llm, ctx)
         listed = "\n".join(f"- {route}: {what}" for route, what in self.routes.items())
-        prompt = fit_prompt(call, "", query, (), CHOICE_TOKENS, then=f"{self.system}\n{listed}")
+        system = self.system or call.texts["route_llm"].text
+        room = limit(call, None, CHOICE_TOKENS)
+        prompt = fit_prompt(call, "", query, (), room, then=f"{system}\n{listed}")
         known = default if default in options else options[0]
         choice = await call.choose(prompt, options, default=known)
         if not choice.certain:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from langchain_core.documents import Document
 from pydantic import Field, PositiveInt, model_validator
 
@@ -12,7 +10,8 @@ from rag.models import LLM, Prompt, Sampling
 from rag.operators.documents import unique
 from rag.operators.judging import SCORED
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import DELIMITER, MARGIN, clipped, prompt_field
+from rag.operators.prompting import DELIMITER, MARGIN, clipped, limit, limit_field, prompt_field
+from rag.operators.rankings import permutation
 from rag.operators.scores import scored
 from rag.text.chunk import Chunk
 
@@ -39,8 +38,8 @@ class ListwiseRerank(Operator):
     window: int = Field(default=10, ge=2, description="documents in a prompt")
     step: PositiveInt = Field(default=5, description="documents that the window moves by")
     passage_tokens: PositiveInt = Field(default=200, description="tokens shown of each document")
-    max_tokens: PositiveInt = Field(default=128, description="output limit, in tokens")
-    system: str = prompt_field("rank")
+    max_tokens: PositiveInt | None = limit_field(128)
+    system: str | None = prompt_field("rank")
 
     @model_validator(mode="after")
     def _overlaps(self) -> ListwiseRerank:
@@ -71,27 +70,19 @@ class ListwiseRerank(Operator):
     async def _order(self, call: ModelCall, query: str, documents: list[Document]) -> list[int]:
         """Positions of the documents, best first."""
         llm = call.llm
-        asked = f"{clipped(call, query, SCORED, 'question')}\n{self.system}"
-        free = llm.window - llm.count(asked) - self.max_tokens - MARGIN
+        system = self.system or call.texts["rank"].text
+        tokens = limit(call, self.max_tokens, 128)
+        asked = f"{clipped(call, query, SCORED, 'question')}\n{system}"
+        free = llm.window - llm.count(asked) - tokens - llm.profile.reasoning - MARGIN
         room = min(self.passage_tokens, max(free // len(documents) - DELIMITER, 1))
         texts = [Chunk.of(document).embedding_text for document in documents]
         chunks = tuple(llm.clip(text, room) for text in texts)
         if cut := sum(len(a) < len(b) for a, b in zip(chunks, texts, strict=True)):
             call.ctx.warn(f"{cut} of {len(documents)} documents are cut to {room} tokens")
         prompt = Prompt(question=asked, chunks=chunks)
-        if call.has_logprobs:
+        if call.scores:
             # With the sign after it, since 1 is also how 10 begins.
             firsts = await call.score(prompt, [f"{n + 1} >" for n in range(len(documents))])
             return sorted(range(len(documents)), key=lambda at: -firsts[at].total)
-        done = await call.generate(prompt, Sampling(max_tokens=self.max_tokens))
+        done = await call.generate(prompt, Sampling(max_tokens=tokens))
         return permutation(done.text, len(documents))
-
-
-def permutation(text: str, count: int) -> list[int]:
-    """Positions from 0, in the order in which a text names their numbers from 1.
-
-    Numbers out of range and repeated ones are ignored; positions that are not named come last,
-    in their order.
-    """
-    named = [int(number) - 1 for number in re.findall(r"\d{1,4}", text)]
-    return list(dict.fromkeys([*(at for at in named if 0 <= at < count), *range(count)]))

@@ -10,9 +10,8 @@ from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.operators.history import History, Role, turns
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, prompt_field
+from rag.operators.prompting import ask, limit, limit_field, prompt_field
 from rag.prompts.sanitize import harmless
-from rag.prompts.templates import prompts
 
 _WORD = re.compile(r"[^\W\d_]{3,}|\d+")
 _REFERS = re.compile(
@@ -43,10 +42,10 @@ class CondenseQuery(Operator):
     writes = "query"
     span_kind = "LLM"
 
-    max_tokens: PositiveInt = Field(default=64, description="output limit, in tokens")
+    max_tokens: PositiveInt | None = limit_field(64)
     max_messages: PositiveInt = Field(default=4, description="latest messages in the prompt")
     max_characters: PositiveInt = Field(default=400, description="characters of each message")
-    system: str = prompt_field("condense_query")
+    system: str | None = prompt_field("condense_query")
 
     async def run(
         self,
@@ -65,17 +64,24 @@ class CondenseQuery(Operator):
         asked = [text.strip() for role, text in earlier if role == "user"]
         if not asked or not refers(query):
             return query
-        transcript = "\n".join(self._line(*one) for one in earlier[-self.max_messages :])
-        template = prompts()["condense_query_input"]
-        prompt = template.format(history=transcript, query=query)
         call = ModelCall(llm, ctx)
-        done = await ask(call, self.system, prompt, max_tokens=self.max_tokens, stop=("\n",))
+        shown = earlier[-self.max_messages :]
+        transcript = "\n".join(self._line(call, *one) for one in shown)
+        template = call.texts["condense_query_input"]
+        prompt = template.format(history=transcript, query=query)
+        done = await ask(
+            call,
+            self.system or call.texts["condense_query"].text,
+            prompt,
+            max_tokens=limit(call, self.max_tokens, 64),
+            stop=("\n",),
+        )
         text = done.text.strip().strip("\"'").removeprefix(template.text.splitlines()[-1]).strip()
         return text if is_rewriting(text, query, transcript) else f"{asked[-1]} {query}"
 
-    def _line(self, role: Role, text: str) -> str:
+    def _line(self, call: ModelCall, role: Role, text: str) -> str:
         shown = harmless(text.strip()[: self.max_characters])
-        return prompts()[f"condense_query_turn_{role}"].format(text=shown)
+        return call.texts[f"condense_query_turn_{role}"].format(text=shown)
 
 
 def refers(query: str) -> bool:

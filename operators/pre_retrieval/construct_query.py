@@ -14,7 +14,7 @@ from rag.index import Index
 from rag.models import LLM, Prompt, Sampling
 from rag.models.structured_output import described
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import fit_prompt, prompt_field
+from rag.operators.prompting import fit_prompt, limit, limit_field, prompt_field
 from rag.prompts.sanitize import harmless
 
 OURS = frozenset(
@@ -57,8 +57,8 @@ class ConstructQuery(Operator):
         default=20, description="a string key with more distinct values is left out"
     )
     sample: PositiveInt = Field(default=2000, description="chunks read to collect the values")
-    max_tokens: PositiveInt = Field(default=128, description="output limit, in tokens")
-    system: str = prompt_field("construct_query")
+    max_tokens: PositiveInt | None = limit_field(128)
+    system: str | None = prompt_field("construct_query")
 
     async def run(self, query: str, *, llm: LLM, index: Index, ctx: RunContext) -> dict[str, Any]:
         """The filter; empty if the model returns none."""
@@ -66,9 +66,11 @@ class ConstructQuery(Operator):
         if not query.strip() or not schema.model_fields:
             return {}
         call = ModelCall(llm, ctx)
-        shown = llm.count(described(Prompt(""), schema.model_json_schema()).question)
-        prompt = fit_prompt(call, self.system, query, (), self.max_tokens + shown)
-        found = await call.structured(prompt, schema, Sampling(max_tokens=self.max_tokens))
+        shown = llm.count(described(Prompt(""), schema.model_json_schema(), call.texts).question)
+        system = self.system or call.texts["construct_query"].text
+        tokens = limit(call, self.max_tokens, 128)
+        prompt = fit_prompt(call, system, query, (), tokens + shown)
+        found = await call.structured(prompt, schema, Sampling(max_tokens=tokens))
         if found is None:
             ctx.warn("the model's output is no filter: everything is searched")
             return {}

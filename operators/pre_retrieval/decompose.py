@@ -8,7 +8,7 @@ from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.models.list_output import lines
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, prompt_field
+from rag.operators.prompting import ask, limit, limit_field, prompt_field
 
 
 class Decompose(Operator):
@@ -25,13 +25,16 @@ class Decompose(Operator):
     span_kind = "LLM"
 
     n: PositiveInt = Field(default=3, description="maximum number of sub-questions")
-    max_tokens: PositiveInt = Field(default=128, description="output limit, in tokens")
-    system: str = prompt_field("decompose")
+    max_tokens: PositiveInt | None = limit_field(128)
+    system: str | None = prompt_field("decompose")
 
     async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> list[str]:
         """The sub-questions and the question."""
         if not query.strip():
             return [query]
         call = ModelCall(llm, ctx)
-        done = await ask(call, self.system, query, max_tokens=self.max_tokens)
+        instruction = self.system or call.texts["decompose"].text
+        system = call.texts["at_most"].format(instruction=instruction, n=self.n)
+        tokens = limit(call, self.max_tokens, 128)
+        done = await ask(call, system, query, max_tokens=tokens)
         return [*lines(done.text, self.n, but=query), query]

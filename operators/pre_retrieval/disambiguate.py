@@ -9,15 +9,18 @@ from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.models.list_output import lines
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, prompt_field
+from rag.operators.prompting import ask, limit, limit_field, prompt_field
+
+CLEAR = "CLEAR"
+"""What a strong model writes of a question with one meaning."""
 
 
 class Disambiguate(Operator):
     """Lists the meanings of an ambiguous question (Tree of Clarifications, arXiv 2310.14696).
 
     For ambiguous questions, whose meanings are taken from the documents retrieved for them (Kim
-    et al. 2023, section 3, retrieval-augmented clarification). The prompt presumes that the
-    question is ambiguous. LLM calls: 1.
+    et al. 2023, section 3, retrieval-augmented clarification). A strong model may find the question
+    clear; a small one's prompt presumes that it is not. LLM calls: 1.
     Reads `query` and `documents`; writes `queries`; the question alone if the model returns none.
     Example: `{use: disambiguate, n: 2}`
     """
@@ -26,8 +29,8 @@ class Disambiguate(Operator):
     span_kind = "LLM"
 
     n: PositiveInt = Field(default=2, description="maximum number of meanings")
-    max_tokens: PositiveInt = Field(default=96, description="output limit, in tokens")
-    system: str = prompt_field("disambiguate")
+    max_tokens: PositiveInt | None = limit_field(96)
+    system: str | None = prompt_field("disambiguate")
 
     async def run(
         self, query: str, documents: list[Document], *, llm: LLM, ctx: RunContext
@@ -36,5 +39,10 @@ class Disambiguate(Operator):
         if not query.strip():
             return [query]
         call = ModelCall(llm, ctx)
-        done = await ask(call, self.system, query, documents, max_tokens=self.max_tokens)
+        instruction = self.system or call.texts["disambiguate"].text
+        system = call.texts["at_most"].format(instruction=instruction, n=self.n)
+        tokens = limit(call, self.max_tokens, 96)
+        done = await ask(call, system, query, documents, max_tokens=tokens)
+        if done.text.strip(" .*").upper() == CLEAR:
+            return [query]
         return lines(done.text, self.n) or [query]

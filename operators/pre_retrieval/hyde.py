@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, prompt_field
+from rag.operators.prompting import ask, limit, limit_field, prompt_field
 
 TEMPERATURE = 0.7
 """Of several passages, which would otherwise be equal."""
@@ -31,19 +31,22 @@ class HyDE(Operator):
 
     n: PositiveInt = Field(default=1, description="number of passages; several are sampled")
     seed: int = Field(default=0, description="random seed of the samples")
-    max_tokens: PositiveInt = Field(default=96, description="output limit of each, in tokens")
-    system: str = prompt_field("hyde")
+    max_tokens: PositiveInt | None = limit_field(96, "output limit of each")
+    system: str | None = prompt_field("hyde")
 
     async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> list[str]:
         """The passages."""
         if not query.strip():
             return []
         call = ModelCall(llm, ctx)
-        found = []
-        for number in range(self.n):
+        system = self.system or call.texts["hyde"].text
+        tokens = limit(call, self.max_tokens, 96)
+
+        async def passage(number: int) -> str:
             sampled: dict[str, Any] = (
                 {"temperature": TEMPERATURE, "seed": self.seed + number} if self.n > 1 else {}
             )
-            done = await ask(call, self.system, query, max_tokens=self.max_tokens, **sampled)
-            found.append(done.text.strip())
-        return [passage for passage in found if passage]
+            done = await ask(call, system, query, max_tokens=tokens, **sampled)
+            return done.text.strip()
+
+        return [one for one in await call.together(passage, range(self.n)) if one]

@@ -8,8 +8,7 @@ from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.models.list_output import lines
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, prompt_field
-from rag.prompts.templates import prompts
+from rag.operators.prompting import ask, limit, limit_field, prompt_field
 
 
 class MultiQuery(Operator):
@@ -25,15 +24,15 @@ class MultiQuery(Operator):
     span_kind = "LLM"
 
     n: PositiveInt = Field(default=3, description="number of paraphrases besides the question")
-    max_tokens: PositiveInt = Field(default=128, description="output limit, in tokens")
-    system: str = prompt_field("multi_query")
+    max_tokens: PositiveInt | None = limit_field(128)
+    system: str | None = prompt_field("multi_query")
 
     async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> list[str]:
         """The question and its paraphrases; fewer if the model returns fewer."""
         if not query.strip():
             return [query]
         call = ModelCall(llm, ctx)
-        count = prompts()["multi_query_count"]
-        system = count.format(instruction=self.system, n=self.n)
-        done = await ask(call, system, query, max_tokens=self.max_tokens)
+        instruction = self.system or call.texts["multi_query"].text
+        system = call.texts["at_most"].format(instruction=instruction, n=self.n)
+        done = await ask(call, system, query, max_tokens=limit(call, self.max_tokens, 128))
         return [query, *lines(done.text, self.n, but=query)]

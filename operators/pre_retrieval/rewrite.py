@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.models.list_output import first_line
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, prompt_field
+from rag.operators.prompting import ask, limit, limit_field, prompt_field
 
 
 class Rewrite(Operator):
@@ -23,13 +23,18 @@ class Rewrite(Operator):
     writes = "query"
     span_kind = "LLM"
 
-    max_tokens: PositiveInt = Field(default=64, description="output limit, in tokens")
-    system: str = prompt_field("rewrite")
+    max_tokens: PositiveInt | None = limit_field(64)
+    system: str | None = prompt_field("rewrite")
 
     async def run(self, query: str, *, llm: LLM, ctx: RunContext) -> str:
         """The first line of the model's output."""
         if not query.strip():
             return query
         call = ModelCall(llm, ctx)
-        done = await ask(call, self.system, query, max_tokens=self.max_tokens)
+        done = await ask(
+            call,
+            self.system or call.texts["rewrite"].text,
+            query,
+            max_tokens=limit(call, self.max_tokens, 64),
+        )
         return first_line(done.text) or query

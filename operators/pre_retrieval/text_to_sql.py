@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from itertools import islice
 
 from langchain_core.documents import Document
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from rag.connect.sql import Database
 from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, prompt_field, with_answer
-from rag.prompts.templates import prompts
+from rag.operators.prompting import ask, limit, limit_field, prompt_field, with_answer
 
 ATTEMPTS = 2
 """The statement, and one correction after the database's error message."""
@@ -42,8 +41,8 @@ class TextToSQL(Operator):
     writes = "sql"
     span_kind = "LLM"
 
-    max_tokens: PositiveInt = Field(default=192, description="output limit, in tokens")
-    system: str = prompt_field("text_to_sql")
+    max_tokens: PositiveInt | None = limit_field(192)
+    system: str | None = prompt_field("text_to_sql")
 
     async def run(self, query: str, *, llm: LLM, database: Database, ctx: RunContext) -> str:
         """The statement."""
@@ -53,11 +52,17 @@ class TextToSQL(Operator):
         tables = [Document(page_content=sql) for sql in database.schema()]
         asked, wrong = query, ""
         for _ in range(ATTEMPTS):
-            done = await ask(call, self.system, asked, tables, max_tokens=self.max_tokens)
+            done = await ask(
+                call,
+                self.system or call.texts["text_to_sql"].text,
+                asked,
+                tables,
+                max_tokens=limit(call, self.max_tokens, 192),
+            )
             sql, wrong = _statement(done.text, database)
             if not wrong:
                 return sql
-            problem = prompts()["text_to_sql_problem"]
+            problem = call.texts["text_to_sql_problem"]
             failed = problem.format(statement=sql or done.text, problem=wrong)
             asked = with_answer(call, query, failed, "statement_so_far")
         ctx.warn(f"the model wrote no valid SQL statement: {wrong}")

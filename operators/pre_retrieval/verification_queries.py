@@ -8,8 +8,7 @@ from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.models.list_output import lines
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, prompt_field, with_answer
-from rag.prompts.templates import prompts
+from rag.operators.prompting import ask, limit, limit_field, prompt_field, with_answer
 
 
 class VerificationQueries(Operator):
@@ -25,14 +24,17 @@ class VerificationQueries(Operator):
     span_kind = "LLM"
 
     n: PositiveInt = Field(default=3, description="maximum number of questions")
-    max_tokens: PositiveInt = Field(default=128, description="output limit, in tokens")
-    system: str = prompt_field("verification_queries")
+    max_tokens: PositiveInt | None = limit_field(128)
+    system: str | None = prompt_field("verification_queries")
 
     async def run(self, query: str, answer: str, *, llm: LLM, ctx: RunContext) -> list[str]:
         """The questions."""
         if not answer.strip():
             return [query]
         call = ModelCall(llm, ctx)
-        draft = with_answer(call, prompts()["layout_question"].format(question=query), answer)
-        done = await ask(call, self.system, draft, max_tokens=self.max_tokens)
+        draft = with_answer(call, call.texts["layout_question"].format(question=query), answer)
+        instruction = self.system or call.texts["verification_queries"].text
+        system = call.texts["at_most"].format(instruction=instruction, n=self.n)
+        tokens = limit(call, self.max_tokens, 128)
+        done = await ask(call, system, draft, max_tokens=tokens)
         return lines(done.text, self.n) or [query]

@@ -156,8 +156,8 @@ def warm(config: Config = None, as_json: Json = False) -> None:
     from rag.models import Prompt
 
     flow = load(config)
-    system = _system(flow)
     llm = _local(flow)
+    system = _system(flow, llm)
     index = IndexBinding(flow.resources).open()
     computed = seen = 0
     try:
@@ -283,7 +283,7 @@ def _local(flow: Flow) -> LocalLLM:
     return llm
 
 
-def _system(flow: Flow) -> str:
+def _system(flow: Flow, llm: LocalLLM) -> str:
     """The system prompt of the step that reuses states."""
     from rag.errors import ConfigError
     from rag.kvcache.composers.registry import warmable
@@ -297,7 +297,7 @@ def _system(flow: Flow) -> str:
                     where="reuse.mode",
                     fix=f"choose one that does: {', '.join(warmable())}",
                 )
-            return node.system
+            return node.system or llm.prompt_set["generate"].text
     raise ConfigError(
         "no step of the pipeline reuses states",
         where="steps",

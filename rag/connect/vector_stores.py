@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from rag.errors import ConfigError, IndexStateError, InputError, RagError
 from rag.flow.resources import Resource, Spec, Use, parse
 from rag.models.embedder import Embedder
-from rag.models.langchain import LangChainEmbedder
+from rag.models.langchain_embedder import LangChainEmbedder
 from rag.models.opening.foreign import called, imported
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from rag.errors import ConfigError
 from rag.prompts.layout import PromptTokens
 from rag.prompts.prompt import Prompt
-from rag.prompts.templates import prompts
 from rag.text.chunk import Chunk
 from rag.text.sentences import sentences
 
@@ -114,5 +113,5 @@ def made_up(texts: Sequence[str], count: int, seed: int = 0) -> list[Sample]:
 
 def parts(llm: LocalLLM, question: str, chunks: Sequence[str]) -> PromptTokens:
     """The token ids of a prompt over these chunks."""
-    system = prompts()["generate"].text
+    system = llm.prompt_set["generate"].text
     return llm.template.tokenize(Prompt(question, system, tuple(chunks), numbered=False))

@@ -18,8 +18,7 @@ from langchain_core.documents import Document
 from rag.eval.digests import flow_digest
 from rag.flow import Flow, Operator, Resources
 from rag.operators import Verify, VerifyLLM, VerifyNLI
-from rag.operators.claims import claims_of
-from rag.operators.generation.cite import MARK
+from rag.operators.claims import MARK, claims_of
 
 JudgeKind = Literal["words", "nli", "llm"]
 VERIFIERS: dict[JudgeKind, type[Operator]] = {"words": Verify, "nli": VerifyNLI, "llm": VerifyLLM}

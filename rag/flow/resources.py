@@ -64,6 +64,8 @@ class Resource:
     """The field of `Spec` that a bare string fills."""
     foreign: ClassVar[str | None] = None
     """The base class of another library's objects that may stand in its place (`use:`)."""
+    UseSpec: ClassVar[type[Use]] = Use
+    """What a pipeline may say beside the arguments of such an object."""
     opener: ClassVar[str] = ""
     """`module:function` that opens it, for a class that several others implement."""
 
@@ -129,9 +131,9 @@ def parse(kind: type[Resource], spec: Any) -> Any:
             if not isinstance(spec["use"], str):
                 what = f"use is {spec['use']!r}, not the name of a class"
                 raise ConfigError(what, fix=f"write a class of LangChain's ({kind.foreign})")
-            return Use(**{str(key): value for key, value in spec.items()})
+            model = kind.UseSpec
         try:
-            return model.model_validate(dict(spec))
+            return model.model_validate({str(key): value for key, value in spec.items()})
         except ValidationError as error:
             raise _problem(kind, model, error) from error
     if kind.foreign is not None and not isinstance(spec, str | int | float | list | None):

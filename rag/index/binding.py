@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from pydantic import BaseModel
 
 from rag.errors import ConfigError, IndexStateError
 from rag.flow.resources import Resource, Resources, parse
+from rag.flow.run.runtime import RUNTIME
 from rag.index.index import Index
 from rag.index.spec import IndexSpec, folder_of, labelled
 from rag.models import LLM, Embedder
@@ -126,7 +126,8 @@ class IndexBinding:
             chunks = spec.split([labelled(one, spec.metadata) for one in documents], embedder)
             if spec.describe is None:
                 return chunks
-            return asyncio.run(describe(chunks, spec.describe, self.resources.get(self.llm, LLM)))
+            llm = self.resources.get(self.llm, LLM)
+            return RUNTIME.run(describe(chunks, spec.describe, llm))
 
         return split
 

@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 
 from rag.errors import InputError
-from rag.models.llm import LLM, Sampling
+from rag.models.llm import LLM, Generation, Sampling
 from rag.prompts.prompt import Prompt
-from rag.prompts.templates import prompts
 
 DENIED = 3
 """Words before an option among which a negation denies it."""
 CHOICE_TOKENS = 24
 """Answer tokens of a model without log-probabilities, to name its choice."""
+ALTERNATIVES = 20
+"""Most likely tokens in the place of the first one; no provider gives more."""
 _ALONE = re.compile(r"[^\S\n]*(?:\Z|\n|[^\w\s/'\u2019-]|(?<=\s)-)")
 _CLAUSE = re.compile(r"[,;:.!?()]+|\s[-\u2013\u2014]+\s|[\u2014\u3002\uff01\uff0c\uff1a]")
 _NEGATIONS = frozenset("not nor cannot never neither without t".split())  # noqa: SIM905
@@ -44,8 +45,9 @@ async def choose(
     """One of the options, as the answer to the prompt.
 
     With log-probabilities nothing is generated: the softmax over the options' mean log-probability
-    per token. The mean, since the total would prefer the option with the fewest tokens. Without
-    them the options are listed in the prompt, and the answer is parsed tolerantly.
+    per token. The mean, since the total would prefer the option with the fewest tokens. Otherwise
+    the options are listed in the prompt, and the answer is parsed tolerantly; its first token's
+    alternatives, where the model gives them, are the probabilities.
 
     Args:
         llm: The model.
@@ -89,16 +91,45 @@ async def _by_answer(
     llm: LLM, prompt: Prompt, options: Sequence[str], default: str | None
 ) -> Choice:
     listed = "\n".join(f"- {option}" for option in options)
-    question = f"{prompt.question}\n\n{prompts()['choose'].text}\n{listed}"
+    question = f"{prompt.question}\n\n{llm.prompt_set['choose'].text}\n{listed}"
     done = await llm.generate(
-        replace(prompt, question=question), Sampling(max_tokens=CHOICE_TOKENS)
+        replace(prompt, question=question),
+        Sampling(
+            max_tokens=llm.profile.allowance(CHOICE_TOKENS),
+            logprobs=llm.profile.logprobs,
+            alternatives=ALTERNATIVES if llm.profile.logprobs else 0,
+        ),
     )
     named = named_option(done.text, options)
     tokens = done.prompt_tokens + done.completion_tokens
     if named is None:
         uniform = dict.fromkeys(options, 1 / len(options))
         return Choice(default or options[0], uniform, certain=False, tokens=tokens)
+    probabilities = first_word_probabilities(done, options)
+    if probabilities is not None and probabilities[named] > 0:
+        best = max(options, key=lambda option: probabilities[option])
+        return Choice(best, probabilities, certain=True, tokens=tokens)
     return Choice(named, {o: float(o == named) for o in options}, certain=True, tokens=tokens)
+
+
+def first_word_probabilities(done: Generation, options: Sequence[str]) -> dict[str, float] | None:
+    """How likely each option was in the place of the answer's first word; they sum to 1.
+
+    A token counts for the only option that it begins. None: there are no alternatives, or none
+    of them begins an option.
+    """
+    for (token, _), likely in zip(done.logprobs or (), done.alternatives or (), strict=False):
+        if not _words(token):
+            continue
+        found = dict.fromkeys(options, 0.0)
+        for other, logprob in likely.items():
+            start = other.strip(" *\"'`\n").casefold()
+            begun = [o for o in options if start and o.casefold().startswith(start)]
+            if len(begun) == 1:
+                found[begun[0]] += math.exp(logprob)
+        total = sum(found.values())
+        return {option: one / total for option, one in found.items()} if total else None
+    return None
 
 
 def named_option(text: str, options: Sequence[str]) -> str | None:

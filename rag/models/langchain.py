@@ -1,24 +1,30 @@
-"""LangChain's chat models and embeddings behind our protocols."""
+"""LangChain's chat models behind our protocol."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from rag.errors import ModelError
-from rag.models.embedder import Embedder
 from rag.models.llm import LLM, Generation, Sampling
+from rag.models.profiles import Profile, hosted
+from rag.models.rate_limit import RateLimit
+from rag.models.reasoning import without_reasoning
+from rag.models.unreachable import unreachable
 from rag.prompts.layout import messages
 from rag.prompts.prompt import Prompt
+from rag.text.tokens import count_tokens, first_tokens
 
 if TYPE_CHECKING:
-    import numpy as np
-    from langchain_core.embeddings import Embeddings
-
     from rag.kvcache.settings import ReuseSettings
 
-CHARACTERS_PER_TOKEN = 4
+WINDOW = 8192
+"""Tokens for prompt and answer, where nobody knows better."""
 LIMITS = (
     "max_tokens",
     "max_output_tokens",
@@ -27,162 +33,229 @@ LIMITS = (
     "num_predict",
 )
 """Names of the field of a chat model that limits the answer's tokens."""
+CUT_OFF = ("length", "max_tokens", "max_output_tokens", "model_length")
+"""What providers call the end of an answer by its limit, in lower case."""
+REFUSED = (400, 404, 422)
+"""HTTP statuses of a request that the server does not understand."""
 
 
 class LangChainLLM(LLM):
     """A LangChain chat model.
 
+    A request has the settings that a step asks for, the limit on the answer's tokens, and nothing
+    else: what the chat model was configured with stays, and its own limit counts if it has one.
+
     Args:
         model: Any `BaseChatModel`.
-        window: Tokens for prompt and answer, where the model's profile does not say.
+        given: What a pipeline sets of its profile.
+        base: The folder that a prompt file's relative path starts from.
+
+    Raises:
+        ConfigError: The profile names a prompt file that cannot be read.
     """
 
-    def __init__(self, model: Any, window: int = 8192) -> None:
+    def __init__(self, model: Any, given: Profile | None = None, base: Path | None = None) -> None:
         self._model = model
-        profile = getattr(model, "profile", None) or {}
         self.id = str(
             getattr(model, "model_name", None) or getattr(model, "model", type(model).__name__)
         )
-        self.window = int(profile.get("max_input_tokens", window))
+        self.profile = hosted(self.id, model).but(given, base)
+        self.window = self.profile.window or WINDOW
+        self._known = set(getattr(type(model), "model_fields", {}))
+        self._limit = next((name for name in LIMITS if name in self._known), None)
+        own = getattr(model, "model_fields_set", ())
+        self._limited = self._limit in own and _configured(model, str(self._limit))
+        self._calls = RateLimit(self.profile.concurrency)
+        self._without: set[str] = set()
+        """What the server has refused to do."""
 
     def count(self, text: str) -> int:
         """An estimate: an exact count would cost a request."""
-        return -(-len(text) // CHARACTERS_PER_TOKEN)
+        return count_tokens(text)
 
     def clip(self, text: str, tokens: int) -> str:
         """See `LLM.clip`; by the estimate of `count`."""
-        return text[: tokens * CHARACTERS_PER_TOKEN]
+        return first_tokens(text, tokens)
 
-    async def stream(
+    def stream(
         self, prompt: Prompt, sampling: Sampling, reuse: ReuseSettings | None = None
-    ) -> AsyncIterator[str | Generation]:
+    ) -> AsyncGenerator[str | Generation]:
         """See `LLM.stream`; settings that the model has no field for are left out.
 
         A model without a limit on the answer is stopped at `max_tokens`, as `count` estimates.
 
         Raises:
-            ModelError: The model cannot be reached or refuses the request, or `reuse` asks to
-                reuse states, which a remote model does not give access to.
+            ModelError: The model cannot be reached or refuses the request, it used up its tokens
+                for reasoning, or `reuse` asks to reuse states, which a remote model does not
+                give access to.
         """
+        return without_reasoning(self._stream(prompt, sampling, reuse))
+
+    async def generate_json(
+        self, prompt: Prompt, schema: Mapping[str, Any], sampling: Sampling
+    ) -> Generation | None:
+        """See `LLM.generate_json`; None where the provider offers no structured output."""
+        if not self.profile.structured or "structured" in self._without:
+            return None
+        try:
+            settings = {k: v for k, v in self._options(sampling).items() if k in self._known}
+            bound = self._model.model_copy(update=settings).with_structured_output(
+                {"title": "Answer", **schema}, method="json_schema", include_raw=True
+            )
+            found = await self._calls.once(lambda: bound.ainvoke(messages(prompt)))
+        except Exception as error:  # each provider's client has its own
+            if _status(error) in REFUSED or isinstance(error, TypeError | ValueError):
+                self._without.add("structured")  # asked in words from now on
+                return None
+            raise self._failed(error) from error
+        answer = _Answer()
+        answer.take(found["raw"])
+        parsed = found["parsed"]
+        text = answer.text if parsed is None else json.dumps(parsed, ensure_ascii=False)
+        return self._generation(answer, text, prompt)
+
+    async def _stream(
+        self, prompt: Prompt, sampling: Sampling, reuse: ReuseSettings | None
+    ) -> AsyncIterator[str | Generation]:
         if reuse is not None and reuse.mode != "full":
             raise ModelError(
                 f"{self.id!r} is a remote model: the states of chunks cannot be reused",
                 where="reuse",
                 fix="remove `reuse` from the step, or use a local model",
             )
-        known = set(type(self._model).model_fields)
-        limit = next((name for name in LIMITS if name in known), None)
-        options = _options(sampling, limit, known)
-        text = ""
-        usage: Mapping[str, Any] = {}
-        finish = "stop"
+        # Models that refuse `stop` are cut here, as a whole: their text is not streamed then.
+        cut_here = bool(sampling.stop) and not self.profile.temperature
+        answer = _Answer()
         try:
-            async with aclosing(self._model.astream(messages(prompt), **options)) as chunks:
+            async with aclosing(self._chunks(prompt, sampling)) as chunks:
                 async for chunk in chunks:
-                    piece = str(chunk.text)
-                    usage = chunk.usage_metadata or usage
-                    finish = chunk.response_metadata.get("finish_reason") or finish
-                    if limit is None and self.count(text + piece) > sampling.max_tokens:
-                        piece = self.clip(text + piece, sampling.max_tokens)[len(text) :]
-                        finish = "length"
-                    if piece:
-                        text += piece
+                    piece = answer.take(chunk)
+                    if self._limit is None:
+                        room = sampling.max_tokens - self.count(answer.text[: -len(piece) or None])
+                        if self.count(piece) > room:
+                            piece = answer.shorten(piece, self.clip(piece, max(room, 0)))
+                    if piece and not cut_here:
                         yield piece
-                    if limit is None and finish == "length":
+                    if answer.finish == "length" and self._limit is None:
                         break
+        except ModelError:
+            raise
         except Exception as error:  # each provider's client has its own
-            raise _unreachable(f"the model {self.id!r} gave no answer", "llm", error) from error
-        yield Generation(
+            raise self._failed(error) from error
+        if answer.finish == "length" and not answer.text.strip():
+            raise ModelError(
+                f"{self.id!r} used up its {answer.output_tokens} tokens before any text",
+                where="resources.llm",
+                fix="if it reasons, set more tokens for that, as `profile: {reasoning: 16384}`",
+            )
+        text = answer.text
+        if cut_here:
+            text = min((text.split(stop, 1)[0] for stop in sampling.stop), key=len)
+            yield text
+        yield self._generation(answer, text, prompt)
+
+    async def _chunks(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Any]:
+        """The chunks of an answer; without log-probabilities where the server refuses them."""
+        while True:
+            options = self._options(sampling)
+            call = self._calls.stream(partial(self._model.astream, messages(prompt), **options))
+            begun = False
+            try:
+                async with aclosing(call) as chunks:
+                    async for chunk in chunks:
+                        begun = True
+                        yield chunk
+                return
+            except Exception as error:  # each provider's client has its own
+                refused = "logprobs" in options and "logprobs" in str(error)
+                if begun or not refused or _status(error) not in REFUSED:
+                    raise
+                self._without.add("logprobs")
+                self.profile = self.profile.model_copy(update={"logprobs": False})
+
+    def _options(self, sampling: Sampling) -> dict[str, Any]:
+        """The arguments of a call."""
+        options: dict[str, Any] = {}
+        if self.profile.temperature:
+            asked = ("temperature", "top_p", "seed")
+            options = {name: getattr(sampling, name) for name in asked if name in self._known}
+            options = {name: value for name, value in options.items() if value is not None}
+            if sampling.stop:
+                options["stop"] = list(sampling.stop)
+        if self._limit is not None and not self._limited:
+            options[self._limit] = sampling.max_tokens + self.profile.reasoning
+        if sampling.logprobs and self.profile.logprobs:
+            options["logprobs"] = True
+            if sampling.alternatives and "top_logprobs" in self._known:
+                options["top_logprobs"] = sampling.alternatives
+        return options
+
+    def _generation(self, answer: _Answer, text: str, prompt: Prompt) -> Generation:
+        read = sum(self.count(one) for _, one in messages(prompt))
+        whole = text == answer.text
+        return Generation(
             text,
-            int(usage.get("input_tokens", 0)) or sum(self.count(t) for _, t in messages(prompt)),
-            int(usage.get("output_tokens", 0)) or self.count(text),
-            "length" if finish == "length" else "stop",
+            answer.input_tokens or read,
+            answer.output_tokens or self.count(text),
+            answer.finish,
+            logprobs=tuple(answer.logprobs) if answer.logprobs and whole else None,
+            reasoning="".join(answer.reasoning),
+            alternatives=tuple(answer.alternatives) if answer.logprobs and whole else None,
         )
 
-
-def _options(sampling: Sampling, limit: str | None, known: set[str]) -> dict[str, Any]:
-    """The arguments of a call.
-
-    Args:
-        sampling: How tokens are sampled.
-        limit: The model's name for `max_tokens`.
-        known: The model's fields.
-    """
-    options: dict[str, Any] = {"temperature": sampling.temperature}
-    if limit is not None:
-        options[limit] = sampling.max_tokens
-    if sampling.seed is not None:
-        options["seed"] = sampling.seed
-    options = {name: value for name, value in options.items() if name in known}
-    if sampling.stop:
-        options["stop"] = list(sampling.stop)
-    return options
+    def _failed(self, error: Exception) -> ModelError:
+        return unreachable(f"the model {self.id!r} gave no answer", "llm", error)
 
 
-class LangChainEmbedder(Embedder):
-    """LangChain embeddings; their vectors are normalised to unit length.
+@dataclass(slots=True)
+class _Answer:
+    """An answer put together out of LangChain's chunks."""
 
-    Args:
-        model: Any `Embeddings`.
+    text: str = ""
+    reasoning: list[str] = field(default_factory=list)
+    finish: Literal["stop", "length"] = "stop"
+    input_tokens: int = 0
+    output_tokens: int = 0
+    logprobs: list[tuple[str, float]] = field(default_factory=list)
+    alternatives: list[Mapping[str, float]] = field(default_factory=list)
 
-    Raises:
-        ModelError: The service cannot be reached.
-    """
+    def take(self, chunk: Any) -> str:
+        """The text of the next chunk."""
+        piece = str(chunk.text)
+        self.text += piece
+        # Blocks for thinking, and what servers call `reasoning_content`.
+        if not isinstance(chunk.content, str) or chunk.additional_kwargs.get("reasoning_content"):
+            blocks = [block for block in chunk.content_blocks if block["type"] == "reasoning"]
+            self.reasoning.extend(block.get("reasoning", "") for block in blocks)
+        # Anthropic's stream counts the prompt first and the answer last; others count once.
+        usage = chunk.usage_metadata or {}
+        self.input_tokens = max(self.input_tokens, int(usage.get("input_tokens", 0)))
+        self.output_tokens = max(self.output_tokens, int(usage.get("output_tokens", 0)))
+        metadata = chunk.response_metadata
+        ended = str(metadata.get("finish_reason") or metadata.get("stop_reason") or "")
+        if ended.casefold() in CUT_OFF:
+            self.finish = "length"
+        for token in (metadata.get("logprobs") or {}).get("content") or ():
+            self.logprobs.append((token["token"], float(token["logprob"])))
+            most = token.get("top_logprobs") or ()
+            self.alternatives.append({one["token"]: float(one["logprob"]) for one in most})
+        return piece
 
-    late: ClassVar[bool] = False
-
-    def __init__(self, model: Embeddings) -> None:
-        self.model = model
-        name = getattr(model, "model", None) or getattr(model, "model_name", None)
-        self.id = f"{type(model).__name__}:{name}" if name else type(model).__name__
-        self.window = 8192
-        self.dim = int(self.embed_query("dimension").shape[0])
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """See `Embedder.embed`."""
-        import numpy as np
-
-        if not texts:
-            return np.zeros((0, self.dim), dtype=np.float32)
-        return _unit(self._call("embed_documents", list(texts)))
-
-    def embed_query(self, text: str) -> np.ndarray:
-        """See `Embedder.embed_query`."""
-        vector: np.ndarray = _unit([self._call("embed_query", text)])[0]
-        return vector
-
-    def _call(self, method: str, argument: Any) -> Any:
-        try:
-            return getattr(self.model, method)(argument)
-        except Exception as error:  # each provider's client has its own
-            what = f"the embedder {self.id!r} gave no vectors"
-            raise _unreachable(what, "embedder", error) from error
-
-    def token_vectors(self, texts: Sequence[str], *, query: bool = False) -> list[np.ndarray]:
-        """See `Embedder.token_vectors`; LangChain's interface has none."""
-        raise ModelError(
-            f"the embedder {self.id!r} has no token vectors, which late interaction needs",
-            fix="use a local embedder, or another retriever instead of max_sim",
-        )
-
-    def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Estimates: LangChain's interface counts no tokens."""
-        return [-(-len(text) // CHARACTERS_PER_TOKEN) for text in texts]
+    def shorten(self, piece: str, kept: str) -> str:
+        """End with a part of the last piece, which is returned."""
+        self.text = self.text[: len(self.text) - len(piece)] + kept
+        self.finish = "length"
+        return kept
 
 
-def _unit(vectors: Any) -> np.ndarray:
-    import numpy as np
+def _configured(model: Any, name: str) -> bool:
+    """Whether the user has set a field of a chat model, which its own defaults did not."""
+    value = getattr(model, name, None)
+    default = (getattr(model, "profile", None) or {}).get("max_output_tokens")
+    return value is not None and value != default
 
-    array = np.asarray(vectors, dtype=np.float32)
-    unit: np.ndarray = array / np.maximum(np.linalg.norm(array, axis=-1, keepdims=True), 1e-12)
-    return unit
 
-
-def _unreachable(what: str, resource: str, error: Exception) -> ModelError:
-    """The error for a service that did not do what was requested."""
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
-    return ModelError(
-        f"{what}: {reason}",
-        where=f"resources.{resource}",
-        fix="check its address, key and network",
-    )
+def _status(error: BaseException) -> int | None:
+    response = getattr(error, "response", None)
+    found = getattr(error, "status_code", None) or getattr(response, "status_code", None)
+    return found if isinstance(found, int) else None

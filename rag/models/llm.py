@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, PositiveInt
 
 from rag.errors import ModelError
+from rag.flow.resources import Use
 from rag.kvcache.store.spec import Size, StoreSpec, parse
+from rag.models.profiles import Profile
 from rag.models.resource import ModelResource, ModelSpec
 from rag.prompts.digest import digest
 from rag.prompts.prompt import Prompt
+from rag.prompts.templates import PromptTemplate
 
 if TYPE_CHECKING:
     from rag.kvcache.settings import ReuseSettings
@@ -23,16 +26,22 @@ DEFAULT_LLM = "smollm2-135m-instruct"
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are sampled. Temperature 0 is greedy; `seed` makes sampling repeatable."""
+    """How tokens are sampled; what is None is left to the model."""
 
     max_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
+    """Of the text; a model that reasons has `Profile.reasoning` tokens more."""
+    temperature: float | None = None
+    """0: greedy decoding, which is a local model's own."""
+    top_p: float | None = None
     seed: int | None = None
+    """Makes sampling repeatable."""
     stop: tuple[str, ...] = ()
     """Texts that end the answer and are not part of it."""
     logprobs: bool = False
     """Whether the `Generation` has the log-probability of each token."""
+    alternatives: int = 0
+    """Of how many of the most likely tokens at each place, where the model gives any; with
+    `logprobs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,10 @@ class Generation:
     logprobs: tuple[tuple[str, float], ...] | None = None
     """The text in pieces with the natural log-probability of each token, if `Sampling.logprobs`
     asked for them; None where the model does not return any."""
+    reasoning: str = ""
+    """What the model wrote, or its provider shows, of its reasoning; never part of `text`."""
+    alternatives: tuple[Mapping[str, float], ...] | None = None
+    """For each token the log-probabilities of the most likely ones in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,17 @@ class LLMSpec(ModelSpec):
         "wait, and one that needs more is worked on alone",
     )
     salt: str = Field(default="", description="the tenant's: states are never shared between salts")
+    profile: Profile | None = Field(
+        default=None, description="what is set otherwise than the model's size says"
+    )
+
+
+class HostedSpec(Use):
+    """A chat model of LangChain's."""
+
+    profile: Profile | None = Field(
+        default=None, description="what is set otherwise than the model's name says"
+    )
 
 
 class LLM(ModelResource):
@@ -110,6 +134,7 @@ class LLM(ModelResource):
 
     default: ClassVar[Any] = DEFAULT_LLM
     Spec = LLMSpec
+    UseSpec = HostedSpec
     foreign = "langchain_core.language_models.BaseChatModel"
     opener = "rag.models.opening.llm:open_llm"
 
@@ -118,12 +143,19 @@ class LLM(ModelResource):
     window: int
     """Tokens that prompt and answer may have together."""
     supports_logprobs: bool = False
-    """Whether log-probabilities are available: `score`, `token_surprisal`, `ensemble`,
-    `Sampling.logprobs`."""
+    """Whether texts that are given can be scored: `score`, `token_surprisal`, `ensemble`. Those
+    of generated tokens (`Sampling.logprobs`) are `profile.logprobs`."""
+    profile: Profile = Profile()
+    """What operators depend on."""
+
+    @property
+    def prompt_set(self) -> Mapping[str, PromptTemplate]:
+        """Every text that this model is given, by name."""
+        return self.profile.prompt_set
 
     def version(self) -> str:
         """The digest of all prompts: a cached answer depends on it."""
-        return digest()
+        return digest(self.prompt_set)
 
     @abstractmethod
     def count(self, text: str) -> int:
@@ -138,6 +170,8 @@ class LLM(ModelResource):
         self, prompt: Prompt, sampling: Sampling, reuse: ReuseSettings | None = None
     ) -> AsyncIterator[str | Generation]:
         """The answer piece by piece, and last the `Generation`. Closing it stops the model.
+
+        Its text is without reasoning: `rag.models.reasoning.without_reasoning` takes that out.
 
         Args:
             prompt: In parts.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from rag.models.llm import LLM, Generation, Sampling
 from rag.prompts.prompt import Prompt, Turn
-from rag.prompts.templates import prompts
+from rag.prompts.templates import PromptTemplate
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -49,7 +49,7 @@ async def structured(
     """
     sampling = sampling or Sampling()
     shape = schema.model_json_schema()
-    request = described(prompt, shape)
+    request = described(prompt, shape, llm.prompt_set)
     done = await llm.generate_json(request, shape, sampling)
     if done is not None:
         tokens = done.prompt_tokens + done.completion_tokens
@@ -62,15 +62,23 @@ async def structured(
         if value is not None:
             return StructuredResult(value, call, tokens)
         turns: tuple[Turn, ...] = (("user", request.question), ("assistant", done.text or "{}"))
-        again = prompts()["structured_again"].format(problem=problem)
+        again = llm.prompt_set["structured_again"].format(problem=problem)
         request = replace(request, history=(*request.history, *turns), question=again)
     return StructuredResult(None, ATTEMPTS, tokens)
 
 
-def described(prompt: Prompt, schema: Mapping[str, Any]) -> Prompt:
-    """The prompt, with the form of an object of the JSON schema after its question."""
+def described(
+    prompt: Prompt, schema: Mapping[str, Any], texts: Mapping[str, PromptTemplate]
+) -> Prompt:
+    """The prompt, with the form of an object of the JSON schema after its question.
+
+    Args:
+        prompt: Asks for the object.
+        schema: Of the object.
+        texts: The model's `prompt_set`.
+    """
     shape = json.dumps(_shape(schema), ensure_ascii=False)
-    text = prompts()["structured"].text
+    text = texts["structured"].text
     return replace(prompt, question=f"{prompt.question}\n\n{text} {shape}")
 
 

@@ -1,12 +1,19 @@
-"""The templates in `prompts.yaml`, by name."""
+"""The texts that models are given, by name: the set of `prompts.yaml`, and what replaces it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from rag.errors import ConfigError
+from rag.names import suggestion
+
+FIXED = "layout_"
+"""Begins the names of what is the same for every model: how the parts of a prompt are laid out."""
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -36,12 +43,79 @@ class PromptTemplate:
 
 @cache
 def prompts() -> dict[str, PromptTemplate]:
-    """Every template of `prompts.yaml`, by name."""
-    from ruamel.yaml import YAML
+    """Every template of `prompts.yaml`, by name: the set for small models."""
+    return _read(Path(__file__).with_name("prompts.yaml"))
 
-    text = Path(__file__).with_name("prompts.yaml").read_text(encoding="utf-8")
-    entries = YAML(typ="safe", pure=True).load(text)
-    return {
-        name: PromptTemplate(str(entry["text"]).strip(), int(entry["version"]))
-        for name, entry in entries.items()
-    }
+
+def prompt_set(name: str, base: str = "small") -> Mapping[str, PromptTemplate]:
+    """A set of all templates, by name.
+
+    Args:
+        name: `small`, `strong`, or a YAML file whose texts replace those of `base`. In a file a
+            name has a text, or `{version: 2, text: ...}`.
+        base: `small` or `strong`.
+
+    Raises:
+        ConfigError: The file cannot be read, names no template, or one of the layout.
+    """
+    if name == "small":
+        return prompts()
+    if name == "strong":
+        return _strong()
+    file = Path(name)
+    try:
+        changed = file.stat().st_mtime_ns
+    except OSError as error:
+        raise ConfigError(
+            f"the prompt file {name} cannot be read: {error.strerror}", where="profile.prompts",
+            fix="write small, strong, or the path of a YAML file",
+        ) from error  # fmt: skip
+    return _of_file(file, changed, base)
+
+
+@cache
+def _strong() -> Mapping[str, PromptTemplate]:
+    return {**prompts(), **_read(Path(__file__).with_name("strong.yaml"))}
+
+
+@cache
+def _of_file(file: Path, changed: int, base: str) -> Mapping[str, PromptTemplate]:
+    """The set of a file as it was at one time of change."""
+    before = prompt_set(base)
+    own = _read(file)
+    for name in own:
+        if name not in before or name.startswith(FIXED):
+            open_names = [one for one in before if not one.startswith(FIXED)]
+            raise ConfigError(
+                f"{name!r} is no prompt that can be replaced", where=str(file),
+                fix=suggestion(name, open_names),
+            )  # fmt: skip
+    return {**before, **own}
+
+
+def _read(file: Path) -> dict[str, PromptTemplate]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        entries = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")) or {}
+        return {str(name): _template(entry) for name, entry in entries.items()}
+    except (
+        YAMLError,
+        UnicodeDecodeError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"this is no file of prompts: {reason}", where=str(file),
+            fix="give each name a text, as `generate: Answer from the sources.`",
+        ) from error  # fmt: skip
+
+
+def _template(entry: Any) -> PromptTemplate:
+    if isinstance(entry, str):
+        return PromptTemplate(entry.strip())
+    return PromptTemplate(str(entry["text"]).strip(), int(entry.get("version", 1)))

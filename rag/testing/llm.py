@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from rag.errors import ConfigError, InputError, ModelError
 from rag.models.llm import LLM, Generation, Sampling, Scored, no_logprobs_error
+from rag.models.profiles import Profile
 from rag.names import suggestion
 from rag.prompts.prompt import Prompt
 from rag.prompts.templates import prompts
@@ -95,6 +96,7 @@ class ScriptedLLM(LLM):
             no `yes`: the model returns no log-probabilities.
         constrained: Whether `generate_json` is available. The answers must fit the schema.
         window: Tokens that prompt and answer may have together. It is declared, not enforced.
+        profile: Default: a small model's. It chooses the prompts that are recognised.
 
     Raises:
         ConfigError: A key is no prompt's name.
@@ -111,7 +113,9 @@ class ScriptedLLM(LLM):
         probability: float | Sequence[float] | None = None,
         constrained: bool = False,
         window: int = 4096,
+        profile: Profile | None = None,
     ) -> None:
+        self.profile = profile or Profile()
         if isinstance(answers, Mapping):
             rules: dict[Any, Any] = dict(answers)
         else:
@@ -210,8 +214,8 @@ class ScriptedLLM(LLM):
         """The built-in prompt that this one is made of."""
         text = f"{prompt.system}\n{prompt.question}"
         return max(
-            (name for name, one in prompts().items() if one.text in text),
-            key=lambda name: (name in self._names, len(prompts()[name].text)),
+            (name for name, one in self.prompt_set.items() if one.text in text),
+            key=lambda name: (name in self._names, len(self.prompt_set[name].text)),
             default=_OTHER,
         )
 

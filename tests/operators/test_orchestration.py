@@ -206,7 +206,7 @@ def test_what_is_asked_stays_when_the_question_is_cut() -> None:
 
 @pytest.mark.parametrize(
     ("said", "verdict"),
-    [("Yes.", True), ("no, not at all", False), ("banana", False), (" ", False)],
+    [("4", True), ("Grade: 3", True), ("1, hardly", False), ("banana", False), (" ", False)],
 )
 def test_a_remote_model_judges_in_words(said: str, verdict: bool) -> None:
     llm = LLM.load(FakeListChatModel(responses=[said]), base=Path())
@@ -217,7 +217,7 @@ def test_a_remote_model_judges_in_words(said: str, verdict: bool) -> None:
     )
     events = list(flow.stream(query="Who?", documents=DOCUMENTS))
     assert events[-1].result["verdict"] is verdict
-    unclear = said not in ("Yes.", "no, not at all")
+    unclear = said in ("banana", " ")
     assert any(isinstance(event, Warned) for event in events) == unclear
 
 
@@ -260,7 +260,7 @@ def test_the_model_says_whether_it_knows() -> None:
         query="?",
     )
     assert unsure["known"] is False
-    remote = LLM.load(FakeListChatModel(responses=["Paris.", "Yes"]), base=Path())
+    remote = LLM.load(FakeListChatModel(responses=["Paris.", "4"]), base=Path())
     assert run(KnowledgeJudge(), {"llm": remote}, query="?")["known"] is True
     silent = ScriptedLLM({"knowledge_judge": " "}, probability=0.9)
     assert run(KnowledgeJudge(), {"llm": silent}, query="?")["known"] is False

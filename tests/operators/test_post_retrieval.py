@@ -27,7 +27,7 @@ from rag.operators import (
     RuleRerank,
     Threshold,
 )
-from rag.operators.post_retrieval.listwise_rerank import permutation
+from rag.operators.rankings import permutation
 
 LOCK = "The north lock may be opened by the keeper on duty and by the harbour master."
 LOCK_AGAIN = "The keeper on duty may open the north lock, and so may the harbour master."

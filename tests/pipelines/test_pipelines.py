@@ -86,7 +86,7 @@ def test_sub_questions_are_answered_one_by_one(index: Index, embedder: Embedder)
         {
             "decompose": "Which lock opens at six?\nWhat does P-17 lift?",
             "generate": ["The south lock.", "240 litres.", "Both."],
-            "llm_fusion_parts": "The south lock opens at six and P-17 lifts 240 litres.",
+            "llm_fusion_parts": "The south lock opens at six. P-17 lifts 240 litres.",
         }
     )
     result, *_ = run(flow("decomposition", index, embedder, llm))
@@ -297,6 +297,8 @@ def test_it_costs_no_more_than_its_header_says(
 
 
 def test_what_a_judge_costs_that_is_asked_in_words(index: Index, embedder: Embedder) -> None:
-    llm = ScriptedLLM({"knows": "no", "relevant": "yes", "supported": "no", "useful": "yes"})
+    llm = ScriptedLLM(
+        {"grade_knows": "0", "grade_relevant": "4", "grade_supported": "1", "grade_useful": "4"}
+    )
     events = list(flow("self_rag", index, embedder, llm).stream(query=QUESTION))
     assert len(llm.names) == events[-1].llm_calls == 5 + 3 * (2 + 3)

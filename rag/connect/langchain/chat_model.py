@@ -64,9 +64,13 @@ class ChatLLM(BaseChatModel):
         default=LLM.default,
         description="as `resources.llm` in a pipeline: a name, a mapping, or an open `LLM`",
     )
-    temperature: NonNegativeFloat = Field(default=0.0, description="0: greedy decoding")
+    temperature: NonNegativeFloat | None = Field(
+        default=None, description="0: greedy decoding, which is a local model's default"
+    )
     max_tokens: PositiveInt = Field(default=256, description="tokens of the answer at most")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="probability mass sampled from")
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="probability mass sampled from; default: all"
+    )
     seed: int | None = Field(default=None, description="makes sampling repeatable")
     stop: list[str] | None = Field(default=None, description="texts that end the answer")
     reuse: ReuseSettings | None = Field(
@@ -171,7 +175,7 @@ class ChatLLM(BaseChatModel):
             reuse = ReuseSettings(**reuse)
         prompt = prompt_of(messages, numbered=reuse is None)
         if schema is not None:
-            prompt = described(prompt, schema)
+            prompt = described(prompt, schema, self.llm.prompt_set)
         texts = stop if stop is not None else self.stop or ()
         return _Request(prompt, Sampling(**fields, stop=tuple(texts)), reuse, schema)
 

@@ -18,7 +18,7 @@ from rag.errors import InputError
 from rag.index import Index
 from rag.index.ingest.batch import Batch
 from rag.models.embedder import Embedder
-from rag.models.langchain import LangChainEmbedder
+from rag.models.langchain_embedder import LangChainEmbedder
 from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from rag.models import Prompt, Sampling
 from rag.models.list_output import lines
-from rag.prompts.templates import PromptTemplate, prompts
+from rag.models.together import together
+from rag.prompts.templates import PromptTemplate
 from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ async def describe(
     """The chunks with what the model wrote of each; unchanged where it wrote nothing.
 
     Args:
-        chunks: What is described, one call each.
+        chunks: What is described, one call each, as many at once as the model takes.
         how: What is written.
         llm: The model.
         system: Replaces the prompt `describe_...`; `{n}` stands for `how.n`.
@@ -45,13 +46,14 @@ async def describe(
         ModelError: The model cannot be reached.
         BudgetError: The run exceeded its budget.
     """
-    template = prompts()[f"describe_{how.by}"] if system is None else PromptTemplate(system)
+    template = llm.prompt_set[f"describe_{how.by}"] if system is None else PromptTemplate(system)
     instruction = template.format(n=how.n)
     sampling = Sampling(max_tokens=how.max_tokens)
     room = max(llm.window - how.max_tokens - llm.count(instruction) - MARGIN, 1)
-    found = []
     cut = empty = 0
-    for chunk in chunks:
+
+    async def written(chunk: Chunk) -> Chunk:
+        nonlocal cut, empty
         text = llm.clip(chunk.text, room)
         cut += len(text) < len(chunk.text)
         if ctx is not None:
@@ -59,9 +61,11 @@ async def describe(
         done = await llm.generate(Prompt(instruction, chunks=(text,), numbered=False), sampling)
         if ctx is not None:
             ctx.spend(tokens=done.prompt_tokens + done.completion_tokens)
-        written = _written(done.text, how)
-        empty += not written
-        found.append(chunk.updated(**written))
+        metadata = _written(done.text, how)
+        empty += not metadata
+        return chunk.updated(**metadata)
+
+    found = await together(written, chunks, llm.profile.concurrency)
     if ctx is not None and cut:
         ctx.warn(f"{cut} of {len(chunks)} documents are cut to the window of {llm.window} tokens")
     if ctx is not None and empty:

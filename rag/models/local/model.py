@@ -19,6 +19,8 @@ from rag.models.local.sampler import Sampler
 from rag.models.local.scheduler import BUFFERS, Reserve, Scheduler, Work
 from rag.models.local.states import States, compute_states
 from rag.models.local.template import ChatTemplate
+from rag.models.profiles import Profile, local
+from rag.models.reasoning import without_reasoning
 from rag.prompts.layout import PromptTokens
 from rag.prompts.prompt import Prompt
 
@@ -50,6 +52,7 @@ class LocalLLM(LLM):
         salt: The tenant's: states are never shared between salts.
         int8: Decode with weights in eight bits.
         buffers: Bytes of the states of all requests that are worked on.
+        profile: What operators depend on; it reasons only if the profile says so.
     """
 
     supports_logprobs = True
@@ -64,11 +67,13 @@ class LocalLLM(LLM):
         salt: str = "",
         int8: bool = False,
         buffers: int = BUFFERS,
+        profile: Profile | None = None,
     ) -> None:
         self.id = id
+        self.profile = profile or local(id, model.config)
         self.model = model
         self.tokenizer = tokenizer
-        self.template = ChatTemplate(tokenizer)
+        self.template = ChatTemplate(tokenizer, reasoning=self.profile.reasoning > 0)
         self.window = window
         self._int8 = int8
         self._lock = threading.RLock()
@@ -150,7 +155,10 @@ class LocalLLM(LLM):
         self, prompt: Prompt, sampling: Sampling, reuse: ReuseSettings | None = None
     ) -> AsyncGenerator[str | Generation]:
         """See `LLM.stream`. The model works in its thread; closing the stream stops it."""
-        return self._scheduler.stream(self._generate(prompt, sampling, reuse))
+        pieces: AsyncGenerator[str | Generation] = self._scheduler.stream(
+            self._generate(prompt, sampling, reuse)
+        )
+        return without_reasoning(pieces, inside=self.template.opens_reasoning)
 
     async def generate_json(
         self, prompt: Prompt, schema: Mapping[str, Any], sampling: Sampling
@@ -209,7 +217,8 @@ class LocalLLM(LLM):
         tokens = self.fit(prompt)
         grammar = None if constraint is None else Grammar(*constraint)
         sampler = Sampler(sampling, self.model.device, grammar)
-        limit = min(sampling.max_tokens, self.window - tokens.total)
+        allowed = sampling.max_tokens + (self.profile.reasoning if grammar is None else 0)
+        limit = min(allowed, self.window - tokens.total)
         yield self.reserve(tokens.total + limit)
         sampled, done = yield from self._sample(tokens, sampler, reuse, limit)
         report = None if done is None or reuse is None else done.report.as_dict()

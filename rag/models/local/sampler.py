@@ -25,7 +25,7 @@ class Sampler:
         import torch
 
         self.sampling = sampling
-        self.stateful = sampling.temperature > 0 or sampling.logprobs or grammar is not None
+        self.stateful = bool(sampling.temperature) or sampling.logprobs or grammar is not None
         """Whether each token must be chosen exactly once, so that none can be proposed and
         verified: the random generator, the recorded log-probabilities and the grammar advance
         with every choice."""
@@ -55,15 +55,15 @@ def sample(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator)
 
     Args:
         logits: [vocabulary].
-        sampling: Temperature and `top_p` (Holtzman et al. 2020, arXiv 1904.09751).
+        sampling: Temperature, by default 0, and `top_p` (Holtzman et al. 2020, arXiv 1904.09751).
         generator: The source of randomness.
     """
     import torch
 
-    if sampling.temperature <= 0:
+    if not sampling.temperature:
         return int(logits.argmax())
     probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
-    if sampling.top_p < 1:
+    if sampling.top_p is not None and sampling.top_p < 1:
         ordered, order = probabilities.sort(descending=True)
         beyond = ordered.cumsum(0) - ordered >= sampling.top_p
         probabilities = probabilities.index_fill(0, order[beyond], 0.0)

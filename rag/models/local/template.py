@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from functools import cached_property
 from typing import Any
 
+from rag.models.reasoning import OPEN
 from rag.prompts.layout import PromptTokens, message_pieces
 from rag.prompts.prompt import Prompt
 
@@ -17,10 +19,12 @@ class ChatTemplate:
 
     Args:
         tokenizer: A fast tokenizer of transformers with a chat template.
+        reasoning: Whether a template that knows both is to make the model reason.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, *, reasoning: bool = False) -> None:
         self._tokenizer = tokenizer
+        self._reasoning = reasoning
         # Whether special tokens in a text are split is state of a tokenizer and not of a call, so
         # texts have one of their own. Otherwise a call in another thread could let a document's
         # <|im_end|> through as the token that ends the turn.
@@ -71,7 +75,7 @@ class ChatTemplate:
             marked.append({"role": role, "content": "".join(marks)})
             number += len(pieces)
         rendered = self._tokenizer.apply_chat_template(
-            marked, tokenize=False, add_generation_prompt=True
+            marked, tokenize=False, add_generation_prompt=True, enable_thinking=self._reasoning
         )
         kinds = [kind for role, pieces in roles for kind in _kinds(role, len(pieces))]
         tokens = PromptTokens([], [], [], [])
@@ -99,6 +103,12 @@ class ChatTemplate:
             text, add_special_tokens=False, split_special_tokens=False
         )["input_ids"]
         return ids
+
+    @cached_property
+    def opens_reasoning(self) -> bool:
+        """Whether the template begins every answer with reasoning that it opens itself."""
+        ids = self.tokenize(Prompt("question")).ids
+        return str(self._tokenizer.decode(ids)).rstrip().endswith(OPEN)
 
     def digest(self) -> str:
         """A SHA-256 of what determines the tokens of a prompt: tokenizer and template."""

@@ -9,7 +9,7 @@ from typing import Any
 from rag.errors import ConfigError, ModelError
 from rag.flow.resources import Use
 from rag.models.embedder import Embedder, EmbedderSpec
-from rag.models.langchain import LangChainEmbedder
+from rag.models.langchain_embedder import LangChainEmbedder
 from rag.models.local.embedder import LocalEmbedder
 from rag.models.local.nli import LocalNLI
 from rag.models.local.reranker import LocalCrossEncoder

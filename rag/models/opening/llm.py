@@ -8,11 +8,12 @@ from typing import Any
 from rag.errors import ConfigError, ModelError
 from rag.flow.resources import Use
 from rag.models.langchain import LangChainLLM
-from rag.models.llm import LLM, LLMSpec
+from rag.models.llm import LLM, HostedSpec, LLMSpec
 from rag.models.local.model import LocalLLM
 from rag.models.opening.find import find_model, huge_pages, unreadable
 from rag.models.opening.foreign import made
 from rag.models.opening.gguf import converted
+from rag.models.profiles import local
 
 
 def open_llm(spec: Any, base: Path) -> LLM:
@@ -30,7 +31,8 @@ def open_llm(spec: Any, base: Path) -> LLM:
     if isinstance(spec, LLMSpec):
         return open_local(spec, base)
     if isinstance(spec, Use):
-        return LangChainLLM(made(spec, str(LLM.foreign)))
+        given = spec.profile if isinstance(spec, HostedSpec) else None
+        return LangChainLLM(made(spec, str(LLM.foreign)), given, base)
     if isinstance(spec, LLM):
         return spec
     if isinstance(wrapped := getattr(spec, "llm", None), LLM):
@@ -67,15 +69,17 @@ def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
             fix="name an instruction-tuned model",
         )
     limit = int(getattr(model.config, "max_position_embeddings", 4096))
+    profile = local(files.name, model.config).but(spec.profile, base)
     return LocalLLM(
         files.name,
         model.to(device).eval(),
         tokenizer,
-        min(spec.window or limit, limit),
+        min(spec.window or profile.window or limit, limit),
         kv=(spec.kv, base),
         salt=spec.salt,
         int8=spec.int8,
         buffers=spec.buffers,
+        profile=profile,
     )
 
 
