@@ -4,8 +4,8 @@
                                          [--json FILE] [--quick]
 
 Each mode: tokens computed in each turn, and the context's share of them; milliseconds to the first
-token, and how many times that of `prefix` it is, and `full` is of it. Sources, questions and turns are
-made up, and go through the chat template and the scheduler, as those of a user.
+token, and how many times that of `prefix` it is, and `full` is of it. Sources, questions and turns
+are made up, and go through the chat template and the scheduler, as those of a user.
 """
 
 import argparse

@@ -5,8 +5,8 @@
                                       [--json FILE] [--quick]
 
 DATA is a folder in BEIR's format: `corpus.jsonl` and `queries.jsonl`. Each prompt has four passages
-drawn from a Zipf distribution (exponent 1) over `--passages` of them, and a question of the data, no
-question twice. Clients send their next prompt when the last one is answered (16 tokens).
+drawn from a Zipf distribution (exponent 1) over `--passages` of them, and a question of the data,
+no question twice. Clients send their next prompt when the last one is answered (16 tokens).
 """
 
 import argparse
