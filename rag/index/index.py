@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rag.errors import IndexStateError, RagError
-from rag.flow.resources import Resource
+from rag.errors import ConfigError, IndexStateError, RagError
+from rag.flow.resources import Resource, parse
 from rag.index.local import search, tables
 from rag.index.local.database import FILE
 from rag.index.local.plan import make_plan
@@ -78,7 +78,10 @@ class Index(Resource):
     @classmethod
     def absent(cls, spec: Any, *, base: Path) -> RagError | None:
         """There is no index yet where the pipeline says."""
-        path = folder_of(spec, base)
+        try:
+            path = folder_of(parse(cls, spec), base)
+        except ConfigError as error:
+            return error
         if (path / FILE).is_file():
             return None
         return IndexStateError("there is no index here", where=str(path), fix="rag ingest PATH")

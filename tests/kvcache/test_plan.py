@@ -9,7 +9,7 @@ import torch
 
 from rag.kvcache.attention import install
 from rag.kvcache.buffer import KVBuffer
-from rag.kvcache.composers.selection import query_attended
+from rag.kvcache.composers.selection import middle_layers, query_attended
 from rag.kvcache.engine import KVEngine
 from rag.kvcache.layout import Layout
 from rag.kvcache.passes import Pass, run
@@ -74,7 +74,8 @@ def test_attention_of_chunks(engine: KVEngine, weights: torch.Tensor) -> None:
 
 def test_the_question_chooses_what_it_attends_to(engine: KVEngine, weights: torch.Tensor) -> None:
     buffer = filled(engine)
-    attended = weights[::2, BEFORE:, len(PREFIX) : BEFORE].sum((0, 1))
+    middle = slice(*middle_layers(len(weights)))
+    attended = weights[middle, BEFORE:, len(PREFIX) : BEFORE].sum((0, 1))
     attended[slice(*LAYOUT.bounds[2])] = -1  # not to be repaired
     with torch.inference_mode():
         work = query_attended(engine.view, LAYOUT, buffer, 10, [0, 1, 3], starts=0.0)
