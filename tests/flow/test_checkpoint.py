@@ -43,6 +43,7 @@ from rag.flow import (
     operator,
 )
 from rag.flow.memory.sqlite_store import SqliteRunStore
+from rag.flow.memory.store import RunStore
 from rag.flow.run.events import Done, LoopTurn, NodeStarted, Reused, Waiting
 from tests.flow.bricks import expand, explode, find, fuse, inc, nap, speak, top, total
 from tests.flow.test_yaml import nodes
@@ -56,15 +57,15 @@ class Killed(BaseException):
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
     """Let the process 'die' when it wants to keep one write more."""
-    real, left = SqliteRunStore.record, [writes]
+    real, left = RunStore.record, [writes]
 
-    def record(self: SqliteRunStore, *args: Any, **kwargs: Any) -> None:
+    def record(self: RunStore, *args: Any, **kwargs: Any) -> None:
         if left[0] == 0:
             raise Killed
         left[0] -= 1
         real(self, *args, **kwargs)
 
-    monkeypatch.setattr(SqliteRunStore, "record", record)
+    monkeypatch.setattr(RunStore, "record", record)
 
 
 @given(nodes, st.integers(0, 12))
@@ -94,11 +95,9 @@ def test_resume_after_a_kill_at_any_step_gives_the_undisturbed_result(
         assert checkpoints.get(run.id).status == "done"
 
 
-def test_a_finished_step_does_not_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finished_step_does_not_run_again(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     flow = Flow(inc() >> inc() >> inc(), inputs=INT)
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, x=0)
         with monkeypatch.context() as patch:
             stop_after(patch, 2)
@@ -143,7 +142,7 @@ def test_a_killed_process_loses_nothing_it_finished(tmp_path: Path) -> None:
     assert again.stdout.endswith("9\n")
 
 
-def test_a_failed_run_goes_on_at_the_step_that_failed(tmp_path: Path) -> None:
+def test_a_failed_run_goes_on_at_the_step_that_failed(where: str) -> None:
     broken = [True]
     calls = []
 
@@ -155,7 +154,7 @@ def test_a_failed_run_goes_on_at_the_step_that_failed(tmp_path: Path) -> None:
         return x + 100
 
     flow = Flow(inc() >> moody() >> inc(), inputs=INT)
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, x=0)
         with pytest.raises(StepError, match="the service is away"):
             run.invoke()
@@ -168,7 +167,7 @@ def test_a_failed_run_goes_on_at_the_step_that_failed(tmp_path: Path) -> None:
 
 
 def test_a_branch_left_out_stays_out_when_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = [True]
 
@@ -180,7 +179,7 @@ def test_a_branch_left_out_stays_out_when_resumed(
 
     branches = Parallel(a=inc(), b=moody(), join=total(), on_error="skip")
     flow = Flow(branches >> inc(inputs={"x": "total"}), inputs=INT)
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, x=1)
         with monkeypatch.context() as patch:
             stop_after(patch, 3)
@@ -191,7 +190,7 @@ def test_a_branch_left_out_stays_out_when_resumed(
 
 
 def test_the_budget_counts_what_was_spent_before_the_crash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @operator(writes="x")
     def spend(x: int, *, ctx: RunContext) -> int:
@@ -199,7 +198,7 @@ def test_the_budget_counts_what_was_spent_before_the_crash(
         return x + 1
 
     flow = Flow(Loop(body=spend(), max_turns=4), inputs=INT, budget=Budget(llm_calls=3))
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, x=0)
         with monkeypatch.context() as patch:
             stop_after(patch, 2)
@@ -247,32 +246,32 @@ def approval() -> Flow:
     return Flow(speak() >> stop >> speak(inputs={"query": "answer"}), name="approval")
 
 
-def test_a_run_waits_for_a_person_and_goes_on_with_the_edit(tmp_path: Path) -> None:
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+def test_a_run_waits_for_a_person_and_goes_on_with_the_edit(where: str) -> None:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(approval(), query="hello")
         with pytest.raises(Interrupted, match=r"Send this\?") as stop:
             run.invoke()
         assert stop.value.stops[0].channels == {"query": "hello", "answer": "hello"}
         assert checkpoints.get(run.id).status == "waiting"
         assert [run.editable(one) for one in run.stops] == [{"answer": str}]
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         resumed = checkpoints.resume(approval(), run.id, answer="bye")
         assert resumed.invoke() == {"query": "hello", "answer": "bye"}
         assert checkpoints.resume(approval(), run.id).invoke()["answer"] == "bye"
 
 
-def test_resuming_without_an_edit_approves(tmp_path: Path) -> None:
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+def test_resuming_without_an_edit_approves(where: str) -> None:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(approval(), query="hello")
         assert isinstance(list(run.stream())[-1], Waiting)
         events = list(checkpoints.resume(approval(), run.id).stream())
     assert events[-1].result["answer"] == "hello"
 
 
-def test_each_item_of_a_map_waits_for_its_own_word(tmp_path: Path) -> None:
+def test_each_item_of_a_map_waits_for_its_own_word(where: str) -> None:
     body = Interrupt("right?", edit=("x",)) >> inc(outputs={"x": "y"})
     flow = Flow(Map(over="xs", as_="x", body=body), inputs={"xs": list[int]})
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, xs=[1, 2])
         with pytest.raises(Interrupted) as pause:
             run.invoke()
@@ -290,8 +289,8 @@ def test_each_item_of_a_map_waits_for_its_own_word(tmp_path: Path) -> None:
         assert run.invoke()["y"] == [11, 21]
 
 
-def test_what_may_not_be_set_is_refused(tmp_path: Path) -> None:
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+def test_what_may_not_be_set_is_refused(where: str) -> None:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(approval(), query="hello")
         with pytest.raises(Interrupted):
             run.invoke()
@@ -318,8 +317,8 @@ def test_an_interrupt_shows_only_what_there_is() -> None:
 # What is refused
 
 
-def test_another_pipeline_cannot_go_on_with_a_run(tmp_path: Path) -> None:
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+def test_another_pipeline_cannot_go_on_with_a_run(where: str) -> None:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(Flow(inc(), inputs=INT), x=0)
         with pytest.raises(CheckpointError, match="not of other"):
             checkpoints.resume(Flow(inc(), inputs=INT, name="other"), run.id)
@@ -348,9 +347,9 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         Checkpoints(tmp_path / "runs")
 
 
-def test_a_deleted_run_takes_what_only_it_used(tmp_path: Path) -> None:
+def test_a_deleted_run_takes_what_only_it_used(where: str) -> None:
     flow = Flow(find(k=3) >> top(k=1))
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         first, second = (checkpoints.start(flow, query=query) for query in ("a", "b"))
         first.invoke()
         second.invoke()
@@ -391,12 +390,12 @@ def test_values_come_back_as_they_were(tmp_path: Path, kind: Any, value: Any) ->
     store.close()
 
 
-def test_a_value_that_could_not_come_back_is_refused(tmp_path: Path) -> None:
+def test_a_value_that_could_not_come_back_is_refused(where: str) -> None:
     @operator(writes="x")
     def odd(x: int) -> Any:
         return object()
 
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(Flow(odd(), inputs=INT), x=0)
         with pytest.raises(InputError, match="cannot be stored"):
             run.invoke()
@@ -436,10 +435,8 @@ def test_a_flow_calls_itself_to_a_depth_and_no_deeper(depth: int) -> None:
     assert (len(leaves), len(halves)) == (2 ** (depth + 1), 2 ** (depth + 1) - 1)
 
 
-def test_a_recursion_resumes_where_it_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+def test_a_recursion_resumes_where_it_stopped(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(tree(3), x=37)
         with monkeypatch.context() as patch:
             stop_after(patch, 20)
@@ -495,20 +492,20 @@ def test_a_cancelled_run_may_be_resumed_and_leaves_no_lock(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
-def test_map_items_and_branches_are_told_apart(tmp_path: Path) -> None:
+def test_map_items_and_branches_are_told_apart(where: str) -> None:
     flow = Flow(
         expand(n=3) >> Map(over="queries", as_="query", body=find(k=1), join=fuse()) >> top(k=9)
     )
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, query="q")
         first = run.invoke()
         assert checkpoints.resume(flow, run.id).invoke() == first
         assert len(checkpoints.steps(run.id)) == 1 + 3 + 1 + 1
 
 
-def test_a_failing_step_is_not_remembered(tmp_path: Path) -> None:
+def test_a_failing_step_is_not_remembered(where: str) -> None:
     flow = Flow(explode(), inputs=INT)
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, x=1)
         for _ in range(2):
             with pytest.raises(StepError, match="cannot do 1"):
@@ -516,12 +513,10 @@ def test_a_failing_step_is_not_remembered(tmp_path: Path) -> None:
         assert checkpoints.steps(run.id) == []
 
 
-def test_a_verdict_over_events_is_remembered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_verdict_over_events_is_remembered(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told = "any(e['event'] == 'node_finished' and e['writes']['x'] > 1 for e in events)"
     flow = Flow(Loop(body=inc(), until=told, max_turns=9) >> inc() >> inc(), inputs=INT)
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, x=0)
         with monkeypatch.context() as patch:
             stop_after(patch, 5)

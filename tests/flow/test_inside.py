@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from rag.errors import BudgetError, InputError, Interrupted, StepError
@@ -35,14 +33,14 @@ async def ask(x: int, *, ctx: RunContext) -> int:
 # Questions
 
 
-def test_a_step_asks_and_gets_what_the_person_left(tmp_path: Path) -> None:
+def test_a_step_asks_and_gets_what_the_person_left(where: str) -> None:
     flow = Flow(inc() >> ask() >> inc(), inputs=INT)
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, x=0)
         with pytest.raises(Interrupted, match=r"ask/\.interrupt: Right\?"):
             run.invoke()
         assert checkpoints.get(run.id).status == "waiting"
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         (stop,) = checkpoints.resume(flow, run.id).stops
         assert (stop.message, stop.channels, stop.node) == ("Right?", {"x": 1}, "ask")
         with pytest.raises(InputError, match="'x' is str, int is wanted"):
@@ -53,15 +51,15 @@ def test_a_step_asks_and_gets_what_the_person_left(tmp_path: Path) -> None:
         assert checkpoints.resume(flow, run.id).invoke() == {"x": 11}
 
 
-def test_resuming_a_step_without_a_change_approves(tmp_path: Path) -> None:
+def test_resuming_a_step_without_a_change_approves(where: str) -> None:
     flow = Flow(ask(), inputs=INT)
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, x=4)
         assert isinstance(list(run.stream())[-1], Waiting)
         assert checkpoints.resume(flow, run.id).invoke() == {"x": 4}
 
 
-def test_an_answer_counts_for_the_question_that_it_was_given_to(tmp_path: Path) -> None:
+def test_an_answer_counts_for_the_question_that_it_was_given_to(where: str) -> None:
     drafts = iter(["one", "two", "two"])
 
     @operator(writes="sent")
@@ -69,7 +67,7 @@ def test_an_answer_counts_for_the_question_that_it_was_given_to(tmp_path: Path) 
         return str((await ctx.interrupt("Send this?", draft=next(drafts)))["draft"])
 
     flow = Flow(send(), inputs=INT)
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, x=1)
         with pytest.raises(Interrupted):
             run.invoke()
@@ -79,11 +77,11 @@ def test_an_answer_counts_for_the_question_that_it_was_given_to(tmp_path: Path) 
         assert checkpoints.resume(flow, run.id).invoke()["sent"] == "two"
 
 
-def test_answers_behind_what_ran_anew_do_not_count(tmp_path: Path) -> None:
+def test_answers_behind_what_ran_anew_do_not_count(where: str) -> None:
     def flow(by: int) -> Flow:
         return Flow(inc(by=by) >> ask(inputs={"x": "y"}), inputs={"x": int, "y": int})
 
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow(1), x=0, y=5)
         with pytest.raises(Interrupted):
             run.invoke()
@@ -97,10 +95,10 @@ def test_a_question_without_a_checkpoint_is_an_error() -> None:
         Flow(ask(), inputs=INT).invoke(x=1)
 
 
-def test_a_refusal_is_a_channel(tmp_path: Path) -> None:
+def test_a_refusal_is_a_channel(where: str) -> None:
     stop = Interrupt("Send this?", show="query", answer="approved")
     flow = Flow(stop >> speak(), outputs=["approved", "answer"])
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         for given, wanted in (({}, True), ({"approved": False}, False)):
             run = checkpoints.start(flow, query="q")
             with pytest.raises(Interrupted) as pause:
@@ -180,7 +178,7 @@ def test_a_flow_within_a_step_inherits_resources() -> None:
     assert flow.invoke(x=0) == {"x": 2, "y": 1}
 
 
-def test_what_a_flow_within_a_step_finished_is_not_run_twice(tmp_path: Path) -> None:
+def test_what_a_flow_within_a_step_finished_is_not_run_twice(where: str) -> None:
     broken, calls = [True], []
 
     @operator(writes="x")
@@ -198,7 +196,7 @@ def test_what_a_flow_within_a_step_finished_is_not_run_twice(tmp_path: Path) -> 
         return int((await ctx.run(inner, **first))["x"])
 
     flow = Flow(outer(), inputs=INT)
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, x=0)
         with pytest.raises(StepError, match="away"):
             run.invoke()
@@ -207,7 +205,7 @@ def test_what_a_flow_within_a_step_finished_is_not_run_twice(tmp_path: Path) -> 
     assert calls == [0, 1]
 
 
-def test_a_call_with_other_inputs_runs_again(tmp_path: Path) -> None:
+def test_a_call_with_other_inputs_runs_again(where: str) -> None:
     given, calls = iter([1, 2, 2]), []
 
     @operator(writes="x")
@@ -224,7 +222,7 @@ def test_a_call_with_other_inputs_runs_again(tmp_path: Path) -> None:
         return int(found)
 
     flow = Flow(outer(), inputs=INT)
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, x=0)
         with pytest.raises(Interrupted):
             run.invoke()
@@ -232,9 +230,9 @@ def test_a_call_with_other_inputs_runs_again(tmp_path: Path) -> None:
     assert calls == [1, 2]
 
 
-def test_steps_of_a_flow_within_a_step_may_ask(tmp_path: Path) -> None:
+def test_steps_of_a_flow_within_a_step_may_ask(where: str) -> None:
     flow = Flow(twice(flow=Flow(ask(), inputs=INT)), inputs=INT)
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run, asked = checkpoints.start(flow, x=1), []
         for answer in (2, 3):
             with pytest.raises(Interrupted) as pause:
@@ -269,12 +267,12 @@ def test_the_configuration_of_a_run_is_of_its_own_steps() -> None:
     assert flow.invoke(x=0, config={"inc": {"by": 100}}) == {"x": 102}
 
 
-def test_behind_what_ran_anew_a_flow_within_a_step_runs_again(tmp_path: Path) -> None:
+def test_behind_what_ran_anew_a_flow_within_a_step_runs_again(where: str) -> None:
     def flow(by: int) -> Flow:
         first = inc(by=by, outputs={"x": "other"})
         return Flow(first >> twice(flow=Flow(inc(), inputs=INT)) >> ask(), inputs=INT)
 
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow(1), x=0)
         with pytest.raises(Interrupted):
             run.invoke()

@@ -36,7 +36,7 @@ def approved(places: list[str]) -> dict[str, dict[str, Any]]:
     return {place: {} for place in places}
 
 
-def answered(flow: Flow, where: Path, answers: Any, **inputs: Any) -> tuple[Any, list[Any]]:
+def answered(flow: Flow, where: str, answers: Any, **inputs: Any) -> tuple[Any, list[Any]]:
     """The result of a run whose pauses are answered, and the places of each pause."""
     asked = []
     with Checkpoints(where) as checkpoints:
@@ -52,17 +52,15 @@ def answered(flow: Flow, where: Path, answers: Any, **inputs: Any) -> tuple[Any,
 
 
 @pytest.mark.parametrize("stop", [ask(), Interrupt("right?", edit="x", name="ask")])
-def test_items_in_a_loop_are_answered_one_at_a_time(tmp_path: Path, stop: Node) -> None:
+def test_items_in_a_loop_are_answered_one_at_a_time(where: str, stop: Node) -> None:
     mapped = Map(over="xs", as_="x", body=inc() >> stop, join=total())
     flow = Flow(Loop(body=mapped >> spread(), max_turns=2), inputs={"xs": list[int]})
-    result, asked = answered(
-        flow, tmp_path / "runs", lambda places: {places[0]: {"x": 10}}, xs=[1, 2]
-    )
+    result, asked = answered(flow, where, lambda places: {places[0]: {"x": 10}}, xs=[1, 2])
     assert result["total"] == 20
     assert [len(places) for places in asked] == [2, 1, 2, 1]
 
 
-def test_a_resumed_race_repeats_neither_its_winner_nor_its_losers(tmp_path: Path) -> None:
+def test_a_resumed_race_repeats_neither_its_winner_nor_its_losers(where: str) -> None:
     begun = []
 
     @operator(writes="x")
@@ -73,7 +71,7 @@ def test_a_resumed_race_repeats_neither_its_winner_nor_its_losers(tmp_path: Path
 
     race = Race(a=never(), b=inc(by=5), winner="winner")
     flow = Flow(race >> ask(), inputs=INT)
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, x=1)
         with pytest.raises(Interrupted):
             run.invoke()
@@ -84,12 +82,12 @@ def test_a_resumed_race_repeats_neither_its_winner_nor_its_losers(tmp_path: Path
     assert begun == [1]
 
 
-def test_a_race_whose_winner_was_edited_is_run_again(tmp_path: Path) -> None:
+def test_a_race_whose_winner_was_edited_is_run_again(where: str) -> None:
     def flow(by: int) -> Flow:
         race = Race(a=inc(by=by), b=nap() >> inc(by=50), until="x > 10", winner="winner")
         return Flow(race >> ask(), inputs=INT)
 
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow(20), x=1)
         with pytest.raises(Interrupted):
             run.invoke()
@@ -106,10 +104,10 @@ def test_a_race_waits_for_a_person_only_where_no_branch_is_good(tmp_path: Path) 
     assert (result, asked) == ({"x": 9}, [["race/a/ask/.interrupt"]])
 
 
-def test_a_race_in_a_branch_leaves_the_other_branchs_writes(tmp_path: Path) -> None:
+def test_a_race_in_a_branch_leaves_the_other_branchs_writes(where: str) -> None:
     race = Race(a=nap() >> inc(), b=inc(by=5))
     flow = Flow(Parallel(p=race, q=inc(by=7) >> ask(), join=total()), inputs=INT)
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow, x=1)
         with pytest.raises(Interrupted):
             run.invoke()
@@ -119,7 +117,7 @@ def test_a_race_in_a_branch_leaves_the_other_branchs_writes(tmp_path: Path) -> N
     assert events[-1].result["total"] == 14
 
 
-def test_a_fallback_that_ran_counts_when_the_run_is_resumed(tmp_path: Path) -> None:
+def test_a_fallback_that_ran_counts_when_the_run_is_resumed(where: str) -> None:
     begun = []
 
     @operator(writes="x")
@@ -133,14 +131,14 @@ def test_a_fallback_that_ran_counts_when_the_run_is_resumed(tmp_path: Path) -> N
 
     guard = Guard(inc(by=0) >> fails(), fallback=instead() >> inc(by=2))
     flow = Flow(guard >> ask() >> ask(), inputs=INT)
-    result, asked = answered(flow, tmp_path / "runs", approved, x=1)
+    result, asked = answered(flow, where, approved, x=1)
     assert (result, len(asked), begun) == ({"x": 1 + len("OSError: away") + 2}, 2, [1])
     asking = Flow(Guard(fails(), fallback=ask() >> ask()), inputs=INT)
-    result, asked = answered(asking, tmp_path / "runs", lambda p: {p[0]: {"x": 5}}, x=1)
+    result, asked = answered(asking, where, lambda p: {p[0]: {"x": 5}}, x=1)
     assert (result, len(asked), begun) == ({"x": 5}, 2, [1, 1])
 
 
-def test_an_edited_node_is_tried_again_before_its_fallback(tmp_path: Path) -> None:
+def test_an_edited_node_is_tried_again_before_its_fallback(where: str) -> None:
     @operator(writes="x")
     def may(x: int, *, broken: bool) -> int:
         if broken:
@@ -150,7 +148,7 @@ def test_an_edited_node_is_tried_again_before_its_fallback(tmp_path: Path) -> No
     def flow(broken: bool) -> Flow:
         return Flow(Guard(may(broken=broken), fallback=inc(by=50)) >> ask(), inputs=INT)
 
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow(True), x=1)
         with pytest.raises(Interrupted) as pause:
             run.invoke()
@@ -160,7 +158,7 @@ def test_an_edited_node_is_tried_again_before_its_fallback(tmp_path: Path) -> No
     assert pause.value.stops[0].channels == {"x": 2}
 
 
-def test_a_branch_that_fails_after_an_edit_changes_the_join(tmp_path: Path) -> None:
+def test_a_branch_that_fails_after_an_edit_changes_the_join(where: str) -> None:
     def flow(broken: bool) -> Flow:
         @operator(writes="x")
         def may(x: int) -> int:
@@ -171,7 +169,7 @@ def test_a_branch_that_fails_after_an_edit_changes_the_join(tmp_path: Path) -> N
         branches = Parallel(a=inc(), b=may(), join=total(), on_error="skip")
         return Flow(branches >> ask(), inputs=INT)
 
-    with Checkpoints(tmp_path / "runs") as checkpoints:
+    with Checkpoints(where) as checkpoints:
         run = checkpoints.start(flow(False), x=1)
         with pytest.raises(Interrupted):
             run.invoke()
@@ -181,7 +179,7 @@ def test_a_branch_that_fails_after_an_edit_changes_the_join(tmp_path: Path) -> N
         assert checkpoints.resume(flow(True), run.id).invoke()["total"] == 2
 
 
-def test_what_was_enough_before_is_enough_when_the_run_is_resumed(tmp_path: Path) -> None:
+def test_what_was_enough_before_is_enough_when_the_run_is_resumed(where: str) -> None:
     begun = []
 
     @operator(writes="x")
@@ -192,7 +190,7 @@ def test_what_was_enough_before_is_enough_when_the_run_is_resumed(tmp_path: Path
 
     branches = Parallel(a=inc(), b=never(), c=inc(by=5), quorum=2, join=total())
     flow = Flow(branches >> ask(), inputs=INT)
-    result, asked = answered(flow, tmp_path / "runs", approved, x=1)
+    result, asked = answered(flow, where, approved, x=1)
     assert (result["total"], len(asked), begun) == (8, 1, [1])
 
 
