@@ -78,23 +78,28 @@ class $kind(rag.Operator):
 '''
 
 _TEST = '''\
-"""The operator `$name`, by itself and in a flow."""
+"""The operator `$name`: what holds for every operator, and what is its own."""
 
 import rag
 import rag_$name
+from rag import testing
 
 DOCUMENTS = [rag.Document(page_content="one two three"), rag.Document(page_content="one")]
-INPUTS = {"documents": list[rag.Document]}
 
 
-def test_it_keeps_what_is_long_enough() -> None:
-    flow = rag.Flow(rag_$name.$kind(min_words=2), inputs=INPUTS)
-    assert flow.invoke(documents=DOCUMENTS)["documents"] == DOCUMENTS[:1]
+class TestConformance(testing.OperatorSuite):
+    """See `rag.testing.OperatorSuite` for what is tested."""
+
+    operator = rag_$name.$kind(min_words=2)
+    inputs = {"documents": DOCUMENTS}
+    expected = {"documents": DOCUMENTS[:1]}
 
 
-def test_nothing_stays_nothing() -> None:
-    flow = rag.Flow(rag_$name.$kind(), inputs=INPUTS)
-    assert flow.invoke(documents=[])["documents"] == []
+def test_it_runs_in_a_flow() -> None:
+    flow = rag.Flow(rag_$name.$kind(), inputs={"documents": list[rag.Document]})
+    record = flow.run(documents=DOCUMENTS)
+    testing.assert_ran(record, "$name", only=True)
+    assert record.result()["documents"] == DOCUMENTS
 '''
 
 _README = """\

@@ -17,14 +17,26 @@ if TYPE_CHECKING:
     )
     from rag.testing.encoders import ScriptedEmbedder, ScriptedNLI, ScriptedReranker
     from rag.testing.llm import LLMCall, Reply, ScriptedLLM, rate_limit_error, timeout_error
+    from rag.testing.suites.composer import ComposerSuite
+    from rag.testing.suites.embedder import EmbedderSuite
+    from rag.testing.suites.llm import LLMSuite
+    from rag.testing.suites.operator import OperatorSuite
+    from rag.testing.suites.run_store import RunStoreSuite
+    from rag.testing.suites.tier import TierSuite
 
 __all__ = [
+    "ComposerSuite",
+    "EmbedderSuite",
     "LLMCall",
+    "LLMSuite",
+    "OperatorSuite",
     "Reply",
+    "RunStoreSuite",
     "ScriptedEmbedder",
     "ScriptedLLM",
     "ScriptedNLI",
     "ScriptedReranker",
+    "TierSuite",
     "assert_events",
     "assert_not_ran",
     "assert_ran",
@@ -48,6 +60,12 @@ _MODULES = {
     ),
     "encoders": ("ScriptedEmbedder", "ScriptedNLI", "ScriptedReranker"),
     "llm": ("LLMCall", "Reply", "ScriptedLLM", "rate_limit_error", "timeout_error"),
+    "suites.composer": ("ComposerSuite",),
+    "suites.embedder": ("EmbedderSuite",),
+    "suites.llm": ("LLMSuite",),
+    "suites.operator": ("OperatorSuite",),
+    "suites.run_store": ("RunStoreSuite",),
+    "suites.tier": ("TierSuite",),
 }
 
 

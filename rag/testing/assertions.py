@@ -123,7 +123,7 @@ def assert_events(events: Iterable[Event], *kinds: str | type[Event]) -> None:
     if left:
         before = [name_of(one) for one in wanted[: len(wanted) - len(left)]]
         behind = f" after {', '.join(before)}" if before else ""
-        listed = "\n".join(f"  {name_of(type(one))} {one.place}" for one in came)
+        listed = "\n".join(f"  {name_of(type(one))} {one.place}".rstrip() for one in came)
         raise AssertionError(f"no {name_of(left[0])}{behind}; the events:\n{listed or '  none'}")
 
 

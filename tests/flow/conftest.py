@@ -18,14 +18,20 @@ def postgres() -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture
+def database(postgres: Path) -> str:
+    """The URL of an empty database in PostgreSQL."""
+    import psycopg
+
+    name = f"runs_{uuid.uuid4().hex}"
+    with psycopg.connect(f"postgresql://rag@/postgres?host={postgres}", autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}".encode())
+    return f"postgresql://rag@/{name}?host={postgres}"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where runs are stored, empty at the beginning."""
     if request.param == "sqlite":
         return str(tmp_path / "runs")
-    import psycopg
-
-    host, name = request.getfixturevalue("postgres"), f"runs_{uuid.uuid4().hex}"
-    with psycopg.connect(f"postgresql://rag@/postgres?host={host}", autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}".encode())
-    return f"postgresql://rag@/{name}?host={host}"
+    return str(request.getfixturevalue("database"))

@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import Document
-from pydantic import BaseModel
 
 from rag import Checkpoints
 from rag.errors import (
@@ -42,7 +40,6 @@ from rag.flow import (
     RunContext,
     operator,
 )
-from rag.flow.memory.sqlite_store import SqliteRunStore
 from rag.flow.memory.store import RunStore
 from rag.flow.run.events import Done, LoopTurn, NodeStarted, Reused, Waiting
 from tests.flow.bricks import expand, explode, find, fuse, inc, nap, speak, top, total
@@ -361,33 +358,6 @@ def test_a_deleted_run_takes_what_only_it_used(where: str) -> None:
 
 
 # Values
-
-
-class Claim(BaseModel):
-    text: str
-    made: date
-    source: Document | None = None
-
-
-VALUES: list[tuple[Any, Any]] = [
-    (tuple[int, str], (1, "a")),
-    (set[str], {"b", "a"}),
-    (dict[int, list[str]], {1: ["a"]}),
-    (dict[str, Any], {"$": "no tag", "n": None, "f": 1.5, "b": True}),
-    (list[Claim], [Claim(text="t", made=date(2020, 1, 2), source=Document(page_content="d"))]),
-    (bytes, b"\x00\xff"),
-    (list[Document], [Document(page_content="ä\ud800", metadata={"a": (1, {"b"})})]),
-    (Any, {"documents": [Document(page_content="x", id="1")]}),
-]
-
-
-@pytest.mark.parametrize(("kind", "value"), VALUES)
-def test_values_come_back_as_they_were(tmp_path: Path, kind: Any, value: Any) -> None:
-    store = SqliteRunStore(tmp_path / "runs")
-    again = store.decoded(store.encoded(value, kind), kind)
-    assert again == value
-    assert type(again) is type(value)
-    store.close()
 
 
 def test_a_value_that_could_not_come_back_is_refused(where: str) -> None:

@@ -15,7 +15,7 @@ from rag.kvcache.opening import open_view
 from rag.kvcache.prefilled import Prefilled
 from rag.kvcache.settings import ReuseSettings
 from rag.kvcache.store import KVStore, MemoryTier
-from tests.kvcache.models import CONFIGS, make
+from rag.testing.tiny_models import tiny_model
 
 PREFIX = [1, 5, 9, 17, 33]
 CHUNKS = [list(range(10, 31)), list(range(60, 77)), list(range(31, 60)), [7, 7, 8]]
@@ -26,9 +26,8 @@ ALL = [*PREFIX, *CONTEXT, *SUFFIX]
 
 def make_engine(name: str, store: KVStore | None = None, dtype: Any = torch.float32) -> KVEngine:
     store = store or KVStore([MemoryTier(1 << 28)])
-    view = open_view(make(CONFIGS[name], dtype), name)
-    defaults = Defaults(alignment=shift(view.geometry, 0.1))
-    return KVEngine(view, store, Keys(name), defaults)
+    view = open_view(tiny_model(name, dtype), name)
+    return KVEngine(view, store, Keys(name), Defaults(alignment=shift(view.geometry, 0.1)))
 
 
 def shift(geometry: Geometry, by: float) -> Alignment:
@@ -56,10 +55,3 @@ def by_transformers(engine: KVEngine, ids: list[int]) -> torch.Tensor:
 
 def distance(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).abs().max())
-
-
-def assert_repaired_whole_is_full(engine: KVEngine, mode: str, **everything: Any) -> None:
-    """With settings that recompute every token, cold and warm give full prefill."""
-    full = by_transformers(engine, ALL)
-    for _ in ("cold", "warm"):
-        assert distance(logits(engine, mode, **everything), full) < 1e-3

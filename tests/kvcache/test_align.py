@@ -19,8 +19,8 @@ from rag.kvcache.composition import Defaults
 from rag.kvcache.engine import KVEngine
 from rag.kvcache.layout import Layout
 from rag.kvcache.passes import run
+from rag.testing.tiny_models import ARCHITECTURES
 from tests.kvcache.helpers import CHUNKS, PREFIX, SUFFIX, make_engine, prefill
-from tests.kvcache.models import CONFIGS
 
 Parts = tuple[list[int], list[list[int]], list[int]]
 
@@ -44,7 +44,7 @@ def error(engine: KVEngine, alignment: Alignment | None, seed: int) -> float:
     return total
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_fitted_map_lowers_the_error_on_other_prompts(name: str) -> None:
     engine = make_engine(name)
     alignment = fit_alignment(engine.view, prompts(20, 0), rank=16)

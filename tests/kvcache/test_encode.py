@@ -10,8 +10,8 @@ import torch
 from rag.kvcache.encode import bins, encode_chunks, encode_prefix
 from rag.kvcache.model import ModelView
 from rag.kvcache.passes import Passes, run
+from rag.testing.tiny_models import ARCHITECTURES
 from tests.kvcache.helpers import CHUNKS, PREFIX, distance, make_engine
-from tests.kvcache.models import CONFIGS
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ def compute(view: ModelView, work: Passes[T]) -> T:
         return run(work, view.steps)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_packed_states_are_those_of_one_by_one(name: str) -> None:
     view = make_engine(name).view
     prefix = compute(view, encode_prefix(view, PREFIX))

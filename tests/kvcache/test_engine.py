@@ -36,20 +36,6 @@ def test_the_store_failing_costs_no_answer() -> None:
     assert distance(logits(engine, "focus", fraction=1.0), full) < 1e-3
 
 
-@pytest.mark.parametrize("mode", ["prefix", "focus", "craft"])
-def test_stored_states_are_no_views_of_a_buffer(mode: str) -> None:
-    """A view would keep the whole buffer in memory, and change with it."""
-    engine = make_engine("llama")
-    done = prefill(engine, mode)
-    (tier,) = engine.store.tiers
-    for entry in map(tier.get, tier.keys()):
-        assert entry is not None
-        for name in ("keys", "values"):
-            tensor = entry.tensors[name]
-            assert tensor.untyped_storage().nbytes() == tensor.nbytes
-            assert tensor.untyped_storage().data_ptr() != done.buffer.keys.data_ptr()
-
-
 def test_no_more_slots_than_there_are() -> None:
     from rag.kvcache.buffer import KVBuffer
 

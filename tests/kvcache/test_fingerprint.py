@@ -13,7 +13,7 @@ from torch.testing._internal.two_tensor import TwoTensor
 from transformers import AutoModelForCausalLM
 
 from rag.kvcache.fingerprint import fingerprint
-from tests.kvcache.models import CONFIGS, make
+from rag.testing.tiny_models import tiny_model
 
 
 def of(model: Any) -> str:
@@ -22,7 +22,7 @@ def of(model: Any) -> str:
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return make(CONFIGS["llama"])
+    return tiny_model("llama")
 
 
 def test_the_folder_and_the_library_do_not_matter(model: Any, tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_the_folder_and_the_library_do_not_matter(model: Any, tmp_path: Path) ->
 
 
 def test_a_prompt_leaves_it_as_it_is(model: Any) -> None:
-    dynamic = make(CONFIGS["llama-dynamic-rope"])
+    dynamic = tiny_model("llama-dynamic-rope")
     before = of(dynamic)
     with torch.inference_mode():
         dynamic(torch.zeros(1, 600, dtype=torch.long))

@@ -10,15 +10,15 @@ from rag.kvcache.engine import KVEngine
 from rag.kvcache.keys import Keys
 from rag.kvcache.opening import open_view
 from rag.kvcache.store import KVStore, MemoryTier
+from rag.testing.tiny_models import REFUSED, tiny_model
 from tests.kvcache.helpers import ALL, PREFIX, by_transformers, distance, logits
-from tests.kvcache.models import CONFIGS, REFUSED, make
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral-sliding", "gemma3"])
 def test_a_prepared_model_attends_as_before_where_nothing_is_composed(name: str) -> None:
     ids = torch.tensor([[0, 0, 0, *ALL], [*ALL, *PREFIX[:3]]])
     padding = torch.tensor([[0] * 3 + [1] * len(ALL), [1] * ids.shape[1]])
-    model = make(CONFIGS[name])
+    model = tiny_model(name)
     with torch.inference_mode():
         before = model(ids, attention_mask=padding).logits
         again = open_view(model, name)
@@ -30,7 +30,7 @@ def test_a_prepared_model_attends_as_before_where_nothing_is_composed(name: str)
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_composed_is_refused_by_name(name: str) -> None:
-    view = open_view(make(REFUSED[name]), name)
+    view = open_view(tiny_model(name), name)
     store = KVStore([MemoryTier(1 << 24)])
     engine = KVEngine(view, store, Keys(name))
     with pytest.raises(ModelError, match=f"'{name}' .* cannot reuse chunks: .*"):
@@ -43,7 +43,7 @@ def test_what_cannot_be_composed_is_refused_by_name(name: str) -> None:
 
 
 def test_a_model_that_attends_otherwise_keeps_its_own_attention() -> None:
-    model = make(REFUSED["gemma2"])
+    model = tiny_model("gemma2")
     ids = torch.tensor([ALL])
     with torch.inference_mode():
         before = model(ids).logits
@@ -54,13 +54,13 @@ def test_a_model_that_attends_otherwise_keeps_its_own_attention() -> None:
 
 
 def test_rope_that_changes_with_the_length_is_refused_beyond_it() -> None:
-    view = open_view(make(CONFIGS["llama-dynamic-rope"]), "dynamic")
+    view = open_view(tiny_model("llama-dynamic-rope"), "dynamic")
     view.require_composable(512)
     with pytest.raises(ModelError, match="changes beyond 512 tokens"):
         view.require_composable(513)
 
 
 def test_layers_that_do_not_rotate_are_found() -> None:
-    rotated = open_view(make(CONFIGS["smollm3-nope"]), "smollm3").geometry.rotation.rotated
+    rotated = open_view(tiny_model("smollm3-nope"), "smollm3").geometry.rotation.rotated
     assert rotated == [True, True, True, False]
-    assert all(open_view(make(CONFIGS["llama"]), "llama").geometry.rotation.rotated)
+    assert all(open_view(tiny_model("llama"), "llama").geometry.rotation.rotated)

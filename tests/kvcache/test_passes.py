@@ -13,8 +13,8 @@ from rag.kvcache.composers.registry import composers
 from rag.kvcache.engine import KVEngine
 from rag.kvcache.passes import Pass, Slices, run
 from rag.kvcache.settings import ReuseSettings
+from rag.testing.tiny_models import ARCHITECTURES
 from tests.kvcache.helpers import ALL, CHUNKS, PREFIX, SUFFIX, distance, make_engine
-from tests.kvcache.models import CONFIGS
 
 MODES = list(composers())
 
@@ -73,7 +73,7 @@ def test_every_composer_in_slices_is_as_in_one(
         assert torch.allclose(tensor, stored_in_slices[name], atol=1e-3)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("size", [1, 5, 13])
 def test_all_logits_and_keys_in_slices(name: str, size: int) -> None:
     view = make_engine(name).view

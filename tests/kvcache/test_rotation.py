@@ -13,8 +13,8 @@ from rag.kvcache.opening import open_view
 from rag.kvcache.passes import Pass
 from rag.kvcache.settings import ReuseSettings
 from rag.kvcache.store import KVStore, MemoryTier
+from rag.testing.tiny_models import SIZE, rope, tiny_model
 from tests.kvcache.helpers import PREFIX, SUFFIX, by_transformers, distance
-from tests.kvcache.models import SIZE, make, rope
 
 LIMIT = 64
 SHORT = [list(range(10, 30)), list(range(60, 80))]
@@ -40,7 +40,7 @@ CHANGING: dict[str, PretrainedConfig] = {
 
 @pytest.fixture(params=CHANGING)
 def engine(request: pytest.FixtureRequest) -> KVEngine:
-    view = open_view(make(CHANGING[request.param]), request.param)
+    view = open_view(tiny_model(CHANGING[request.param]), request.param)
     return KVEngine(view, KVStore([MemoryTier(1 << 28)]), Keys(request.param))
 
 

@@ -13,6 +13,7 @@ from langchain_core.documents import Document
 from ruamel.yaml import YAML
 
 from rag.flow import Flow
+from rag.flow.operator import Operator, Signature
 from rag.flow.registry import Registry
 from rag.flow.types import show
 from rag.index import Index, IndexWriter
@@ -91,15 +92,18 @@ def test_a_docstring_says_what_one_must_know(name: str) -> None:
     assert len(re.findall(r"^Example: `\{.*\}`$", text, re.MULTILINE)) == 1
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_its_example_runs(name: str, resources: dict[str, Any]) -> None:
+def example_of(name: str) -> Operator:
+    """The step that the docstring shows."""
     kind = Registry()[name]
     (example,) = re.findall(r"Example: `(\{.*\})`", kind.__doc__ or "")
     fields = YAML(typ="safe", pure=True).load(example)
     assert fields.pop("use") == name
-    step = kind(**fields)
-    signature = kind.signature()
-    given = {
+    return kind(**fields)
+
+
+def given_to(signature: Signature) -> dict[str, Any]:
+    """Values for the channels that an operator requires."""
+    return {
         port.name: GIVEN[port.name]
         if show(port.type) not in BY_TYPE
         or port.name in ("queries", "critiques", "answers", "paths")
@@ -107,6 +111,13 @@ def test_its_example_runs(name: str, resources: dict[str, Any]) -> None:
         for port in signature.reads
         if port.required
     }
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_its_example_runs(name: str, resources: dict[str, Any]) -> None:
+    step = example_of(name)
+    signature = step.signature()
+    given = given_to(signature)
     wanted = {port.name for port in signature.resources}
     flow = Flow(
         step,

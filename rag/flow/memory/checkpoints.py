@@ -25,17 +25,20 @@ class Checkpoints:
     """Stored runs. Only what steps wrote is stored, never the whole state.
 
     Args:
-        where: An SQLite file, made if there is none, or `postgresql://...`.
+        where: An SQLite file, made if there is none; `postgresql://...`; or an open store of
+            another kind, which is closed with this.
 
     Raises:
         CheckpointError: It cannot be opened.
     """
 
-    def __init__(self, where: str | Path) -> None:
-        if str(where).startswith(("postgresql://", "postgres://")):
+    def __init__(self, where: str | Path | RunStore) -> None:
+        if isinstance(where, RunStore):
+            self._store = where
+        elif str(where).startswith(("postgresql://", "postgres://")):
             from rag.flow.memory.postgres import PostgresRunStore
 
-            self._store: RunStore = PostgresRunStore(str(where))
+            self._store = PostgresRunStore(str(where))
         else:
             self._store = SqliteRunStore(Path(where))
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from rag.kvcache.composition import Defaults
 from rag.kvcache.engine import KVEngine
-from tests.kvcache.helpers import make_engine
-from tests.kvcache.models import CONFIGS
+from rag.testing.suites.composer import engine_of
+from rag.testing.tiny_models import ARCHITECTURES
+from tests.kvcache.helpers import shift
 
 
-@pytest.fixture(params=CONFIGS, scope="session")
-def opened(request: pytest.FixtureRequest) -> Iterator[KVEngine]:
-    engine = make_engine(request.param)
-    yield engine
-    engine.store.close()
-
-
-@pytest.fixture
-def engine(opened: KVEngine) -> KVEngine:
-    """One with an empty store."""
-    opened.store.clear()
-    return opened
+@pytest.fixture(params=ARCHITECTURES)
+def engine(request: pytest.FixtureRequest) -> KVEngine:
+    """One with an empty store, and a map for alignment."""
+    engine = engine_of(request.param)
+    engine.store.clear()
+    return replace(engine, defaults=Defaults(alignment=shift(engine.view.geometry, 0.1)))

@@ -12,11 +12,9 @@ from rag.kvcache.align.alignment import Alignment
 from rag.kvcache.composition import Defaults
 from rag.kvcache.engine import KVEngine
 from tests.kvcache.helpers import (
-    ALL,
     CHUNKS,
     CONTEXT,
     PREFIX,
-    by_transformers,
     distance,
     make_engine,
     prefill,
@@ -35,13 +33,6 @@ def test_a_map_that_changes_nothing_is_concat_and_focus(engine: KVEngine) -> Non
         numbers = {"fraction": fraction, "starts": 0.66} if fraction else {}
         plain = prefill(aligned, mode, **numbers).logits
         assert distance(prefill(aligned, "align", fraction=fraction).logits, plain) < 1e-5
-
-
-def test_everything_recomputed_is_full(engine: KVEngine) -> None:
-    aligned = with_map(engine, shift(engine.view.geometry, 1.0))
-    full = by_transformers(aligned, ALL)
-    for _ in ("cold", "warm"):
-        assert distance(prefill(aligned, "align", fraction=1.0).logits.float(), full) < 1e-3
 
 
 def test_the_first_chunk_stays_as_it_was_computed_and_the_others_are_mapped() -> None:

@@ -18,12 +18,7 @@ from tests.kvcache.helpers import (
     CONTEXT,
     PREFIX,
     SUFFIX,
-    assert_repaired_whole_is_full,
 )
-
-
-def test_everything_recomputed_is_full(engine: KVEngine) -> None:
-    assert_repaired_whole_is_full(engine, "blend", fraction=1.0)
 
 
 def test_the_values_that_change_most_are_chosen(engine: KVEngine) -> None:

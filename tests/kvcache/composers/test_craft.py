@@ -13,16 +13,11 @@ from rag.kvcache.store import Entry
 from tests.kvcache.helpers import (
     ALL,
     CHUNKS,
-    assert_repaired_whole_is_full,
     by_transformers,
     distance,
     logits,
     prefill,
 )
-
-
-def test_everything_recomputed_is_full(engine: KVEngine) -> None:
-    assert_repaired_whole_is_full(engine, "craft", alpha=1e9, fraction=1.0)
 
 
 @pytest.mark.parametrize("by", ["question", "attention"])

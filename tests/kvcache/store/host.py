@@ -14,7 +14,7 @@ from typing import Any
 from rag.kvcache.settings import ReuseSettings
 from rag.models import LLM, Prompt
 from rag.models.llm import Sampling
-from tests.kvcache.models import CONFIGS, make
+from rag.testing.tiny_models import tiny_model
 
 TEMPLATE = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}assistant"
 TEXTS = ("the tide comes twice a day", "bread needs an hour to rise", "the ferry leaves at nine")
@@ -33,7 +33,7 @@ def save_model(folder: Path) -> None:
     fast: Any = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
     fast.chat_template = TEMPLATE
     fast.save_pretrained(folder)
-    make(CONFIGS["llama"]).save_pretrained(folder)
+    tiny_model("llama").save_pretrained(folder)
 
 
 def main(model: str, url: str) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 
 from rag.kvcache.store.base import Corrupt, OtherVersion
 from rag.kvcache.store.codec import pack, unpack
-from tests.kvcache.store.helpers import entry_of, key_of, same
+from rag.testing.entries import entry_of, key_of, same
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 EIGHT = [torch.float8_e4m3fn, torch.float8_e5m2]

@@ -21,7 +21,7 @@ from rag.errors import ConfigError
 from rag.kvcache.store import DiskTier, Found, KVStore, Miss, SharedTier, Tier
 from rag.kvcache.store.codec import pack
 from rag.kvcache.store.disk import PENDING_USES
-from tests.kvcache.store.helpers import entry_of, key_of, same
+from rag.testing.entries import entry_of, key_of, same
 
 A, B = key_of("a"), key_of("b")
 

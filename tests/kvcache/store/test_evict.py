@@ -11,7 +11,7 @@ from rag.errors import ConfigError
 from rag.kvcache.store import DiskTier, MemoryTier, Tier
 from rag.kvcache.store.codec import pack
 from rag.kvcache.store.policy import policy
-from tests.kvcache.store.helpers import entry_of, key_of
+from rag.testing.entries import entry_of, key_of
 
 Make = Callable[[str], Tier]
 A, B, C, D = (key_of(name) for name in "abcd")

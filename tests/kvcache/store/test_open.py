@@ -11,7 +11,7 @@ import pytest
 from rag.errors import ConfigError
 from rag.kvcache.store import StoreSpec, open_store
 from rag.kvcache.store.spec import size_of
-from tests.kvcache.store.helpers import entry_of, key_of
+from rag.testing.entries import entry_of, key_of
 
 
 def test_nothing_said_is_memory_alone(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rag.kvcache.store import DiskTier
-from tests.kvcache.store.helpers import entry_of, key_of, same
+from rag.testing.entries import entry_of, key_of, same
 
 ROOT = Path(__file__).parents[3]
 

@@ -12,7 +12,7 @@ from rag.kvcache.store import DiskTier
 from rag.kvcache.store.base import Corrupt
 from rag.kvcache.store.codec import pack, unpack
 from rag.kvcache.store.quantize import Storage, dequantize, quantize
-from tests.kvcache.store.helpers import entry_of, key_of, same
+from rag.testing.entries import entry_of, key_of, same
 
 
 @pytest.mark.parametrize("magnitude", [1e-12, 1e-5, 1.0, 1e4, 1e30])

@@ -13,7 +13,7 @@ import pytest
 
 from rag.errors import ConfigError
 from rag.kvcache.store import Found, KVStore, MemoryTier, Miss, RedisTier
-from tests.kvcache.store.helpers import entry_of, key_of, same
+from rag.testing.entries import entry_of, key_of, same
 from tests.kvcache.store.host import TEXTS, save_model
 from tests.kvcache.store.servers import Server
 

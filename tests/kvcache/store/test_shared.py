@@ -11,7 +11,7 @@ import pytest
 from rag.kvcache.store import SharedTier
 from rag.kvcache.store.codec import pack
 from rag.kvcache.store.files import last_used
-from tests.kvcache.store.helpers import entry_of, key_of
+from rag.testing.entries import entry_of, key_of
 
 NAMES = [key_of(number) for number in range(30)]
 SIZE = len(pack(NAMES[0], entry_of(0)))

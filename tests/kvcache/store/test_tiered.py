@@ -12,7 +12,7 @@ import torch
 
 from rag.kvcache.store import DiskTier, Entry, Found, KVStore, MemoryTier, Miss, SharedTier
 from rag.kvcache.store.tiered import AHEAD
-from tests.kvcache.store.helpers import entry_of, key_of, same
+from rag.testing.entries import entry_of, key_of, same
 
 A, B = key_of("a"), key_of("b")
 ROOM = 1 << 20

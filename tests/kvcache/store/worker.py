@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from rag.kvcache.store import DiskTier, Found, KVStore, Miss
-from tests.kvcache.store.helpers import entry_of, key_of, same
+from rag.testing.entries import entry_of, key_of, same
 
 
 def write(folder: Path, start: int) -> None:

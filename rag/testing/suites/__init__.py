@@ -1,0 +1,14 @@
+"""Conformance suites: base classes of tests, which a subclass runs for an implementation."""
+
+from rag.errors import ConfigError
+
+try:
+    import pytest
+except ImportError as error:
+    raise ConfigError(
+        "the conformance suites need pytest", where="rag.testing", fix="pip install pytest"
+    ) from error
+
+# Their assertions say what the values were.
+for _name in ("composer", "embedder", "llm", "operator", "run_store", "tier"):
+    pytest.register_assert_rewrite(f"{__name__}.{_name}")
