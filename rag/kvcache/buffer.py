@@ -10,6 +10,9 @@ from transformers import Cache
 from rag.kvcache.geometry import Geometry
 from rag.kvcache.masks import Masks
 
+_BEYOND = 2**40
+"""A position behind all tokens."""
+
 
 class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
     """The cache that a model's layers write into and read from.
@@ -76,6 +79,13 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
         self.positions[slots] = positions.to(self.positions.device)
         self.length = slots.stop
         return slots
+
+    def hide(self, tokens: int) -> None:
+        """Append slots that no token sees until a pass rewrites them."""
+        slots = self.reserve(torch.full((tokens,), _BEYOND))
+        # A masked number that is none would still be none after it was multiplied by zero.
+        self.keys[:, :, slots] = 0
+        self.values[:, :, slots] = 0
 
     def prepare(self, positions: torch.Tensor, rewrite: torch.Tensor | None = None) -> Masks:
         """Choose the slots that the next pass writes to.

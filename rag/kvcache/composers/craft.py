@@ -1,28 +1,34 @@
 """Cache-Craft (arXiv 2502.15734): states stored with the context that they were computed in.
 
-A chunk's states are computed where it stands in a prompt, and stored with how much attention they
-paid to what stood before. In another prompt, that shows how much of them is wrong. A chunk without
-stored states is computed in its place, over the reused states of the others, and stored.
+A chunk's states are stored with how much attention they paid to what stood before. In another
+prompt, that shows how much of them is wrong (CFO). Each chunk has some such variants, of which the
+one with the lowest CFO is used. What is wrong of it is recomputed, together with chunks that have
+no variant, and the question, in one pass in the order of the prompt: so all see what was repaired.
+A chunk of which much was wrong is stored again as it is then, as a variant for this context.
 
-Two things differ from the paper. Its prefix overlap is only the share of the old attention that is
-still there, so that a chunk first seen behind nothing would never be repaired behind something.
+Three things differ from the paper. Its prefix overlap is only the share of the old attention that
+is still there, so that a chunk first seen behind nothing would never be repaired behind something.
 Here the overlap is taken over the union: with shared, lost and new earlier chunks,
 
     beta = shared / (shared + lost + new)
 
 shared and lost are attention measured then; new is estimated as the chunk's measured attention per
 pair of tokens to earlier chunks (or, where nothing stood before it, its attention to itself) times
-the pairs of tokens that there are now. And the question chooses the tokens to recompute, within a
-budget (`selection.query_attended`), unless `by: attention` asks for the published rule.
+the pairs of tokens that there are now. A variant that was computed behind chunks which were not
+right themselves, or of which not all was repaired, has that as an error of its own, which is added.
+And the question chooses the tokens to recompute, within a budget (`selection.query_attended`) and
+of each chunk no more than are wrong, unless `by: attention` asks for the published rule. There, the
+paper stops repairing chunks that the question does not focus on in the upper layers; here the
+question's own pass finds these chunks before (`focused`), since all tokens of a pass go through all
+layers. In a context that a variant was repaired in before, other tokens are repaired first, so that
+prompts that come again become right.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from math import ceil, exp
+from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -30,8 +36,9 @@ from pydantic import Field, NonNegativeFloat
 
 from rag.kvcache.composers.base import Composer, Fraction, Stored
 from rag.kvcache.composers.repair import place, recompute
-from rag.kvcache.composers.selection import query_attended
-from rag.kvcache.passes import Pass, Passes
+from rag.kvcache.composers.selection import context_attention, query_attended
+from rag.kvcache.composers.variants import Variant, VariantIndex, contexts
+from rag.kvcache.passes import Passes
 from rag.kvcache.plan import ChunkAttention
 from rag.kvcache.report import ChunkReport, Kind
 from rag.kvcache.store.base import Entry, Found
@@ -72,197 +79,254 @@ class Craft(Composer):
         description="what chooses the tokens to recompute: the question's attention; or as "
         "published, their attention to the old context, where alpha alone sets how many",
     )
+    focused: Fraction = Field(
+        default=1.0,
+        description="of `by: attention`: only the chunks are repaired that get this share of the "
+        "question's attention",
+    )
     variants: int = Field(default=3, ge=1, description="stored per chunk")
+    write_back: Fraction = Field(
+        default=0.1,
+        description="a chunk of which more than this share was wrong is stored as repaired",
+    )
 
     def compose(self, composition: Composition) -> Passes[Prefilled]:
         """See `Composer.compose`."""
-        variants = _Variants(composition, self)
-        buffer = yield from place(composition, variants.entries)
-        with composition.report.timed("encode"):
-            yield from variants.compute(buffer)
+        chunks = self._look_up(composition)
+        buffer = yield from place(composition, [one.entry for one in chunks])
         with composition.report.timed("choose"):
-            chosen = yield from variants.choose(buffer)
-        return (yield from recompute(composition, buffer, chosen))
+            repaired = yield from self._choose(composition, chunks, buffer)
+        return (yield from self._recompute(composition, chunks, buffer, repaired))
 
-
-@dataclass(frozen=True)
-class _Variant:
-    """A stored variant of a chunk, and the share of its tokens to recompute in this prompt."""
-
-    entry: Entry
-    tier: str
-    overhead: float
-
-
-class _Variants:
-    """For each chunk of a prompt the stored variant that needs least repair, if there is one."""
-
-    def __init__(self, composition: Composition, settings: Craft) -> None:
-        self._composition, self._settings = composition, settings
-        self._layout = layout = composition.layout
-        self._keys = [
-            composition.keys.of("craft", [layout.prefix], chunk) for chunk in layout.chunks
+    def _look_up(self, composition: Composition) -> list[_Chunk]:
+        """Each chunk of the prompt with the stored variant that needs least repair."""
+        layout, store = composition.layout, composition.store
+        indexes = [VariantIndex(composition, number) for number in range(len(layout.chunks))]
+        store.prefetch(index.name for index in indexes)
+        for index in indexes:
+            index.read()
+        before = contexts([index.name for index in indexes], map(len, layout.chunks))
+        chunks = [
+            _Chunk(number, layout.chunks[number], index, before[number])
+            for number, index in enumerate(indexes)
         ]
-        self._best: list[_Variant | None] = []
-        with composition.report.timed("lookup"):
-            for index, chunk in enumerate(layout.chunks):
-                stored, why = self._stored(index)
-                before = self._before(index)
-                best = min(
-                    (
-                        _Variant(one.entry, one.tier, overhead(one.entry, before, settings.alpha))
-                        for one in stored
-                    ),
-                    key=lambda one: one.overhead,
-                    default=None,
-                )
-                self._best.append(best)
-                report = ChunkReport(len(chunk), False, why, None, len(chunk))
-                if best is not None:
-                    report = ChunkReport(len(chunk), True, None, best.tier)
-                composition.report.chunks.append(report)
+        ranked = [one.ranked(self.alpha) for one in chunks]
+        store.prefetch(variants[0].key for variants in ranked if variants)
+        for one, variants in zip(chunks, ranked, strict=True):
+            one.read(composition, variants, self.alpha)
+            why = one.index.why if one.entry is None else None
+            report = ChunkReport(len(one.ids), why is None, why, one.tier, len(one.ids))
+            composition.report.chunks.append(report)
+        return chunks
 
-    @property
-    def entries(self) -> list[Entry | None]:
-        """The chosen variants; None: the chunk has none."""
-        return [None if one is None else one.entry for one in self._best]
-
-    def compute(self, buffer: KVBuffer) -> Passes[None]:
-        """Compute the chunks without a variant where they stand, and store them.
-
-        Args:
-            buffer: With the other chunks' states, and reserved slots for these.
-        """
+    def _choose(
+        self, composition: Composition, chunks: Sequence[_Chunk], buffer: KVBuffer
+    ) -> Passes[torch.Tensor]:
+        """The tokens of stored chunks to recompute: places in the context, rising."""
         import torch
 
-        view, layout = self._composition.view, self._layout
-        missing = [index for index, one in enumerate(self._best) if one is None]
-        if not missing:
-            return
-        slots = torch.cat([torch.arange(*layout.slots[index]) for index in missing])
-        rows, end = {}, 0
-        for index in missing:
-            rows[index] = (end, end + len(layout.chunks[index]))
-            end = rows[index][1]
-        step = max(1, view.layers // OBSERVED_LAYERS)
-        layers = frozenset(range(step // 2, view.layers, step))
-        attention = ChunkAttention(layers, layout.slots, rows)
-        started = perf_counter()
-        ids, keys = layout.context_ids[slots - layout.start], view.geometry.empty(len(slots))
-        yield Pass(ids, slots, buffer, attention, rewrite=slots, unrotated=keys)
-        seconds_per_token = (perf_counter() - started) / len(slots)
-        for index in missing:
-            states = {
-                "keys": keys[:, :, slice(*rows[index])].clone(),
-                "values": buffer.values[:, :, slice(*layout.slots[index])].clone(),
-            }
-            self._keep(index, states, attention.paid, seconds_per_token)
-
-    def choose(self, buffer: KVBuffer) -> Passes[torch.Tensor]:
-        """The tokens to recompute: places in the context, rising."""
-        import torch
-
-        composition, layout, settings = self._composition, self._layout, self._settings
-        wrong = {index: one for index, one in enumerate(self._best) if one and one.overhead}
-        counts = {index: ceil(one.overhead * len(one.entry.ids)) for index, one in wrong.items()}
-        if settings.by == "question":
-            fraction = settings.fraction
-            if fraction is None:
-                fraction = composition.defaults.fraction
-            budget = min(ceil(fraction * len(layout.context)), sum(counts.values()))
+        view, layout, layers = composition.view, composition.layout, composition.defaults.layers
+        wrong = [one for one in chunks if one.entry is not None and one.wrong]
+        if self.by == "question":
+            fraction = composition.defaults.fraction if self.fraction is None else self.fraction
+            most = {one.number: one.wrong for one in wrong}
+            budget = min(ceil(fraction * len(layout.context)), sum(most.values()))
+            last = torch.zeros(len(layout.context), dtype=torch.bool)
+            for one in wrong:
+                last[slice(*layout.bounds[one.number])] = one.right
             return (
                 yield from query_attended(
-                    composition.view, layout, buffer, budget, list(wrong), settings.starts
+                    view, layout, buffer, budget, list(most), self.starts, layers, most, last
                 )
             )
+        if self.focused < 1 and wrong:
+            weight = yield from context_attention(view, layout, buffer, layers)
+            wrong = _focused(wrong, weight, layout.bounds, self.focused)
         places = [torch.zeros(0, dtype=torch.long)]
-        for index, one in wrong.items():
-            weight = one.entry.tensors["inter"].float().sum(0)
-            most = weight.topk(counts[index]).indices.sort().values
-            places.append(layout.bounds[index][0] + most.cpu())
+        for one in wrong:
+            assert one.entry is not None  # noqa: S101 - only stored chunks are wrong
+            paid = one.entry.tensors["inter"].masked_fill(one.right, -1)
+            chosen = paid.topk(one.wrong).indices.sort().values
+            places.append(layout.bounds[one.number][0] + chosen.cpu())
         return torch.cat(places)
 
-    def _before(self, index: int) -> list[tuple[str, int]]:
-        """Key and length of each chunk that stands before one."""
-        return [(self._keys[i], len(self._layout.chunks[i])) for i in range(index)]
+    def _recompute(
+        self,
+        composition: Composition,
+        chunks: Sequence[_Chunk],
+        buffer: KVBuffer,
+        repaired: torch.Tensor,
+    ) -> Passes[Prefilled]:
+        """One pass over repairs, missing chunks and the question; stores what is worth it."""
+        import torch
 
-    def _stored(self, index: int) -> tuple[list[Found], str]:
-        """The stored variants of a chunk, and why there are no more."""
-        chunk = self._layout.chunks[index]
-        variants: list[Found] = []
-        for number in range(self._settings.variants):
-            found = self._composition.store.get(self._variant_key(index, number), chunk)
-            if not isinstance(found, Found):
-                return variants, found.reason
-            variants.append(found)
-        return variants, "absent"
-
-    def _variant_key(self, index: int, number: int) -> str:
-        chunk_key = list(bytes.fromhex(self._keys[index]))
-        return self._composition.keys.of(f"craft {number}", [], chunk_key)
+        view, layout = composition.view, composition.layout
+        again = torch.zeros(len(layout.context), dtype=torch.bool)
+        again[repaired] = True
+        for one in chunks:
+            if one.entry is None:
+                again[slice(*layout.bounds[one.number])] = True
+        chosen = again.nonzero()[:, 0]
+        rows = {}
+        for one in chunks:
+            first, end = (int((chosen < place).sum()) for place in layout.bounds[one.number])
+            one.repaired = end - first
+            if one.repaired and (one.entry is None or one.overhead > self.write_back):
+                rows[one.number] = first, end
+        step = max(1, view.layers // OBSERVED_LAYERS)
+        plan = ChunkAttention(frozenset(range(step // 2, view.layers, step)), layout.slots, rows)
+        keys = view.geometry.empty(len(chosen) + len(layout.suffix)) if rows else None
+        started = perf_counter()
+        done = yield from recompute(composition, buffer, chosen, plan if rows else None, keys)
+        seconds = (perf_counter() - started) / max(1, len(chosen) + len(layout.suffix))
+        paid, errors = plan.paid, list[float]()
+        for one in chunks:
+            if one.number in rows:
+                assert keys is not None  # noqa: S101 - made for these rows
+                fresh = keys[:, :, slice(*rows[one.number])]
+                where = chosen[slice(*rows[one.number])] - layout.bounds[one.number][0]
+                self._keep(composition, buffer, one, paid, errors, (fresh, where), seconds)
+            else:
+                errors.append(one.left(self.alpha))
+            if one.variant is not None:
+                one.index.used(one.variant, len(one.ids) - one.repaired)
+        return done
 
     def _keep(
         self,
-        index: int,
-        states: dict[str, torch.Tensor],
+        composition: Composition,
+        buffer: KVBuffer,
+        one: _Chunk,
         paid: dict[tuple[int, int], torch.Tensor],
+        errors: list[float],
+        fresh: tuple[torch.Tensor, torch.Tensor],
         seconds_per_token: float,
     ) -> None:
-        """Store a variant: in a free place, or that of the same context, or the last one."""
+        """Store a chunk as it stands in the buffer.
+
+        Args:
+            composition: The prompt.
+            buffer: Its states.
+            one: The chunk.
+            paid: The attention of the tokens that were computed (`ChunkAttention.paid`).
+            errors: Of the chunks before; this one's is appended.
+            fresh: Keys before rotation of the tokens that were computed, and their places in the
+                chunk.
+            seconds_per_token: Of the pass.
+        """
         import torch
 
-        chunk, before = self._layout.chunks[index], self._before(index)
-        inter = torch.zeros(0, len(chunk))
-        if index:
-            inter = torch.stack([paid[index, other] for other in range(index)])
-        pairs = len(chunk) * sum(count for _, count in before)
-        intra = float(paid[index, index].sum())
-        # Where nothing stood before, later context is weighed as the chunk weighs itself.
-        per_pair = float(inter.sum()) / pairs if pairs else 2 * intra / len(chunk) ** 2
-        meta = {"before": json.dumps(before), "intra": repr(intra), "rate": repr(per_pair)}
-        tensors = {**states, "inter": inter.to(torch.float32)}
-        store, most = self._composition.store, self._settings.variants
-        for number in range(most):
-            key = self._variant_key(index, number)
-            found = store.get(key, chunk)
-            if not isinstance(found, Found) or found.entry.meta["before"] == meta["before"]:
-                break
-        self._composition.keep(key, chunk, tensors, seconds_per_token * len(chunk), meta)
+        layout, number, tokens = composition.layout, one.number, len(one.ids)
+        keys, where = fresh
+        inter, right = torch.zeros(tokens), torch.zeros(tokens, dtype=torch.bool)
+        if one.entry is not None:
+            own = one.entry.tensors["keys"].to(keys.device).clone()
+            own[:, :, where] = keys
+            keys, inter, right = own, one.entry.tensors["inter"].clone(), one.right.clone()
+        right[where] = True
+        inter[where] = sum((paid[number, other].float() for other in range(number)), torch.zeros(1))
+        # What some tokens paid stands for all.
+        whole = tokens / len(where)
+        sums = [float(paid[number, other].sum()) * whole for other in range(number)]
+        intra = float(paid[number, number].sum()) * whole
+        inherited = sum(a * b for a, b in zip(sums, errors, strict=True)) / (sum(sums) + intra)
+        left = one.left(self.alpha)
+        error = min(1.0, left + (1 - left) * inherited)
+        errors.append(error)
+        states = {
+            "keys": keys.clone(),
+            "values": buffer.values[:, :, slice(*layout.slots[number])].clone(),
+            "inter": inter,
+            "right": right,
+        }
+        key = composition.keys.of(
+            "craft variant", [layout.prefix, *layout.chunks[:number]], one.ids
+        )
+        seconds = seconds_per_token * tokens
+        composition.keep(key, one.ids, states, seconds)
+        variant = Variant(key, tuple(one.before), tuple(sums), intra, error)
+        one.index.keep(variant, self.variants, seconds)
 
 
-def overhead(entry: Entry, before: Sequence[tuple[str, int]], alpha: float) -> float:
-    """CFO: the share of a chunk's tokens to recompute (equation 12, beta over the union).
+@dataclass(slots=True, eq=False)
+class _Chunk:
+    """A chunk of the prompt.
 
-    Args:
-        entry: A variant of the chunk, with its attention and what stood before it.
-        before: Key and length of each chunk that stands before it now.
-        alpha: Factor of the result.
-
-    Returns:
-        0 to 1.
+    Attributes:
+        number: In the prompt.
+        ids: Its tokens.
+        index: Its variants.
+        before: What stands before it.
+        variant: The one that is used; None: there is none.
+        entry: Its states.
+        tier: Where they were.
+        overhead: Share of the chunk that is wrong here.
+        repaired: Tokens that are recomputed.
     """
-    old = json.loads(entry.meta["before"])
-    tokens = len(entry.ids)
-    inter = entry.tensors["inter"].float().sum(1).tolist()
-    intra = float(entry.meta["intra"])
-    was = {name: (amount, count) for (name, count), amount in zip(old, inter, strict=True)}
-    now = dict(before)
-    shared = sum(amount for name, (amount, _) in was.items() if name in now)
-    lost = sum(amount for name, (amount, _) in was.items() if name not in now)
-    pairs = sum(count for _, count in was.values()) * tokens
-    rate = (shared + lost) / pairs if pairs else float(entry.meta["rate"])
-    new = sum(rate * tokens * count for name, count in now.items() if name not in was)
-    total = shared + lost + new
-    beta = shared / total if total else 1.0
-    beta *= 1 - _disorder([n for n, _ in old if n in now], [n for n, _ in before if n in was])
-    a = sum(amount / (tokens * count) for amount, count in was.values()) or rate * len(now)
-    b = intra / tokens**2
-    impact = 1 / (1 + exp(-a / b)) if b else 1.0
-    return min(1.0, max(0.0, alpha * impact * (1 - beta)))
+
+    number: int
+    ids: list[int]
+    index: VariantIndex
+    before: list[tuple[str, int]]
+    variant: Variant | None = None
+    entry: Entry | None = None
+    tier: str | None = None
+    overhead: float = 0.0
+    repaired: int = 0
+
+    def ranked(self, alpha: float) -> list[Variant]:
+        """The variants, that with the lowest CFO first; of equal ones that of this context."""
+
+        def rank(one: Variant) -> tuple[float, bool]:
+            overhead = one.overhead(len(self.ids), self.before, alpha)
+            return overhead, list(one.before) != self.before
+
+        return sorted(self.index.variants, key=rank)
+
+    def read(self, composition: Composition, ranked: Sequence[Variant], alpha: float) -> None:
+        """Read the states of the first variant that still has some."""
+        for variant in ranked:
+            found = composition.look_up(variant.key, self.ids)
+            if isinstance(found, Found):
+                composition.report.add("load", found.load_seconds)
+                self.variant, self.entry, self.tier = variant, found.entry, found.tier
+                self.overhead = variant.overhead(len(self.ids), self.before, alpha)
+                return
+            self.index.why = found.reason
+            self.index.lost(variant)
+
+    @property
+    def right(self) -> torch.Tensor:
+        """Which tokens were computed in this very context: [tokens]."""
+        import torch
+
+        if self.variant is None or self.entry is None or list(self.variant.before) != self.before:
+            return torch.zeros(len(self.ids), dtype=torch.bool)
+        return self.entry.tensors["right"]
+
+    @property
+    def wrong(self) -> int:
+        """Tokens to recompute."""
+        return round(self.overhead * len(self.ids))
+
+    def left(self, alpha: float) -> float:
+        """Share of the chunk that is wrong and was not repaired, as if alpha were 1."""
+        if self.entry is None or not alpha:
+            return 0.0
+        return max(0.0, (self.wrong - self.repaired) / len(self.ids) / alpha)
 
 
-def _disorder(old: list[str], new: list[str]) -> float:
-    """Kendall's tau distance: the share of pairs in the other order (equation 7)."""
-    place = {name: number for number, name in enumerate(new)}
-    pairs = list(combinations(old, 2))
-    return sum(place[a] > place[b] for a, b in pairs) / len(pairs) if pairs else 0.0
+def _focused(
+    chunks: Sequence[_Chunk],
+    weight: torch.Tensor,
+    bounds: Sequence[tuple[int, int]],
+    share: float,
+) -> list[_Chunk]:
+    """The chunks, in order, that together get a share of the question's attention."""
+    paid = {one.number: float(weight[slice(*bounds[one.number])].sum()) for one in chunks}
+    wanted, focused = share * sum(paid.values()), set[int]()
+    for number in sorted(paid, key=lambda one: -paid[one]):
+        if sum(paid[one] for one in focused) >= wanted:
+            break
+        focused.add(number)
+    return [one for one in chunks if one.number in focused]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rag.kvcache.composers.base import Composer
 from rag.kvcache.passes import Pass, Passes
+from rag.kvcache.plan import Masked, Plan
 from rag.kvcache.prefilled import Prefilled
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def place(composition: Composition, entries: Sequence[Entry | None]) -> Passes[K
         for entry, (first, end) in zip(entries, layout.slots, strict=True):
             positions = torch.arange(first, end)
             if entry is None:
-                buffer.reserve(positions)
+                buffer.hide(len(positions))
             else:
                 tensors = entry.tensors
                 buffer.place_unrotated(tensors["keys"], tensors["values"], positions)
@@ -70,7 +71,11 @@ def place(composition: Composition, entries: Sequence[Entry | None]) -> Passes[K
 
 
 def recompute(
-    composition: Composition, buffer: KVBuffer, chosen: torch.Tensor
+    composition: Composition,
+    buffer: KVBuffer,
+    chosen: torch.Tensor,
+    plan: Plan | None = None,
+    unrotated: torch.Tensor | None = None,
 ) -> Passes[Prefilled]:
     """Recompute tokens where they stand, with the suffix behind them, in one pass.
 
@@ -81,6 +86,8 @@ def recompute(
         composition: The prompt.
         buffer: Its states up to the suffix.
         chosen: Places in the context, rising: [n].
+        plan: How the tokens attend; default: `Masked`.
+        unrotated: See `Pass`.
     """
     import torch
 
@@ -89,7 +96,9 @@ def recompute(
     with report.timed("recompute"):
         ids = torch.cat([layout.context_ids[chosen], layout.suffix_ids])
         positions = torch.cat([slots, layout.suffix_positions])
-        logits = (yield Pass(ids, positions, buffer, rewrite=slots))[0]
+        plan = plan or Masked()
+        one = Pass(ids, positions, buffer, plan, rewrite=slots, unrotated=unrotated)
+        logits = (yield one)[0]
     for chunk, (first, end) in zip(report.chunks, layout.bounds, strict=True):
         again = int(((chosen >= first) & (chosen < end)).sum())
         chunk.recomputed = again if chunk.hit else chunk.tokens

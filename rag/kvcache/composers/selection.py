@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rag.kvcache.passes import Pass, Passes
@@ -39,6 +39,21 @@ def middle_layers(layers: int) -> tuple[int, int]:
     return layers // 4, max(1, 2 * layers // 3)
 
 
+def context_attention(
+    view: ModelView, layout: Layout, buffer: KVBuffer, layers: tuple[int, int] | None = None
+) -> Passes[torch.Tensor]:
+    """How much attention the question pays to each token of the context: [context].
+
+    Arguments as of `query_attended`; the buffer is as long as before afterwards.
+    """
+    length = buffer.length
+    first, end = layers or middle_layers(view.layers)
+    attention = SlotAttention(frozenset(range(first, end)))
+    yield Pass(layout.suffix_ids, layout.suffix_positions, buffer, attention, stop=end)
+    buffer.cut(length)
+    return attention.total[layout.start : layout.start + len(layout.context)]
+
+
 def query_attended(
     view: ModelView,
     layout: Layout,
@@ -47,6 +62,8 @@ def query_attended(
     chunks: Sequence[int],
     starts: float,
     layers: tuple[int, int] | None = None,
+    most: Mapping[int, int] | None = None,
+    last: torch.Tensor | None = None,
 ) -> Passes[torch.Tensor]:
     """The chunks' first tokens, and the tokens that the question attends to most.
 
@@ -66,6 +83,8 @@ def query_attended(
         starts: Share of the budget for first tokens.
         layers: First layer and end of those whose attention counts; default: from a quarter of the
             model's layers to two thirds.
+        most: Chunk to tokens of it at most; default: any number.
+        last: Whether a token is chosen only where no other is left: [context]; default: none is.
 
     Returns:
         Places in the context, rising: [n].
@@ -74,15 +93,16 @@ def query_attended(
 
     if not budget or not chunks:
         return torch.zeros(0, dtype=torch.long)
-    length = buffer.length
-    first, end = layers or middle_layers(view.layers)
-    attention = SlotAttention(frozenset(range(first, end)))
-    yield Pass(layout.suffix_ids, layout.suffix_positions, buffer, attention, stop=end)
-    buffer.cut(length)
-    weight = attention.total[layout.start : layout.start + len(layout.context)]
+    weight = yield from context_attention(view, layout, buffer, layers)
     for number, (first, end) in enumerate(layout.bounds):
         if number not in chunks:
             weight[first:end] = -1
     each = int(starts * budget / len(chunks))
     weight[chunk_starts(layout, each, chunks).to(weight.device)] = float("inf")
-    return weight.topk(min(budget, len(weight))).indices.sort().values.cpu()
+    if last is not None:
+        weight[last.to(weight.device) & (weight >= 0)] = 0
+    for number, limit in (most or {}).items():
+        part = weight[slice(*layout.bounds[number])]
+        part[part.argsort(descending=True, stable=True)[limit:]] = -1
+    available = int((weight >= 0).sum())
+    return weight.topk(min(budget, available)).indices.sort().values.cpu()

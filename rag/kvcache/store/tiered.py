@@ -41,7 +41,8 @@ class KVStore:
         if not tiers:
             raise ValueError("a store needs a tier")
         self.tiers = list(tiers)
-        self._queue: queue.Queue[tuple[str, Entry, Sequence[Tier]] | None] = queue.Queue(PENDING)
+        self._queue: queue.Queue[tuple[str, Entry | None, Sequence[Tier]] | None]
+        self._queue = queue.Queue(PENDING)
         self._writer: threading.Thread | None = None
         self._reader: ThreadPoolExecutor | None = None
         self._ahead: dict[str, Future[Found | Reason]] = {}
@@ -73,6 +74,13 @@ class KVStore:
             tier.counts.misses += 1
         assert not isinstance(found, Found)  # noqa: S101 - it is of one of the tiers
         return Miss(found)
+
+    def peek(self, key: str) -> Entry | None:
+        """The entry if the first tier has it; no look-up that is counted."""
+        _check(key)
+        first = self.tiers[0]
+        nothing: Entry | None = None
+        return self._try(first, "get", partial(first.get, key), nothing)
 
     def prefetch(self, keys: Iterable[str]) -> None:
         """Read entries in the background that will be looked up soon.
@@ -125,14 +133,25 @@ class KVStore:
             return Found(entry, tier.name, seconds)
         return reason
 
-    def put(self, key: str, entry: Entry) -> None:
+    def put(self, key: str, entry: Entry, *, lasting: bool = True) -> None:
         """Store an entry: in the first tier now, in the others by a background thread.
 
         When too much waits to be written already, the others do not get it, and count an error.
+
+        Args:
+            key: As of `get`.
+            entry: The states.
+            lasting: Give it to the other tiers too.
         """
         _check(key)
         self._forget_ahead(key)
-        self._keep(key, entry, self.tiers)
+        self._keep(key, entry, self.tiers if lasting else self.tiers[:1])
+
+    def discard(self, key: str) -> None:
+        """Remove an entry as `put` stores one: from the other tiers by the background thread."""
+        _check(key)
+        self._forget_ahead(key)
+        self._keep(key, None, self.tiers)
 
     def _forget_ahead(self, key: str) -> None:
         """What was read ahead is no longer true."""
@@ -141,9 +160,9 @@ class KVStore:
         if ahead is not None:
             ahead.cancel()
 
-    def _keep(self, key: str, entry: Entry, tiers: Sequence[Tier]) -> None:
+    def _keep(self, key: str, entry: Entry | None, tiers: Sequence[Tier]) -> None:
         first, *rest = tiers
-        self._try(first, "put", partial(_call, first, "put", key, entry), None)
+        self._store(first, key, entry)
         if not rest:
             return
         with self._lock:
@@ -158,11 +177,17 @@ class KVStore:
                 for tier in rest:
                     tier.counts.errors += 1
 
+    def _store(self, tier: Tier, key: str, entry: Entry | None) -> None:
+        if entry is None:
+            self._try(tier, "delete", partial(_call, tier, "delete", key), None)
+        else:
+            self._try(tier, "put", partial(_call, tier, "put", key, entry), None)
+
     def _write(self) -> None:
         while (todo := self._queue.get()) is not None:
             key, entry, tiers = todo
             for tier in tiers:
-                self._try(tier, "put", partial(_call, tier, "put", key, entry), None)
+                self._store(tier, key, entry)
             # An idle thread must not hold the last entry.
             del todo, key, entry
             self._queue.task_done()
