@@ -34,7 +34,8 @@ MODES: dict[str, dict[str, Any]] = {
     "epic 16": {"mode": "epic", "first": 16},
     "blend 15 %": {"mode": "blend", "fraction": 0.15},
     "focus 15 %": {"mode": "focus", "fraction": 0.15},
-    "craft 15 %": {"mode": "craft", "fraction": 0.15},
+    # A prompt that comes again would need no repair.
+    "craft 15 %": {"mode": "craft", "fraction": 0.15, "write_back": 1.0},
     "align 0 %": {"mode": "align", "fraction": 0.0},
     "align 5 %": {"mode": "align", "fraction": 0.05},
     "align 15 %": {"mode": "align", "fraction": 0.15},

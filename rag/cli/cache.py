@@ -43,9 +43,9 @@ def _store(config: str | None) -> Iterator[KVStore]:
 
 @app.command()
 def stats(config: Config = None, as_json: Json = False) -> None:
-    """Show the size and the hits of each tier."""
+    """Show what each tier holds, and what it has saved since it was made."""
     with _store(config) as store:
-        tiers = store.stats()
+        tiers = store.contents()
     if as_json:
         print_json(tiers)
         return
@@ -53,7 +53,7 @@ def stats(config: Config = None, as_json: Json = False) -> None:
 
     from rag.cli.output import console
 
-    columns = ("entries", "bytes", "max_bytes", "hits", "misses", "evictions", "errors")
+    columns = ("entries", "bytes", "max_bytes", "reads", "saved_seconds")
     table = Table("tier", *columns, box=None, pad_edge=False)
     for name, tier in tiers.items():
         cells = (f"{tier[c]:,}" if tier[c] is not None else "-" for c in columns)
@@ -142,31 +142,29 @@ def keys(config: Config = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def warm(config: Config = None, as_json: Json = False) -> None:
+def warm(
+    related: Annotated[
+        int, typer.Option(min=0, help="For craft: chunks that each one is computed behind.")
+    ] = 3,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
     """Compute the states of all chunks of the index that are not stored yet.
 
-    For modes that store chunks independently of each other, such as `focus` or `parallel`. It can
-    be stopped and started again. It pays off if the generation step gets whole chunks, not
-    sentences extracted from them.
+    For modes that store chunks alone, such as `align` or `focus`, or behind others (`craft`): there
+    each chunk is computed behind those whose words are most like its own. It can be stopped and
+    started again. It pays off if the generation step gets whole chunks, not sentences extracted
+    from them.
     """
-    from rich.progress import track
-
-    from rag.cli.output import console
+    from rag.cli.warming import reusing_step, warmed
     from rag.index import IndexBinding
-    from rag.models import Prompt
 
     flow = load(config)
+    step = reusing_step(flow)
     llm = _local(flow)
-    system = _system(flow, llm)
     index = IndexBinding(flow.resources).open()
-    computed = seen = 0
     try:
-        batches = list(index.batches(64))
-        for batch in track(batches, "Computing", console=console(stderr=True), transient=True):
-            texts = tuple(chunk.embedding_text for chunk in batch)
-            tokens = llm.template.tokenize(Prompt("?", system, texts, numbered=False))
-            computed += llm.engine.warm(tokens.prefix, tokens.chunks)
-            seen += len(tokens.chunks)
+        seen, computed = warmed(llm, index, step, related)
     finally:
         index.close()
         flow.close()
@@ -281,25 +279,3 @@ def _local(flow: Flow) -> LocalLLM:
             fix="name a local model",
         )
     return llm
-
-
-def _system(flow: Flow, llm: LocalLLM) -> str:
-    """The system prompt of the step that reuses states."""
-    from rag.errors import ConfigError
-    from rag.kvcache.composers.registry import warmable
-    from rag.operators.generation.generate import Generate
-
-    for node in flow.steps.values():
-        if isinstance(node, Generate) and node.reuse is not None:
-            if node.reuse.composer.stores != "chunks":
-                raise ConfigError(
-                    f"{node.reuse.mode!r} does not store chunks independently: nothing to warm",
-                    where="reuse.mode",
-                    fix=f"choose one that does: {', '.join(warmable())}",
-                )
-            return node.system or llm.prompt_set["generate"].text
-    raise ConfigError(
-        "no step of the pipeline reuses states",
-        where="steps",
-        fix="give the generation step `reuse`: {use: generate, reuse: {mode: focus}}",
-    )

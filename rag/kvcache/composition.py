@@ -144,6 +144,7 @@ class Composition:
         """
         entries: dict[int, Entry] = {}
         maps = [alignment if index else None for index in range(len(self.layout.chunks))]
+        self.store.prefetch(self.chunk_key(index, one) for index, one in enumerate(maps))
         for index, chunk in enumerate(self.layout.chunks):
             found = self._stored(index, maps[index])
             if isinstance(found, Found):

@@ -144,6 +144,37 @@ class KVEngine:
             run(composition.compute_chunks(range(len(missing))), self.view.steps)
         return len(missing)
 
+    def warm_behind(
+        self,
+        prefix: Sequence[int],
+        related: Sequence[Sequence[int]],
+        chunk: Sequence[int],
+        suffix: Sequence[int],
+        settings: ReuseSettings,
+    ) -> bool:
+        """Compute and store a chunk behind related ones, unless that is stored already.
+
+        For composers that store variants. States computed behind what is often retrieved with a
+        chunk need less repair than those computed alone (FusionRAG, arXiv 2601.12904).
+
+        Args:
+            prefix: Token ids before the chunks.
+            related: Token ids of the chunks before it; what is stored of them is reused.
+            chunk: Token ids; at least one.
+            suffix: Token ids of any question.
+            settings: The composer.
+
+        Returns:
+            Whether it was computed.
+        """
+        import torch
+
+        layout = Layout(prefix, [*(one for one in related if len(one)), chunk], suffix)
+        self.view.require_composable(layout.length)
+        composition = self._composition(layout, Report("warm", "repaired"))
+        with torch.inference_mode():
+            return run(settings.composer.warm(composition), self.view.steps)
+
     def salted(self, salt: str) -> KVEngine:
         """The same engine over the same store, whose entries no other salt finds."""
         return replace(self, keys=replace(self.keys, salt=salt))

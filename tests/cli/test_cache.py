@@ -52,6 +52,9 @@ def test_warming_makes_the_first_question_a_hit_and_resumes(place: Path) -> None
     assert all(chunk["hit"] for chunk in reuse["chunks"])  # type: ignore[union-attr, attr-defined]
     stats = json.loads(rag("cache", "stats", "--json", cwd=place))
     assert stats["disk"]["entries"] >= warmed["computed"]
+    assert stats["disk"]["reads"] >= len(reuse["chunks"])  # type: ignore[arg-type]
+    assert stats["disk"]["saved_seconds"] > 0
+    assert stats["memory"]["reads"] is None
     keys = json.loads(rag("cache", "keys", "--json", cwd=place))["keys"]
     assert json.loads(rag("cache", "pin", keys[0], "--json", cwd=place)) == {"pinned": 1}
     file = next((place / "kv").glob(f"*/{keys[1]}.safetensors"))
@@ -71,10 +74,20 @@ def test_warming_makes_the_first_question_a_hit_and_resumes(place: Path) -> None
     assert "disk" in rag("cache", "stats", cwd=place)
 
 
+@pytest.mark.slow
+def test_chunks_are_warmed_behind_those_that_are_like_them(place: Path) -> None:
+    (place / "craft.yaml").write_text(PIPELINE.replace("focus", "craft"))
+    arguments = ("cache", "warm", "--related", "1", "-c", "craft.yaml", "--json")
+    warmed = json.loads(rag(*arguments, cwd=place))
+    assert warmed["computed"] == warmed["chunks"] > 8
+    assert json.loads(rag(*arguments, cwd=place))["computed"] == 0
+    assert all(chunk["hit"] for chunk in ask(place, "craft")["chunks"])  # type: ignore[attr-defined]
+
+
 def test_a_pipeline_without_a_folder_of_states_says_how_to_have_one(tmp_path: Path) -> None:
     (tmp_path / "rag.yaml").write_text("steps:\n  - {use: bm25}\n")
     assert "kv: ./kv" in rag("cache", "stats", cwd=tmp_path, code=2)
     assert "reuse: {mode: focus}" in rag("cache", "warm", cwd=tmp_path, code=2)
-    (tmp_path / "rag.yaml").write_text(PIPELINE.replace("focus", "craft"))
+    (tmp_path / "rag.yaml").write_text(PIPELINE.replace("focus", "prefix"))
     (tmp_path / "index").mkdir()
     assert "nothing to warm" in rag("cache", "warm", cwd=tmp_path, code=2)

@@ -62,3 +62,13 @@ class Composer(BaseModel, ABC):
         slice, passes of other prompts are made, and the work may be closed. It runs in inference
         mode.
         """
+
+    def warm(self, composition: Composition) -> Passes[bool]:
+        """Compute and store a prompt's last chunk behind the others, before any question.
+
+        Of composers that store variants.
+
+        Returns:
+            Whether it was not there yet.
+        """
+        raise NotImplementedError(f"{self.mode} stores no variants")

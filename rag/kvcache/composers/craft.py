@@ -37,7 +37,7 @@ from pydantic import Field, NonNegativeFloat
 from rag.kvcache.composers.base import Composer, Fraction, Stored
 from rag.kvcache.composers.repair import place, recompute
 from rag.kvcache.composers.selection import context_attention, query_attended
-from rag.kvcache.composers.variants import Variant, VariantIndex, contexts
+from rag.kvcache.composers.variants import Variant, VariantIndex, contexts, states_key
 from rag.kvcache.passes import Passes
 from rag.kvcache.plan import ChunkAttention
 from rag.kvcache.report import ChunkReport, Kind
@@ -92,7 +92,18 @@ class Craft(Composer):
 
     def compose(self, composition: Composition) -> Passes[Prefilled]:
         """See `Composer.compose`."""
+        return (yield from self._compose(composition, self._look_up(composition)))
+
+    def warm(self, composition: Composition) -> Passes[bool]:
+        """See `Composer.warm`."""
+        if composition.store.contains(states_key(composition, len(composition.layout.chunks) - 1)):
+            return False
         chunks = self._look_up(composition)
+        chunks[-1].variant = chunks[-1].entry = None
+        yield from self.model_copy(update={"write_back": 1.0})._compose(composition, chunks)
+        return True
+
+    def _compose(self, composition: Composition, chunks: Sequence[_Chunk]) -> Passes[Prefilled]:
         buffer = yield from place(composition, [one.entry for one in chunks])
         with composition.report.timed("choose"):
             repaired = yield from self._choose(composition, chunks, buffer)
@@ -239,9 +250,7 @@ class Craft(Composer):
             "inter": inter,
             "right": right,
         }
-        key = composition.keys.of(
-            "craft variant", [layout.prefix, *layout.chunks[:number]], one.ids
-        )
+        key = states_key(composition, number)
         seconds = seconds_per_token * tokens
         composition.keep(key, one.ids, states, seconds)
         variant = Variant(key, tuple(one.before), tuple(sums), intra, error)

@@ -38,6 +38,7 @@ class Prefix(Composer):
         keys = [
             composition.chain_key(segments[:number], ids) for number, ids in enumerate(segments)
         ]
+        composition.store.prefetch(keys)
         reports = _place_stored(composition, buffer, segments, keys)
         end = len(segments) - len(layout.turns)
         report.chunks = reports[end - len(layout.chunks) : end]

@@ -25,8 +25,8 @@ def composers() -> dict[str, type[Composer]]:
 
 
 def warmable() -> list[str]:
-    """The modes that store chunks by themselves, which can be computed before any question."""
-    return [mode for mode, kind in composers().items() if kind.stores == "chunks"]
+    """The modes whose states can be computed before any question."""
+    return [mode for mode, kind in composers().items() if kind.stores in ("chunks", "variants")]
 
 
 def composer(mode: str) -> type[Composer]:

@@ -82,6 +82,13 @@ def _disorder(old: list[str], new: list[str]) -> float:
     return sum(place[a] > place[b] for a, b in pairs) / len(pairs) if pairs else 0.0
 
 
+def states_key(composition: Composition, index: int) -> str:
+    """The key of a chunk's states behind what stands before it in a prompt."""
+    layout = composition.layout
+    before = [layout.prefix, *layout.chunks[:index]]
+    return composition.keys.of("craft variant", before, layout.chunks[index])
+
+
 class VariantIndex:
     """The variants of one chunk behind one prefix, in one small entry without states.
 

@@ -148,6 +148,10 @@ class Tier(ABC):
     def size(self) -> tuple[int, int, int | None]:
         """Number of entries, their bytes, and bytes at most (None: no limit)."""
 
+    def saved(self) -> tuple[int, float] | None:
+        """Reads of the entries by all processes, and the seconds that they saved; None: unknown."""
+        return None
+
     def pin(self, key: str, pinned: bool) -> None:  # noqa: B027 - not every tier evicts
         """Keep an entry from being evicted, or allow it again."""
 

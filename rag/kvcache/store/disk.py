@@ -267,6 +267,15 @@ class DiskTier(Tier):
             count, total = self._db.execute(query).fetchone()
         return count, total, self._max
 
+    def saved(self) -> tuple[int, float]:
+        """See `Tier.saved`."""
+        query = (
+            "SELECT coalesce(sum(uses - 1), 0), coalesce(sum((uses - 1) * cost), 0) FROM entries"
+        )
+        with self._writing() as db:  # which writes the latest uses first
+            reads, seconds = db.execute(query).fetchone()
+        return reads, seconds
+
     def pin(self, key: str, pinned: bool) -> None:
         """See `Tier.pin`."""
         with self._lock:

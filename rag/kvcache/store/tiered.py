@@ -287,6 +287,29 @@ class KVStore:
             found[tier.name] = {**numbers, **asdict(tier.counts)}
         return found
 
+    def contents(self) -> dict[str, dict[str, Any]]:
+        """Tier to what it holds, and to what it has saved since it was made.
+
+        `entries`, `bytes`, `max_bytes`; and where a tier notes it, `reads` of these entries and
+        `saved_seconds`, which computing their states again would have taken; else None.
+        """
+        self.flush()
+        found = {}
+        for tier in self.tiers:
+            unknown: tuple[int, int, int | None] = (0, 0, None)
+            entries, size, most = self._try(tier, "size", tier.size, unknown)
+            nothing: tuple[int, float] | None = None
+            saved = self._try(tier, "saved", tier.saved, nothing)
+            reads, seconds = saved or (None, None)
+            found[tier.name] = {
+                "entries": entries,
+                "bytes": size,
+                "max_bytes": most,
+                "reads": reads,
+                "saved_seconds": None if seconds is None else round(seconds, 1),
+            }
+        return found
+
     def close(self) -> None:
         """Write what waits, and close the tiers; what is put later stays in memory only."""
         with self._lock:

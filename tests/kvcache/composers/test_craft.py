@@ -12,6 +12,7 @@ from rag.kvcache.layout import Layout
 from rag.kvcache.passes import Pass
 from rag.kvcache.prefilled import Prefilled
 from rag.kvcache.report import Report
+from rag.kvcache.settings import ReuseSettings
 from tests.kvcache.helpers import (
     ALL,
     CHUNKS,
@@ -217,3 +218,17 @@ def test_the_variant_of_least_worth_is_replaced(llama: KVEngine) -> None:
     assert index.variants[-1].worth == 5  # it is not the next to go for being new
     index.keep(Variant(keys[2], (), (), 1.0, error=0.5), 3, 1.0)
     assert [(one.worth, one.error) for one in index.variants] == [(10, 0), (20, 0.5), (5, 0)]
+
+
+def test_a_chunk_is_warmed_behind_related_ones(llama: KVEngine) -> None:
+    llama.store.clear()
+    *related, chunk = CHUNKS[:3]
+    settings = ReuseSettings("craft")
+    assert llama.warm_behind(PREFIX, [*related, []], chunk, SUFFIX, settings)
+    assert not llama.warm_behind(PREFIX, related, chunk, SUFFIX, settings)
+    report = prefill(llama, "craft").report
+    assert [one.hit for one in report.chunks] == [True, True, True, False]
+    assert repaired(prefill(llama, "craft", CHUNKS[:3])) == 0
+    assert llama.warm_behind(PREFIX, related[:1], chunk, SUFFIX, settings)
+    with pytest.raises(NotImplementedError):
+        llama.warm_behind(PREFIX, related, chunk, SUFFIX, ReuseSettings("focus"))

@@ -265,3 +265,36 @@ def test_a_store_needs_a_tier() -> None:
 def test_bytes_of_an_entry() -> None:
     tensors = {"keys": torch.zeros(1, 1, 2, 4), "values": torch.zeros(1, 1, 2, 4)}
     assert Entry((1, 2), tensors).nbytes == 64
+
+
+def test_what_a_store_has_saved_outlives_the_process(tmp_path: Path) -> None:
+    for _ in range(2):
+        store = KVStore([MemoryTier(0), DiskTier(tmp_path)])
+        store.put(A, entry_of(1, cost=1.5))
+        store.get(A, entry_of(1).ids)
+        store.flush()
+        assert isinstance(store.get(A, entry_of(1).ids), Found)
+        contents = store.contents()
+        store.close()
+    disk = contents["disk"]
+    assert disk["entries"] == 1
+    assert disk["reads"] >= 2
+    assert disk["saved_seconds"] == pytest.approx(disk["reads"] * 1.5)
+    assert contents["memory"]["reads"] is contents["memory"]["saved_seconds"] is None
+
+
+def test_discarding_and_passing_entries() -> None:
+    first, second = MemoryTier(ROOM), MemoryTier(ROOM)
+    store = KVStore([first, second])
+    store.put(A, entry_of(1), lasting=False)
+    store.put(B, entry_of(2))
+    store.flush()
+    assert [sorted(tier.keys()) for tier in store.tiers] == [sorted([A, B]), [B]]
+    assert store.peek(A) is first.get(A)
+    store.discard(B)
+    assert store.peek(B) is None
+    store.flush()
+    assert second.keys() == []
+    (numbers, *_) = store.stats().values()
+    assert (numbers["hits"], numbers["misses"]) == (0, 0)
+    store.close()
