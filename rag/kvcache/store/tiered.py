@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -89,12 +90,13 @@ class KVStore:
         in the first tier is left alone.
 
         Args:
-            keys: In the order of their look-ups.
+            keys: In the order of their look-ups; after `AHEAD` of them, they would push the first
+                ones out.
         """
         first, *rest = self.tiers
         if not rest:
             return
-        for key in keys:
+        for key in islice(keys, AHEAD):
             _check(key)
             if self._try(first, "contains", partial(_call, first, "contains", key), False):
                 continue

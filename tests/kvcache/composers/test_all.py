@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -10,8 +13,10 @@ from rag.kvcache.composition import Defaults
 from rag.kvcache.decode import decode
 from rag.kvcache.engine import KVEngine
 from rag.kvcache.model import ModelView
+from rag.kvcache.store import DiskTier, KVStore, MemoryTier
+from rag.kvcache.store.base import Found, Miss, Tier
 from rag.testing.suites.composer import ComposerSuite
-from tests.kvcache.helpers import CONTEXT, make_engine, prefill, shift
+from tests.kvcache.helpers import CHUNKS, CONTEXT, make_engine, prefill, shift
 
 MODES = list(composers())
 EVERYTHING = {"craft": {"alpha": 1e9, "fraction": 1.0}, "epic": {"first": 1000}}
@@ -51,3 +56,35 @@ def test_proposals_change_no_token(llama: KVEngine, mode: str) -> None:
             tokens = decode(llama.view, done, lambda x: int(x.argmax()), 30, CONTEXT, draft)
             answers.append(list(tokens))
     assert answers.count(answers[0]) == len(answers)
+
+
+class Recorded(KVStore):
+    """Records which look-ups were not read ahead."""
+
+    def __init__(self, tiers: Sequence[Tier]) -> None:
+        super().__init__(tiers)
+        self.announced, self.late = set[str](), list[int]()
+
+    def prefetch(self, keys: Iterable[str]) -> None:
+        found = list(keys)
+        self.announced.update(found)
+        super().prefetch(found)
+
+    def get(self, key: str, ids: Sequence[int]) -> Found | Miss:
+        if key not in self.announced:
+            self.late.append(len(ids))
+        return super().get(key, ids)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if composers()[mode].stores != "nothing"])
+def test_chunks_are_read_ahead(mode: str, tmp_path: Path) -> None:
+    store = Recorded([MemoryTier(0), DiskTier(tmp_path)])
+    llama = make_engine("llama", store)
+    prefill(llama, mode)
+    store.flush()
+    store.announced.clear()
+    store.late.clear()
+    report = prefill(llama, mode).report
+    assert all(chunk.hit for chunk in report.chunks)
+    assert not set(store.late) & set(map(len, CHUNKS))
+    store.close()

@@ -26,6 +26,11 @@ from tests.kvcache.helpers import (
 )
 
 
+@pytest.fixture(scope="module")
+def llama() -> KVEngine:
+    return make_engine("llama")
+
+
 @pytest.mark.parametrize("by", ["question", "attention"])
 def test_behind_another_context(engine: KVEngine, by: str) -> None:
     prefill(engine, "craft", CHUNKS[::-1])

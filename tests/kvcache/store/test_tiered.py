@@ -173,6 +173,8 @@ def test_no_more_is_held_than_may_be(tmp_path: Path) -> None:
     below.gate.set()
     store = KVStore([MemoryTier(0), below])
     store.prefetch(key_of(number) for number in range(3 * AHEAD))
+    assert list(store._ahead) == [key_of(number) for number in range(AHEAD)]
+    store.prefetch([key_of(2 * AHEAD)])
     assert len(store._ahead) == AHEAD
     store.close()
 
