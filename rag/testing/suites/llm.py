@@ -13,7 +13,7 @@ from rag.models.llm import LLM, Generation, Sampling
 from rag.prompts.prompt import Prompt
 
 PROMPT = Prompt(
-    "When does it open?", "Answer in a sentence.", ("The lock opens at six.", "A pump lifts.")
+    "When does it open?", "You keep a canal.", ("The lock opens at six.", "A pump lifts.")
 )
 SHORT = Sampling(max_tokens=8)
 
