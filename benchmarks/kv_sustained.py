@@ -2,11 +2,12 @@
 
     python benchmarks/kv_sustained.py DATA [--model MODEL] [--mode align] [--prompts 500]
                                       [--passages 2000] [--clients 2] [--memory 512MB] [--disk DIR]
-                                      [--json FILE] [--quick]
+                                      [--order] [--json FILE] [--quick]
 
 DATA is a folder in BEIR's format: `corpus.jsonl` and `queries.jsonl`. Each prompt has four passages
 drawn from a Zipf distribution (exponent 1) over `--passages` of them, and a question of the data,
-no question twice. Clients send their next prompt when the last one is answered (16 tokens).
+no question twice. Clients send their next prompt when the last one is answered (16 tokens). With
+--order passages are put in the order of `order_for_reuse` (for `--mode prefix`).
 """
 
 import argparse
@@ -33,6 +34,11 @@ def zipf(chance: random.Random, passages: list[str], count: int) -> list[str]:
     while len(chosen) < count:
         chosen[chance.choices(passages, cum_weights=weights)[0]] = None
     return list(chosen)
+
+
+def sizes(texts: list[str]) -> dict[str, int]:
+    """Text to its length."""
+    return {text: len(text) for text in texts}
 
 
 async def serve(llm: Any, mode: str, prompts: list[Any], clients: int) -> list[dict[str, float]]:
@@ -72,6 +78,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=2)
     parser.add_argument("--memory", default="512MB")
     parser.add_argument("--disk", type=Path)
+    parser.add_argument("--order", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--quick", action="store_true", help="40 prompts over 50 passages")
     args = parser.parse_args()
@@ -81,6 +88,7 @@ def main() -> None:
     from rag.models import Prompt
     from rag.models.llm import LLMSpec
     from rag.models.opening.llm import open_local
+    from rag.operators.context_orders import ContextOrders
 
     kv: dict[str, Any] = {"memory": args.memory}
     if args.disk:
@@ -94,9 +102,16 @@ def main() -> None:
             f"{one} ({n})" for n in range(args.prompts // len(questions) + 1) for one in questions
         ]
     chance.shuffle(passages)
+    drawn = [(question, zipf(chance, passages, 4)) for question in questions[: args.prompts]]
+    orders = ContextOrders()
     prompts = [
-        Prompt(question, "Answer.", tuple(zipf(chance, passages, 4)), numbered=False)
-        for question in questions[: args.prompts]
+        Prompt(
+            question,
+            "Answer.",
+            orders.order(sizes(texts)) if args.order else tuple(texts),
+            numbered=False,
+        )
+        for question, texts in drawn
     ]
     rows = asyncio.run(serve(llm, args.mode, prompts, args.clients))
     found = []

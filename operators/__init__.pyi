@@ -39,6 +39,7 @@ from rag.operators.post_retrieval.dedupe import Dedupe
 from rag.operators.post_retrieval.dedupe_semantic import DedupeSemantic
 from rag.operators.post_retrieval.listwise_rerank import ListwiseRerank
 from rag.operators.post_retrieval.mmr import MMR
+from rag.operators.post_retrieval.order_for_reuse import OrderForReuse
 from rag.operators.post_retrieval.pack import Pack
 from rag.operators.post_retrieval.pointwise_rerank import PointwiseRerank
 from rag.operators.post_retrieval.reorder import Reorder
@@ -108,6 +109,7 @@ __all__ = [
     "MultiQuery",
     "Neighbours",
     "NextSentence",
+    "OrderForReuse",
     "Pack",
     "Parents",
     "PointwiseRerank",
