@@ -9,6 +9,7 @@ from langchain_core.documents import Document
 
 from rag.index import Index
 from rag.text.chunk import HEADINGS, Chunk
+from rag.text.joining import joined
 
 
 class SourceChunks:
@@ -23,11 +24,12 @@ class SourceChunks:
         self._known: dict[str, list[Chunk]] = {}
 
     def of(self, chunk: Chunk) -> list[Chunk]:
-        """All chunks of the chunk's source, in the order of the text."""
+        """All chunks cut from the chunk's source, in the order of the text."""
         if not chunk.source:
             return []
         if chunk.source not in self._known:
-            self._known[chunk.source] = self._index.of_source(chunk.source)
+            every = self._index.of_source(chunk.source)
+            self._known[chunk.source] = [one for one in every if not one.written_as]
         return self._known[chunk.source]
 
 
@@ -40,17 +42,7 @@ def expanded(document: Document, chunks: Sequence[Chunk]) -> Document:
         document: Keeps its id and its other metadata.
         chunks: At least one, in the order of the text; they may overlap.
     """
-    text, end = "", None
-    for chunk in chunks:
-        start = chunk.start
-        if start is not None and end is not None and start < end:
-            text += chunk.text[end - start :]
-        elif text:
-            close = start is not None and end is not None and start - end <= 1
-            text += (" " if close else "\n\n") + chunk.text
-        else:
-            text = chunk.text
-        end = max((at for at in (end, chunk.end) if at is not None), default=None)
+    text, _ = joined(chunks)
     first = min(chunks, key=lambda chunk: chunk.position)
     last = max(chunks, key=lambda chunk: chunk.position)
     reach = {"start": first.start, "end": last.end}
@@ -58,6 +50,7 @@ def expanded(document: Document, chunks: Sequence[Chunk]) -> Document:
     headings = zip(*(chunk.headings for chunk in chunks), strict=False)
     shared = [names[0] for names in takewhile(lambda names: len({*names}) == 1, headings)]
     metadata = {**document.metadata, **known, "heading": HEADINGS.join(shared)}
+    metadata.pop("written_as", None)
     if not shared:
         del metadata["heading"]
     return Document(id=document.id, page_content=text, metadata=metadata)

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from langchain_core.documents import Document
 from pydantic import Field
 
 from rag.flow import Operator, RunContext
 from rag.index.ingest.describe import describe
-from rag.index.spec import DescribeSpec
+from rag.index.spec import DescribeSpec, Written
 from rag.models import LLM
 from rag.text.chunk import Chunk
 
 
 class Describe(Operator, DescribeSpec):
-    """Generates the questions that each document answers, or a summary of it.
+    """Generates what each document is found by: questions, a summary, its context, statements.
 
-    Document expansion by questions, doc2query (Nogueira et al. 2019, arXiv 1904.08375), or with
-    `by: summary` by a summary. `write_index` embeds and indexes it together with the text, or
-    with `text: false` instead of it; the generator always reads the text. For users who use other
-    words than the documents. A document for which the model returns nothing stays as it is, with
-    a warning. LLM calls: documents, in every run.
-    Reads `documents`; writes `documents` with `questions` or `summary` in their metadata.
+    `by: questions`: those that it answers, doc2query (Nogueira et al. 2019, arXiv 1904.08375), for
+    users who use other words than the documents. `by: summary`: a sentence. Either is indexed
+    together with the text, or with `text: false` instead of it. `by: context`: the model reads the
+    whole document that the chunks of a source make and says where the chunk belongs (contextual
+    retrieval, Anthropic 2024); a local model computes a document's states once for all of its
+    chunks. `by: propositions`: the statements of the chunk, each a document of its own whose
+    nearest parent is the chunk (Chen et al. 2023, arXiv 2312.06648); read them through `parents`.
+    `by: triples`: facts for `graph`, not indexed. The generator always reads the text. A
+    document for which the model returns nothing stays as it is, with a warning. LLM calls:
+    documents, in every run.
+    Reads `documents`; writes `documents` with what was generated in their metadata.
     Example: `{use: describe, by: questions, n: 3}`
     """
 
     writes = "documents"
     span_kind = "LLM"
 
-    by: Literal["questions", "summary"] = Field(
-        default="questions",
-        description="questions that the document answers, or a summary in a sentence",
-    )
+    by: Written = Field(default="questions", description="what is written of each document")
     system: str | None = Field(
         default=None, description="prompt; {n} becomes the number; default: depends on `by`"
     )

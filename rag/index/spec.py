@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.documents import Document
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from rag.flow.resources import Spec
 from rag.text.chunk import Chunk
@@ -21,15 +21,50 @@ if TYPE_CHECKING:
     from rag.models import Embedder
 
 
+Written = Literal["questions", "summary", "context", "propositions", "triples"]
+"""What a model may write of a chunk."""
+_MOST: dict[Written, int] = {"questions": 3, "propositions": 12, "triples": 12}
+_TOKENS: dict[Written, int] = {"context": 96, "propositions": 384, "triples": 256}
+
+
 class DescribeSpec(Spec):
     """What a language model writes about each chunk at ingest, used for retrieval."""
 
-    by: Literal["questions", "summary"] = Field(
-        description="questions that the chunk answers, or what it says in a sentence"
+    by: Written = Field(
+        description="questions: that the chunk answers; summary: what it says in a sentence; "
+        "context: what it is about, seen from the whole document; propositions: its statements, "
+        "each found on its own; triples: its facts, for `graph`"
     )
-    n: PositiveInt = Field(default=3, description="questions for each chunk")
-    text: bool = Field(default=True, description="whether its text is embedded and indexed as well")
-    max_tokens: PositiveInt = Field(default=64, description="the model's answer at most")
+    n: PositiveInt | None = Field(
+        default=None,
+        description="questions (default 3), propositions or triples (12) for each chunk, at most",
+    )
+    text: bool = Field(
+        default=True,
+        description="whether its text is embedded and indexed as well; false for questions and "
+        "summary only",
+    )
+    max_tokens: PositiveInt | None = Field(
+        default=None,
+        description="the model's answer at most; default: 64, context 96, propositions 384, "
+        "triples 256",
+    )
+
+    @model_validator(mode="after")
+    def _read(self) -> Self:
+        if not self.text and self.by not in ("questions", "summary"):
+            raise ValueError(f"{self.by} are found beside the text: leave out `text`")
+        return self
+
+    @property
+    def most(self) -> int:
+        """Lines of an answer at most."""
+        return self.n or _MOST.get(self.by, 1)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of an answer at most."""
+        return self.max_tokens or _TOKENS.get(self.by, 64)
 
 
 class SplitSpec(Spec):

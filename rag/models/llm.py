@@ -153,6 +153,11 @@ class LLM(ModelResource):
         """Every text that this model is given, by name."""
         return self.profile.prompt_set
 
+    @property
+    def reuses(self) -> bool:
+        """Whether the states of a prompt's chunks can be kept and reused: `stream(reuse=...)`."""
+        return False
+
     def version(self) -> str:
         """The digest of all prompts: a cached answer depends on it."""
         return digest(self.prompt_set)

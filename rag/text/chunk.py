@@ -119,6 +119,11 @@ class Chunk:
         return tuple(found) if isinstance(found, list | tuple) else ()
 
     @property
+    def written_as(self) -> str:
+        """What a model wrote it as: `proposition` or `summary`; "": it was cut from the text."""
+        return self._text("written_as")
+
+    @property
     def embedding_text(self) -> str:
         """The text behind its title and headings, which say what it is about."""
         return "\n".join([*self._head(), self.text])
@@ -127,8 +132,9 @@ class Chunk:
     def indexed_text(self) -> str:
         """What is embedded and indexed: `embedding_text`, and what a model wrote of the chunk.
 
-        The description (`rag.index.ingest.describe`) follows the text, or replaces it where the
-        metadata `found_by` says so.
+        What situates the chunk in its document (`context`) precedes the text; questions and a
+        summary (`rag.index.ingest.describe`) follow it, or replace it where the metadata
+        `found_by` says so.
         """
         questions = self.metadata.get("questions")
         written = {
@@ -138,7 +144,8 @@ class Chunk:
             "summary": self._text("summary"),
         }
         instead = written.get(self._text("found_by"), "")
-        body = [instead] if instead else [self.text, *filter(None, written.values())]
+        before, behind = filter(None, [self._text("context")]), filter(None, written.values())
+        body = [instead] if instead else [*before, self.text, *behind]
         return "\n".join([*self._head(), *body])
 
     def _head(self) -> list[str]:

@@ -131,6 +131,14 @@ class LocalLLM(LLM):
                 self._engine = KVEngine(view, open_store(*self._kv), keys, defaults)
             return self._engine
 
+    @property
+    def reuses(self) -> bool:
+        """See `LLM.reuses`; False for a model that the KV buffer does not support."""
+        try:
+            return bool(self.engine.view.attends)
+        except ModelError:
+            return False
+
     def salted(self, salt: str) -> LocalLLM:
         """A view of this model whose stored states are keyed with another salt.
 
