@@ -11,8 +11,6 @@ from rag.flow import Operator
 from rag.models import LLM, Embedder
 from rag.operators.selection import most_similar_sentences
 
-SMALL = 4
-"""Documents that a small model reads."""
 PER_DOCUMENT = 1024
 """Tokens of the window for each document that a strong model reads."""
 FEWEST, MOST = 8, 16
@@ -36,7 +34,10 @@ class SelectContext(Operator):
 
     k: PositiveInt | Literal["auto"] = Field(
         default="auto",
-        description="number of documents; auto: 4 for a small model, 8 to 16 for a strong one",
+        description="number of documents; auto: `small` for a small model, 8 to 16 for a strong one",
+    )
+    small: PositiveInt = Field(
+        default=4, description="number of documents that a small model reads, if `k` is auto"
     )
     compress: Literal["auto", "none", "sentences"] = Field(
         default="auto",
@@ -51,7 +52,7 @@ class SelectContext(Operator):
     ) -> list[Document]:
         """What is read."""
         small = llm.profile.size == "small"
-        auto = SMALL if small else min(max(llm.window // PER_DOCUMENT, FEWEST), MOST)
+        auto = self.small if small else min(max(llm.window // PER_DOCUMENT, FEWEST), MOST)
         found = documents[: auto if self.k == "auto" else self.k]
         if self.compress == "none" or (self.compress == "auto" and not small):
             return found
