@@ -12,6 +12,9 @@ from rag.models import Generation
 NOTHING_FOUND = "The sources do not say: nothing was found for this question."
 """The answer if there are no documents; no model is called for it."""
 
+SAYS_NOTHING = "The sources do not say"
+"""Begins an answer that says that there is none, as every prompt asks for it."""
+
 
 class AnswerOperator(Operator):
     """Base of the operators that write an answer: the fields that say how tokens are sampled."""
@@ -35,6 +38,11 @@ class AnswerOperator(Operator):
     def sampling(self) -> dict[str, Any]:
         """The fields as those of `Sampling`."""
         return {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
+
+
+def abstains(answer: str) -> bool:
+    """Whether an answer says that the sources have none."""
+    return answer.strip().casefold().startswith(SAYS_NOTHING.casefold())
 
 
 def nothing_found() -> Generation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -86,8 +86,12 @@ class ModelCall:
     async def ensemble(
         self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling
     ) -> Generation:
-        """One answer to several prompts (`LLM.ensemble`), whose tokens are passed on."""
-        return await self._passed_on(prompts[0], self.llm.ensemble(prompts, weights, sampling))
+        """One answer to several prompts (`LLM.ensemble`), whose tokens are passed on.
+
+        They are reported as one prompt with the chunks of all.
+        """
+        shown = replace(prompts[0], chunks=tuple(one for p in prompts for one in p.chunks))
+        return await self._passed_on(shown, self.llm.ensemble(prompts, weights, sampling))
 
     async def choose(
         self, prompt: Prompt, options: Sequence[str], *, default: str | None = None

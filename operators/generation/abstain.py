@@ -5,15 +5,17 @@ from __future__ import annotations
 from pydantic import Field
 
 from rag.flow import Operator
+from rag.operators.answering import SAYS_NOTHING, abstains
 
-DO_NOT_KNOW = "The sources do not say."
+DO_NOT_KNOW = f"{SAYS_NOTHING}."
 
 
 class Abstain(Operator):
     """Replaces an answer without enough support by "The sources do not say.".
 
     After `verify`, for cases where a wrong answer costs more than none (selective answering,
-    Kamath et al. 2020, arXiv 2006.09462, section 3). No LLM call.
+    Kamath et al. 2020, arXiv 2006.09462, section 3). An answer that says so already stays, with
+    what it says is missing. No LLM call.
     Reads `answer` and `support`; writes `answer`.
     Example: `{use: abstain, threshold: 0.5}`
     """
@@ -26,4 +28,5 @@ class Abstain(Operator):
 
     def run(self, answer: str, support: float) -> str:
         """The answer or the replacement."""
-        return answer if support >= self.threshold and answer.strip() else self.text
+        enough = support >= self.threshold and answer.strip()
+        return answer if enough or abstains(answer) else self.text

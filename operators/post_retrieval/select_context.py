@@ -34,7 +34,7 @@ class SelectContext(Operator):
 
     k: PositiveInt | Literal["auto"] = Field(
         default="auto",
-        description="number of documents; auto: `small` for a small model, 8 to 16 for a strong one",
+        description="number of documents; auto: `small`, or 8 to 16 for a strong model",
     )
     small: PositiveInt = Field(
         default=4, description="number of documents that a small model reads, if `k` is auto"

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -178,10 +178,11 @@ class ScriptedLLM(LLM):
     async def ensemble(
         self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling
     ) -> AsyncIterator[str | Generation]:
-        """See `LLM.ensemble`: the answer to the first prompt."""
+        """See `LLM.ensemble`: one answer to the chunks of all prompts."""
         if not self.supports_logprobs:
             raise no_logprobs_error(self.id, "ensemble")
-        call = LLMCall("ensemble", self._name(prompts[0]), prompts[0], sampling)
+        prompt = replace(prompts[0], chunks=tuple(one for p in prompts for one in p.chunks))
+        call = LLMCall("ensemble", self._name(prompt), prompt, sampling)
         async for piece in self._answer(call, sampling):
             yield piece
 

@@ -15,6 +15,7 @@ from rag.errors import StepError
 from rag.flow import Flow, Operator, load_flow
 from rag.flow.run.events import Warned
 from rag.models import LLM, Embedder
+from rag.models.profiles import Profile
 from rag.operators import (
     MMR,
     Compress,
@@ -25,9 +26,11 @@ from rag.operators import (
     Reorder,
     Rerank,
     RuleRerank,
+    SelectContext,
     Threshold,
 )
 from rag.operators.rankings import permutation
+from rag.testing.llm import ScriptedLLM
 
 LOCK = "The north lock may be opened by the keeper on duty and by the harbour master."
 LOCK_AGAIN = "The keeper on duty may open the north lock, and so may the harbour master."
@@ -288,3 +291,41 @@ def test_an_embedder_without_token_vectors_still_orders() -> None:
     found, warned = run(Rerank(k=3), documents, LOCK, embedder=embedder)
     assert texts(found)[0] == LOCK, "the same text has the same vector"
     assert any("no token vectors" in message for message in warned)
+
+
+@pytest.mark.parametrize(
+    ("profile", "window", "settings", "left"),
+    [
+        (Profile(), 4096, {}, 4),
+        (Profile(), 4096, {"small": 1}, 1),
+        (Profile(size="strong"), 4096, {}, 8),
+        (Profile(size="strong"), 12_288, {"small": 1}, 12),
+        (Profile(size="strong"), 200_000, {}, 16),
+        (Profile(size="strong"), 200_000, {"k": 3}, 3),
+    ],
+)
+def test_as_many_documents_are_read_as_suit_the_model(
+    profile: Profile, window: int, settings: dict[str, Any], left: int, embedder: Embedder
+) -> None:
+    llm = ScriptedLLM(window=window, profile=profile)
+    step = SelectContext(**{"compress": "none", **settings})
+    kept, _ = run(step, [doc(f"{LOCK} {n}") for n in range(20)], LOCK, llm=llm, embedder=embedder)
+    assert texts(kept) == [f"{LOCK} {n}" for n in range(left)]
+
+
+@pytest.mark.parametrize(
+    ("size", "compress", "whole"),
+    [
+        ("small", "auto", False),
+        ("strong", "auto", True),
+        ("strong", "sentences", False),
+        ("small", "none", True),
+    ],
+)
+def test_a_small_model_reads_sentences_and_a_strong_one_documents(
+    size: Any, compress: Any, whole: bool, embedder: Embedder
+) -> None:
+    step = SelectContext(compress=compress, sentences=1)
+    llm = ScriptedLLM(profile=Profile(size=size))
+    kept, _ = run(step, [doc(f"{PUMP} {LOCK}")], "north lock", llm=llm, embedder=embedder)
+    assert texts(kept) == [f"{PUMP} {LOCK}" if whole else LOCK]

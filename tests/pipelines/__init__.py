@@ -16,20 +16,21 @@ from rag.pipelines import path
 QUESTION = "Who may open the north lock?"
 
 
-def flow(name: str, index: Index, embedder: Embedder, llm: LLM, k: int = 2) -> Flow:
-    """The ready-made flow, k documents a search, over these resources."""
+def flow(name: str, index: Index, embedder: Embedder, llm: LLM, k: int | str = 2) -> Flow:
+    """The ready-made flow over these resources, one model for all; it reads k documents."""
     loaded = _loaded(name, k)
+    models = {name for _, name, kind in loaded.needs if issubclass(kind, LLM)}
     return Flow(
         loaded.node,
         inputs=loaded.inputs,
         outputs=loaded.outputs,
-        resources={"index": index, "embedder": embedder, "llm": llm},
+        resources={"index": index, "embedder": embedder, **dict.fromkeys(models, llm)},
         budget=loaded.budget,
     )
 
 
 @cache
-def _loaded(name: str, k: int) -> Flow:
+def _loaded(name: str, k: int | str) -> Flow:
     return load_flow(path(name), params={"k": k})
 
 
