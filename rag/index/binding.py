@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from rag.errors import ConfigError, IndexStateError
 from rag.flow.resources import Resource, Resources, parse
 from rag.flow.run.runtime import RUNTIME
+from rag.index.embedding import embed_chunks
 from rag.index.index import Index
 from rag.index.spec import IndexSpec, folder_of, labelled
 from rag.models import LLM, Embedder
@@ -113,7 +114,10 @@ class IndexBinding:
         """
         embedder = self.open_embedder()
         return Index.writer(
-            path or self.path, embedder=embedder.id, dim=embedder.dim, embed=embedder.embed
+            path or self.path,
+            embedder=embedder.id,
+            dim=embedder.dim,
+            embed=partial(embed_chunks, embedder),
         )
 
     def splitter(self) -> Splitter:

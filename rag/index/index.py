@@ -94,7 +94,7 @@ class Index(Resource):
         embedder: str,
         dim: int,
         create: bool = True,
-        embed: Callable[[Sequence[str]], np.ndarray] | None = None,
+        embed: Callable[[Sequence[Chunk]], np.ndarray] | None = None,
     ) -> Self:
         """Open an index for writing, and finish what an earlier writer left unfinished.
 
@@ -105,8 +105,8 @@ class Index(Resource):
             embedder: Id of the embedder whose vectors will be written.
             dim: Length of its vectors.
             create: Make an empty index where there is none.
-            embed: The embedder's function, texts to float32 [texts, dim]; without it vectors that
-                are lost stay lost.
+            embed: Chunks to float32 [chunks, dim] (`rag.index.embedding.embed_chunks`); without
+                it vectors that are lost stay lost.
 
         Raises:
             IndexStateError: Another process writes to it, it was made with another embedder, the

@@ -77,6 +77,12 @@ class SplitSpec(Spec):
         default=(), description="sizes of larger chunks around these, largest first"
     )
 
+    late_chunking: bool = Field(
+        default=False,
+        description="whether a chunk's vector is pooled from the token vectors of its whole "
+        "document; for local embedders",
+    )
+
     def split(self, documents: Sequence[Document], embedder: Embedder) -> list[Chunk]:
         """The chunks of the documents: see `rag.text.splitting.split`.
 
@@ -86,16 +92,26 @@ class SplitSpec(Spec):
 
         Raises:
             ConfigError: The sizes do not fit each other.
+            ModelError: The embedder cannot do late chunking.
         """
-        return split(
-            documents,
-            size=self.chunk_size,
-            overlap=self.chunk_overlap,
-            count=embedder.lengths,
-            splitter=self.splitter,
-            parents=self.parents,
-            embed=embedder.embed,
-        )
+        if self.late_chunking:
+            embedder.embed_spans("", [])  # whether it can, before anything is read
+        found: list[Chunk] = []
+        for document in documents:
+            chunks = split(
+                [document],
+                size=self.chunk_size,
+                overlap=self.chunk_overlap,
+                count=embedder.lengths,
+                splitter=self.splitter,
+                parents=self.parents,
+                embed=embedder.embed,
+            )
+            if self.late_chunking:
+                digest = hashlib.sha256(document.page_content.encode(errors="replace"))
+                chunks = [one.updated(pooled_within=digest.hexdigest()[:16]) for one in chunks]
+            found += chunks
+        return found
 
 
 class IndexSpec(SplitSpec):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,14 @@ class SourcePlan:
     renewed: list[tuple[str, str]]
     stored: list[int]
     gone: list[int]
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        """The chunks of `new`, as they will be."""
+        return [
+            Chunk(one.text, {**json.loads(one.metadata), "source": self.uri}, one.id)
+            for one in self.new
+        ]
 
     @property
     def texts(self) -> list[str]:

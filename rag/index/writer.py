@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from langchain_core.documents import Document
 
 from rag.flow.resources import Resource
+from rag.index.embedding import embed_chunks
 from rag.index.index import Index
 from rag.index.ingest.batch import Batch
 from rag.index.local.plan import digest
@@ -96,4 +98,6 @@ class IndexWriter(Resource):
             return report + batch.commit()
 
     def _open(self, embedder: Embedder) -> Index:
-        return Index.writer(self.path, embedder=embedder.id, dim=embedder.dim, embed=embedder.embed)
+        return Index.writer(
+            self.path, embedder=embedder.id, dim=embedder.dim, embed=partial(embed_chunks, embedder)
+        )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
+from rag.errors import ModelError
 from rag.models.resource import ModelResource, ModelSpec
 
 if TYPE_CHECKING:
@@ -63,6 +64,28 @@ class Embedder(ModelResource):
         Raises:
             ModelError: The model has none (`late` is False).
         """
+
+    def embed_spans(self, text: str, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+        """Vectors of parts of a text, each computed with the text around it (late chunking).
+
+        The token vectors of the whole text are pooled over each part (Guenther et al. 2024, arXiv
+        2409.04701); a text longer than `window` is read in overlapping windows (section 3.1).
+
+        Args:
+            text: Of any length.
+            spans: First character and end of each part; they may overlap.
+
+        Returns:
+            float32 [spans, dim], unit length.
+
+        Raises:
+            ModelError: The model gives no token vectors, or does not pool them by their mean.
+        """
+        raise ModelError(
+            f"the embedder {self.id!r} gives no token vectors, which late chunking needs",
+            where="late_chunking",
+            fix="use a local embedder, or leave out `late_chunking`",
+        )
 
     @abstractmethod
     def lengths(self, texts: Sequence[str]) -> list[int]:

@@ -124,6 +124,11 @@ class Chunk:
         return self._text("written_as")
 
     @property
+    def within(self) -> str:
+        """Digest of the document whose text its vector is pooled from; "": of itself alone."""
+        return self._text("pooled_within")
+
+    @property
     def embedding_text(self) -> str:
         """The text behind its title and headings, which say what it is about."""
         return "\n".join([*self._head(), self.text])

@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +17,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from rag.connect.langchain.embeddings import EmbedderEmbeddings
 from rag.errors import InputError
 from rag.index import Index
+from rag.index.embedding import embed_chunks
 from rag.index.ingest.batch import Batch
 from rag.models.embedder import Embedder
 from rag.models.langchain_embedder import LangChainEmbedder
@@ -244,7 +246,9 @@ class IndexVectorStore(VectorStore):
     def _writer(self) -> Iterator[Index]:
         with self._turn:
             model = self.embedder
-            index = Index.writer(self.path, embedder=model.id, dim=model.dim, embed=model.embed)
+            index = Index.writer(
+                self.path, embedder=model.id, dim=model.dim, embed=partial(embed_chunks, model)
+            )
             try:
                 yield index
             finally:

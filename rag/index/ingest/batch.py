@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from rag.index.embedding import document_of, embed_chunks
 from rag.index.types import SourcePlan, SourceUpdate, WriteReport
+from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +62,7 @@ class Batch:
 
     def commit(self) -> WriteReport:
         """Embed what is new and write all of it, in one commit of the index."""
-        vectors = self._embed([text for plan, *_ in self._waiting for text in plan.texts])
+        vectors = self._embed([chunk for plan, *_ in self._waiting for chunk in plan.chunks])
         updates: list[SourceUpdate] = []
         start = 0
         for plan, digest, size, mtime_ns in self._waiting:
@@ -72,16 +75,21 @@ class Batch:
         self._waiting, self._new, self._held = [], 0, 0
         return report
 
-    def _embed(self, texts: list[str]) -> np.ndarray:
-        """Vectors of texts, like lengths together, which pads least."""
+    def _embed(self, chunks: list[Chunk]) -> np.ndarray:
+        """Vectors of chunks, like lengths together, which pads least."""
         import numpy as np
 
-        vectors = np.zeros((len(texts), self._embedder.dim), dtype=np.float32)
-        order = sorted(range(len(texts)), key=lambda at: -len(texts[at]))
+        vectors = np.zeros((len(chunks), self._embedder.dim), dtype=np.float32)
+        late = [at for at, chunk in enumerate(chunks) if chunk.within]
+        alone = [at for at, chunk in enumerate(chunks) if not chunk.within]
+        alone.sort(key=lambda at: -len(chunks[at].indexed_text))
+        parts = [list(group) for _, group in groupby(late, lambda at: document_of(chunks[at]))]
+        parts += [alone[begin : begin + SLICE] for begin in range(0, len(alone), SLICE)]
         started = perf_counter()
-        for begin in range(0, len(order), SLICE):
-            part = order[begin : begin + SLICE]
-            vectors[part] = self._embedder.embed([texts[at] for at in part])
-            self._on_progress(begin + len(part))
+        done = 0
+        for part in parts:
+            vectors[part] = embed_chunks(self._embedder, [chunks[at] for at in part])
+            done += len(part)
+            self._on_progress(done)
         self.embedding_seconds += perf_counter() - started
         return vectors

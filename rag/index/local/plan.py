@@ -18,7 +18,8 @@ def make_plan(connection: sqlite3.Connection, uri: str, chunks: Sequence[Chunk])
     """What has to change so that a source consists of some chunks.
 
     A chunk's id is a digest of its source, of its content and of what is indexed of it: under a
-    new heading it needs a new vector. Equal chunks of a source are numbered.
+    new heading it needs a new vector, and so it does within a changed document that its vector is
+    pooled from. Equal chunks of a source are numbered.
 
     Args:
         connection: In a transaction, or to a file that nobody else writes.
@@ -37,7 +38,8 @@ def make_plan(connection: sqlite3.Connection, uri: str, chunks: Sequence[Chunk])
     renewed: list[tuple[str, str]] = []
     for chunk in chunks:
         text, indexed = escape_surrogates(chunk.text), escape_surrogates(chunk.indexed_text)
-        both = digest(text, indexed)
+        within = [chunk.within] if chunk.within else []
+        both = digest(text, indexed, *within)
         key = digest(uri, both, str(seen[both]))
         seen[both] += 1
         metadata = _dump(chunk.metadata)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import IndexStateError
+from rag.index.embedding import document_of
 from rag.index.local.bm25 import BM25, bm25_folder
 from rag.index.local.database import FILE, Database, State, check, create, read_state, translated
 from rag.index.local.lock import writer_lock
@@ -39,8 +40,8 @@ COPIED = 16_384
 EMBEDDED = 1_024
 """Chunks that are embedded at a time where vectors are lost."""
 
-Embed = Callable[[Sequence[str]], "np.ndarray"]
-"""Texts to vectors: float32 [texts, dim]."""
+Embed = Callable[[Sequence[Chunk]], "np.ndarray"]
+"""Chunks to vectors: float32 [chunks, dim]."""
 Blocks = Callable[[sqlite3.Connection, State], "Iterator[np.ndarray]"]
 
 
@@ -52,7 +53,7 @@ class Writer:
         embedder: Id of the embedder.
         dim: Length of a vector.
         create: Make an empty index where there is none.
-        embed: Texts to vectors, to replace vectors that are lost.
+        embed: Chunks to vectors, to replace vectors that are lost.
 
     Raises:
         IndexStateError: As `Index.writer` says.
@@ -248,10 +249,20 @@ def _copied(folder: Path, connection: sqlite3.Connection, state: State) -> Itera
 
 def _embedded(embed: Embed, connection: sqlite3.Connection, state: State) -> Iterator[np.ndarray]:
     """The vectors of all chunks, from their texts."""
-    chunks = connection.execute("SELECT metadata, content FROM chunks ORDER BY row")
-    while block := chunks.fetchmany(EMBEDDED):
-        texts = [Chunk(text, json.loads(metadata)).indexed_text for metadata, text in block]
-        yield unit(embed(texts), state.dim)
+    stored = connection.execute("SELECT metadata, content, source FROM chunks ORDER BY row")
+    waiting: list[Chunk] = []
+    while block := stored.fetchmany(EMBEDDED):
+        waiting += [
+            Chunk(text, {**json.loads(metadata), "source": uri}) for metadata, text, uri in block
+        ]
+        # The last document may go on in the next block.
+        last = waiting[-1]
+        open_ = document_of(last) if last.within else None
+        whole = [chunk for chunk in waiting if open_ is None or document_of(chunk) != open_]
+        yield unit(embed(whole), state.dim)
+        waiting = waiting[len(whole) :]
+    if waiting:
+        yield unit(embed(waiting), state.dim)
 
 
 def _prepare(folder: Path, *, create: bool) -> None:

@@ -115,6 +115,21 @@ class LocalEmbedder(Embedder):
             special = set(self._model.tokenizer.all_special_ids)
         return [_tokens(row, special) for row in rows]
 
+    def embed_spans(self, text: str, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+        """See `Embedder.embed_spans`."""
+        import numpy as np
+
+        from rag.models.local.late import LateChunking
+
+        with self._lock:
+            late = LateChunking(self._model, self.id, self._batch)
+            vectors = late.vectors(text, spans) if spans else np.zeros((0, self.dim))
+        # What has no token of its own, such as white space, is what it is alone.
+        empty = np.flatnonzero(~vectors.any(axis=1))
+        if len(empty):
+            vectors[empty] = self.embed([text[slice(*spans[int(at)])] for at in empty])
+        return np.asarray(vectors, dtype=np.float32)
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """See `Embedder.lengths`."""
         if not texts:
