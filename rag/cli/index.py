@@ -1,7 +1,8 @@
-"""`rag index`: inspect and compact an index."""
+"""`rag index`: inspect, verify and compact an index."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from rag.cli.config import Config, Json, load
 if TYPE_CHECKING:
     from rag.flow import Flow
 
-app = typer.Typer(help="Inspect and compact an index.", no_args_is_help=True)
+app = typer.Typer(help="Inspect, verify and compact an index.", no_args_is_help=True)
 
 Where = Annotated[
     Path | None,
@@ -42,6 +43,58 @@ def stats(config: Config = None, where: Where = None, as_json: Json = False) -> 
     finally:
         index.close()
     print_fields(statistics, as_json=as_json)
+
+
+@app.command()
+def verify(config: Config = None, where: Where = None, as_json: Json = False) -> None:
+    """Read the whole index and compare it with its checksums. Exit code 1: something is wrong."""
+    from rag.cli.output import print_json
+    from rag.index import Index
+    from rag.plain import plain
+
+    index = Index.open(where or index_path(load(config)))
+    try:
+        problems = index.verify()
+        chunks = index.stats().chunks
+    finally:
+        index.close()
+    if as_json:
+        print_json({"chunks": chunks, "problems": plain(problems)})
+    elif problems:
+        for one in problems:
+            typer.echo(f"{one.file}: {one.what}")
+        typer.echo("run rag index rebuild")
+    else:
+        typer.echo(f"{chunks} chunks, no problems")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def rebuild(config: Config = None, as_json: Json = False) -> None:
+    """Make the words' index anew, and what `rag index verify` found damaged."""
+    from rag.cli.output import print_json
+    from rag.index import IndexBinding
+    from rag.plain import plain
+
+    with closing(load(config)) as flow:
+        index = IndexBinding(flow.resources).writer()
+        try:
+            forgotten = index.rebuild()
+            problems = index.verify()
+        finally:
+            index.close()
+    if as_json:
+        print_json({"forgotten": forgotten, "problems": plain(problems)})
+    else:
+        for uri in forgotten:
+            typer.echo(f"{uri} was damaged and is forgotten: run rag ingest")
+        for one in problems:
+            typer.echo(f"{one.file}: {one.what}")
+        if not problems:
+            typer.echo("The index is sound.")
+    if problems:
+        raise typer.Exit(1)
 
 
 @app.command()

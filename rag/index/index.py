@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rag.errors import ConfigError, IndexStateError, RagError
+from rag.files import total_size
 from rag.flow.resources import Resource, parse
 from rag.index.local import search, tables
 from rag.index.local.database import FILE
+from rag.index.local.derived_table import forget_derived
 from rag.index.local.plan import make_plan
 from rag.index.local.reader import Reader, open_database
 from rag.index.local.vectors import unit
+from rag.index.local.verify import problems
 from rag.index.local.writer import Writer
 from rag.index.spec import IndexSpec, folder_of
 from rag.index.types import (
     Candidates,
     Hit,
+    IndexProblem,
     IndexStats,
     Source,
     SourcePlan,
@@ -29,6 +33,9 @@ from rag.text.surrogates import escape_surrogates
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_FILES = {"sqlite": "index.sqlite*", "vectors": "vectors-*.f32", "bm25": "bm25-*/*"}
 
 
 class Index(Resource):
@@ -296,11 +303,7 @@ class Index(Resource):
             sources=sources,
             chunks=live,
             tombstones=len(snapshot.live) - live,
-            bytes={
-                "sqlite": _size(self.path.glob("index.sqlite*")),
-                "vectors": _size(self.path.glob("vectors-*.f32")),
-                "bm25": _size(self.path.glob("bm25-*/*")),
-            },
+            bytes={part: total_size(self.path.glob(files)) for part, files in _FILES.items()},
             embedder=self.embedder,
             dim=self.dim,
             vectors="flat",
@@ -317,6 +320,20 @@ class Index(Resource):
         """
         self._writing().compact()
 
+    def verify(self) -> list[IndexProblem]:
+        """What differs from the checksums of when it was written; reads everything."""
+        return problems(self._reader)
+
+    def rebuild(self) -> list[str]:
+        """Make anew what can be: BM25, vectors, what models derived; see `Writer.rebuild`.
+
+        Returns:
+            The sources whose texts were damaged, which are forgotten: ingest them again.
+        """
+        lost = self._writing().rebuild()
+        forget_derived(self.path)
+        return lost
+
     def close(self) -> None:
         """Close the files and release the writer's lock."""
         if self._writer is not None:
@@ -329,14 +346,3 @@ class Index(Resource):
                 "the index is open for reading", where=str(self.path), fix="use Index.writer"
             )
         return self._writer
-
-
-def _size(files: Iterable[Path]) -> int:
-    """Bytes of the files; one that a writer removes meanwhile counts nothing."""
-    total = 0
-    for file in files:
-        try:
-            total += file.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total

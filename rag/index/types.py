@@ -147,6 +147,19 @@ class IndexStats:
     vectors: str
 
 
+@dataclass(frozen=True)
+class IndexProblem:
+    """Something in an index that is not what was written.
+
+    Attributes:
+        file: The file, relative to the index's folder.
+        what: What is wrong.
+    """
+
+    file: str
+    what: str
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk that a search found.

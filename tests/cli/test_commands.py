@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -157,3 +158,14 @@ def test_another_embedder_is_refused_before_anything_is_written(
     (tmp_path / "new.md").write_text("something new")
     said = " ".join(rag("ingest", "new.md", cwd=tmp_path, code=4).split())
     assert "was made with all-minilm-l6-v2" in said
+
+
+def test_index_verify_and_rebuild(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    assert rag("index", "verify", cwd=copy).endswith("chunks, no problems\n")
+    with (copy / "index" / "vectors-1.f32").open("r+b") as file:
+        file.write(b"\0\0")
+    found = json.loads(rag("index", "verify", "--json", cwd=copy, code=1))
+    assert [one["file"] for one in found["problems"]] == ["vectors-1.f32"]
+    assert rag("index", "rebuild", cwd=copy) == "The index is sound.\n"
+    assert rag("index", "verify", cwd=copy).endswith("no problems\n")

@@ -16,7 +16,8 @@ import pytest
 from rag.errors import IndexStateError
 from rag.index import Index
 from rag.index.local.bm25 import BM25
-from rag.index.local.derived import FILE, Derived
+from rag.index.local.derived import Derived
+from rag.index.local.derived_table import FILE
 from tests.index import index_scenario as scenario
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")

@@ -20,7 +20,8 @@ from rag.errors import IndexStateError
 from rag.flow.resources import Resources
 from rag.index import Index, IndexBinding
 from rag.index.local.bm25 import BM25, translated
-from rag.index.local.derived import FILE, Derived
+from rag.index.local.derived import Derived
+from rag.index.local.derived_table import FILE
 from rag.index.types import Hit
 from rag.testing.encoders import ScriptedEmbedder
 from rag.text.chunk import Chunk

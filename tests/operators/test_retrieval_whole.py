@@ -13,7 +13,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from rag.errors import ConfigError, StepError
 from rag.flow import Flow
 from rag.index import Index, IndexWriter, SourceUpdate
-from rag.index.local.derived import FILE
+from rag.index.local.derived_table import FILE
 from rag.models import Embedder, SparseEncoder
 from rag.operators import BM25, Dense, Hybrid, LearnedSparse, MaxSim, Rerank
 from rag.operators.retrieval.hybrid import smoothed

@@ -333,5 +333,5 @@ def translated(path: Path) -> Iterator[None]:
         raise IndexStateError(
             f"the BM25 index is damaged: {error}",
             where=str(path),
-            fix="delete this folder; the next rag ingest builds it again from index.sqlite",
+            fix="run rag index rebuild",
         ) from error

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rag.errors import IndexStateError
+from rag.index.local.checksums import checksum
 from rag.sqlite import Frozen, connect, transaction
 from rag.sqlite import translated as sqlite_errors
 
 FILE = "index.sqlite"
 APPLICATION = 0x72616731  # "rag1" in the file's header: an index and not some other database
-FORMAT = 1
+FORMAT = 2
 
 SCHEMA = """
 CREATE TABLE state (
@@ -29,14 +30,19 @@ CREATE TABLE state (
     last_row INTEGER NOT NULL, last_tombstone INTEGER NOT NULL);
 CREATE TABLE sources (
     uri TEXT PRIMARY KEY, digest TEXT NOT NULL, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL, chunks INTEGER NOT NULL, added_at REAL NOT NULL) WITHOUT ROWID;
+    mtime_ns INTEGER NOT NULL, chunks INTEGER NOT NULL, added_at REAL NOT NULL,
+    checksum INTEGER NOT NULL) WITHOUT ROWID;
 -- metadata comes before content, so that filters need not read past long texts
 CREATE TABLE chunks (
     row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL,
-    vector INTEGER NOT NULL, metadata TEXT NOT NULL, content TEXT NOT NULL);
+    vector INTEGER NOT NULL, checksum INTEGER NOT NULL, metadata TEXT NOT NULL,
+    content TEXT NOT NULL);
 CREATE INDEX chunks_source ON chunks (source);
 CREATE TABLE tombstones (
     n INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL, vector INTEGER NOT NULL);
+-- what each commit appended to the file of vectors
+CREATE TABLE segments (
+    start INTEGER PRIMARY KEY, count INTEGER NOT NULL, checksum INTEGER NOT NULL);
 """
 
 
@@ -116,9 +122,10 @@ class Database:
         if isinstance(connection, Frozen) and connection.stale():
             connection.close()
             connection = None
-        return connection or connect(
-            self._folder / FILE, synchronous="FULL", read_only=not self._write
-        )
+        if connection is None:
+            connection = connect(self._folder / FILE, synchronous="FULL", read_only=not self._write)
+            connection.create_function("checksum", -1, checksum, deterministic=True)
+        return connection
 
 
 def check(connection: sqlite3.Connection, folder: Path) -> bool:
@@ -128,15 +135,16 @@ def check(connection: sqlite3.Connection, folder: Path) -> bool:
         False if nothing was ever committed to it.
 
     Raises:
-        IndexStateError: The file is another program's, or of a later format.
+        IndexStateError: The file is another program's, or of another format.
     """
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if application == APPLICATION and version > FORMAT:
+    if application == APPLICATION and version != FORMAT:
+        later = "upgrade modular-rag, or " if version > FORMAT else ""
         raise IndexStateError(
-            f"the index has format {version}; this version of rag reads up to {FORMAT}",
+            f"the index has format {version}; this version of rag reads format {FORMAT}",
             where=str(folder),
-            fix="upgrade modular-rag, or ingest into another folder",
+            fix=f"{later}ingest into another folder",
         )
     if application == APPLICATION:
         return True

@@ -7,33 +7,19 @@ cannot be written nothing is stored.
 
 from __future__ import annotations
 
-import logging
-import os
-import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from rag.errors import IndexStateError
 from rag.index.index import Index
-from rag.locks import FileLock
-from rag.sqlite import connect, is_damage, transaction, translated
+from rag.index.local.derived_table import DerivedTable
 from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
 
-_LOG = logging.getLogger(__name__)
-
-FILE = "derived.sqlite"
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS derived (
-    kind TEXT, id TEXT, data BLOB NOT NULL, PRIMARY KEY (kind, id)
-) WITHOUT ROWID
-"""
 BATCH = 128
 """Chunks that are computed together, and committed."""
 
@@ -73,7 +59,7 @@ class Derived(Generic[T]):
         return chunks, cast(T, built)
 
     def _data(self, index: Index, chunks: list[Chunk]) -> list[bytes]:
-        with closing(_Table(index.path, self._kind)) as table:
+        with closing(DerivedTable(index.path, self._kind)) as table:
             known = table.rows
             new = [chunk for chunk in chunks if chunk.id not in known]
             # Like lengths together: they pad least.
@@ -86,78 +72,6 @@ class Derived(Generic[T]):
             ids = [str(chunk.id) for chunk in chunks]
             table.drop(known.keys() - set(ids))
         return [known[key] for key in ids]
-
-
-class _Table:
-    """The rows of one kind in the file of an index.
-
-    Attributes:
-        rows: Chunk id to data, as of the opening.
-    """
-
-    def __init__(self, folder: Path, kind: str) -> None:
-        self._file, self._kind = folder / FILE, kind
-        self._writable = os.access(folder, os.W_OK)
-        with self._errors():
-            self._db, self.rows = self._open()
-
-    def _open(self) -> tuple[sqlite3.Connection, dict[str, bytes]]:
-        try:
-            return self._read()
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error) or not self._writable:
-                raise
-        with FileLock(self._file.with_suffix(".lock"), remove=True):
-            try:  # another process may have been first
-                return self._read()
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error):
-                    raise
-                _LOG.warning("%s is damaged and recomputed: %s", self._file, error)
-                for ending in ("", "-wal", "-shm"):
-                    Path(f"{self._file}{ending}").unlink(missing_ok=True)
-                return self._read()
-
-    def _read(self) -> tuple[sqlite3.Connection, dict[str, bytes]]:
-        if self._writable:
-            db = connect(self._file, schema=_SCHEMA)
-        elif self._file.is_file():
-            db = connect(self._file, read_only=True)
-        else:
-            db = connect(None, schema=_SCHEMA)
-        try:
-            found = db.execute("SELECT id, data FROM derived WHERE kind = ?", (self._kind,))
-            return db, dict(found.fetchall())
-        except BaseException:
-            db.close()
-            raise
-
-    def put(self, rows: Mapping[str, bytes]) -> None:
-        """Add rows, in one commit."""
-        if not self._writable:
-            return
-        with self._errors(), transaction(self._db):
-            self._db.executemany(
-                "INSERT OR REPLACE INTO derived VALUES (?, ?, ?)",
-                [(self._kind, key, data) for key, data in rows.items()],
-            )
-
-    def drop(self, keys: Iterable[str]) -> None:
-        """Remove rows, in one commit."""
-        if not self._writable:
-            return
-        with self._errors(), transaction(self._db):
-            self._db.executemany(
-                "DELETE FROM derived WHERE kind = ? AND id = ?",
-                [(self._kind, key) for key in keys],
-            )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-    def _errors(self) -> AbstractContextManager[None]:
-        return translated(IndexStateError, FILE, where=self._file, fix="delete this file")
 
 
 _lock = threading.Lock()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from rag.index.local.checksums import of_vectors
 from rag.index.types import Source, SourcePlan
 from rag.text.chunk import Chunk
 from rag.text.surrogates import escape_surrogates
@@ -32,16 +33,58 @@ def apply_plan(connection: sqlite3.Connection, plan: SourcePlan, vector: int) ->
         raise ValueError(f"{plan.uri} was changed since it was planned")
     bury(connection, plan.gone)
     connection.executemany(
-        "UPDATE chunks SET metadata = ? WHERE id = ?",
+        "UPDATE chunks SET metadata = ?1, checksum = checksum(id, source, ?1, content)"
+        " WHERE id = ?2",
         [(metadata, key) for key, metadata in plan.renewed],
     )
     connection.executemany(
-        "INSERT INTO chunks (id, source, vector, metadata, content) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO chunks (id, source, vector, metadata, content, checksum)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, checksum(?1, ?2, ?4, ?5))",
         [
             (chunk.id, plan.uri, vector + n, chunk.metadata, chunk.text)
             for n, chunk in enumerate(plan.new)
         ],
     )
+
+
+def damaged_sources(connection: sqlite3.Connection) -> list[str]:
+    """The sources of which a row is not what was written: their texts may be wrong."""
+    found = connection.execute(
+        "SELECT CAST(source AS BLOB) FROM chunks WHERE checksum IS NOT checksum("
+        "CAST(id AS BLOB), CAST(source AS BLOB), CAST(metadata AS BLOB), CAST(content AS BLOB))"
+        " UNION SELECT CAST(uri AS BLOB) FROM sources WHERE checksum IS NOT"
+        " checksum(CAST(uri AS BLOB), CAST(digest AS BLOB), size, mtime_ns)"
+        " OR chunks <> (SELECT count(*) FROM chunks WHERE source = uri)"
+        " UNION SELECT CAST(source AS BLOB) FROM chunks WHERE source NOT IN"
+        " (SELECT uri FROM sources)"
+    )
+    return sorted(_readable(uri) for (uri,) in found)
+
+
+def forget_damaged(connection: sqlite3.Connection) -> list[str]:
+    """Delete the sources of which a row is not what was written; returns them."""
+    lost = set(damaged_sources(connection))
+    stored = connection.execute("SELECT row, CAST(source AS BLOB) FROM chunks").fetchall()
+    bury(connection, [row for row, uri in stored if _readable(uri) in lost])
+    known = connection.execute(
+        "SELECT CAST(uri AS BLOB), CAST(digest AS BLOB), size, mtime_ns, chunks, added_at, checksum"
+        " FROM sources"
+    ).fetchall()
+    # All of the table is written again: a changed key stands at the wrong place in its tree.
+    connection.execute("DELETE FROM sources")
+    connection.executemany(
+        "INSERT INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (_readable(uri), _readable(digest), *rest)
+            for uri, digest, *rest in known
+            if _readable(uri) not in lost
+        ],
+    )
+    return sorted(lost)
+
+
+def _readable(text: bytes) -> str:
+    return text.decode(errors="backslashreplace")
 
 
 def bury(connection: sqlite3.Connection, rows: Iterable[int]) -> None:
@@ -66,8 +109,15 @@ def put_source(connection: sqlite3.Connection, source: Source) -> None:
     """Write what is known of a source; its chunks are counted again."""
     connection.execute(
         "INSERT OR REPLACE INTO sources VALUES (?1, ?2, ?3, ?4,"
-        " (SELECT count(*) FROM chunks WHERE source = ?1), ?5)",
+        " (SELECT count(*) FROM chunks WHERE source = ?1), ?5, checksum(?1, ?2, ?3, ?4))",
         (source.uri, source.digest, source.size, source.mtime_ns, time.time()),
+    )
+
+
+def put_segment(connection: sqlite3.Connection, start: int, vectors: np.ndarray) -> None:
+    """Write down what was appended to the vectors, float32 [n, dim], behind the first `start`."""
+    connection.execute(
+        "INSERT INTO segments VALUES (?, ?, ?)", (start, len(vectors), of_vectors(vectors))
     )
 
 

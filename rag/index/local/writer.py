@@ -24,8 +24,9 @@ from rag.index.local.bm25 import BM25, bm25_folder
 from rag.index.local.database import FILE, Database, State, check, create, read_state, translated
 from rag.index.local.lock import writer_lock
 from rag.index.local.reader import Reader
-from rag.index.local.tables import apply_plan, bury_source, put_source
+from rag.index.local.tables import apply_plan, bury_source, forget_damaged, put_segment, put_source
 from rag.index.local.vectors import append, map_file, unit, vector_file
+from rag.index.local.verify import damaged_segments, is_sound
 from rag.index.types import Source, SourceUpdate, WriteReport
 from rag.text.chunk import Chunk
 from rag.text.surrogates import escape_surrogates
@@ -64,18 +65,19 @@ class Writer:
     ) -> None:
         _prepare(folder, create=create)
         self._folder = folder
+        self._embed = embed
         self._turn = threading.Lock()
         self._lock = writer_lock(folder)
         self._database = Database(folder, write=True)
         self._bm25: BM25 | None = None
         self.reader = Reader(folder, self._database, writing=True)
         try:
-            self._open(embedder, dim, embed)
+            self._open(embedder, dim)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, embedder: str, dim: int, embed: Embed | None) -> None:
+    def _open(self, embedder: str, dim: int) -> None:
         with self._database.connection() as connection:
             if not check(connection, self._folder):
                 create(connection, embedder, dim)
@@ -93,15 +95,15 @@ class Writer:
             try:
                 map_file(vector_file(self._folder, state.generation), state.vectors, dim)
             except IndexStateError as error:
-                if embed is None:
+                if self._embed is None:
                     raise
                 lost = error
             self._bm25 = BM25(bm25_folder(self._folder, state.generation), create=True)
             self._bm25.catch_up(connection, state)
             self.reader.adopt(self._bm25)
-        if lost is not None and embed is not None:
+        if lost is not None and self._embed is not None:
             _LOG.warning("vectors are recomputed from the stored texts: %s", lost.what)
-            self._rewrite(partial(_embedded, embed))
+            self._rewrite(partial(_embedded, self._embed))
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
         """See `Index.write`."""
@@ -149,10 +151,13 @@ class Writer:
         with self._transaction() as (connection, state):
             self._sweep(state)
             generation = state.generation + 1
+            blocks = vectors(connection, state)
             connection.execute("DELETE FROM tombstones")
+            connection.execute("DELETE FROM segments")
             count = 0
-            for block in vectors(connection, state):
+            for block in blocks:
                 append(vector_file(self._folder, generation), count, block)
+                put_segment(connection, count, block)
                 count += len(block)
             connection.execute(
                 "UPDATE chunks SET vector = n.position FROM (SELECT row AS key,"
@@ -174,6 +179,35 @@ class Writer:
             self._sweep(read_state(connection))
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def rebuild(self) -> list[str]:
+        """Forget the sources whose rows are damaged, and make everything else anew.
+
+        The vectors are copied if they are sound, and embedded again, all of them, if not.
+
+        Returns:
+            The sources that were forgotten.
+
+        Raises:
+            IndexStateError: The disk failed, SQLite's file cannot be read, or vectors must be
+                embedded and the writer has no embedder.
+        """
+        with self._transaction() as (connection, state):
+            connection.execute("REINDEX")
+            lost = forget_damaged(connection)
+            self._commit(connection, state, [], {})
+        with self._transaction() as (connection, state):
+            matrix = map_file(vector_file(self._folder, state.generation), state.vectors, state.dim)
+            damaged = not is_sound(connection, state) or damaged_segments(connection, matrix)
+        if not damaged:
+            self._rewrite(partial(_copied, self._folder))
+        elif self._embed is not None:
+            self._rewrite(partial(_embedded, self._embed))
+        else:
+            raise IndexStateError(
+                "vectors are damaged", where=str(self._folder), fix="give the embedder"
+            )
+        return lost
 
     def close(self) -> None:
         """Finish background work and release the lock."""
@@ -206,6 +240,7 @@ class Writer:
         new = np.concatenate([np.empty((0, state.dim), dtype=np.float32), *vectors])
         if len(new):
             append(vector_file(self._folder, state.generation), state.vectors, new)
+            put_segment(connection, state.vectors, new)
         connection.execute(
             "UPDATE state SET seq = seq + 1, vectors = vectors + ?,"
             " last_row = coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'chunks'), 0),"
@@ -238,10 +273,23 @@ class Writer:
 
 
 def _copied(folder: Path, connection: sqlite3.Connection, state: State) -> Iterator[np.ndarray]:
-    """The live vectors, from the file."""
+    """The live vectors, from the file.
+
+    Raises:
+        IndexStateError: A vector is not what was written: a copy would pass for whole.
+    """
+    file = vector_file(folder, state.generation)
+    matrix = map_file(file, state.vectors, state.dim)
+    if damaged_segments(connection, matrix):
+        raise IndexStateError(
+            f"{file.name} is damaged", where=str(folder), fix="run rag index rebuild"
+        )
+    return _live(connection, matrix)
+
+
+def _live(connection: sqlite3.Connection, matrix: np.ndarray) -> Iterator[np.ndarray]:
     import numpy as np
 
-    matrix = map_file(vector_file(folder, state.generation), state.vectors, state.dim)
     live = connection.execute("SELECT vector FROM chunks ORDER BY row")
     while block := live.fetchmany(COPIED):
         yield matrix[np.array(block)[:, 0]]

@@ -1,0 +1,31 @@
+"""Checksums of what an index stores: XXH3, 64 bits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def checksum(*fields: str | bytes | int) -> int:
+    """The checksum of fields, as SQLite's integer; no two lists of fields are joined alike."""
+    from xxhash import xxh3_64
+
+    digest = xxh3_64()
+    for field in fields:
+        data = field if isinstance(field, bytes) else str(field).encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return _signed(digest.intdigest())
+
+
+def of_vectors(vectors: np.ndarray) -> int:
+    """The checksum of float32 [n, dim], as SQLite's integer."""
+    import numpy as np
+    from xxhash import xxh3_64
+
+    return _signed(xxh3_64(np.ascontiguousarray(vectors).data).intdigest())
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 64) if number >> 63 else number
