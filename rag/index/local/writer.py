@@ -155,7 +155,7 @@ class Writer:
             connection.execute("DELETE FROM tombstones")
             connection.execute("DELETE FROM segments")
             count = 0
-            for block in blocks:
+            for block in filter(len, blocks):
                 append(vector_file(self._folder, generation), count, block)
                 put_segment(connection, count, block)
                 count += len(block)
