@@ -20,8 +20,9 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from rag.eval.beir import Dataset, Query, load_dataset
 from rag.eval.corpus import Corpus
+from rag.eval.dataset import Dataset, Query
+from rag.eval.loading import load_dataset
 from rag.eval.metrics import contains
 from rag.flow import Flow
 from rag.models import LLM, Embedder, Prompt, Sampling

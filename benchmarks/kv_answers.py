@@ -188,8 +188,8 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=40, help="that the map is fitted to")
     parser.add_argument("--rows", type=Path)
     options = parser.parse_args()
-    from rag.eval.beir import load_dataset
     from rag.eval.contexts import parts, samples
+    from rag.eval.loading import load_dataset
     from rag.kvcache.align.fit import fit_alignment
     from rag.models import LLM
 

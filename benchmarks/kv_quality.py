@@ -175,8 +175,8 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="results by question, as lines of JSON")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    from rag.eval.beir import load_dataset
     from rag.eval.contexts import made_up, samples
+    from rag.eval.loading import load_dataset
     from rag.models import LLM
 
     wanted = modes(other=options.other is not None)

@@ -96,8 +96,8 @@ def reading(engine: Any, folder: Path, storage: str, prompts: Any, options: Any)
 
 def loss(llm: Any, data: Path, questions: int) -> dict[str, Any]:
     """Storage and mode to divergence, and change of the log-likelihood with its error."""
-    from rag.eval.beir import load_dataset
     from rag.eval.contexts import parts, samples
+    from rag.eval.loading import load_dataset
     from rag.kvcache.calibrate import divergence, greedy, likelihood
     from rag.kvcache.settings import ReuseSettings
     from rag.kvcache.store import KVStore, MemoryTier

@@ -166,7 +166,9 @@ def _latest(
     return tuple(earlier[first:]), used
 
 
-Quoted = Literal["answer", "answer_so_far", "begun_answer", "statement", "statement_so_far"]
+Quoted = Literal[
+    "answer", "answer_so_far", "begun_answer", "reference", "statement", "statement_so_far"
+]
 """What `with_answer` quotes: each has a template `quote_...` in `prompts.yaml`."""
 
 

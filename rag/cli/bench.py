@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from rag.cli.comparing import compare_answers
 from rag.cli.config import AllowImport, Json, Param
 from rag.cli.eval_options import (
     Answers,
@@ -12,12 +13,13 @@ from rag.cli.eval_options import (
     Data,
     Html,
     Indexes,
+    JudgeConfig,
     JudgeOption,
     Limit,
     Seed,
     Split,
 )
-from rag.cli.evaluate import compare_answers, read
+from rag.cli.evaluate import read
 
 app = typer.Typer(help="Compare the ready-made pipelines.", no_args_is_help=True)
 
@@ -38,6 +40,7 @@ def pipelines(
     out: Answers = None,
     html: Html = None,
     judge: JudgeOption = "words",
+    judge_config: JudgeConfig = None,
     concurrency: Concurrency = 1,
     params: Param = None,
     allow: AllowImport = None,
@@ -50,5 +53,6 @@ def pipelines(
     chosen = configs or ["naive", *(name for name in names() if name != "naive")]
     compare_answers(
         dataset, chosen, indexes=indexes, out=out, html=html, judge=judge,
-        concurrency=concurrency, params=params, allow=allow, as_json=as_json,
+        judge_config=judge_config, concurrency=concurrency, params=params, allow=allow,
+        as_json=as_json,
     )  # fmt: skip

@@ -196,8 +196,8 @@ def calibrate(
     from dataclasses import replace
 
     from rag.errors import InputError
-    from rag.eval.beir import load_dataset
     from rag.eval.contexts import made_up, parts, samples
+    from rag.eval.loading import load_dataset
     from rag.kvcache.align import file
     from rag.kvcache.align.fit import fit_alignment
     from rag.kvcache.calibrate import calibrate as fit

@@ -18,7 +18,12 @@ Configs = Annotated[
     ),
 ]
 Data = Annotated[
-    Path, typer.Option("--data", help="Folder with corpus.jsonl, queries.jsonl and qrels/.")
+    Path,
+    typer.Option(
+        "--data",
+        help="Folder in BEIR's format (corpus.jsonl, queries.jsonl, qrels/), or a file of "
+        "questions (.jsonl, .json, .csv), which are asked over the pipelines' own indexes.",
+    ),
 ]
 Split = Annotated[
     str | None,
@@ -69,7 +74,40 @@ JudgeOption = Annotated[
     Literal["words", "nli", "llm"],
     typer.Option(
         "--judge",
-        help="What judges whether a source supports a sentence: content words, or the model "
-        "that the first pipeline names as `nli` or `llm`.",
+        help="What judges whether the sources support a statement: content words, or a model. "
+        "`llm` grades correctness too.",
+    ),
+]
+JudgeConfig = Annotated[
+    str | None,
+    typer.Option(
+        "--judge-config",
+        help="Pipeline file whose resources `llm` or `nli` judge. Default: the first pipeline.",
+        show_default=False,
+    ),
+]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        help="Results of an earlier run, as --out wrote them; gains are over these.",
+        show_default=False,
+    ),
+]
+FailUnder = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-under",
+        help="Exit with code 8 unless the 95 % interval of each pipeline's gain over the baseline "
+        "stays at or above this; -0.05 tolerates a loss of five points.",
+        show_default=False,
+    ),
+]
+Measure = Annotated[
+    str | None,
+    typer.Option(
+        "--measure",
+        help="What --fail-under compares. Default: correctness if it is judged, else containment.",
+        show_default=False,
     ),
 ]

@@ -13,7 +13,8 @@ from rag.cli import ask, bench, cache, evaluate, flows, index, ingest, init, new
 EPILOG = (
     "Exit codes: 0 done, 1 internal error (please report it), 2 wrong usage, configuration, "
     "pipeline or input, 3 done but files were skipped, 4 the index or a checkpointed run, "
-    "5 a model, 6 a step failed, 7 the run waits for approval, 130 interrupted."
+    "5 a model, 6 a step failed, 7 the run waits for approval, 8 a gate failed (`rag eval answers "
+    "--fail-under`), 130 interrupted."
 )
 
 app = typer.Typer(

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from langchain_core.documents import Document
 
 from rag.errors import RagError
+from rag.eval.abstention import abstains
 from rag.eval.compare import Gain, mean, paired_gain
+from rag.eval.gold import context_precision, context_recall, gold_in, gold_in_texts, relevant
 from rag.eval.metrics import contains, exact_match, token_f1
-from rag.eval.results import AnswerResult
+from rag.eval.results import AnswerResult, SourceText
+from rag.eval.stages import Stages, stages
 from rag.flow.run.execution import Execution
 from rag.flow.run.runtime import RUNTIME
+from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     from rag.eval.answer_cache import AnswerCache
-    from rag.eval.beir import Query
+    from rag.eval.dataset import Query
     from rag.eval.support import Judge
     from rag.flow import Flow
 
 QUALITY = (
-    "exact_match", "token_f1", "containment",
+    "exact_match", "token_f1", "containment", "correctness", "abstention", "coverage",
+    "gold_retrieved", "gold_reranked", "gold_read", "context_precision", "context_recall",
     "faithfulness", "citation_recall", "citation_precision",
 )  # fmt: skip
 COST = ("llm_calls", "tokens", "seconds")
@@ -54,30 +61,67 @@ async def ask(flow: Flow, query: Query, judge: Judge) -> AnswerResult:
         InputError: The pipeline pauses for approval.
     """
     run = Execution(flow, {"query": query.text})
-    outputs: dict[str, Any] = {}
-    error = None
-    started = perf_counter()
-    try:
-        outputs = await run.ainvoke()
-    except RagError as failure:
-        error = str(failure)
-    seconds = perf_counter() - started
+    with suppress(RagError):  # the record has it
+        async for _ in run.astream():
+            pass
+    record = run.record
+    reached = stages(flow, record)
+    outputs, failed = record.outputs or {}, record.error is not None
     answer = str(outputs.get("answer") or "")
-    support = await asyncio.to_thread(judge.judge, answer, outputs.get("documents") or ())
+    abstained = not failed and abstains(answer)
+    documents = outputs.get("documents") or ()
+    verdict = await judge.judge(
+        answer, documents, query=query.text, references=query.answers, answerable=query.answerable
+    )
     return AnswerResult(
         id=query.id,
         question=query.text,
         gold=query.answers,
         answer=answer,
-        exact_match=exact_match(answer, query.answers),
-        token_f1=token_f1(answer, query.answers),
-        containment=contains(answer, query.answers),
-        **asdict(support),
-        llm_calls=run.spent.llm_calls,
-        tokens=run.spent.tokens,
-        seconds=seconds,
-        error=error,
+        answerable=query.answerable,
+        kind=query.kind,
+        abstained=abstained,
+        **_compared(query, answer, abstained, failed),
+        **_reached(query, reached),
+        **asdict(verdict),
+        llm_calls=record.llm_calls,
+        tokens=record.tokens,
+        seconds=record.seconds,
+        error=None if record.error is None else str(record.error),
+        sources=tuple(_source(query, one) for one in reached.given),
+        prompts=reached.prompts,
     )
+
+
+def _compared(query: Query, answer: str, abstained: bool, failed: bool) -> dict[str, float]:
+    """The measures of an answer beside the gold ones."""
+    if query.answerable:
+        return {
+            "exact_match": exact_match(answer, query.answers),
+            "token_f1": token_f1(answer, query.answers),
+            "containment": contains(answer, query.answers),
+            "coverage": float(not abstained and not failed),
+        }
+    names = ("exact_match", "token_f1", "containment", "abstention")
+    return dict.fromkeys(names, float(abstained))
+
+
+def _reached(query: Query, reached: Stages) -> dict[str, float | None]:
+    """How far what the question needs came."""
+    reranked = reached.reranked
+    read = gold_in_texts(query, reached.read)
+    return {
+        "gold_retrieved": gold_in(query, reached.retrieved),
+        "gold_reranked": None if reranked is None else gold_in(query, reranked),
+        "gold_read": gold_in(query, reached.given) if read is None else read,
+        "context_precision": context_precision([relevant(query, one) for one in reached.given]),
+        "context_recall": context_recall(query, reached.given),
+    }
+
+
+def _source(query: Query, document: Document) -> SourceText:
+    chunk = Chunk.of(document)
+    return SourceText(chunk.path or chunk.source, chunk.embedding_text, relevant(query, document))
 
 
 def ask_all(
@@ -93,7 +137,7 @@ def ask_all(
 
     Args:
         flow: The pipeline.
-        queries: Questions with gold answers.
+        queries: Questions with gold answers, or that cannot be answered.
         judge: Measures support and citations.
         cache: Answers of an earlier run, which are not asked again; new answers are added.
         progress: Called with the number of answered questions and of all.

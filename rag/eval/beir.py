@@ -2,58 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import random
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from langchain_core.documents import Document
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from rag.errors import ConfigError
+from rag.eval.dataset import Dataset, Query
+from rag.eval.rows import Ids, json_rows, text_lines, validated
 from rag.names import suggestion
-
-
-@dataclass(frozen=True)
-class Query:
-    """A question, the documents judged for it, and answers where the data has them."""
-
-    id: str
-    text: str
-    relevant: dict[str, int]
-    """Document id to grade."""
-    answers: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A corpus with judged queries.
-
-    Attributes:
-        name: The folder's name.
-        documents: The corpus.
-        queries: The judged queries.
-        notes: Oddities that are no error, but matter when the measures are read.
-    """
-
-    name: str
-    documents: list[Document]
-    queries: list[Query]
-    notes: tuple[str, ...] = ()
-
-    @cached_property
-    def digest(self) -> str:
-        """A digest of the corpus."""
-        digest = hashlib.sha256()
-        for one in self.documents:
-            row = [one.id, one.metadata.get("title"), one.page_content]
-            digest.update(json.dumps(row).encode())
-        return digest.hexdigest()[:16]
 
 
 class _Row(BaseModel):
@@ -71,11 +30,17 @@ class _Metadata(BaseModel):
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     answers: list[str] | None = None
+    kind: str = ""
 
 
 class _QueryRow(_Row):
     text: str = Field(min_length=1)
     metadata: _Metadata | None = None
+
+    @property
+    def unanswerable(self) -> bool:
+        """Whether the row says that there is no answer."""
+        return self.metadata is not None and self.metadata.answers == []
 
 
 _R = TypeVar("_R", bound=_Row)
@@ -85,10 +50,11 @@ _EXAMPLE: dict[type[_Row], str] = {
 }
 
 
-def load_dataset(
-    folder: Path, *, split: str | None = None, limit: int | None = None, seed: int = 0
-) -> Dataset:
+def read_beir(folder: Path, split: str | None = None) -> Dataset:
     """Read `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv`.
+
+    Without `corpus.jsonl` the questions are asked over the indexes that pipelines name. Queries
+    with `"answers": []` are unanswerable; they need no judgement.
 
     Judgements of documents that are not in the corpus are kept, as trec_eval keeps them: such a
     document counts as not found. The notes say how many there are.
@@ -96,8 +62,6 @@ def load_dataset(
     Args:
         folder: The data set's folder.
         split: The file in `qrels`; default: `test`, else the only one there.
-        limit: Maximum number of queries, sampled with `seed`; the corpus stays complete.
-        seed: Of the sample.
 
     Raises:
         ConfigError: The folder is not such a data set; the error names file and line.
@@ -110,17 +74,12 @@ def load_dataset(
             page_content=row.text,
             metadata={"title": row.title or None, "source": row.id},
         )
-        for row in _rows(folder / "corpus.jsonl", _CorpusRow)
+        for row in _rows(folder / "corpus.jsonl", _CorpusRow, optional=True)
     ]
     queries = [
-        Query(
-            row.id,
-            row.text,
-            relevant[row.id],
-            tuple((row.metadata.answers if row.metadata else None) or ()),
-        )
+        _query(row, relevant.get(row.id, {}))
         for row in _rows(folder / "queries.jsonl", _QueryRow)
-        if row.id in relevant
+        if row.id in relevant or row.unanswerable
     ]
     if not queries:
         raise ConfigError(
@@ -129,8 +88,6 @@ def load_dataset(
             fix="the first column is the `_id` of a query",
         )
     notes = _notes(judged, relevant, documents, queries)
-    if limit is not None and limit < len(queries):
-        queries = random.Random(seed).sample(queries, limit)  # noqa: S311 - a sample, no secret
     return Dataset(folder.name, documents, queries, notes)
 
 
@@ -142,9 +99,9 @@ def _notes(
 ) -> tuple[str, ...]:
     known = {one.id for one in documents}
     missing = sum(one not in known for query in queries for one in query.relevant)
-    unknown = len(relevant) - len(queries)
+    unknown = len(relevant.keys() - {query.id for query in queries})
     notes = []
-    if missing:
+    if missing and documents:
         notes.append(
             f"{judged}: {missing} of the judged documents are not in corpus.jsonl; "
             "they count as not found"
@@ -175,7 +132,7 @@ def _qrels(folder: Path, split: str | None) -> Path:
 def _judgements(file: Path) -> dict[str, dict[str, int]]:
     """Query to document to grade, of BEIR's three columns or TREC's four."""
     judgements: dict[str, dict[str, int]] = {}
-    for number, line in _lines(file):
+    for number, line in text_lines(file):
         parts = line.split("\t") if "\t" in line else line.split()
         grade, fits = parts[-1].strip(), len(parts) in {3, 4}
         if number == 1 and fits and not _is_number(grade):
@@ -201,46 +158,30 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _rows(file: Path, kind: type[_R]) -> list[_R]:
-    """The rows of a file, validated; ids are unique."""
-    rows: list[_R] = []
-    lines: dict[str, int] = {}
-    for number, line in _lines(file):
-        where, fix = f"{file}:{number}", f"a line looks like {_EXAMPLE[kind]}"
-        try:
-            row = kind.model_validate(json.loads(line))
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            place = ".".join(map(str, wrong["loc"]))
-            what = f"{place}: {wrong['msg']}" if place else wrong["msg"]
-            raise ConfigError(what, where=where, fix=fix) from error
-        except ValueError as error:
-            raise ConfigError(f"not JSON: {error}", where=where, fix=fix) from error
-        first = lines.setdefault(row.id, number)
-        if first != number:
-            raise ConfigError(
-                f"the id {row.id!r} is already used in line {first}",
-                where=where,
-                fix="give each line an id of its own",
-            )
+def _rows(file: Path, kind: type[_R], *, optional: bool = False) -> list[_R]:
+    """The rows of a file, validated; ids are unique.
+
+    Args:
+        file: JSONL.
+        kind: Of its rows.
+        optional: Whether the file may be missing.
+    """
+    if optional and not file.exists():
+        return []
+    example, ids, rows = _EXAMPLE[kind], Ids(file), []
+    for number, row in validated(file, json_rows(file, example), kind, example):
+        ids.use(row.id, number)
         rows.append(row)
-    if not rows:
-        fix = f"a line looks like {_EXAMPLE[kind]}"
-        raise ConfigError("it has no lines", where=str(file), fix=fix)
     return rows
 
 
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Number, from 1, and text of each line that is not blank."""
-    try:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                text = line.decode().rstrip("\r\n")
-                if text.strip():
-                    yield number, text
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            "it is not UTF-8 text", where=f"{file}:{number}", fix="save it as UTF-8"
-        ) from error
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(file)) from error
+def _query(row: _QueryRow, relevant: dict[str, int]) -> Query:
+    metadata = row.metadata or _Metadata()
+    return Query(
+        row.id,
+        row.text,
+        relevant,
+        tuple(metadata.answers or ()),
+        answerable=not row.unanswerable,
+        kind=metadata.kind,
+    )

@@ -56,3 +56,9 @@ def mean(values: Sequence[float | None]) -> float | None:
     """The mean of the values that are not None; None if there are none."""
     present = [value for value in values if value is not None]
     return sum(present) / len(present) if present else None
+
+
+def interval(values: Sequence[float | None], seed: int = 0) -> Gain | None:
+    """The mean of the values that are not None with its interval, by the bootstrap."""
+    present = [value for value in values if value is not None]
+    return paired_gain(present, [0.0] * len(present), seed)

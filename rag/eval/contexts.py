@@ -14,7 +14,7 @@ from rag.text.chunk import Chunk
 from rag.text.sentences import sentences
 
 if TYPE_CHECKING:
-    from rag.eval.beir import Dataset
+    from rag.eval.dataset import Dataset
     from rag.models.local.model import LocalLLM
 
 

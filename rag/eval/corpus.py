@@ -13,7 +13,7 @@ from rag.index import Index, IndexBinding, IndexWriter
 from rag.models import LLM, Embedder
 
 if TYPE_CHECKING:
-    from rag.eval.beir import Dataset
+    from rag.eval.dataset import Dataset
     from rag.flow import Flow
 
 BATCH = 512
@@ -29,6 +29,8 @@ def no_progress(work: str, done: int, total: int) -> None:
 
 class Corpus:
     """The indexes of one data set: pipelines that split and embed alike share one.
+
+    A data set without documents is asked over the pipelines' own indexes, which stay as they are.
 
     A context manager: closes the indexes, and removes temporary ones.
 
@@ -57,7 +59,7 @@ class Corpus:
         self._stack.close()
 
     def bind(self, flow: Flow) -> Flow:
-        """The flow over this corpus.
+        """The flow over this corpus; of a data set without one, over the index that it names.
 
         The models that its steps take are opened, unless another flow specifies them alike: then
         they are shared. Each stays its flow's to close, after the corpus.
@@ -67,8 +69,12 @@ class Corpus:
 
         Raises:
             ConfigError: The specification of its index or of a model is wrong.
+            IndexStateError: There is no index, and the data set has no corpus.
         """
         bound = flow.with_resources(**self._opened(flow))
+        if not self._data.documents:
+            bound.check_resources()
+            return bound
         embedder = IndexBinding(bound.resources).open_embedder()
         # The open embedder counts by its id; other resources by their specification.
         named = IndexBinding(flow.with_resources(embedder=embedder).resources)

@@ -13,7 +13,7 @@ from rag.index.binding import IndexBinding, described
 from rag.prompts.digest import digest
 
 if TYPE_CHECKING:
-    from rag.eval.beir import Dataset
+    from rag.eval.dataset import Dataset
 
 
 def answers_digest(flow: Flow, data: Dataset, judge: str) -> str:
@@ -21,10 +21,12 @@ def answers_digest(flow: Flow, data: Dataset, judge: str) -> str:
 
     Args:
         flow: The pipeline as loaded, before its resources are opened.
-        data: Its corpus counts. Its questions do not: each cached answer names its own.
+        data: Its corpus counts; without one, the last commit of the indexes that the flow names.
+            Its questions do not: each cached answer names its own.
         judge: The judge's digest.
     """
-    return _digest([flow_digest(flow), data.digest, judge])
+    corpus = data.digest if data.documents else _commits(flow)
+    return _digest([flow_digest(flow), corpus, judge])
 
 
 def flow_digest(flow: Flow) -> str:
@@ -34,9 +36,22 @@ def flow_digest(flow: Flow) -> str:
     does not name it. A resource that was passed in open counts by its `id`; one without an `id`
     is equal to no other. An index counts by how it is filled, not by its path.
     """
-    inner = [node.flow for _, node in flow.walk() if isinstance(node, SubFlow)]
-    resources = [_resources(one) for one in (flow, *inner)]
+    resources = [_resources(one) for one in _with_inner(flow)]
     return _digest([fingerprint(flow), repr(flow.budget), resources, digest()])
+
+
+def _with_inner(flow: Flow) -> list[Flow]:
+    return [flow, *(node.flow for _, node in flow.walk() if isinstance(node, SubFlow))]
+
+
+def _commits(flow: Flow) -> list[Any]:
+    """Folder, last commit and chunks of each index that the steps search."""
+    found = []
+    for one in _with_inner(flow):
+        for name in sorted({name for _, name, kind in one.needs if issubclass(kind, Index)}):
+            index = one.resources.get(name, Index)
+            found.append([str(index.path.resolve()), index.version(), index.stats().chunks])
+    return found
 
 
 def _resources(flow: Flow) -> dict[str, Any]:

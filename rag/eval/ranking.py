@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-from rag.eval.beir import Dataset
 from rag.eval.compare import Gain, mean, paired_gain
 from rag.eval.corpus import Progress, no_progress
+from rag.eval.dataset import Dataset, Query
 from rag.eval.retrieval_part import retrieval_part
 from rag.extras import require
 from rag.flow import Flow
@@ -67,8 +67,8 @@ class RankingRow:
 def rank_all(flow: Flow, data: Dataset, progress: Progress = no_progress) -> list[RankingResult]:
     """Rank the corpus for each query by the flow's steps before the first LLM call.
 
-    A document's rank is that of its best chunk. Measures are computed by ir-measures, which wraps
-    trec_eval.
+    Questions without a judged document are left out. A document's rank is that of its best chunk.
+    Measures are computed by ir-measures, which wraps trec_eval.
 
     Raises:
         ConfigError: The flow retrieves no documents; ir-measures is not installed.
@@ -78,16 +78,17 @@ def rank_all(flow: Flow, data: Dataset, progress: Progress = no_progress) -> lis
     ranker = retrieval_part(flow)
     rankings: dict[str, dict[str, float]] = {}
     seconds: dict[str, float] = {}
-    for number, query in enumerate(data.queries):
-        progress("ranking", number, len(data.queries))
+    queries = [query for query in data.queries if query.relevant]
+    for number, query in enumerate(queries):
+        progress("ranking", number, len(queries))
         started = perf_counter()
         documents = ranker.invoke(query=query.text)["documents"]
         seconds[query.id] = perf_counter() - started
-        order = dict.fromkeys(Chunk.of(document).source for document in documents)
+        order = dict.fromkeys(_name(query, Chunk.of(document)) for document in documents)
         rankings[query.id] = {source: float(-rank) for rank, source in enumerate(order)}
-    relevant = {query.id: query.relevant for query in data.queries}
+    relevant = {query.id: query.relevant for query in queries}
     # A query without any document is missing from trec_eval's results: its measures are 0.
-    scores = {query.id: dict.fromkeys(MEASURES, 0.0) for query in data.queries}
+    scores = {query.id: dict.fromkeys(MEASURES, 0.0) for query in queries}
     for one in ir.iter_calc(list(measures), relevant, rankings):
         scores[one.query_id][measures[one.measure]] = float(one.value)
     return [
@@ -120,3 +121,8 @@ def ranking_rows(results: dict[str, list[RankingResult]]) -> list[RankingRow]:
         )
         for name, rankings in results.items()
     ]
+
+
+def _name(query: Query, chunk: Chunk) -> str:
+    """What the judgements call a chunk's document: its path if they do, else its source."""
+    return chunk.path if chunk.path in query.relevant else chunk.source

@@ -14,6 +14,25 @@ if TYPE_CHECKING:
     from rag.eval.ranking import RankingRow
 
 
+_SHOWN = {
+    "exact_match": "EM",
+    "token_f1": "F1",
+    "containment": "contains",
+    "correctness": "correct",
+    "abstention": "abstains",
+    "coverage": "answers",
+    "gold_retrieved": "gold found",
+    "gold_reranked": "reranked",
+    "gold_read": "read",
+    "context_precision": "ctx P",
+    "context_recall": "ctx R",
+    "faithfulness": "faithful",
+    "citation_recall": "cite R",
+    "citation_precision": "cite P",
+}
+"""Measure of an answer to its column's title."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of text: column titles, and one tuple of cells per pipeline."""
@@ -46,19 +65,19 @@ def ranking_table(rows: Sequence[RankingRow]) -> Table:
 
 def answer_table(rows: Sequence[AnswerRow]) -> Table:
     """Answers; gains are over the first row."""
+    shown = [name for name in _SHOWN if any(row.means[name] is not None for row in rows)]
+    main = "correctness" if "correctness" in shown else "containment"
     columns = (
-        "pipeline", "EM", "F1", "contains", "contains, gain", "faithful", "cite R", "cite P",
+        "pipeline", *(_SHOWN[name] for name in shown), f"{_SHOWN[main]}, gain",
         "calls", "tokens", "s", "errors",
     )  # fmt: skip
-    support = ("faithfulness", "citation_recall", "citation_precision")
     return Table(
         columns,
         tuple(
             (
                 row.pipeline,
-                *(number(row.means[m], 3) for m in ("exact_match", "token_f1", "containment")),
-                gain(row.gains["containment"] if row is not rows[0] else None),
-                *(number(row.means[measure], 3) for measure in support),
+                *(number(row.means[measure], 2) for measure in shown),
+                gain(row.gains[main] if row is not rows[0] else None),
                 number(row.means["llm_calls"], 1),
                 number(row.means["tokens"], 0),
                 number(row.means["seconds"], 1),

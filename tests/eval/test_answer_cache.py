@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from rag.errors import ConfigError
 from rag.eval.answer_cache import AnswerCache
-from rag.eval.beir import Query
-from rag.eval.results import AnswerResult
+from rag.eval.dataset import Query
+from rag.eval.results import AnswerResult, SourceText
 
 GOLD = ("120 m",)
 # Ends of lines to `splitlines`, and characters of two, three and four bytes.
@@ -27,7 +27,14 @@ def query(number: int) -> Query:
 def result(number: int, answer: str = TEXT) -> AnswerResult:
     one = query(number)
     return AnswerResult(
-        one.id, one.text, one.answers, answer, 0, 0, 1, None, None, None, 2, 100, 0.5
+        one.id,
+        one.text,
+        one.answers,
+        answer,
+        containment=1.0,
+        tokens=100,
+        sources=(SourceText("a.md", answer, relevant=True),),
+        prompts=(answer,),
     )
 
 

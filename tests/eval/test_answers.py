@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from threading import Barrier
 
@@ -13,9 +12,8 @@ from rag import Flow, Interrupt, RunContext, operator
 from rag.errors import InputError, ModelError
 from rag.eval.answer_cache import AnswerCache
 from rag.eval.answers import answer_rows, ask_all
-from rag.eval.beir import Query
 from rag.eval.compare import Gain, paired_gain
-from rag.eval.report import write_report
+from rag.eval.dataset import Query
 from rag.eval.results import AnswerResult
 from rag.eval.support import Judge
 
@@ -36,18 +34,12 @@ def answer(query: str) -> tuple[str, list[Document]]:
     return said, [Document(page_content="The north lock is 120 m long.")]
 
 
-@operator(writes="answer")
-def never(query: str) -> str:
-    """Answer nothing."""
-    return ""
-
-
 def test_a_failure_is_a_wrong_answer() -> None:
     found = ask_all(Flow(answer()), QUERIES, Judge())
     assert [one.containment for one in found] == [1.0, 0.0, 0.0]
     assert [one.faithfulness for one in found] == [1.0, 0.0, None]
     assert [one.citation_recall for one in found] == [1.0, 0.0, None]
-    assert [one.citation_precision for one in found] == [1.0, None, None]
+    assert [one.citation_precision for one in found] == [1.0, 0.0, None]
     assert found[2].error is not None
     assert "the model is gone" in found[2].error
     (row,) = answer_rows({"it": found})
@@ -127,7 +119,9 @@ def test_the_paired_bootstrap() -> None:
 
 def results(values: list[float]) -> list[AnswerResult]:
     return [
-        AnswerResult(str(n), "?", ("x",), "", 0, 0, value, None, None, None, 2, 100, 0.5)
+        AnswerResult(
+            str(n), "?", ("x",), "", containment=value, llm_calls=2, tokens=100, seconds=0.5
+        )
         for n, value in enumerate(values)
     ]
 
@@ -137,48 +131,3 @@ def test_a_table_compares_with_the_first() -> None:
     assert [row.gains["containment"] for row in table] == [Gain(0, 0, 0), Gain(1, 1, 1)]
     assert [row.means["tokens"] for row in table] == [100.0, 100.0]
     assert [row.gains["faithfulness"] for row in table] == [None, None]
-
-
-@pytest.mark.parametrize(
-    ("said", "faithful", "recall", "precision"),
-    [
-        # One sentence is cited well, the other not at all.
-        ("The lock is 120 m long [1]. It was built in 1911.", 1.0, 0.5, 1.0),
-        # The mark stands behind the full stop; the second source adds nothing.
-        ("The lock is 120 m long. [1][3]", 1.0, 1.0, 0.5),
-        # Each source has one half of the sentence.
-        ("Long lock 120 stone wood iron Mayor Finch 1911 [1][2].", 0.0, 1.0, 1.0),
-        # There is no source 9.
-        ("The lock is 120 m long [9].", 1.0, 0.0, 0.0),
-        ("Elephants swim in soup [1].", 0.0, 0.0, 0.0),
-        ("", None, None, None),
-        ("[1]", None, None, None),
-    ],
-)
-def test_faithfulness_and_citations(
-    said: str, faithful: float | None, recall: float | None, precision: float | None
-) -> None:
-    texts = ("The lock is 120 m long.", "Built by Mayor Finch in 1911.", "Soup is served at noon.")
-    found = Judge().judge(said, [Document(page_content=text) for text in texts])
-    assert (found.faithfulness, found.citation_recall, found.citation_precision) == (
-        faithful,
-        recall,
-        precision,
-    )
-
-
-def test_the_report_stands_alone_and_quotes_safely(tmp_path: Path) -> None:
-    both = {
-        "first": ask_all(Flow(never()), QUERIES, Judge()),
-        "second": ask_all(Flow(answer()), QUERIES, Judge()),
-    }
-    path = tmp_path / "report.html"
-    write_report(path, "locks & <bridges>", answer_rows(both), both)
-    text = path.read_text()
-    assert text.count("<svg") == 2
-    assert "locks &amp; &lt;bridges&gt;" in text
-    assert "&lt;b&gt;Nobody knows" in text
-    assert "the model is gone" in text
-    assert not re.search(r'(?:src|href)="(?!#)', text)
-    write_report(path, "locks & <bridges>", answer_rows(both), both)
-    assert path.read_text() == text

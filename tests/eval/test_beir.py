@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rag.errors import ConfigError
-from rag.eval.beir import load_dataset
 from rag.eval.contexts import samples
+from rag.eval.loading import load_dataset
 
 ROW = '{"_id": "d1", "text": "The north lock is 120 m long."}\n'
 

@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from rag.cli.main import app
-from rag.errors import ConfigError
+from rag.errors import ConfigError, IndexStateError
 from tests.eval.conftest import FACTS, WORDS
 from tests.operators import tiny
 
@@ -102,7 +102,7 @@ def test_answers_are_measured_and_compared(data: Path, words: Path, tmp_path: Pa
     kept = [json.loads(line) for line in (out / "words.jsonl").read_text().splitlines()]
     assert other["means"]["containment"] == sum(one["containment"] for one in kept) / 2
     assert 0 <= other["means"]["faithfulness"] <= 1
-    assert html.read_text().count("<svg") == 2
+    assert html.read_text().count("<svg") == 3
 
 
 def judged_by_llm(folder: Path) -> tuple[str, ...]:
@@ -254,3 +254,50 @@ def test_a_pipeline_that_cannot_be_measured_is_said_first(
     error = refused("eval", "retrieval", *both, tmp_path / "blind.yaml", *out)
     assert "retrieves no documents" in error.what
     assert not (tmp_path / "out").exists()
+
+
+def test_questions_are_asked_over_the_index_that_is_there(
+    data: Path, words: Path, tmp_path: Path
+) -> None:
+    """The pipeline's own index, which stays as it is; a change of it counts for kept answers."""
+    words.write_text(WORDS.replace("./index", "./own"))
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    for key, (_, text) in FACTS.items():
+        (folder / f"{key}.md").write_text(text)
+    assert rag("ingest", folder, "-c", words).exit_code == 0
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(
+        '{"question": "How long is the north lock?", "answers": ["120 m"], '
+        '"documents": ["d1.md"]}\n'
+        '{"question": "What is the salary?", "answers": []}'
+    )
+    run = ("eval", "answers", "--data", questions, "-c", words, "--out", tmp_path / "out")
+    (row,) = told(*run)["pipelines"]
+    assert row["means"]["gold_read"] == row["means"]["context_recall"] == 1.0
+    assert row["means"]["abstention"] == 1.0  # no word of it is found
+    kept = tmp_path / "out" / "words.jsonl"
+    before = kept.read_text()
+    told(*run)
+    assert kept.read_text() == before
+    (folder / "d4.md").write_text("The salary is secret.")
+    assert rag("ingest", folder, "-c", words).exit_code == 0
+    told(*run)
+    assert kept.read_text() != before
+    (ranked,) = told("eval", "retrieval", "--data", questions, "-c", words)["pipelines"]
+    assert (ranked["queries"], ranked["means"]["mrr_at_10"]) == (1, 1.0)
+
+
+def test_without_an_index_questions_alone_are_refused(words: Path, tmp_path: Path) -> None:
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"question": "How long?", "answers": ["120 m"]}')
+    done = rag("eval", "answers", "--data", questions, "-c", words)
+    assert isinstance(done.exception, IndexStateError)
+
+
+def test_another_pipelines_model_may_judge(data: Path, words: Path, tmp_path: Path) -> None:
+    place = tiny.nli(tmp_path / "nli", [text for _, text in FACTS.values()])
+    judge = tmp_path / "judge.yaml"
+    judge.write_text(WORDS.replace("resources: {", f"resources: {{nli: {place}, "))
+    run = ("eval", "answers", "--data", data, "-c", words, "--judge", "nli")
+    assert told(*run, "--judge-config", judge)["judge"] == "nli"

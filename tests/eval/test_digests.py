@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rag.eval.beir import load_dataset
 from rag.eval.digests import answers_digest, flow_digest
+from rag.eval.loading import load_dataset
 from rag.eval.support import Judge
 from rag.flow import Flow, load_flow
 from rag.models import LLM

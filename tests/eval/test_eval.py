@@ -10,8 +10,8 @@ import pytest
 from langchain_core.documents import Document
 
 from rag import operator
-from rag.eval.beir import load_dataset
 from rag.eval.corpus import Corpus
+from rag.eval.loading import load_dataset
 from rag.eval.metrics import contains, exact_match, token_f1
 from rag.eval.ranking import rank_all, ranking_rows
 from rag.flow import Flow, load_flow
