@@ -26,11 +26,21 @@ BOTH = """
     dense: {use: dense, k: 100}
   join: {use: rrf}
 """
+AND_GRAPH = """
+- parallel:
+    sparse: {use: bm25, k: 100}
+    dense: {use: dense, k: 100}
+    graph: {use: graph, k: 100}
+  join: {use: rrf}
+"""
 WAYS: dict[str, tuple[dict[str, Any], str]] = {
     "dense": ({}, "- {use: dense, k: 100}"),
     "hybrid": ({}, BOTH),
     "late dense": ({"late_chunking": True}, "- {use: dense, k: 100}"),
     "late hybrid": ({"late_chunking": True}, BOTH),
+    "graph": ({}, "- {use: graph, k: 100}"),
+    "hybrid then graph": ({}, f"{BOTH}- {{use: graph, k: 100}}"),
+    "hybrid and graph": ({}, AND_GRAPH),
     "context dense": ({"describe": {"by": "context"}}, "- {use: dense, k: 100}"),
     "context hybrid": ({"describe": {"by": "context"}}, BOTH),
 }
@@ -74,12 +84,12 @@ def main() -> None:
             started = perf_counter()
             flow = corpus.bind(load_flow(pipeline(name, given.chunk, given.llm)))
             found[name] = rank_all(flow, data)
-            print(f"{name:16} {perf_counter() - started:6.1f} s", flush=True)
-    print(f"{'':16} {'nDCG@10':>8} {'recall':>8} {'MRR':>8}   gain of nDCG over the first")
+            print(f"{name:18} {perf_counter() - started:6.1f} s", flush=True)
+    print(f"{'':18} {'nDCG@10':>8} {'recall':>8} {'MRR':>8}   gain of nDCG over the first")
     for row in ranking_rows(found):
         means = row.means
         print(
-            f"{row.pipeline:16} {means['ndcg_at_10']:8.3f} {means['recall_at_10']:8.3f}"
+            f"{row.pipeline:18} {means['ndcg_at_10']:8.3f} {means['recall_at_10']:8.3f}"
             f" {means['mrr_at_10']:8.3f}   {row.gain}"
         )
 

@@ -62,6 +62,7 @@ from rag.operators.pre_retrieval.verification_queries import VerificationQueries
 from rag.operators.retrieval.bm25 import BM25
 from rag.operators.retrieval.dense import Dense
 from rag.operators.retrieval.external import External
+from rag.operators.retrieval.graph import Graph
 from rag.operators.retrieval.hybrid import Hybrid
 from rag.operators.retrieval.learned_sparse import LearnedSparse
 from rag.operators.retrieval.max_sim import MaxSim
@@ -94,6 +95,7 @@ __all__ = [
     "External",
     "Generate",
     "GradeDocuments",
+    "Graph",
     "HyDE",
     "Hybrid",
     "KnowledgeJudge",
