@@ -18,6 +18,7 @@ from rag.operators.indexing.describe import Describe
 from rag.operators.indexing.label import Label
 from rag.operators.indexing.load import Load
 from rag.operators.indexing.split import Split
+from rag.operators.indexing.summarise import Summarise
 from rag.operators.indexing.write_index import WriteIndex
 from rag.operators.orchestration.confidence_judge import ConfidenceJudge
 from rag.operators.orchestration.grade_documents import GradeDocuments
@@ -65,6 +66,7 @@ from rag.operators.retrieval.external import External
 from rag.operators.retrieval.graph import Graph
 from rag.operators.retrieval.hybrid import Hybrid
 from rag.operators.retrieval.learned_sparse import LearnedSparse
+from rag.operators.retrieval.leaves import Leaves
 from rag.operators.retrieval.max_sim import MaxSim
 from rag.operators.retrieval.neighbours import Neighbours
 from rag.operators.retrieval.parents import Parents
@@ -103,6 +105,7 @@ __all__ = [
     "LLMJudge",
     "Label",
     "LearnedSparse",
+    "Leaves",
     "ListwiseRerank",
     "Load",
     "MapReduce",
@@ -132,6 +135,7 @@ __all__ = [
     "Split",
     "StepBack",
     "StructuredAnswer",
+    "Summarise",
     "TextToSQL",
     "Threshold",
     "VerificationQueries",

@@ -121,22 +121,33 @@ class IndexBinding:
         )
 
     def splitter(self) -> Splitter:
-        """Documents to the chunks that are written: labelled, split and described."""
+        """Documents to the chunks that are written: labelled, split, described and summarised."""
         embedder, spec = self.open_embedder(), self.spec
 
         def split(documents: Sequence[Document]) -> list[Chunk]:
-            from rag.index.ingest.describe import describe
-
             chunks = spec.split([labelled(one, spec.metadata) for one in documents], embedder)
-            if spec.describe is None:
+            if not spec.asks_model:
                 return chunks
-            llm = self.resources.get(self.llm, LLM)
-            return RUNTIME.run(describe(chunks, spec.describe, llm))
+            return RUNTIME.run(written(chunks, spec, embedder, self.resources.get(self.llm, LLM)))
 
         return split
 
     def _named(self, name: str, kind: type[Resource]) -> Any:
         return self.resources.specs.get(name, kind.default)
+
+
+async def written(
+    chunks: list[Chunk], spec: IndexSpec, embedder: Embedder, llm: LLM
+) -> list[Chunk]:
+    """Chunks with what a model writes of them: descriptions, then trees of summaries."""
+    from rag.index.ingest.describe import describe
+    from rag.index.ingest.tree import with_summaries
+
+    if spec.describe is not None:
+        chunks = await describe(chunks, spec.describe, llm)
+    if spec.summaries is not None:
+        chunks = await with_summaries(chunks, spec.summaries, embedder, llm)
+    return chunks
 
 
 def described(spec: Any, base: Path) -> Any:

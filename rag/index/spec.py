@@ -67,6 +67,14 @@ class DescribeSpec(Spec):
         return self.max_tokens or _TOKENS.get(self.by, 64)
 
 
+class SummariesSpec(Spec):
+    """A tree of summaries over the chunks of each source, written by a language model at ingest."""
+
+    size: int = Field(default=8, ge=2, description="chunks, or summaries, for each summary")
+    levels: PositiveInt = Field(default=3, description="levels of summaries at most")
+    max_tokens: PositiveInt = Field(default=128, description="of a summary at most")
+
+
 class SplitSpec(Spec):
     """How documents are split into chunks."""
 
@@ -123,15 +131,24 @@ class IndexSpec(SplitSpec):
     )
     describe: DescribeSpec | None = Field(default=None, description="written by a language model")
 
+    summaries: SummariesSpec | None = Field(
+        default=None, description="a tree of summaries of each source, by a language model"
+    )
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether a language model writes part of what is stored."""
+        return bool(self.describe or self.summaries)
+
     def fingerprint(self, embedder: Any, llm: Any) -> str:
         """Changes when chunks or vectors would come out otherwise.
 
         Args:
             embedder: Its specification.
-            llm: The language model's, which counts with `describe`.
+            llm: The language model's, which counts with `describe` and `summaries`.
         """
         spec = self.model_dump(mode="json", exclude={"path"}, exclude_defaults=True)
-        parts = [3, spec, embedder, llm if self.describe else None]
+        parts = [3, spec, embedder, llm if self.asks_model else None]
         text = json.dumps(parts, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
