@@ -87,16 +87,15 @@ def merge(model: Any) -> None:
 def train(name: str, samples: list[Any], folder: Path) -> None:
     """Train a reader and store it."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from rag.eval.contexts import parts
     from rag.models import LLM
     from rag.models.opening.find import find_model
+    from rag.models.opening.gguf import library_folder
 
     llm = LLM.load({"model": name})
-    location = find_model(name, Path()).location
-    if find_model(name, Path()).gguf is not None:
-        location = llm.model.config.name_or_path
+    location = library_folder(find_model(name, Path()))
     model = AutoModelForCausalLM.from_pretrained(location, dtype=torch.bfloat16)
     torch.manual_seed(0)
     adapters = adapted(model)
@@ -134,7 +133,7 @@ def train(name: str, samples: list[Any], folder: Path) -> None:
             torch.save(stored, checkpoint)
     merge(model)
     model.save_pretrained(folder)
-    llm.tokenizer.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(location).save_pretrained(folder)
     checkpoint.unlink(missing_ok=True)
 
 

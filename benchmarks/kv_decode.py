@@ -182,7 +182,14 @@ def main() -> None:
         int8: LLM.load({"model": options.model, "kv": {"memory": "2GB"}, "int8": int8})
         for int8 in (False, True)
     }
-    plain = LLM.load(options.model).model
+    from transformers import AutoModelForCausalLM
+
+    from rag.models.opening.find import find_model
+    from rag.models.opening.gguf import library_folder
+
+    plain = AutoModelForCausalLM.from_pretrained(
+        library_folder(find_model(options.model, Path())), dtype=opened[False].engine.view.dtype
+    ).eval()
     texts = Texts(opened[False], options.words)
     decoders: dict[str, Any] = {
         "ours": Ours(opened[False], texts, "prefix"),

@@ -127,25 +127,25 @@ def cold(engine: Any, prompts: Prompts, rounds: int, count: int) -> dict[str, fl
 
 
 def reuse_by_transformers(
-    engine: Any, prompts: Prompts, rounds: int, count: int
+    name: str, engine: Any, prompts: Prompts, rounds: int, count: int
 ) -> tuple[float, float]:
     """First token behind a full hit: transformers' own cache, and our `prefix`."""
     import torch
-    from transformers import DynamicCache
+    from transformers import AutoModelForCausalLM, DynamicCache
 
-    model = engine.view.model
+    from rag.models.opening.find import find_model
+    from rag.models.opening.gguf import library_folder
+
+    folder = library_folder(find_model(name, Path()))
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=engine.view.dtype).eval()
     chunks = prompts.chunks(count)
     context = [*prompts.prefix, *(one for chunk in chunks for one in chunk)]
     ours, theirs = [], []
     timed(engine, prompts, chunks, {"mode": "prefix"})
-    model.set_attn_implementation("sdpa")
     cache = DynamicCache(config=model.config)
     with torch.inference_mode():
         model(torch.tensor([context]), past_key_values=cache, logits_to_keep=1)
-    from rag.kvcache.attention import install
-
     for _ in range(rounds):
-        model.set_attn_implementation("sdpa")
         question = torch.tensor([prompts.tokens(QUESTION)])
         with torch.inference_mode():
             started = perf_counter()
@@ -153,7 +153,6 @@ def reuse_by_transformers(
             float(found[0, -1, 0])
             theirs.append(perf_counter() - started)
         cache.crop(-QUESTION)
-        install(model)
         ours.append(timed(engine, prompts, chunks, {"mode": "prefix"})[0])
     return statistics.median(theirs), statistics.median(ours)
 
@@ -208,7 +207,7 @@ def main() -> None:
         )
         results["cold"][count * CHUNK] = cold(engine, prompts, options.rounds, count)
         results["prefix"][count * CHUNK] = reuse_by_transformers(
-            engine, prompts, options.rounds, count
+            options.model, engine, prompts, options.rounds, count
         )
         results["map"][count * CHUNK] = mapping(engine, prompts, options.rounds, count)
         engine.store.clear()

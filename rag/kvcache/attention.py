@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def following(plan: Plan, masks: Masks, stop: int | None = None) -> Iterator[Non
         yield
     finally:
         _CURRENT.reset(before)
+
+
+def cache_name(model: Any) -> str:
+    """What the model's forward pass calls the cache: releases of transformers differ."""
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
 
 
 def install(model: Any) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from transformers import Cache
 
 from rag.kvcache.geometry import Geometry
 from rag.kvcache.masks import Masks
@@ -14,8 +11,8 @@ _BEYOND = 2**40
 """A position behind all tokens."""
 
 
-class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
-    """The cache that a model's layers write into and read from.
+class KVBuffer:
+    """What a model's layers write into and read from.
 
     A slot is a place in memory, not a position: `positions` says where a slot's token stands, and
     masks are made from that. States of chunks are copied in, chosen ones overwritten, new ones
@@ -39,9 +36,7 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
         self.positions = torch.zeros(capacity, dtype=torch.long, device=geometry.device)
         self.length = 0
         self.regime = geometry.rotation.regime(capacity)
-        self.layers: list[Any] = []
         self._slots: slice | torch.Tensor = slice(0, 0)
-        self._offloading = False
 
     @property
     def capacity(self) -> int:
@@ -120,32 +115,19 @@ class KVBuffer(Cache):  # type: ignore[misc]  # transformers is not typed
         self.length = length
 
     def update(
-        self,
-        key_states: torch.Tensor,
-        value_states: torch.Tensor,
-        layer_idx: int,
-        *_: Any,
-        **__: Any,
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store a layer's new states and return all: the interface of transformers' `Cache`.
+        """Store a layer's new states and return all.
 
         Args:
-            key_states: Of the pass's tokens: [1, kv_heads, tokens, head_dim].
-            value_states: As `key_states`.
-            layer_idx: The layer.
+            keys: Of the pass's tokens, rotated: [1, kv_heads, tokens, head_dim].
+            values: As `keys`.
+            layer: Its number.
 
         Returns:
             Keys and values of all slots: [1, kv_heads, slots, head_dim].
         """
-        self.keys[layer_idx, :, self._slots] = key_states[0]
-        self.values[layer_idx, :, self._slots] = value_states[0]
+        self.keys[layer, :, self._slots] = keys[0]
+        self.values[layer, :, self._slots] = values[0]
         end = self.length
-        return self.keys[layer_idx, None, :, :end], self.values[layer_idx, None, :, :end]
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Slots in use."""
-        return self.length
-
-    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
-        """Slots that a mask would be made for, and the first of them; plans make their own."""
-        return self.length, 0
+        return self.keys[layer, None, :, :end], self.values[layer, None, :, :end]

@@ -1,4 +1,4 @@
-"""Opening a transformers model for composed KV states."""
+"""Opening a model for composed KV states."""
 
 from __future__ import annotations
 
@@ -6,27 +6,52 @@ from typing import Any
 
 from rag.errors import ModelError
 from rag.kvcache import probe
-from rag.kvcache.model import ModelView
-from rag.kvcache.step import fused_step
+from rag.kvcache.library import LibraryView
+from rag.kvcache.native.proof import native
 
 
-def open_view(model: Any, id: str, int8: bool = False) -> ModelView:  # noqa: A002
-    """Prepare a model and measure what may be done with its states.
-
-    Attention is installed through transformers' `AttentionInterface`. Which keys a layer rotates
-    and how is measured on a probe, not assumed from the model's name: a model that does anything
-    else is not composed, and `ModelView.refusal` says why.
+def open_view(model: Any, id: str, int8: bool = False) -> LibraryView:  # noqa: A002
+    """Prepare a model of transformers; written out, where it is of the family of `native`.
 
     Args:
         model: A causal language model of transformers.
         id: Its name, for messages.
-        int8: Decode with weights in eight bits, where the model is of a family that `step` knows.
+        int8: Decode with weights in eight bits.
 
     Raises:
         ModelError: The model's layers cannot be found, so not even `full` works; or `int8` is
             not available for it.
     """
-    view = ModelView(model, id)
+    view = open_library(model, id)
+    if view.refusal is None:
+        view.native = native(view)
+    if int8:
+        if view.native is None or view.device.type != "cpu":
+            raise no_int8(id, view.architecture)
+        view.native.quantize()
+    return view
+
+
+def no_int8(id: str, architecture: str) -> ModelError:  # noqa: A002
+    """The error for a model that cannot decode with weights in eight bits."""
+    return ModelError(
+        f"{id!r} ({architecture}) cannot decode with weights in eight bits",
+        where="resources.llm.int8",
+        fix="leave it out: it is for models of the Llama family, on a processor",
+    )
+
+
+def open_library(model: Any, id: str) -> LibraryView:  # noqa: A002
+    """Prepare a model of transformers and measure what may be done with its states.
+
+    Attention is installed through transformers' `AttentionInterface`. Which keys a layer rotates
+    and how is measured on a probe, not assumed from the model's name: a model that does anything
+    else is not composed, and `ModelView.refusal` says why.
+
+    Raises:
+        ModelError: The model's layers cannot be found.
+    """
+    view = LibraryView(model, id)
     view.refusal = probe.unsupported(view)
     view.attends = probe.attends(view)
     if not view.attends:
@@ -34,13 +59,4 @@ def open_view(model: Any, id: str, int8: bool = False) -> ModelView:  # noqa: A0
         view.refusal = view.refusal or "its attention does more than attend (sinks, biases)"
     elif view.refusal is None:
         view.refusal = probe.find_rotation(view)
-    # Requests with different frequencies cannot share a step.
-    if view.refusal is None and view.geometry.rotation.limit is None:
-        view.short_passes = fused_step(view, int8)
-    if int8 and (view.short_passes is None or view.device.type != "cpu"):
-        raise ModelError(
-            f"{id!r} ({type(model).__name__}) cannot decode with weights in eight bits",
-            where="resources.llm.int8",
-            fix="leave it out: it is for models of the Llama family, on a processor",
-        )
     return view

@@ -10,17 +10,17 @@ from rag.kvcache.passes import Pass
 if TYPE_CHECKING:
     import torch
 
-    from rag.kvcache.model import ModelView
+    from rag.kvcache.library import LibraryView
 
 
-def probe_ids(view: ModelView, count: int = 12) -> torch.Tensor:
+def probe_ids(view: LibraryView, count: int = 12) -> torch.Tensor:
     """Token ids spread over the vocabulary: [count]."""
     import torch
 
     return (torch.arange(count) * 7919 + 11) % int(view.config.vocab_size)
 
 
-def unsupported(view: ModelView) -> str | None:
+def unsupported(view: LibraryView) -> str | None:
     """What the configuration says that cannot be composed; None: nothing."""
     strange = {t for t in view.layer_types if t} - {"full_attention", "sliding_attention"}
     if strange:
@@ -34,7 +34,7 @@ def unsupported(view: ModelView) -> str | None:
     return None
 
 
-def attends(view: ModelView) -> bool:
+def attends(view: LibraryView) -> bool:
     """Whether a probe's logits under attention by plan are the model's own, to rounding."""
     import torch
 
@@ -50,7 +50,7 @@ def attends(view: ModelView) -> bool:
     return bool(far <= (5e-2 if view.dtype != torch.float32 else 1e-3))
 
 
-def find_rotation(view: ModelView) -> str | None:
+def find_rotation(view: LibraryView) -> str | None:
     """Find out which layers rotate their keys, by rotating captured ones.
 
     Returns:
@@ -81,7 +81,7 @@ def find_rotation(view: ModelView) -> str | None:
     return None
 
 
-def _prefill(view: ModelView, ids: torch.Tensor) -> torch.Tensor:
+def _prefill(view: LibraryView, ids: torch.Tensor) -> torch.Tensor:
     import torch
 
     with torch.inference_mode():

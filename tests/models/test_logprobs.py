@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage
 from rag.errors import InputError, ModelError
 from rag.models import LLM, Generation, Prompt, Sampling
 from rag.models.local.model import LocalLLM
+from tests.models import reference
 
 CAPITAL = Prompt("What is the capital of France?", chunks=("Paris is the capital of France.",))
 CLOSE = 0.05
@@ -27,24 +28,20 @@ def remote(*texts: str) -> LLM:
 
 
 def plain(llm: LocalLLM, ids: list[int], count: int) -> list[float]:
-    """Log probabilities of the last `count` tokens by the model alone."""
+    """Log probabilities of the last `count` tokens by transformers alone."""
     import torch
 
-    with torch.inference_mode():
-        logits = llm.model(torch.tensor([ids]), use_cache=False).logits[0].float()
-    shares = torch.log_softmax(logits, dim=-1)
+    dtype = torch.float32 if llm.id == "library" else torch.bfloat16
+    shares = torch.log_softmax(reference.next_logits(ids, dtype), dim=-1)
     return [float(shares[at - 1, ids[at]]) for at in range(len(ids) - count, len(ids))]
 
 
 @pytest.fixture(scope="module")
-def exact(llm: LocalLLM) -> LocalLLM:
+def exact() -> LocalLLM:
     """The model in float32, where what is equal is equal to six digits."""
-    import copy
-
     import torch
 
-    model = copy.deepcopy(llm.model).to(torch.float32)
-    return LocalLLM("exact", model, llm.tokenizer, window=512)
+    return reference.by_library(512, torch.float32)
 
 
 def test_scores_are_those_of_a_plain_forward_pass(exact: LocalLLM) -> None:

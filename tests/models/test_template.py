@@ -13,7 +13,9 @@ from pydantic import BaseModel
 
 from rag.models import LLM, Prompt, Sampling, choose, structured
 from rag.models.local.model import LocalLLM
+from rag.models.local.template import ChatTemplate
 from rag.prompts import layout
+from tests.models import reference
 
 PROMPT = Prompt("Who may open it?", "Answer.", ("The keeper may.", "The gate is old."))
 
@@ -70,7 +72,7 @@ def test_counting_in_another_thread_never_lets_a_special_token_through(llm: Loca
     prompt = Prompt("<|im_end|>" * 50, "<|im_end|>" * 50)
     expected = llm.template.tokenize(prompt)
     text = llm.template.encode(prompt.question)
-    assert llm.tokenizer.convert_tokens_to_ids("<|im_end|>") not in text
+    assert reference.tokenizer().convert_tokens_to_ids("<|im_end|>") not in text
     barrier = threading.Barrier(4)
 
     def hammer(number: int) -> bool:
@@ -83,8 +85,8 @@ def test_counting_in_another_thread_never_lets_a_special_token_through(llm: Loca
         assert all(pool.map(hammer, range(4)))
 
 
-def test_texts_and_the_template_never_share_a_tokenizers_state(llm: LocalLLM) -> None:
-    template = llm.template
+def test_texts_and_the_template_never_share_the_state_of_a_tokenizer_of_transformers() -> None:
+    template = ChatTemplate(reference.tokenizer())
     backends = [template._tokenizer.backend_tokenizer, template._text.backend_tokenizer]
     template.tokenize(PROMPT)
     assert [one.encode_special_tokens for one in backends] == [False, True]

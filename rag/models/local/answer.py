@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from rag.kvcache.model import cache_name
+from rag.kvcache.attention import cache_name
 from rag.kvcache.passes import Pass
 from rag.models.llm import Generation
 from rag.models.local.detokenizer import Detokenizer, cut
@@ -33,7 +33,7 @@ def decode_stream(
     Args:
         tokens: Of the answer.
         sampler: That chooses them.
-        tokenizer: Of transformers.
+        tokenizer: A `FastTokenizer`, or a tokenizer of transformers.
         ends: Tokens that end the answer.
         prompt_tokens: Of the prompt.
         report: `Generation.reuse`.

@@ -10,7 +10,7 @@ class Detokenizer:
     """Turns tokens into text one by one; holds back what may become a stop text.
 
     Args:
-        tokenizer: Of transformers.
+        tokenizer: A `FastTokenizer`, or a tokenizer of transformers.
         stop: Texts that end the answer.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ def grammar_tokenizer(tokenizer: Any, vocabulary: int, end: int) -> Any:
     """The view of llguidance on a tokenizer, which takes a second to build.
 
     Args:
-        tokenizer: Of transformers.
+        tokenizer: A `FastTokenizer`, or a fast tokenizer of transformers.
         vocabulary: Number of logits.
         end: The token that ends an answer.
 
@@ -59,12 +60,17 @@ def grammar_tokenizer(tokenizer: Any, vocabulary: int, end: int) -> Any:
         None where llguidance is not installed, or cannot read the tokenizer.
     """
     try:
-        from llguidance.hf import from_tokenizer
+        from llguidance import LLTokenizer
     except ImportError:
         return None
+    if (backend := getattr(tokenizer, "backend_tokenizer", None)) is None:
+        return None
+    plain = copy.deepcopy(backend)
+    plain.no_padding()
+    plain.no_truncation()
     try:
-        return from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=end)
-    except ValueError:  # not a fast tokenizer
+        return LLTokenizer(plain.to_str(), n_vocab=vocabulary, eos_token=end)
+    except ValueError:  # of a kind that it does not know
         return None
 
 

@@ -1,4 +1,4 @@
-"""The local engine: a causal language model of transformers, streamed token by token."""
+"""The local engine: a causal language model in this process, streamed token by token."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import ModelError
+from rag.kvcache.native.config import ends_of
+from rag.kvcache.native.decoder import Decoder
+from rag.kvcache.native.view import NativeView
 from rag.kvcache.passes import Pass, Passes
 from rag.models.llm import LLM, Generation, Sampling, Scored
 from rag.models.local import logprobs
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
     from rag.kvcache.engine import KVEngine
+    from rag.kvcache.model import ModelView
     from rag.kvcache.prefilled import Prefilled
     from rag.kvcache.settings import ReuseSettings
 
@@ -37,15 +41,15 @@ of a pass costs time, otherwise hardly."""
 
 
 class LocalLLM(LLM):
-    """A transformers model on this machine.
+    """A language model on this machine.
 
     Requests are decoded together, in one thread that also renders and tokenises their prompts
     (`rag.models.local.scheduler`).
 
     Args:
         id: The model's name.
-        model: A causal language model of transformers.
-        tokenizer: Its fast tokenizer, with a chat template.
+        model: A `Decoder`, or a causal language model of transformers.
+        tokenizer: Its `FastTokenizer`, or fast tokenizer of transformers, with a chat template.
         window: Tokens that prompt and answer may have together.
         kv: Where states are stored (see `rag.kvcache.store.open_store`), and the folder that its
             relative paths start from.
@@ -81,8 +85,8 @@ class LocalLLM(LLM):
         self._salt = salt
         self._engine: KVEngine | None = None
         self._scheduler = Scheduler(self._steps, buffers)
-        ends = model.generation_config.eos_token_id
-        ends = [*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id]
+        own = model.config.ends if isinstance(model, Decoder) else ends_of(model)
+        ends = [*own, tokenizer.eos_token_id]
         self.ends = frozenset(token for token in ends if token is not None)
         """The tokens that end an answer."""
 
@@ -121,10 +125,9 @@ class LocalLLM(LLM):
                 from rag.kvcache import calibrate
                 from rag.kvcache.engine import KVEngine
                 from rag.kvcache.keys import Keys
-                from rag.kvcache.opening import open_view
                 from rag.kvcache.store import open_store
 
-                view = open_view(self.model, self.id, self._int8)
+                view = self._view()
                 fingerprint = view.fingerprint()
                 keys = Keys(fingerprint, self._salt)
                 defaults = calibrate.defaults_for(fingerprint, view.geometry)
@@ -138,6 +141,13 @@ class LocalLLM(LLM):
             return bool(self.engine.view.attends)
         except ModelError:
             return False
+
+    def _view(self) -> ModelView:
+        if isinstance(self.model, Decoder):
+            return NativeView(self.model, self.id)
+        from rag.kvcache.opening import open_view  # imports transformers
+
+        return open_view(self.model, self.id, self._int8)
 
     def salted(self, salt: str) -> LocalLLM:
         """A view of this model whose stored states are keyed with another salt.

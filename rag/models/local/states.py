@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from rag.kvcache.model import cache_name
+from rag.kvcache.attention import cache_name
 from rag.kvcache.passes import Pass, Passes
 from rag.prompts.layout import PromptTokens
 

@@ -7,6 +7,7 @@ import hashlib
 from functools import cached_property
 from typing import Any
 
+from rag.models.local.tokenizer import FastTokenizer
 from rag.models.reasoning import OPEN
 from rag.prompts.layout import PromptTokens, message_pieces
 from rag.prompts.prompt import Prompt
@@ -18,17 +19,18 @@ class ChatTemplate:
     """Renders and tokenises prompts. Every method may be called from any thread.
 
     Args:
-        tokenizer: A fast tokenizer of transformers with a chat template.
+        tokenizer: A `FastTokenizer`, or a fast tokenizer of transformers, with a chat template.
         reasoning: Whether a template that knows both is to make the model reason.
     """
 
     def __init__(self, tokenizer: Any, *, reasoning: bool = False) -> None:
         self._tokenizer = tokenizer
         self._reasoning = reasoning
-        # Whether special tokens in a text are split is state of a tokenizer and not of a call, so
-        # texts have one of their own. Otherwise a call in another thread could let a document's
-        # <|im_end|> through as the token that ends the turn.
-        self._text = copy.deepcopy(tokenizer)
+        # Whether special tokens in a text are split is state of a tokenizer of transformers and not
+        # of a call, so texts have one of their own. Otherwise a call in another thread could let a
+        # document's <|im_end|> through as the token that ends the turn.
+        shared = isinstance(tokenizer, FastTokenizer)
+        self._text = tokenizer if shared else copy.deepcopy(tokenizer)
 
     def encode(self, text: str) -> list[int]:
         """A text's token ids; special tokens that it spells out are tokenised as plain text."""

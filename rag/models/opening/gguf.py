@@ -11,12 +11,22 @@ from typing import Any
 
 from rag.errors import ModelError
 from rag.files import sync, sync_folder
+from rag.models.opening.find import ModelFiles
 from rag.paths import cache_folder
 
 FORMAT = "1"
 """Part of the folder's name; raised when the conversion changes."""
 STALE_SECONDS = 3600.0
 """A temporary folder this old belongs to a process that died."""
+
+
+def library_folder(files: ModelFiles) -> str:
+    """What `from_pretrained` opens a model from: a folder, or a hub id.
+
+    Raises:
+        ModelError: See `converted`.
+    """
+    return files.location if files.gguf is None else str(converted(files.gguf))
 
 
 def converted(file: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Opening a language model: by transformers on this machine, or a LangChain chat model."""
+"""Opening a language model: on this machine, written out or by transformers; or LangChain's."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 from rag.errors import ConfigError, ModelError
 from rag.flow.resources import Use
+from rag.kvcache.native.decoder import Decoder
 from rag.models.langchain import LangChainLLM
 from rag.models.llm import LLM, HostedSpec, LLMSpec
 from rag.models.local.model import LocalLLM
-from rag.models.opening.find import find_model, huge_pages, unreadable
+from rag.models.opening.find import ModelFiles, find_model, huge_pages, unreadable
 from rag.models.opening.foreign import made
-from rag.models.opening.gguf import converted
+from rag.models.opening.gguf import library_folder
+from rag.models.opening.native import open_native
 from rag.models.profiles import local
 
 
@@ -43,26 +45,29 @@ def open_llm(spec: Any, base: Path) -> LLM:
 
 
 def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
-    """Load a model of transformers, or of a GGUF file, which is converted first.
+    """Load a model from a folder, the hub, or a GGUF file, which is converted first.
 
     Raises:
         ModelError: There is no such model, it cannot be read, or it has no chat template.
     """
     files = find_model(spec.model, base)
-    folder = str(converted(files.gguf)) if files.gguf else files.location
+    folder = library_folder(files)
     huge_pages()
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if spec.threads:
         torch.set_num_threads(spec.threads)
     device = _device()
     dtype = _dtype(spec.dtype, device)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    except Exception as error:  # the libraries below raise of every kind
-        raise unreadable(files, error) from error
+    model, tokenizer = open_native(folder, dtype, device) or _by_library(
+        files, folder, dtype, device
+    )
+    if spec.int8 and isinstance(model, Decoder):
+        if device != "cpu":
+            from rag.kvcache.opening import no_int8
+
+            raise no_int8(files.name, model.config.architecture)
+        model.quantize()
     if not tokenizer.chat_template:
         raise ModelError(
             f"the model {files.name!r} has no chat template",
@@ -72,7 +77,7 @@ def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
     profile = local(files.name, model.config).but(spec.profile, base)
     return LocalLLM(
         files.name,
-        model.to(device).eval(),
+        model,
         tokenizer,
         min(spec.window or profile.window or limit, limit),
         kv=(spec.kv, base),
@@ -81,6 +86,18 @@ def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
         buffers=spec.buffers,
         profile=profile,
     )
+
+
+def _by_library(files: ModelFiles, folder: str, dtype: Any, device: str) -> tuple[Any, Any]:
+    """Model and tokenizer of transformers."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    except Exception as error:  # the libraries below raise of every kind
+        raise unreadable(files, error) from error
+    return model.to(device).eval(), tokenizer
 
 
 def _device() -> str:

@@ -14,6 +14,7 @@ from rag.kvcache.composers.registry import composer
 from rag.kvcache.composition import Defaults
 from rag.kvcache.engine import KVEngine
 from rag.kvcache.keys import Keys
+from rag.kvcache.library import LibraryView
 from rag.kvcache.model import ModelView
 from rag.kvcache.opening import open_view
 from rag.kvcache.prefilled import Prefilled
@@ -43,6 +44,12 @@ def engine_of(architecture: str) -> KVEngine:
 def joined(chunks: Chunks) -> list[int]:
     """The token ids of a prompt with these chunks."""
     return [*PREFIX, *(token for chunk in chunks for token in chunk), *SUFFIX]
+
+
+def original_logits(engine: KVEngine, ids: list[int]) -> torch.Tensor:
+    """The logits [vocabulary] behind a prompt by transformers alone."""
+    assert isinstance(engine.view, LibraryView)
+    return engine.view.original_logits(torch.tensor(ids)).float()
 
 
 class ComposerSuite:
@@ -92,7 +99,7 @@ class ComposerSuite:
 
     def full(self, engine: KVEngine, chunks: Chunks = CHUNKS) -> torch.Tensor:
         """The logits [vocabulary] that transformers gives by itself."""
-        return engine.view.original_logits(torch.tensor(joined(chunks))).float()
+        return original_logits(engine, joined(chunks))
 
     def assert_full(self, engine: KVEngine, chunks: Chunks, **settings: Any) -> None:
         """The prompt is that of full prefill, with an empty store and with a filled one."""
@@ -150,7 +157,7 @@ class ComposerSuite:
     def test_a_prompt_without_a_prefix_is_full_prefill(self) -> None:
         """The first chunk begins the prompt."""
         engine = self.llama()
-        full = engine.view.original_logits(torch.tensor([*CHUNKS[0], *SUFFIX])).float()
+        full = original_logits(engine, [*CHUNKS[0], *SUFFIX])
         reuse = ReuseSettings(self.mode, **{**self.settings, **self.alone})
         for _ in ("cold", "warm"):
             done = engine.prefill([], CHUNKS[:1], SUFFIX, reuse)

@@ -1,0 +1,172 @@
+"""Opening a decoder of the Llama family without transformers, whose import alone takes a second.
+
+Once per model it is compared with what transformers computes, weights, tokenizer and chat template
+alike. The result is kept in the cache folder by a digest of the model's files, so a changed file is
+compared anew.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rag.files import write_atomically
+from rag.kvcache.native.config import DecoderConfig
+from rag.kvcache.native.decoder import Decoder
+from rag.kvcache.native.linear import Unsupported
+from rag.models.local.tokenizer import FastTokenizer
+from rag.paths import cache_folder
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = "1"
+"""Raised when decoder, tokenizer or comparison change, so that models are compared anew."""
+_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
+_TEXTS = (
+    "What's the capital of France?\n\n  Paris, \tnaïve café — 12,345.67!",
+    "東京は日本の首都です。 Привет \U0001f642 \u200b\r\n",
+    "<|im_start|>user\n<|im_end|></s><s>[INST] <|eot_id|><|endoftext|>",
+)
+_MESSAGES = (
+    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who\nasks?"}],
+    [
+        {"role": "user", "content": " One? "},
+        {"role": "assistant", "content": "Two."},
+        {"role": "user", "content": "Three?"},
+    ],
+)
+
+
+def open_native(
+    folder: str, dtype: torch.dtype, device: str
+) -> tuple[Decoder, FastTokenizer] | None:
+    """Open a model that is proved, or prove it.
+
+    Args:
+        folder: With the files of transformers' `save_pretrained`.
+        dtype: Number format of the weights.
+        device: Where it is to compute.
+
+    Returns:
+        None where the model is of another family, is not in a local folder, or has files that are
+        not read here: transformers opens it, or says what is wrong.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        return None
+    try:
+        source = Weights(path, dtype, device)
+        tokenizer = FastTokenizer(path)
+        verdict = _verdict_file(path, source, dtype, device)
+        if not verdict.is_file():
+            config = _proved(folder, source, tokenizer, dtype, device)
+            write_atomically(verdict, "null" if config is None else config.to_json())
+        text = verdict.read_text()
+        return (
+            None if text == "null" else (Decoder(DecoderConfig.from_json(text), source), tokenizer)
+        )
+    except Exception:  # noqa: BLE001 - whatever is wrong with a file, transformers says it better
+        return None
+
+
+class Weights:
+    """A model's weights by name, from its safetensors files.
+
+    Args:
+        folder: With `model.safetensors`, or several files and an index.
+        dtype: Of what is returned.
+        device: Of what is returned.
+
+    Raises:
+        OSError: There is no such file.
+    """
+
+    def __init__(self, folder: Path, dtype: torch.dtype, device: str) -> None:
+        from safetensors import safe_open
+
+        index = folder / "model.safetensors.index.json"
+        names = {"model.safetensors"}
+        if index.is_file():
+            names = set(json.loads(index.read_text())["weight_map"].values())
+        self.files = sorted(folder / name for name in names)
+        self._dtype, self._device = dtype, device
+        self._open: dict[str, Any] = {}
+        for file in self.files:
+            opened: Any = safe_open(file, framework="pt")
+            self._open |= dict.fromkeys(opened.keys(), opened)
+
+    def __call__(self, name: str) -> torch.Tensor | None:
+        """A copy of a weight; None: there is none of that name."""
+        if name not in self._open:
+            return None
+        tensor: torch.Tensor = self._open[name].get_tensor(name)
+        # Pages of the file are small ones, which take longer to read from.
+        return tensor.to(self._device, self._dtype, copy=True)
+
+
+def _verdict_file(folder: Path, source: Weights, dtype: torch.dtype, device: str) -> Path:
+    from xxhash import xxh3_128
+
+    digest = xxh3_128(f"{FORMAT} {dtype} {device}".encode())
+    for file in (*(folder / name for name in _FILES), *source.files):
+        if not file.is_file() or not file.stat().st_size:
+            digest.update(b"\0")
+            continue
+        with file.open("rb") as stream:
+            digest.update(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    return cache_folder() / "models" / f"native-{digest.hexdigest()}.json"
+
+
+def _proved(
+    folder: str, source: Weights, tokenizer: FastTokenizer, dtype: torch.dtype, device: str
+) -> DecoderConfig | None:
+    """What the decoder must be told; None: it does not compute what transformers does."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from rag.kvcache.native.proof import agrees, describe
+    from rag.kvcache.opening import open_library
+
+    if not _same_tokens(tokenizer, AutoTokenizer.from_pretrained(folder)):
+        return None
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device).eval()
+    view = open_library(model, folder)
+    try:
+        config = describe(view)
+        return config if agrees(view, Decoder(config, source)) else None
+    except (Unsupported, AttributeError, ValueError):
+        return None
+
+
+def _same_tokens(ours: FastTokenizer, theirs: Any) -> bool:
+    """Whether texts, tokens and prompts are those of transformers' tokenizer."""
+    for text in _TEXTS:
+        for split in (True, False):
+            how = {"add_special_tokens": False, "split_special_tokens": split}
+            one, other = (each(text, return_offsets_mapping=True, **how) for each in (ours, theirs))
+            if list(one["input_ids"]) != list(other["input_ids"]):
+                return False
+            if [*map(tuple, one["offset_mapping"])] != [*map(tuple, other["offset_mapping"])]:
+                return False
+            if ours.decode(one["input_ids"]) != theirs.decode(one["input_ids"]):
+                return False
+    if (ours.bos_token_id, ours.eos_token_id) != (theirs.bos_token_id, theirs.eos_token_id):
+        return False
+    if not ours.chat_template or not theirs.chat_template:
+        return False
+    return all(
+        ours.apply_chat_template(messages, add_generation_prompt=True, enable_thinking=thinks)
+        == theirs.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=thinks
+        )
+        for messages in _MESSAGES
+        for thinks in (False, True)
+    )
