@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
@@ -163,7 +162,12 @@ class Flow(Described):
 
     def with_node(self, node: Node) -> Flow:
         """The flow with another node, checked again; resources and positions stay."""
-        return Flow(node, **self._arguments(), resources=self.resources, positions=self.positions)
+        return self._variant(node, self.resources)
+
+    def _variant(self, node: Node, resources: Resources) -> Flow:
+        other = Flow(node, **self._arguments(), resources=resources, positions=self.positions)
+        other.tracer = self.tracer
+        return other
 
     def as_step(self) -> SubFlow:
         """See `at`."""
@@ -201,10 +205,14 @@ class Flow(Described):
     # Variants
 
     def with_resources(self, **resources: Any) -> Flow:
-        """The same flow with other resources in place of those named."""
-        other = copy.copy(self)
-        other.resources = Resources({**self.resources.specs, **resources}, base=self.resources.base)
-        return other
+        """The same flow with other resources in place of those named.
+
+        What is not named is shared with this flow: opened once, closed with the last of them.
+
+        Raises:
+            BuildError: They do not fit.
+        """
+        return self._variant(self.node, self.resources.but(resources))
 
     def bound(self, bind: Callable[[Flow], Mapping[str, Any]]) -> Flow:
         """The same flow with other resources in it and in its inner flows.
@@ -218,20 +226,13 @@ class Flow(Described):
                 return replace(node, flow=node.flow.bound(bind))
             return node.with_children({e: again(c) for e, c in node.children().items()})
 
-        resources = Resources({**self.resources.specs, **bind(self)}, base=self.resources.base)
         inner = any(isinstance(node, SubFlow) for _, node in self.walk())
-        other = Flow(
-            again(self.node) if inner else self.node,
-            **self._arguments(),
-            resources=resources,
-            positions=self.positions,
-        )
-        other.tracer = self.tracer
-        return other
+        node = again(self.node) if inner else self.node
+        return self._variant(node, self.resources.but(bind(self)))
 
     def traced(self, tracer: Any) -> Flow:
         """The same flow, each run and step of it a span of this OpenTelemetry tracer."""
-        other = copy.copy(self)
+        other = self._variant(self.node, self.resources)
         other.tracer = tracer
         return other
 

@@ -47,6 +47,9 @@ class Node:
     def __rshift__(self, other: Node) -> Sequence:
         return Sequence(self, other)
 
+    def __rrshift__(self, other: Any) -> Sequence:
+        return Sequence(other, self)
+
     # Running; rag.flow.flow says how a bare node becomes a flow.
 
     _alone: ClassVar[Any] = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import difflib
 from typing import Any
 
 from pydantic import (
@@ -13,6 +15,12 @@ from pydantic import (
     PositiveInt,
     field_validator,
 )
+
+_ERRORS = [
+    name
+    for name, kind in vars(builtins).items()
+    if isinstance(kind, type) and issubclass(kind, BaseException)
+]
 
 
 class Retry(BaseModel):
@@ -35,7 +43,13 @@ class Retry(BaseModel):
     def _names(cls, given: Any) -> Any:
         """Exception classes by their names; one stands for a list of one."""
         many = given if isinstance(given, list | tuple | set) else (given,)
-        return tuple(one.__name__ if isinstance(one, type) else one for one in many)
+        names = tuple(one.__name__ if isinstance(one, type) else one for one in many)
+        for name in names:
+            # Errors of other libraries cannot be known here; a misspelt one of Python's can.
+            near = difflib.get_close_matches(str(name), _ERRORS, n=1, cutoff=0.93)
+            if near and near[0] != name:
+                raise ValueError(f"there is no error {name!r}; did you mean {near[0]!r}?")
+        return names
 
     def covers(self, error: BaseException) -> bool:
         """Whether this error is worth another attempt."""

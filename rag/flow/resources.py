@@ -7,6 +7,7 @@ import os
 import threading
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -174,6 +175,25 @@ def kind_of(name: str) -> type[Resource] | None:
     return None if entry is None else cast(type[Resource], entry.load())
 
 
+@dataclass(eq=False)
+class _Shared:
+    """A resource that was opened, and how many use it."""
+
+    name: str
+    kind: type[Resource]
+    spec: Any
+    resource: Resource
+    users: int = 1
+
+
+class _Family:
+    """What resources that differ in some names have opened together."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.opened: list[_Shared] = []
+
+
 class Resources:
     """Named resources, opened at first use, each once, closed together.
 
@@ -195,13 +215,22 @@ class Resources:
         self.base = base or Path()
         self._outer = outer
         self._open: dict[tuple[str, type[Resource]], Resource] = {}
-        self._lock = threading.RLock()
+        self._family = _Family()
         self._token = uuid.uuid4().hex
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Resources) and self.specs == other.specs
 
     __hash__ = None  # type: ignore[assignment]
+
+    def but(self, specs: Mapping[str, Any]) -> Resources:
+        """These resources with others in place of those named.
+
+        What is not named is opened once for both, and closed with the last that used it.
+        """
+        other = Resources({**self.specs, **specs}, base=self.base, outer=self._outer)
+        other._family = self._family
+        return other
 
     def within(self, outer: Resources) -> Resources:
         """These resources for a flow inside another: what they do not name is the outer's."""
@@ -229,12 +258,24 @@ class Resources:
         found = self._open.get((name, kind))
         if found is not None:
             return cast(R, found)
-        with self._lock:
+        with self._family.lock:
             found = self._open.get((name, kind))
             if found is None:
-                found = self._load(name, kind)
+                found = self._opened(name, kind)
                 self._open[name, kind] = found
             return cast(R, found)
+
+    def _opened(self, name: str, kind: type[R]) -> R:
+        """The resource, taken from the family or loaded."""
+        spec = self.specs.get(name, kind.default)
+        for shared in self._family.opened:
+            if shared.kind is kind and shared.name == name and shared.spec is spec:
+                shared.users += 1
+                return cast(R, shared.resource)
+        resource = self._load(name, kind)
+        if resource is not spec:
+            self._family.opened.append(_Shared(name, kind, spec, resource))
+        return resource
 
     def _load(self, name: str, kind: type[R]) -> R:
         spec = self.specs.get(name, kind.default)
@@ -264,11 +305,14 @@ class Resources:
 
     def close(self) -> None:
         """Close what was opened here; what was given open is left alone."""
-        with self._lock:
-            for (name, _), resource in self._open.items():
-                if self.specs.get(name) is not resource:
-                    resource.close()
+        with self._family.lock:
+            mine = {id(resource) for resource in self._open.values()}
             self._open.clear()
+            for shared in [one for one in self._family.opened if id(one.resource) in mine]:
+                shared.users -= 1
+                if not shared.users:
+                    self._family.opened.remove(shared)
+                    shared.resource.close()
 
 
 __all__ = [

@@ -13,8 +13,9 @@ from langchain_core.documents import Document
 from ruamel.yaml import YAML
 
 from rag.flow import Flow
-from rag.flow.operator import Operator, Signature
+from rag.flow.operator import Operator
 from rag.flow.registry import Registry
+from rag.flow.signature import Signature
 from rag.flow.types import show
 from rag.index import Index, IndexWriter
 from rag.models import Embedder, Generation

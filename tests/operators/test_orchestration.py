@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
-from pydantic import ValidationError
 
+from rag.errors import ConfigError
 from rag.flow import Flow, Operator, Parallel, operator
 from rag.flow.run.events import Warned
 from rag.models import LLM, Embedder, Generation
@@ -91,7 +91,7 @@ def test_a_route_needs_its_threshold_and_no_more(embedder: Embedder) -> None:
 
 @pytest.mark.parametrize("routes", [{}, {"a": []}])
 def test_a_route_without_keywords_is_refused(routes: dict[str, list[str]]) -> None:
-    with pytest.raises(ValidationError, match="at least one route"):
+    with pytest.raises(ConfigError, match="at least one route"):
         RouteByMetadata(routes=routes)
 
 
@@ -241,9 +241,9 @@ def test_documents_are_graded(by: Any, values: list[float], grade: str, kept: in
 
 
 def test_grades_that_cross_are_refused() -> None:
-    with pytest.raises(ValidationError, match="lower must not be above upper"):
+    with pytest.raises(ConfigError, match="lower must not be above upper"):
         GradeDocuments(lower=0.5, upper=0.2)
-    with pytest.raises(ValidationError, match="give both"):
+    with pytest.raises(ConfigError, match="give both"):
         GradeDocuments(lower=0.5)
 
 

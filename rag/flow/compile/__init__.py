@@ -3,7 +3,8 @@
 One pass does both, so that what was checked is what runs. All problems are collected.
 """
 
-from rag.flow.compile.builder import Build, Builder, Built, Compiled, Positions
+from rag.flow.compile.builder import Build, Builder, Positions
+from rag.flow.compile.built import Built, Compiled
 from rag.flow.compile.guard import build_guard
 from rag.flow.compile.interrupt import build_interrupt
 from rag.flow.compile.loop import build_loop

@@ -90,7 +90,8 @@ async def run_branches(
     if failures and not enough and (quorum is not None or not ends):
         raise _together(failures, run.at(place))
     await _record_enough(place, list(ends), run, quorum)
-    _note_fresh(run, [branch for branch in branches if branch.name in {*ends, *failures}])
+    ended = {*ends, *failures}
+    _note_fresh(run, [branch for branch in branches if branch.name in ended])
     return [(branch.name, ends[branch.name]) for branch in branches if branch.name in ends]
 
 
@@ -143,27 +144,43 @@ async def _concurrently(
     work: list[tuple[str, Any]], enough: Callable[[], bool], dropped: Callable[[str], None]
 ) -> None:
     """Run coroutines as tasks; the first error, or enough results, cancels the others."""
-    tasks = {asyncio.ensure_future(coroutine): name for name, coroutine in work}
-    pending = set(tasks)
+    tasks = [asyncio.ensure_future(coroutine) for _, coroutine in work]
+    order = {task: number for number, task in enumerate(tasks)}
+    ended: list[asyncio.Future[Any]] = []
+    wake = asyncio.Event()
+
+    def end(task: asyncio.Future[Any]) -> None:
+        ended.append(task)
+        wake.set()
+
+    # asyncio.wait looks at every task that still runs each time that one ends.
+    for task in tasks:
+        task.add_done_callback(end)
+    left = len(tasks)
     try:
-        while pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            failed = [task for task in tasks if task in done and task.exception() is not None]
+        while left:
+            await wake.wait()
+            wake.clear()
+            done = sorted(ended, key=order.__getitem__)
+            ended.clear()
+            left -= len(done)
+            failed = [task for task in done if task.exception() is not None]
             if failed:
                 error = failed[0].exception()
                 assert error is not None  # noqa: S101 - asked above
                 for other in failed[1:]:
                     error.add_note(f"another branch failed too: {other.exception()}")
                 raise error
-            if enough():
-                for task in pending:
-                    dropped(tasks[task])
+            if left and enough():
+                for task, (name, _) in zip(tasks, work, strict=True):
+                    if not task.done():
+                        dropped(name)
                 return
     finally:
-        for task in pending:
-            task.cancel()
-        if pending:
-            await asyncio.gather(*pending, return_exceptions=True)
+        if left:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _together(failures: dict[str, StepError], where: Place) -> StepError:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rag.errors import BuildError, ConfigError, RagError
+from rag.flow.compile.built import Built, Compiled
 from rag.flow.expressions import Expression
 from rag.flow.node import Node, place_of, root_of
 from rag.flow.operator import Operator
 from rag.flow.place import Place, segment
 from rag.flow.resources import Resource, Resources, kind_of, parse, well_known
 from rag.flow.run.run import Runner
-from rag.flow.scope import Channel, Channels, Scope
+from rag.flow.scope import Channel, Scope
 from rag.flow.types import fits, show
 from rag.names import suggestion
 
@@ -22,32 +23,6 @@ Positions = Mapping[int, str]
 
 MAX_NESTING = 200
 """Nodes inside each other at most; more would exceed Python's own stack."""
-
-
-@dataclass(frozen=True)
-class Built:
-    """A compiled node.
-
-    Args:
-        run: The runner.
-        writes: The channels that it promises to write; the optional ones it may.
-        reads: The channels of the scope that it reads.
-        removed: Channels written inside that cannot be read behind it, with the reason.
-        waits: Whether it may wait for something: only then does it need an event loop.
-        heavy: Whether it calls plain functions that may take long: beside others, or on an
-            event loop, they get threads.
-    """
-
-    run: Runner
-    writes: Channels
-    reads: frozenset[str]
-    removed: Mapping[str, str] = field(default_factory=dict)
-    waits: bool = False
-    heavy: bool = False
-
-    def after(self, scope: Scope) -> Scope:
-        """The scope behind the node."""
-        return scope.after(self.writes, self.removed)
 
 
 Build = Callable[["Builder", Any, Scope, Place], Built]
@@ -62,28 +37,6 @@ class _Shared:
     interrupts: dict[str, dict[str, Any]] = field(default_factory=dict)
     steps: dict[Place, Operator] = field(default_factory=dict)
     bound: list[tuple[Place, str, type[Resource]]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A flow that fits together.
-
-    Args:
-        run: Its runner.
-        writes: The channels in the end.
-        waits: Whether it needs an event loop.
-        interrupts: Place of each node that pauses the run, as text, to the channels that may be
-            edited there and their types.
-        steps: Place to operator.
-        needs: Place, name and kind of each resource that a step takes.
-    """
-
-    run: Runner
-    writes: Channels
-    waits: bool
-    interrupts: Mapping[str, Mapping[str, Any]]
-    steps: Mapping[Place, Operator]
-    needs: tuple[tuple[Place, str, type[Resource]], ...]
 
 
 class Builder:
@@ -118,7 +71,11 @@ class Builder:
         self.resources, self._outer = resources, outer
         self._shared: _Shared = _Shared() if outer is None else outer._shared
         self._nesting: int = 0 if outer is None else outer._nesting
-        self._silent = 0
+        self._silent: bool = outer is not None and outer._silent
+        self._known: dict[tuple[int, Place], list[tuple[Scope, Built]]] = (
+            {} if outer is None else outer._known
+        )
+        """What was built for knowledge only: node and place to scope and result."""
         self._used: set[str] = set()
         self.promised: list[tuple[Node, Place, str, Any]] = []
         """Of each recursion: node, place, output of the flow, type that is counted on."""
@@ -143,6 +100,8 @@ class Builder:
 
     def child(self, parent: Node, place: Place, edge: str, scope: Scope) -> Built:
         """Check and compile a child of a node."""
+        if self._silent:
+            return self.quietly(parent, place, edge, scope)
         node = parent.children()[edge]
         return self.build(node, scope, place_of(parent, place, edge, node))
 
@@ -163,14 +122,23 @@ class Builder:
         }
 
     def quietly(self, parent: Node, place: Place, edge: str, scope: Scope) -> Built:
-        """Build a child for knowledge only: its problems are found by the build that counts."""
-        self._silent += 1
-        shared, self._shared = self._shared, _Shared()
+        """Build a child for knowledge only: its problems are found by the build that counts.
+
+        Once for each scope: loops inside loops would be built twice at every level.
+        """
+        node = parent.children()[edge]
+        known = self._known.setdefault((id(node), place), [])
+        for seen, built in known:
+            if seen == scope:
+                return built
+        before = self._shared, self._silent
+        self._shared, self._silent = _Shared(), True
         try:
-            return self.child(parent, place, edge, scope)
+            built = self.build(node, scope, place_of(parent, place, edge, node))
         finally:
-            self._shared = shared
-            self._silent -= 1
+            self._shared, self._silent = before
+        known.append((scope, built))
+        return built
 
     def inner(self, flow: Any, place: Place) -> tuple[Builder, Built]:
         """Check and compile a flow inside this one."""

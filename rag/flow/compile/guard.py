@@ -8,7 +8,8 @@ from typing import Any
 
 from rag.errors import Interrupted, StepError
 from rag.flow.compile.budget import within_budget
-from rag.flow.compile.builder import Builder, Built
+from rag.flow.compile.builder import Builder
+from rag.flow.compile.built import Built
 from rag.flow.compile.recall import cached
 from rag.flow.constructs.guard import Guard
 from rag.flow.memory.fingerprint import Fingerprints

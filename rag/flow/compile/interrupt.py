@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rag.errors import Interrupted, Stop
-from rag.flow.compile.builder import Builder, Built
+from rag.flow.compile.builder import Builder
+from rag.flow.compile.built import Built
 from rag.flow.constructs.interrupt import Interrupt
 from rag.flow.place import Place
 from rag.flow.run.events import Reused

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rag.errors import StepError
-from rag.flow.compile.builder import Builder, Built
+from rag.flow.compile.builder import Builder
+from rag.flow.compile.built import Built
 from rag.flow.compile.step import evaluate
 from rag.flow.constructs.loop import Loop
 from rag.flow.expressions import Expression

@@ -7,7 +7,8 @@ from typing import Any
 
 from rag.errors import StepError
 from rag.flow.compile.branches import Branch, run_branches
-from rag.flow.compile.builder import Builder, Built
+from rag.flow.compile.builder import Builder
+from rag.flow.compile.built import Built
 from rag.flow.compile.join import build_join
 from rag.flow.compile.step import evaluate
 from rag.flow.constructs.parallel import Parallel

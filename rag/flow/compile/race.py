@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from rag.errors import Interrupted, StepError, Stop
-from rag.flow.compile.builder import Builder, Built
+from rag.flow.compile.builder import Builder
+from rag.flow.compile.built import Built
 from rag.flow.compile.step import evaluate
 from rag.flow.constructs.race import Race
 from rag.flow.expressions import Expression

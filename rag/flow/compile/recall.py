@@ -7,7 +7,8 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from rag.flow.compile.builder import Builder, Built
+from rag.flow.compile.builder import Builder
+from rag.flow.compile.built import Built
 from rag.flow.memory.fingerprint import Fingerprints, Unstable, fingerprint
 from rag.flow.memory.step_cache import NAME, Result, StepCache, key_of
 from rag.flow.node import Node

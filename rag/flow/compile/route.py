@@ -7,7 +7,8 @@ from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
 from rag.errors import StepError
-from rag.flow.compile.builder import Builder, Built
+from rag.flow.compile.builder import Builder
+from rag.flow.compile.built import Built
 from rag.flow.compile.step import evaluate
 from rag.flow.constructs.route import Route, case_name
 from rag.flow.node import Node

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rag.flow.compile.builder import Builder, Built
+from rag.flow.compile.builder import Builder
+from rag.flow.compile.built import Built
 from rag.flow.node import Sequence, place_of
 from rag.flow.place import Place
 from rag.flow.run.run import Run, Runner, State

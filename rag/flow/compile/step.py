@@ -8,11 +8,12 @@ from time import perf_counter
 from typing import Any
 
 from rag.errors import BudgetError, ConfigError, Interrupted, RagError, StepError
-from rag.flow.compile.builder import Builder, Built
+from rag.flow.compile.builder import Builder
+from rag.flow.compile.built import Built
 from rag.flow.compile.guard import Policies, guarded
 from rag.flow.compile.recall import cached, journalled
 from rag.flow.expressions import Expression
-from rag.flow.operator import Operator, Port, Signature
+from rag.flow.operator import Operator
 from rag.flow.place import Place
 from rag.flow.resources import Resource
 from rag.flow.run.context import RunContext
@@ -20,6 +21,7 @@ from rag.flow.run.events import NodeFailed, NodeFinished, NodeStarted
 from rag.flow.run.run import Run, Runner, State
 from rag.flow.run.tracing import step_span
 from rag.flow.scope import Channel, Scope
+from rag.flow.signature import Port, Signature
 from rag.flow.types import fits, matcher, show
 from rag.names import nearest, suggestion
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from rag.flow.compile.budget import within_budget
-from rag.flow.compile.builder import Builder, Built
+from rag.flow.compile.builder import Builder
+from rag.flow.compile.built import Built
 from rag.flow.constructs.recurse import Recurse
 from rag.flow.constructs.subflow import SubFlow
 from rag.flow.place import Place
 from rag.flow.run.run import Run, State
+from rag.flow.run.tracing import traced_run
 from rag.flow.scope import Channel, Scope
 from rag.flow.types import fits, show
 from rag.names import suggestion
@@ -32,7 +34,11 @@ def build_subflow(builder: Builder, node: SubFlow, scope: Scope, place: Place) -
         view = run
         if resources.specs or run.depth:
             view = run.view(resources=resources.within(run.resources), depth=0)
-        end = {**begin, **await runner(begin, view)}
+        if inner.tracer is None:
+            end = {**begin, **await runner(begin, view)}
+        else:
+            traced = view.view(tracer=inner.tracer)
+            end = {**begin, **await traced_run(inner, begin, lambda: runner(begin, traced))}
         return {outer: end[name] for name, outer in leaves.items()}
 
     timed = budget is not None and budget.seconds is not None

@@ -12,7 +12,7 @@ from contextlib import suppress
 from time import perf_counter, time
 from typing import Any, Protocol, TypeVar
 
-from rag.errors import ConfigError, InputError, Interrupted
+from rag.errors import ConfigError, InputError, Interrupted, RagError
 from rag.flow.operator import PLACEMENT, Operator
 from rag.flow.place import Place
 from rag.flow.policies import Budget
@@ -24,7 +24,7 @@ from rag.flow.run.recorder import Recorder
 from rag.flow.run.run import Journal, Run, Runner, Spent, Trail
 from rag.flow.run.runtime import RUNTIME
 from rag.flow.run.time_limit import time_limit
-from rag.flow.run.tracing import run_span
+from rag.flow.run.tracing import traced_run
 from rag.names import suggestion
 
 T = TypeVar("T")
@@ -121,10 +121,7 @@ class Execution:
             if flow.tracer is None:
                 wrote = await self._within_budget(run)
             else:
-                with run_span(flow.tracer, flow.name or "flow") as span:
-                    span.reads(self.state)
-                    wrote = await self._within_budget(run)
-                    span.wrote({n: v for n, v in wrote.items() if n in flow.output_types})
+                wrote = await traced_run(flow, self.state, lambda: self._within_budget(run))
         except Interrupted as pause:
             for stop in pause.stops:
                 if emit is not None:
@@ -265,8 +262,6 @@ def configured(flow: Runnable, config: Mapping[str, Mapping[str, Any]]) -> dict[
     Raises:
         ConfigError: A step or a field is unknown, or a value is wrong.
     """
-    from pydantic import ValidationError
-
     changed: dict[Place, Operator] = {}
     for key, fields in config.items():
         place = step_at(flow, key)
@@ -278,12 +273,8 @@ def configured(flow: Runnable, config: Mapping[str, Mapping[str, Any]]) -> dict[
         given = {name: getattr(step, name) for name in type(step).model_fields}
         try:
             changed[place] = type(step)(**{**given, **fields})
-        except ValidationError as error:
-            detail = error.errors()[0]
-            port = ".".join(map(str, detail["loc"]))
-            what = f"{step.use}.{port} is {detail.get('input')!r}: {detail['msg']}"
-            fix = f"`rag operators {step.use}` shows what it takes"
-            raise ConfigError(what, where=str(place), fix=fix) from error
+        except RagError as error:
+            raise ConfigError(error.what, where=str(place), fix=error.fix) from error
     return changed
 
 

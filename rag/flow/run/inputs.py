@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from rag.errors import InputError
 from rag.flow.types import show
-from rag.names import suggestion
+from rag.names import nearest
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 """Lone surrogates, which JSON can carry and no tokenizer, database or file takes."""
@@ -29,7 +29,8 @@ def initial_state(flow: Takes, inputs: Mapping[str, Any]) -> dict[str, Any]:
         InputError: An input is missing, unknown or of another type.
     """
     for wrong in inputs.keys() - flow.inputs.keys():
-        fix = f"{suggestion(wrong, flow.inputs, label='its inputs')} ({_listed(flow)})"
+        near = nearest(wrong, flow.inputs)
+        fix = f"{f'did you mean {near!r}? ' if near else ''}the inputs are: {_listed(flow)}"
         raise InputError(f"the flow has no input {wrong!r}", fix=fix)
     state = {**flow.defaults, **inputs}
     for name, kind in flow.inputs.items():

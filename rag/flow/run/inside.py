@@ -14,12 +14,15 @@ from rag.flow.resources import Resources
 from rag.flow.run.inputs import Takes, initial_state
 from rag.flow.run.run import Run, Runner, Spent, Trail
 from rag.flow.run.time_limit import time_limit
+from rag.flow.run.tracing import traced_run
 from rag.plain import plain
 
 
 class Called(Takes, Protocol):
     """What a call needs of a flow."""
 
+    name: str | None
+    tracer: Any
     output_types: Mapping[str, Any]
     interrupts: Mapping[str, Mapping[str, Any]]
     resources: Resources
@@ -92,7 +95,11 @@ async def call(
         trail=await _trail(run, where, inputs),
     )
     async with time_limit(flow.budget, str(where)):
-        end = {**state, **await flow.runner(state, view)}
+        if flow.tracer is None:
+            end = {**state, **await flow.runner(state, view)}
+        else:
+            traced = view.view(tracer=flow.tracer)
+            end = {**state, **await traced_run(flow, state, lambda: flow.runner(state, traced))}
     return {name: end[name] for name in flow.output_types if name in end}
 
 

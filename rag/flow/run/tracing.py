@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -28,6 +28,14 @@ class Traced(Protocol):
     @property
     def span_kind(self) -> str:
         """OpenInference's kind of span."""
+
+
+class TracedFlow(Protocol):
+    """What a span says of a flow."""
+
+    tracer: Any
+    name: str | None
+    output_types: Mapping[str, Any]
 
 
 class SpanOf:
@@ -93,11 +101,16 @@ def step_span(tracer: Any, operator: Traced, place: Place) -> Iterator[SpanOf]:
         yield SpanOf(span, operator.span_kind)
 
 
-@contextmanager
-def run_span(tracer: Any, name: str) -> Iterator[SpanOf]:
-    """The span of a whole run, above those of its steps."""
-    with tracer.start_as_current_span(name) as span:
-        yield SpanOf(span, "CHAIN")
+async def traced_run(
+    flow: TracedFlow, state: Mapping[str, Any], run: Callable[[], Awaitable[dict[str, Any]]]
+) -> dict[str, Any]:
+    """What a run of a flow writes; the run is a span above those of its steps."""
+    with flow.tracer.start_as_current_span(flow.name or "flow") as span:
+        whole = SpanOf(span, "CHAIN")
+        whole.reads(state)
+        wrote = await run()
+        whole.wrote({name: wrote[name] for name in flow.output_types if name in wrote})
+        return wrote
 
 
 def trace_call(

@@ -8,19 +8,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rag.errors import BuildError, ConfigError
+from rag.errors import BuildError, ConfigError, RagError
 from rag.flow.constructs.guard import Guard
 from rag.flow.constructs.subflow import SubFlow
+from rag.flow.fields import wrong_fields
 from rag.flow.flow import Flow
 from rag.flow.inputs import Input
 from rag.flow.node import Construct, Node, Part, Sequence
+from rag.flow.operator import PLACEMENT
 from rag.flow.policies import Budget
 from rag.flow.registry import Registry
 from rag.flow.resources import Resources
 from rag.flow.types import parse
 from rag.flow.yaml.constructs import CONSTRUCTS, EXAMPLES
 from rag.flow.yaml.dump import POLICIES
-from rag.flow.yaml.fields import wrong_fields
 from rag.flow.yaml.source import Source, raise_all
 from rag.flow.yaml.values import plain
 from rag.flow.yaml.values import text as as_text
@@ -245,8 +246,8 @@ class Reader(Source):
             fields["fallback"] = self._node(value["fallback"], value, "fallback")
         try:
             return kind(**fields)
-        except ValidationError as error:
-            for field, what, fix in wrong_fields(kind, error):
+        except RagError as error:
+            for field, what, fix in wrong_fields(kind, PLACEMENT, error):
                 self.problem(value, what, fix, field)
             return Sequence()
 
