@@ -151,6 +151,36 @@ def test_what_was_given_open_is_left_open() -> None:
     assert own.closed == 0
 
 
+def test_variants_of_a_flow_share_what_is_open() -> None:
+    flow = Flow(compare(), resources={"llm": "one", "judge": "two"})
+    other = flow.with_resources(judge="three")
+    assert flow.invoke(query="q")["answer"] == "one two"
+    assert other.invoke(query="q")["answer"] == "one three"
+    assert [model.name for model in OPENED] == ["one", "two", "three"]
+    flow.close()
+    flow.close()
+    assert [(model.name, model.closed) for model in OPENED] == [
+        ("one", 0), ("two", 1), ("three", 0)
+    ]  # fmt: skip
+    other.close()
+    assert [model.closed for model in OPENED] == [1, 1, 1]
+    with other:
+        assert other.invoke(query="q")["answer"] == "one three"
+    assert [model.closed for model in OPENED] == [1] * 5
+
+
+def test_other_resources_are_checked_and_reach_steps_that_can_do_without() -> None:
+    @operator(writes="answer")
+    def maybe(query: str, *, llm: Model | None = None) -> str:
+        return "nobody" if llm is None else llm.name
+
+    flow = Flow(maybe())
+    assert flow.invoke(query="q")["answer"] == "nobody"
+    assert flow.with_resources(llm="there").invoke(query="q")["answer"] == "there"
+    with pytest.raises(BuildError, match="no step uses the resource 'lml'"):
+        flow.with_resources(lml="there")
+
+
 def test_budgets_of_inner_flows_hold() -> None:
     inner = Flow(spend() >> spend(), budget=Budget(llm_calls=1))
     with pytest.raises(BudgetError, match="the budget is 1"):

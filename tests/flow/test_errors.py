@@ -24,6 +24,16 @@ INT = {"x": int}
     [
         (lambda: Parallel(a=inc(), join=total), ["total", "()"]),
         (lambda: inc() >> inc, ["inc", "()"]),
+        (lambda: inc >> inc(), ["inc is a class", "inc()"]),
+        (lambda: inc >> inc, ["inc is a class", "inc()"]),
+        (lambda: (lambda x: x) >> inc(), ["a function, not a step", "@operator"]),
+        (lambda: inc(fallback=inc), ["inc.fallback: inc is a class", "inc()"]),
+        (lambda: find(kk=3), ["find has no field 'kk'", "did you mean 'k'"]),
+        (lambda: find(retri=3), ["find has no field 'retri'", "did you mean 'retry'"]),
+        (lambda: find(k="many"), ["find.k is 'many'", "valid integer"]),
+        (lambda: find(3), ["find takes its configuration by name", "k"]),
+        (lambda: Scale(facter=3, factor="x"), ["2 problems", "'factor'", "scale"]),
+        (lambda: Retry(on="ConectionError"), ["did you mean 'ConnectionError'"]),
         (lambda: Loop(body=inc(), until=lambda x: x > 3, max_turns=2), ["until", "x"]),
         (lambda: Route(by=lambda x: x, cases={"a": inc()}), ["by"]),
         (lambda: Flow(inc(), inputs=["x"]), ["inputs", "{'query': str}"]),
@@ -43,7 +53,7 @@ INT = {"x": int}
 def test_what_is_wrong_with_a_flow_is_said_clearly(
     make: Callable[[], Any], said: list[str]
 ) -> None:
-    with pytest.raises((ConfigError, BuildError)) as caught:
+    with pytest.raises((ConfigError, BuildError, ValueError)) as caught:
         make()
     for words in said:
         assert words in str(caught.value)
@@ -154,6 +164,14 @@ def test_retry_takes_classes_of_errors() -> None:
     assert Retry(on=(ConnectionError, "ValueError")).on == ("ConnectionError", "ValueError")
     assert Retry(on=OSError).covers(ConnectionError())
     assert not Retry(on="ValueError").covers(OSError())
+    for name in ("ConnectError", "APIConnectionError", "TimeoutException"):  # other libraries'
+        assert Retry(on=name).on == (name,)
+
+
+def test_an_unknown_input_is_told_with_those_there_are() -> None:
+    with pytest.raises(InputError) as caught:
+        Flow(find()).invoke(qury="q")
+    assert str(caught.value).endswith("fix: did you mean 'query'? the inputs are: query (str)")
 
 
 # Batches

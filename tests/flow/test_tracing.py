@@ -100,6 +100,40 @@ def test_contents_stay_out_where_they_are_to_be_hidden(
         assert not any("secret" in str(value) for value in span.attributes.values())
 
 
+def test_an_inner_flow_that_is_traced_is_a_span_with_its_steps_below(
+    tracer: Any, exporter: InMemorySpanExporter
+) -> None:
+    inner = Flow(Search(), name="inner", outputs=["documents"]).traced(tracer)
+    Flow(inner >> Write()).invoke(query="locks")
+    spans = named(exporter)
+    assert set(spans) == {"inner", "inner/search"}
+    assert spans["inner/search"].parent.span_id == spans["inner"].context.span_id
+    assert json.loads(spans["inner"].attributes["output.value"]).keys() == {"documents"}
+
+
+def test_a_flow_that_a_step_runs_is_traced_by_its_own_tracer(
+    tracer: Any, exporter: InMemorySpanExporter
+) -> None:
+    inner = Flow(Search(), name="inner").traced(tracer)
+
+    @operator(writes="documents")
+    async def delegate(query: str, *, ctx: RunContext) -> list[Document]:
+        return list((await ctx.run(inner, query=query))["documents"])
+
+    Flow(delegate()).invoke(query="locks")
+    assert {span.name.split("/")[-1] for span in exporter.get_finished_spans()} == {
+        "inner", "search"
+    }  # fmt: skip
+
+
+def test_variants_of_a_traced_flow_are_traced(tracer: Any, exporter: InMemorySpanExporter) -> None:
+    flow = Flow(Search(), name="asked").traced(tracer)
+    for variant in (flow.with_resources(), flow.with_node(Write()), flow.bound(lambda flow: {})):
+        exporter.clear()
+        variant.invoke(query="q")
+        assert "asked" in named(exporter)
+
+
 def test_without_a_tracer_there_are_no_spans(exporter: InMemorySpanExporter) -> None:
     @operator(writes="answer")
     def plain(query: str) -> str:
