@@ -12,7 +12,12 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from hypothesis import settings
+
 from rag.models import LLM, Embedder
+
+settings.register_profile("rag", deadline=None)  # a busy machine is slow without being wrong
+settings.load_profile("rag")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ LONGEST = 60.0
 """Seconds that are waited at most; a server that asks for more gives its error at once."""
 LIMITED = (429, 503, 529)
 """HTTP statuses of a server that is busy, or wants fewer requests."""
+CONNECTIONS = 100
+"""Connections of another event loop in a client's pool, at most: as httpx has them."""
 
 
 class RateLimit:
@@ -45,7 +47,8 @@ class RateLimit:
             call: Begins it.
         """
         gate = self._gate()
-        for attempt in range(ATTEMPTS):
+        attempt = moved = 0
+        while True:
             await gate.opened()
             begun = False
             try:
@@ -58,9 +61,13 @@ class RateLimit:
                         yield piece
                 return
             except Exception as error:  # each provider's client has its own
+                if not begun and _of_another_loop(error) and moved < CONNECTIONS:
+                    moved += 1
+                    continue
                 seconds = waiting_time(error, attempt)
                 if begun or seconds is None or attempt == ATTEMPTS - 1:
                     raise
+            attempt += 1
             await gate.closed_for(self._sleep, seconds)
 
     async def once(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -76,6 +83,16 @@ class RateLimit:
 
     def _gate(self) -> _Gate:
         return self._loops.setdefault(asyncio.get_running_loop(), _Gate(self._concurrency))
+
+
+def _of_another_loop(error: BaseException) -> bool:
+    """Whether a client took a connection that belongs to another event loop.
+
+    A client that was called in one event loop and then in another has connections of the first
+    in its pool, and drops each when it fails.
+    """
+    said = ("event loop is closed", "different event loop", "different loop")
+    return isinstance(error, RuntimeError) and any(one in str(error).lower() for one in said)
 
 
 class _Gate:

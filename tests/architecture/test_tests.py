@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
+
+import pytest
 
 from tests.architecture.imports import ROOT
 
@@ -28,3 +31,16 @@ def test_no_test_measures_time() -> None:
     tests = sorted((ROOT / "tests").rglob("*.py"))
     found = [place for file in tests for place in clocks(file)]
     assert not found, "\n".join(["clocks read in tests:", *found])
+
+
+@pytest.mark.parametrize("table", ["flow/README.md", "flow/peers/README.md"])
+def test_the_tests_that_tables_name_are_there(table: str) -> None:
+    page = ROOT / "tests" / table
+    named = re.findall(r"`([\w./]+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
+    assert len(named) > 40
+    missing = [
+        f"{file}::{test}"
+        for file, test in named
+        if f"def {test}(" not in (page.parent / file).read_text(encoding="utf-8")
+    ]
+    assert not missing

@@ -57,10 +57,14 @@ def test_a_run_waits_is_edited_fails_and_is_finished(place: Path) -> None:
     (place / "mended").touch()
     finished = json.loads(rag("resume", run, "--json", cwd=place))
     assert finished == {"query": "hello", "answer": "BYE"}
-    shown = json.loads(rag("runs", run, "--json", cwd=place))
+    values = ("runs", run, "--values", "--allow-import", "brick")
+    shown = json.loads(rag(*values, "--json", cwd=place))
     assert [step["place"] for step in shown["steps"]] == [
         "echo", "interrupt", "loop@1/echo", "loop@2/echo",
     ]  # fmt: skip
+    answers = [step["writes"]["answer"] for step in shown["steps"]]
+    assert answers == ["HELLO", "bye", "BYE", "BYE"]
+    assert "answer: BYE" in rag(*values, cwd=place)
     assert "ms in 2 runs" in rag("show", "--run", run, cwd=place)
     rag("show", "--run", run, "--svg", "run.svg", cwd=place)
     assert "ms in 2 runs" in (place / "run.svg").read_text()

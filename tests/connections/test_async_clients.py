@@ -185,3 +185,19 @@ def test_all_callers_in_turn(ask: Callable[[str, str], Any], way: str) -> None:
             thread.submit(ask, way, "thread").result()
         asyncio.run(cell())
     ask(way, "script")
+
+
+def test_a_chat_model_moves_between_event_loops(address: str) -> None:
+    """Synchronous calls, and asynchronous ones in a loop of their own each, over one client."""
+    from langchain_core.documents import Document
+
+    inputs = {"query": "page", "documents": [Document("It opens.")]}
+    with over_openai(address) as flow:
+
+        async def several() -> list[str]:
+            results = await asyncio.gather(*(flow.ainvoke(**inputs) for _ in range(4)))
+            return [result["answer"] for result in results]
+
+        for _ in range(5):
+            assert flow.invoke(**inputs) == {"answer": "".join(WORDS)}
+            assert asyncio.run(several()) == ["".join(WORDS)] * 4

@@ -100,6 +100,35 @@ def test_contents_stay_out_where_they_are_to_be_hidden(
         assert not any("secret" in str(value) for value in span.attributes.values())
 
 
+def test_calls_of_models_are_in_the_span_of_their_step(
+    tracer: Any, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @operator(writes="answer")
+    async def ask(query: str, *, ctx: RunContext) -> str:
+        prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": query}]
+        ctx.model_called(
+            model="m-7b", prompt=prompt, output="yes", prompt_tokens=5, completion_tokens=2
+        )
+        return "yes"
+
+    flow = Flow(ask()).traced(tracer)
+    flow.invoke(query="really?")
+    said = named(exporter)["ask"].attributes
+    assert said["llm.model_name"] == "m-7b"
+    assert said["llm.input_messages.1.message.role"] == "user"
+    assert said["llm.input_messages.1.message.content"] == "really?"
+    assert said["llm.output_messages.0.message.content"] == "yes"
+    counts = [said[f"llm.token_count.{kind}"] for kind in ("prompt", "completion", "total")]
+    assert counts == [5, 2, 7]
+    exporter.clear()
+    monkeypatch.setenv("OPENINFERENCE_HIDE_INPUTS", "true")
+    flow.invoke(query="really?")
+    said = named(exporter)["ask"].attributes
+    assert "really?" not in str(said)
+    assert said["llm.output_messages.0.message.content"] == "yes"
+    assert said["llm.token_count.total"] == 7
+
+
 def test_an_inner_flow_that_is_traced_is_a_span_with_its_steps_below(
     tracer: Any, exporter: InMemorySpanExporter
 ) -> None:

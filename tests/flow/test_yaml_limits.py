@@ -96,6 +96,21 @@ def test_aliases_that_multiply_are_refused(kind: str) -> None:
     assert load_flow(bomb(3, kind), registry=REGISTRY).invoke(x=1) == {"x": 2}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "steps: &all\n  - *all\n",
+        "x-one: &one {again: *one}\nsteps: [{use: inc, inputs: *one}]\n",
+        "steps: [{use: inc, inputs: &one {x: *one}}]\n",
+        "parts: {a: &a [*a]}\nsteps: [{use: a}]\n",
+        "steps: [{parallel: &all {a: {parallel: *all}}}]\n",
+    ],
+)
+def test_an_alias_of_itself_is_an_error_with_its_line(text: str) -> None:
+    with pytest.raises(BuildError, match=r"pipeline:\d"):
+        load_flow(text, registry=REGISTRY)
+
+
 def nested(levels: int) -> str:
     inner = "{use: inc}"
     for _ in range(levels):
