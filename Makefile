@@ -74,6 +74,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/ingest_memory.py
 	$(BIN)/python benchmarks/index_query.py
 	$(BIN)/python benchmarks/flow_overhead.py
+	$(BIN)/python benchmarks/checkpoint_writes.py
 	$(if $(DATA),$(BIN)/python benchmarks/bm25_engines.py --data $(DATA))
 
 clean:
