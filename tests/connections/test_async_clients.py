@@ -74,7 +74,8 @@ class Client(Resource):
 
     def __init__(self, address: str) -> None:
         # One connection: it is reused by every call, whoever makes it.
-        self.http = httpx.AsyncClient(base_url=address, limits=httpx.Limits(max_connections=1))
+        limits = httpx.Limits(max_connections=1)
+        self.http = httpx.AsyncClient(base_url=address, limits=limits, timeout=None)
 
     @classmethod
     def open(cls, spec: Any, *, base: Path) -> Client:
