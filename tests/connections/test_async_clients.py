@@ -75,7 +75,7 @@ class Client(Resource):
     def __init__(self, address: str) -> None:
         # One connection: it is reused by every call, whoever makes it.
         limits = httpx.Limits(max_connections=1)
-        self.http = httpx.AsyncClient(base_url=address, limits=limits, timeout=None)
+        self.http = httpx.AsyncClient(base_url=address, limits=limits, timeout=120)
 
     @classmethod
     def open(cls, spec: Any, *, base: Path) -> Client:
