@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, is_dataclass, replace
 from time import perf_counter
 from typing import Any, TypeVar
@@ -11,7 +13,19 @@ from pydantic import BaseModel
 
 from rag.flow import RunContext
 from rag.kvcache.settings import ReuseSettings
-from rag.models import LLM, Generation, Prompt, Sampling, Scored, choose, structured
+from rag.models import (
+    LLM,
+    Action,
+    Generation,
+    Prompt,
+    Sampling,
+    Scored,
+    ToolDescription,
+    ToolTurn,
+    choose,
+    next_action,
+    structured,
+)
 from rag.models.choice import Choice
 from rag.models.together import together
 from rag.prompts.layout import messages
@@ -20,6 +34,9 @@ from rag.prompts.templates import PromptTemplate
 M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S")
 T = TypeVar("T")
+
+PREAMBLE = 300
+"""Characters that a model may write before it calls a tool, and that are no part of its answer."""
 
 
 class ModelCall:
@@ -110,6 +127,49 @@ class ModelCall:
         shown = "" if done.value is None else done.value.model_dump_json()
         self._report(started, prompt, shown, done.tokens, 0)
         return done.value
+
+    async def act(
+        self,
+        prompt: Prompt,
+        turns: Sequence[ToolTurn],
+        tools: Sequence[ToolDescription],
+        sampling: Sampling,
+        *,
+        answer: bool = False,
+    ) -> Action:
+        """What the model does next (`rag.models.next_action`); the text of an answer is passed on.
+
+        Whether a text is the answer is known in its end only, as calls may follow. It is passed on
+        from its 300th character: what models write before a call is shorter.
+        """
+        started = self._begun()
+        held: list[str] = []
+        streams = answer
+        action = Action("")
+        pieces = next_action(self.llm, prompt, turns, tools, sampling, answer=answer)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if isinstance(piece, Action):
+                    action = piece
+                    continue
+                held.append(piece)
+                streams = streams or sum(map(len, held)) > PREAMBLE
+                if streams:
+                    self.ctx.token("".join(held))
+                    held.clear()
+        if held and not action.calls:
+            self.ctx.token("".join(held))
+        self.ctx.spend(llm_calls=action.llm_calls - 1)
+        shown = [{"name": one.name, "arguments": one.arguments} for one in action.calls]
+        self.ctx.model_called(
+            model=self.llm.id,
+            prompt=action.prompt,
+            output="\n".join(filter(None, (action.text, json.dumps(shown) if shown else ""))),
+            prompt_tokens=action.prompt_tokens,
+            completion_tokens=action.completion_tokens,
+            seconds=perf_counter() - started,
+        )
+        return replace(action, prompt=())
 
     async def score(self, prompt: Prompt, answers: Sequence[str]) -> list[Scored]:
         """The log-probabilities of each answer's tokens after the prompt (`LLM.score`)."""

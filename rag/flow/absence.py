@@ -63,6 +63,17 @@ def check(flow: Needy) -> bool:
     return False
 
 
+def inherited(flow: Needy) -> dict[str, type[Resource]]:
+    """Name to kind of the resources that a flow takes, and neither it nor its inner flows give."""
+    inner = _inner(flow)
+    return {
+        name: kind
+        for place, name, kind in flow.needs
+        if name not in flow.resources.specs
+        and not any(place.is_within(at) and name in one.specs for at, one in inner)
+    }
+
+
 def _found(flow: Needy) -> list[tuple[RagError, list[Need]]]:
     """Each error once, with the steps that it concerns."""
     needs: dict[tuple[int, str, type[Resource]], list[Need]] = {}

@@ -31,6 +31,9 @@ METHODS = frozenset(
 MAX_REPEAT = 10_000
 """The largest result of a repetition of a text or list."""
 
+MAX_BITS = 10_000
+"""The largest power of integers."""
+
 
 class Expression:
     """A small expression over channels: `len(documents) < 3 and confidence < 0.5`.
@@ -92,7 +95,12 @@ class Expression:
         if found is None:
             from simpleeval import DEFAULT_OPERATORS, EvalWithCompoundTypes
 
-            operators = {**DEFAULT_OPERATORS, ast.Mult: _multiply, ast.Mod: _modulo}
+            operators = {
+                **DEFAULT_OPERATORS,
+                ast.Mult: _multiply,
+                ast.Mod: _modulo,
+                ast.Pow: _power,
+            }
             # simpleeval adds to the mapping that it is given: it gets one of its own.
             found = EvalWithCompoundTypes(functions=dict(FUNCTIONS), operators=operators)
             self._threads.evaluator = found
@@ -105,6 +113,13 @@ def _multiply(left: Any, right: Any) -> Any:
         if repeats and len(value) * times > MAX_REPEAT:
             raise ValueError(f"a repetition to more than {MAX_REPEAT} items")
     return left * right
+
+
+def _power(left: Any, right: Any) -> Any:
+    whole = isinstance(left, int) and isinstance(right, int)
+    if whole and right * left.bit_length() > MAX_BITS:
+        raise ValueError(f"a power of more than {MAX_BITS} bits")
+    return left**right
 
 
 def _modulo(left: Any, right: Any) -> Any:

@@ -104,6 +104,17 @@ class Resource:
         return None
 
     @classmethod
+    def needs(cls, spec: Any, *, base: Path) -> Mapping[str, type[Resource]]:
+        """What it takes itself of the flow that it is used in: name to kind of a resource.
+
+        Called when the flow is built, before anything is opened.
+
+        Raises:
+            ConfigError: The specification is wrong in a way that `Spec` does not show.
+        """
+        return {}
+
+    @classmethod
     def takes(cls, resource: Resource) -> bool:
         """Whether an open resource may be given where one of this class is wanted."""
         return isinstance(resource, cls)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rag.errors import ModelError
+from rag.models.langchain_tools import calls_of, conversation, functions, shown
 from rag.models.llm import LLM, Generation, Sampling
 from rag.models.profiles import Profile, hosted
 from rag.models.rate_limit import RateLimit
 from rag.models.reasoning import without_reasoning
+from rag.models.tool_calls import Action, ToolDescription, ToolTurn
 from rag.models.unreachable import unreachable
 from rag.prompts.layout import messages
 from rag.prompts.prompt import Prompt
@@ -114,6 +117,77 @@ class LangChainLLM(LLM):
         text = answer.text if parsed is None else json.dumps(parsed, ensure_ascii=False)
         return self._generation(answer, text, prompt)
 
+    async def act(
+        self,
+        prompt: Prompt,
+        turns: Sequence[ToolTurn],
+        tools: Sequence[ToolDescription],
+        sampling: Sampling,
+        *,
+        answer: bool = False,
+    ) -> AsyncGenerator[str | Action]:
+        """See `LLM.act`; nothing where the class binds no tools, or the server refuses them."""
+        if not self.profile.tools or "tools" in self._without:
+            return
+        then = self.prompt_set["agent_now"].text if answer else ""
+        sent = conversation(prompt, turns, then)
+        whole: list[Any] = []
+        number = sum(len(turn.results) for turn in turns)
+        try:
+            bound = self._model.bind_tools(functions(tools)) if tools else self._model
+            async with aclosing(
+                without_reasoning(self._spoken(bound, sent, sampling, whole))
+            ) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, str):
+                        yield piece
+                        continue
+                    calls, raw = calls_of(whole[0], number)
+                    yield Action(
+                        piece.text,
+                        calls,
+                        piece.prompt_tokens or sum(self.count(m["content"]) for m in shown(sent)),
+                        piece.completion_tokens,
+                        finish=piece.finish,
+                        reasoning=piece.reasoning,
+                        raw=raw,
+                        prompt=shown(sent),
+                    )
+        except Exception as error:  # each provider's client has its own
+            refused = _status(error) in REFUSED and re.search(r"tool|function", str(error))
+            if not turns and not whole and (refused or isinstance(error, NotImplementedError)):
+                self._without.add("tools")  # asked in words from now on
+                return
+            raise error if isinstance(error, ModelError) else self._failed(error) from error
+
+    async def _spoken(
+        self, model: Any, sent: list[Any], sampling: Sampling, whole: list[Any]
+    ) -> AsyncIterator[str | Generation]:
+        """The text of a message that may have calls; all its chunks, added up, go to `whole`."""
+        found = _Answer()
+        options = self._options(sampling)
+        async with aclosing(self._calls.stream(partial(model.astream, sent, **options))) as chunks:
+            async for chunk in chunks:
+                whole[:] = [whole[0] + chunk if whole else chunk]
+                if piece := found.take(chunk):
+                    yield piece
+        self._check_ended(found, bool(whole and whole[0].tool_calls))
+        yield Generation(
+            found.text,
+            found.input_tokens,
+            found.output_tokens or self.count(found.text),
+            found.finish,
+            reasoning="".join(found.reasoning),
+        )
+
+    def _check_ended(self, answer: _Answer, calls: bool = False) -> None:
+        if answer.finish == "length" and not answer.text.strip() and not calls:
+            raise ModelError(
+                f"{self.id!r} used up its {answer.output_tokens} tokens before any text",
+                where="resources.llm",
+                fix="if it reasons, set more tokens for that, as `profile: {reasoning: 16384}`",
+            )
+
     async def _stream(
         self, prompt: Prompt, sampling: Sampling, reuse: ReuseSettings | None
     ) -> AsyncIterator[str | Generation]:
@@ -142,12 +216,7 @@ class LangChainLLM(LLM):
             raise
         except Exception as error:  # each provider's client has its own
             raise self._failed(error) from error
-        if answer.finish == "length" and not answer.text.strip():
-            raise ModelError(
-                f"{self.id!r} used up its {answer.output_tokens} tokens before any text",
-                where="resources.llm",
-                fix="if it reasons, set more tokens for that, as `profile: {reasoning: 16384}`",
-            )
+        self._check_ended(answer)
         text = answer.text
         if cut_here:
             text = min((text.split(stop, 1)[0] for stop in sampling.stop), key=len)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -14,6 +14,7 @@ from rag.flow.resources import Use
 from rag.kvcache.store.spec import Size, StoreSpec, parse
 from rag.models.profiles import Profile
 from rag.models.resource import ModelResource, ModelSpec
+from rag.models.tool_calls import Action, ToolDescription, ToolTurn
 from rag.prompts.digest import digest
 from rag.prompts.prompt import Prompt
 from rag.prompts.templates import PromptTemplate
@@ -219,6 +220,30 @@ class LLM(ModelResource):
             ModelError: As `stream`.
         """
         return None
+
+    async def act(
+        self,
+        prompt: Prompt,
+        turns: Sequence[ToolTurn],
+        tools: Sequence[ToolDescription],
+        sampling: Sampling,
+        *,
+        answer: bool = False,
+    ) -> AsyncGenerator[str | Action]:
+        """What the model does next, by its own interface for tool calls.
+
+        `rag.models.next_action` calls it, and explains the arguments.
+
+        Returns:
+            The pieces of its text as they come, and last the `Action`; nothing at all where it
+            has no such interface.
+
+        Raises:
+            ModelError: As `stream`.
+        """
+        nothing: tuple[Action, ...] = ()
+        for piece in nothing:
+            yield piece
 
     async def score(self, prompt: Prompt, answers: Sequence[str]) -> list[Scored]:
         """How likely each answer is after the prompt, token by token.

@@ -49,6 +49,9 @@ class Profile(BaseModel):
     structured: bool = Field(
         default=False, description="whether its answers can be constrained by a JSON schema"
     )
+    tools: bool = Field(
+        default=False, description="whether it takes tools by its provider's interface"
+    )
     temperature: bool = Field(
         default=True, description="whether it accepts temperature, top_p, seed and stop"
     )
@@ -128,6 +131,7 @@ def hosted(name: str, model: Any) -> Profile:
     for ours, theirs in (("structured", "structured_output"), ("temperature", "temperature")):
         if theirs in given:
             known[ours] = bool(given[theirs])
+    known["tools"] = bool(given.get("tool_calling", _binds_tools(model)))
     if "reasoning_output" in given:
         known["reasoning"] = REASONING if given["reasoning_output"] else 0
     thinking = getattr(model, "thinking", None)
@@ -137,6 +141,14 @@ def hosted(name: str, model: Any) -> Profile:
         not known.get("reasoning") or "temperature" not in known
     )
     return Profile(**known)
+
+
+def _binds_tools(model: Any) -> bool:
+    """Whether the class of a chat model says how its tools are bound."""
+    from langchain_core.language_models import BaseChatModel
+
+    own = getattr(type(model), "bind_tools", BaseChatModel.bind_tools)
+    return own is not BaseChatModel.bind_tools
 
 
 def local(name: str, config: Any) -> Profile:

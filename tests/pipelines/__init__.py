@@ -24,7 +24,10 @@ def flow(name: str, index: Index, embedder: Embedder, llm: LLM, k: int | str = 2
         loaded.node,
         inputs=loaded.inputs,
         outputs=loaded.outputs,
-        resources={"index": index, "embedder": embedder, **dict.fromkeys(models, llm)},
+        resources={
+            **loaded.resources.specs, "index": index, "embedder": embedder,
+            **dict.fromkeys(models, llm),
+        },  # fmt: skip
         budget=loaded.budget,
     )
 

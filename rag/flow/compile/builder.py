@@ -223,6 +223,7 @@ class Builder:
         """Check that a step's resource can be there, and that its specification is right."""
         holder = self.use(name)
         self._shared.bound.append((place, name, kind))
+        self._bind_needs(node, place, name, kind, holder)
         if holder is None:
             if name != parameter:
                 names = self.named()
@@ -235,6 +236,20 @@ class Builder:
             self.report(node, place, what, parameter, "bind another: resources: {...}")
         elif not isinstance(spec, Resource):
             holder._check_spec(name, kind, spec)
+
+    def _bind_needs(
+        self, node: Node, place: Place, name: str, kind: type[Resource], holder: Builder | None
+    ) -> None:
+        """Check what a step's resource takes of the flow itself."""
+        resources = (holder or self).resources
+        spec = resources.specs.get(name, kind.default)
+        try:
+            needs = {} if spec is None else kind.needs(spec, base=resources.base)
+        except ConfigError as error:
+            (holder or self)._wrong_spec(name, error)
+            return
+        for inner, its_kind in needs.items():
+            self.bind(node, place, inner, inner, its_kind)
 
     def named(self) -> list[str]:
         """The names of resources that the flow, or a flow around it, gives."""
@@ -260,9 +275,12 @@ class Builder:
         try:
             parse(kind, spec)
         except ConfigError as error:
-            where = self._positions.get(id(self.resources)) or "resources"
-            where = f"{where}.{name}" if where == "resources" else f"{where} resources.{name}"
-            self._shared.problems.append(ConfigError(error.what, where=where, fix=error.fix))
+            self._wrong_spec(name, error)
+
+    def _wrong_spec(self, name: str, error: ConfigError) -> None:
+        where = self._positions.get(id(self.resources)) or "resources"
+        where = f"{where}.{name}" if where == "resources" else f"{where} resources.{name}"
+        self._shared.problems.append(ConfigError(error.what, where=where, fix=error.fix))
 
     # Ending
 

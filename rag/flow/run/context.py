@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rag.flow.place import Place
 from rag.flow.run import inside
@@ -12,8 +12,10 @@ from rag.flow.run.tracing import trace_call
 
 if TYPE_CHECKING:
     from rag.flow.run.inside import Called
-    from rag.flow.run.run import Run
+    from rag.flow.run.run import Left, Run
     from rag.flow.run.threads import Job
+
+T = TypeVar("T")
 
 
 class RunContext:
@@ -75,6 +77,27 @@ class RunContext:
         if self._run.tracer is not None and tokens:
             trace_call(tokens=tokens)
         self._run.spent.add(llm_calls, tokens)
+
+    def left(self) -> Left:
+        """What the step's budget, and those around it, still allow."""
+        return self._run.spent.left()
+
+    async def once(
+        self, name: str, kind: Any, work: Callable[[], Awaitable[T]], /, **inputs: Any
+    ) -> T:
+        """The result of a part of a step, which a stored run does not do again.
+
+        When the run is resumed, the step runs again from its start, and a part of the same name
+        with equal inputs that was done already gives what it gave then. Without a stored run,
+        the part is simply done.
+
+        Args:
+            name: Of the part; each of one step has its own.
+            kind: The type of the result, which must be one that a channel may have.
+            work: Does it.
+            inputs: What the result depends on.
+        """
+        return cast(T, await inside.once(self._run, self._place, name, kind, work, inputs))
 
     async def interrupt(self, message: str, /, **shown: Any) -> dict[str, Any]:
         """Pause the run for human approval, in the middle of a step.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
 from typing import Any, Protocol
 
 from rag.errors import ConfigError, InputError, Interrupted, Stop
-from rag.flow.place import ITEM, Place
+from rag.flow.place import ITEM, Place, segment
 from rag.flow.policies import Budget
 from rag.flow.resources import Resources
 from rag.flow.run.inputs import Takes, initial_state
@@ -58,6 +59,39 @@ async def ask(
         if found is not None:
             return found
     raise Interrupted([Stop(where, str(place), message, dict(shown), kinds_shown(shown), question)])
+
+
+async def once(
+    run: Run,
+    place: Place,
+    name: str,
+    kind: Any,
+    work: Callable[[], Awaitable[Any]],
+    inputs: Mapping[str, Any],
+) -> Any:
+    """What a part of a step gives, or gave before the run was stopped.
+
+    Args:
+        run: The run.
+        place: The static place of the step.
+        name: Of the part.
+        kind: The type of what it gives.
+        work: Does it.
+        inputs: What it depends on.
+    """
+    if run.journal is None:
+        return await work()
+    where, given = run.at(place).below(f".once:{segment(name)}"), _digest(inputs)
+    if run.recalls:
+        found = await run.journal.recall(where, {"result": kind}, given)
+        if found is not None:
+            return found["result"]
+    started = perf_counter()
+    result = await work()
+    await run.journal.record(
+        where, {"result": kind}, {"result": result}, perf_counter() - started, given
+    )
+    return result
 
 
 def kinds_shown(shown: Mapping[str, Any]) -> dict[str, Any]:

@@ -208,6 +208,8 @@ def _values(one: Occurrence) -> Iterator[str]:
         yield f"{indent}{call.output}"
         if call.reuse:
             yield f"{indent}reuse: {json.dumps(plain(call.reuse))}"
+    for name, data in one.events:
+        yield f"{indent}{name}: {shortened(data)}"
     for name, value in (one.writes or {}).items():
         yield f"{indent}-> {name} = {shortened(value)}"
     for warning in one.warnings:

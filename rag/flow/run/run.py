@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from time import time
+from time import monotonic, time
 from typing import Any, Protocol
 
 from rag.errors import BudgetError
@@ -22,6 +22,15 @@ Runner = Callable[[State, "Run"], Awaitable[dict[str, Any]]]
 """What a node is compiled to: reads the state, returns the channels that it writes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What the budgets of a step, and of all around it, still allow; None: there is no limit."""
+
+    llm_calls: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+
+
 class Spent:
     """What a run, or a part of it under a budget of its own, has used; safe from any thread.
 
@@ -33,8 +42,27 @@ class Spent:
     def __init__(self, budget: Budget | None = None, outer: Spent | None = None) -> None:
         self._budget, self._outer = budget, outer
         self._lock = threading.Lock()
+        self._started = monotonic()
         self.llm_calls = 0
         self.tokens = 0
+
+    def left(self) -> Left:
+        """What is still allowed, by this budget and those around it."""
+        outer = Left() if self._outer is None else self._outer.left()
+        budget = self._budget or Budget()
+        used = {
+            "llm_calls": self.llm_calls,
+            "tokens": self.tokens,
+            "seconds": monotonic() - self._started,
+        }
+        found: dict[str, Any] = {}
+        for name, amount in used.items():
+            limit = getattr(budget, name)
+            allowed = [] if limit is None else [max(limit - amount, 0)]
+            if (around := getattr(outer, name)) is not None:
+                allowed.append(around)
+            found[name] = min(allowed, default=None)
+        return Left(**found)
 
     def add(self, llm_calls: int, tokens: int) -> None:
         """Count.

@@ -24,9 +24,10 @@ class Grammar:
     def __init__(self, tokenizer: Any, schema: Mapping[str, Any]) -> None:
         from llguidance import LLMatcher
 
-        # Without whitespace to choose, a small model cannot get lost in it.
+        # Without whitespace to choose, a small model cannot get lost in it. What the library
+        # cannot enforce of a schema (of a tool of somebody else's, say) is left out.
         grammar = LLMatcher.grammar_from_json_schema(
-            _closed(dict(schema)), overrides={"whitespace_flexible": False}
+            _closed(dict(schema)), overrides={"whitespace_flexible": False, "lenient": True}
         )
         self._matcher = LLMatcher(tokenizer, grammar)
 
