@@ -86,7 +86,7 @@ class AgentLoop:
             if condense:
                 results = await self._call.together(partial(self._condensed, action), results)
             self.turns.append(ToolTurn(action, tuple(results)))
-            self._reading.spend(self.turns[-1])
+            self._reading.charge(self.turns[-1])
             self._slowest = max(self._slowest, perf_counter() - started)
         return ended, ""
 

@@ -94,7 +94,7 @@ class Reading:
         """Take back the room of texts that the model is not shown after all."""
         self.room += sum(self._call.llm.count(one) + DELIMITER for one in texts.values())
 
-    def spend(self, turn: ToolTurn) -> None:
+    def charge(self, turn: ToolTurn) -> None:
         """Count what a turn takes of the window beside the sources that it gave."""
         texts = [turn.action.text, turn.action.reasoning]
         for result in turn.results:

@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from rag.errors import ConfigError, RagError
 from rag.names import suggestion
@@ -167,7 +167,8 @@ def _problem(kind: type[Resource], model: type[BaseModel], error: ValidationErro
     if detail["type"] == "missing":
         return ConfigError(f"{kind.__name__} needs the field {place!r}", fix=f"add {place}: ...")
     what = f"{place} is {detail.get('input')!r}: {detail['msg']}"
-    return ConfigError(what, fix=f"fields: {', '.join(fields)}")
+    named = issubclass(model, RootModel)  # by names of the user's own, not by fields
+    return ConfigError(what, fix=f"mend {place}" if named else f"fields: {', '.join(fields)}")
 
 
 @lru_cache(maxsize=1)

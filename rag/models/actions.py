@@ -27,7 +27,7 @@ class Decision(BaseModel):
     """What a model writes that has no interface for tool calls."""
 
     thought: str = ""
-    tool: str
+    tool: str = Field(min_length=1)
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rag.kvcache.settings import ReuseSettings
 
 WINDOW = 8192
-"""Tokens for prompt and answer, where nobody knows better."""
+"""Tokens for prompt and answer, where nobody knows better; those for reasoning come on top."""
 LIMITS = (
     "max_tokens",
     "max_output_tokens",
@@ -63,7 +63,7 @@ class LangChainLLM(LLM):
             getattr(model, "model_name", None) or getattr(model, "model", type(model).__name__)
         )
         self.profile = hosted(self.id, model).but(given, base)
-        self.window = self.profile.window or WINDOW
+        self.window = self.profile.window or WINDOW + self.profile.reasoning
         self._known = set(getattr(type(model), "model_fields", {}))
         self._limit = next((name for name in LIMITS if name in self._known), None)
         own = getattr(model, "model_fields_set", ())

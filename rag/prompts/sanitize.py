@@ -8,6 +8,7 @@ import unicodedata
 _STRUCTURE = re.compile(
     r"""
     <[\s/\\]*(?:sources?[\d_]*|system|user|assistant|human|instructions?|question)\b
+    | <[\s/\\]*(?:tool|function)[\s_-]?(?:calls?|responses?|results?|outputs?|use)\b
     | <\|                                     # <|im_end|>, <|eot_id|>
     | <\s*/?\s*(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|think)\s*>
     | <<\s*/?\s*SYS

@@ -129,7 +129,10 @@ def operator_flow(name: str, spec: UseTool, base: Path) -> Flow:
     Raises:
         ConfigError: There is no such operator, or its configuration is wrong.
     """
-    kind = Registry()[spec.use]
+    try:
+        kind = Registry()[spec.use]
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error.what}", fix=error.fix) from error
     try:
         step = kind(**spec.configuration)
     except ValidationError as error:
@@ -158,6 +161,8 @@ def written_flow(name: str, spec: FlowSpec, base: Path) -> Flow:
     try:
         with _as_config(name):
             return load_flow(path)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {spec.flow}: {error.what}", fix=error.fix) from error
     finally:
         _including.reset(token)
 
@@ -182,10 +187,12 @@ def _arguments(name: str, flow: Flow) -> type[BaseModel]:
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
     made = create_model(f"{name}_arguments", __config__=config, **fields)
     try:
-        made.model_json_schema()
-    except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError) as error:
+        written = "Document" not in made.model_json_schema().get("$defs", {})
+    except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError):
+        written = False
+    if not written:
         raise ConfigError(
-            f"a model cannot write the inputs of the tool {name!r}: {error}",
+            f"a model cannot write the inputs of the tool {name!r}: {', '.join(fields)}",
             fix="give it a flow whose inputs are texts, numbers and lists of them",
-        ) from error
+        )
     return made

@@ -15,8 +15,11 @@ from pydantic import (
     PositiveInt,
     RootModel,
     Tag,
+    WithJsonSchema,
     model_validator,
 )
+
+from rag.models.actions import ANSWER
 
 NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
 """Names that all providers accept."""
@@ -107,7 +110,7 @@ ToolSpec = Annotated[
     | Annotated[FlowTool, Tag("flow")]
     | Annotated[SQLTool, Tag("sql")]
     | Annotated[MCPTools, Tag("mcp")]
-    | Annotated[Any, Tag("object")],
+    | Annotated[Any, Tag("object"), WithJsonSchema({"not": {}})],  # in Python only
     Discriminator(_kind),
 ]
 
@@ -116,3 +119,9 @@ class ToolsSpec(RootModel[dict[Annotated[str, Field(pattern=NAME)], ToolSpec]]):
     """Name to tool; the name that a model calls it by."""
 
     model_config = ConfigDict(frozen=True)
+
+    @model_validator(mode="after")
+    def _free(self) -> ToolsSpec:
+        if ANSWER in self.root:
+            raise ValueError(f"{ANSWER!r} stands for answering, and is the name of no tool")
+        return self

@@ -86,10 +86,10 @@ class Tools(Resource):
     def absent(cls, spec: Any, *, base: Path) -> RagError | None:
         """Why a tool cannot be opened: no file, no class, no program."""
         try:
-            for _, flow in _flows(cls, spec, base):
+            for name, flow in _flows(cls, spec, base):
                 for error in flow.absent():
                     if (error.where or "").removeprefix("resources.") in flow.resources.specs:
-                        return error
+                        return type(error)(f"the tool {name!r}: {error.what}", fix=error.fix)
             parsed = parse(cls, spec)
             for name, one in () if isinstance(parsed, Tools) else parsed.root.items():
                 match one:

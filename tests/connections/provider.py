@@ -19,7 +19,8 @@ class RefusalError(Exception):
 
 
 Answer = Callable[[dict[str, Any]], "dict[str, Any]"]
-"""From a request to what is answered: text, reasoning, logprobs, finish, usage."""
+"""From a request to what is answered: text, reasoning, logprobs, finish, usage, and calls of
+tools, each with name, arguments (an object, or a text as it is) and id."""
 
 
 class Provider:
@@ -99,6 +100,10 @@ def _pieces(text: str) -> list[str]:
     return [text[at : at + 5] for at in range(0, len(text), 5)] or [""]
 
 
+def _written(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments)
+
+
 def _openai(body: dict[str, Any], given: dict[str, Any]) -> str:
     head = {"id": "1", "created": 1, "model": body["model"]}
     usage = given.get("usage", (7, 4))
@@ -114,6 +119,16 @@ def _openai(body: dict[str, Any], given: dict[str, Any]) -> str:
         return json.dumps(whole)
     deltas = [{"reasoning_content": one} for one in _pieces(given.get("reasoning", "")) if one]
     deltas += [{"content": piece} for piece in _pieces(given["text"])]
+    calls = given.get("calls", ())
+    for at, call in enumerate(calls):
+        head_of_call = {"index": at, "id": call["id"], "type": "function"}
+        named = {"function": {"name": call["name"], "arguments": ""}}
+        deltas.append({"tool_calls": [{**head_of_call, **named}]})
+        deltas += [
+            {"tool_calls": [{"index": at, "function": {"arguments": piece}}]}
+            for piece in _pieces(_written(call["arguments"]))
+        ]
+    finish = "tool_calls" if calls else finish
     chunk = {**head, "object": "chat.completion.chunk"}
     events: list[dict[str, Any]] = []
     for at, delta in enumerate(deltas):
@@ -129,7 +144,8 @@ def _anthropic(body: dict[str, Any], given: dict[str, Any]) -> str:
     blocks: list[tuple[str, str, str]] = []
     if "reasoning" in given:
         blocks.append(("thinking", "thinking_delta", given["reasoning"]))
-    blocks.append(("text", "text_delta", given["text"]))
+    if given["text"]:
+        blocks.append(("text", "text_delta", given["text"]))
     usage = given.get("usage", (7, 4))
     message = {
         "id": "1", "type": "message", "role": "assistant", "model": body["model"], "content": [],
@@ -144,9 +160,18 @@ def _anthropic(body: dict[str, Any], given: dict[str, Any]) -> str:
             change = {"type": delta, kind: piece}
             events.append({"type": "content_block_delta", "index": at, "delta": change})
         events.append({"type": "content_block_stop", "index": at})
+    calls = given.get("calls", ())
+    for at, call in enumerate(calls, len(blocks)):
+        block = {"type": "tool_use", "id": call["id"], "name": call["name"], "input": {}}
+        events.append({"type": "content_block_start", "index": at, "content_block": block})
+        for piece in _pieces(_written(call["arguments"])):
+            delta = {"type": "input_json_delta", "partial_json": piece}
+            events.append({"type": "content_block_delta", "index": at, "delta": delta})
+        events.append({"type": "content_block_stop", "index": at})
+    stopped = "tool_use" if calls else given.get("finish", "end_turn")
     events.append({
         "type": "message_delta",
-        "delta": {"stop_reason": given.get("finish", "end_turn"), "stop_sequence": None},
+        "delta": {"stop_reason": stopped, "stop_sequence": None},
         "usage": {"input_tokens": usage[0], "output_tokens": usage[1]},
     })  # fmt: skip
     events.append({"type": "message_stop"})

@@ -120,6 +120,8 @@ def test_its_example_runs(name: str, resources: dict[str, Any]) -> None:
     signature = step.signature()
     given = given_to(signature)
     wanted = {port.name for port in signature.resources}
+    if "tools" in wanted:  # the default one is a search
+        wanted |= {"index", "embedder"}
     flow = Flow(
         step,
         inputs={port.name: port.type for port in signature.reads if port.required},

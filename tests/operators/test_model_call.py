@@ -46,6 +46,8 @@ CALLS: dict[str, tuple[Callable[[ModelCall], Awaitable[Any]], int, int]] = {
     "score": (lambda call: call.score(PROMPT, ["Yes", "No"]), 1, 3),
     # The answer is no object, so it is asked for a second time.
     "structured": (lambda call: call.structured(PROMPT, Form, SAMPLING), 2, 4),
+    # So is what is no decision for a tool.
+    "act": (lambda call: call.act(PROMPT, (), (), SAMPLING), 2, 4),
     "token_surprisals": (lambda call: call.token_surprisals("a b c"), 1, 3),
 }
 
@@ -88,7 +90,7 @@ def test_every_method_of_the_model_is_wrapped() -> None:
 def test_no_operator_calls_the_model_past_it() -> None:
     past = re.compile(
         r"\bllm\.(?:generate|stream|ensemble|score|token_surprisal)\("
-        r"|await (?:choose|structured)\(|\.(?:spend|model_called)\("
+        r"|await (?:choose|structured)\(|\bnext_action\(|\.(?:spend|model_called)\("
     )
     found = {file.name for file in FOLDER.rglob("*.py") if past.search(file.read_text())}
     assert found == {"model_call.py"}

@@ -25,9 +25,11 @@ def flow(name: str, index: Index, embedder: Embedder, llm: LLM, k: int | str = 2
         inputs=loaded.inputs,
         outputs=loaded.outputs,
         resources={
-            **loaded.resources.specs, "index": index, "embedder": embedder,
+            **loaded.resources.specs,
+            "index": index,
+            "embedder": embedder,
             **dict.fromkeys(models, llm),
-        },  # fmt: skip
+        },
         budget=loaded.budget,
     )
 

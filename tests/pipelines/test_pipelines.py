@@ -253,9 +253,45 @@ def test_answers_are_ranked_criticised_and_fused(index: Index, embedder: Embedde
     assert result["citations"]
 
 
+def decision(tool: str, **arguments: str) -> dict[str, Any]:
+    return {"thought": "", "tool": tool, "arguments": arguments}
+
+
+def test_an_agent_searches_and_computes(index: Index, embedder: Embedder) -> None:
+    script = {
+        "agent": [
+            decision("search", query="pump P-17"),
+            decision("calculator", expression="240 * 60"),
+            decision("answer"),
+        ],
+        "generate": "P-17 lifts 240 litres per second, which is 14400 a minute [1][3].",
+    }
+    llm = ScriptedLLM(script, constrained=True)
+    result, *_ = run(flow("agent", index, embedder, llm))
+    assert llm.names == ["agent"] * 3 + ["generate"]
+    assert [use.status for use in result["tool_uses"]] == ["done", "done"]
+    assert result["documents"][-1].page_content == "240 * 60 = 14400"
+    assert result["citations"]
+
+
+def test_what_is_searched_on_the_way_is_condensed(index: Index, embedder: Embedder) -> None:
+    script = {
+        "agent_reasoning": [decision("search", query="pump P-17"), decision("answer")],
+        "reason_in_documents": "Pump P-17 lifts 240 litres per second [1].",
+        "generate": "Pump P-17 lifts 240 litres per second [1].",
+    }
+    llm = ScriptedLLM(script, constrained=True)
+    result, *_ = run(flow("search_o1", index, embedder, llm))
+    assert llm.names == ["agent_reasoning", "reason_in_documents", "agent_reasoning", "generate"]
+    assert not llm.prompts[-1].chunks
+    assert "Found so far:\nPump P-17 lifts 240 litres per second [1]." in llm.prompts[-1].question
+    assert [one.number for one in result["citations"]] == [1]
+
+
 @pytest.mark.parametrize(
     ("name", "calls"),
     [
+        ("agent", 2 + 2 + 1),
         ("archon", 3 + 10 + 2 + 1),
         ("best_document", 1),
         ("cached", 1),
@@ -271,6 +307,7 @@ def test_answers_are_ranked_criticised_and_fused(index: Index, embedder: Embedde
         ("replug", 1),
         ("rewrite_retrieve_rerank_read", 2),
         ("routed", 1),
+        ("search_o1", 3 + 2 + 1),
         ("self_rag", 4 + 3 * (2 + 6)),
         ("tree_of_clarifications", 2 + 2 * 2 + 2 * 2),
     ],
