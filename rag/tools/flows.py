@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Any, get_args
 
 from langchain_core.documents import Document
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 
 from rag.connect.sql import Database
@@ -21,7 +21,6 @@ from rag.flow import Flow, RunContext, load_flow
 from rag.flow.inputs import Input
 from rag.flow.registry import Registry
 from rag.flow.resources import Resources
-from rag.flow.yaml.fields import wrong_fields
 from rag.plain import plain
 from rag.tools.spec import FlowTool as FlowSpec
 from rag.tools.spec import SQLTool as SQLSpec
@@ -131,14 +130,9 @@ def operator_flow(name: str, spec: UseTool, base: Path) -> Flow:
     """
     try:
         kind = Registry()[spec.use]
+        step = kind(**spec.configuration)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error.what}", fix=error.fix) from error
-    try:
-        step = kind(**spec.configuration)
-    except ValidationError as error:
-        field, what, fix = next(iter(wrong_fields(kind, error)))
-        where = f"{name}.{field}" if field else name
-        raise ConfigError(f"{where}: {what}", fix=fix) from error
     needed = {port.name: port.type for port in kind.signature().reads if port.required}
     with _as_config(name):
         return Flow(step, inputs=needed, resources=Resources({}, base=base))
