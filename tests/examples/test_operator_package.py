@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,6 @@ from rag.flow.operator import snake_case
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "operator-package"
 RAG = Path(sys.executable).parent / "rag"
-
-
-def installed(source: Path, folder: Path) -> dict[str, str]:
-    """Install the package into a folder; the environment in which it is found."""
-    copied = shutil.copytree(source, folder / "source")
-    target = folder / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-    run([*pip, "--no-build-isolation", "--target", str(target), str(copied)], folder, {})
-    return {"PYTHONPATH": str(target)}
 
 
 def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
@@ -47,9 +39,36 @@ def run(command: list[str], folder: Path, env: dict[str, str]) -> str:
     return done.stdout
 
 
+@dataclass
+class Packages:
+    """The example and a new package, both installed.
+
+    Attributes:
+        example: The example's source.
+        new: The new package's source.
+        env: The environment in which they are found.
+    """
+
+    example: Path
+    new: Path
+    env: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    folder = tmp_path_factory.mktemp("packages")
+    example = shutil.copytree(EXAMPLE, folder / "source")
+    new = folder / "long-enough"
+    made = CliRunner().invoke(app, ["new", "operator", "long_enough", "--dir", str(new)])
+    assert made.exit_code == 0, made.output
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    target = ["--no-build-isolation", "--target", str(folder / "site")]
+    run([*pip, *target, str(example), str(new)], folder, {})
+    return Packages(example, new, {"PYTHONPATH": str(folder / "site")})
+
+
 @pytest.mark.slow
-def test_the_example_is_used_from_yaml_and_passes_its_tests(tmp_path: Path) -> None:
-    env = installed(EXAMPLE, tmp_path)
+def test_the_example_is_used_from_yaml(packages: Packages, tmp_path: Path) -> None:
     (tmp_path / "news.yaml").write_text(
         "name: news\n"
         "inputs: {documents: 'list[Document]'}\n"
@@ -60,27 +79,31 @@ def test_the_example_is_used_from_yaml_and_passes_its_tests(tmp_path: Path) -> N
         {"page_content": "new", "metadata": {"published": "2025-01-01"}},
     ]
     told = f"documents={json.dumps(given)}"
-    said = run([str(RAG), "run", "news.yaml", "--json", "--input", told], tmp_path, env)
+    command = [str(RAG), "run", "news.yaml", "--json", "--input", told]
+    said = run(command, tmp_path, packages.env)
     (found,) = json.loads(said)["documents"]
     assert found["text"] == "new"
-    described = json.loads(run([str(RAG), "operators", "newest_first", "--json"], tmp_path, env))
+    command = [str(RAG), "operators", "newest_first", "--json"]
+    described = json.loads(run(command, tmp_path, packages.env))
     assert described["where"] == "rag_newest_first:NewestFirst"
-    run([sys.executable, "-m", "pytest", "-q", str(tmp_path / "source")], tmp_path, {})
 
 
 @pytest.mark.slow
-def test_a_new_package_installs_is_found_and_passes_its_tests(tmp_path: Path) -> None:
-    folder = tmp_path / "long-enough"
-    made = CliRunner().invoke(app, ["new", "operator", "long_enough", "--dir", str(folder)])
-    assert made.exit_code == 0, made.output
-    env = installed(folder, tmp_path)
+def test_a_new_package_is_found_and_written_well(packages: Packages, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(
         "inputs: {documents: 'list[Document]'}\nsteps: [{use: long_enough, min_words: 3}]\n"
     )
-    assert "OK" in run([str(RAG), "check", "own.yaml"], tmp_path, env)
-    run([sys.executable, "-m", "pytest", "-q", str(folder)], tmp_path, {})
+    assert "OK" in run([str(RAG), "check", "own.yaml"], tmp_path, packages.env)
     ruff = ["ruff", "check", "--isolated", "--select", "E,F,W,B,UP,D", "--ignore", "D203,D213"]
-    run([sys.executable, "-m", *ruff, "--line-length", "100", str(folder / "src")], tmp_path, {})
+    source = str(packages.new / "src")
+    run([sys.executable, "-m", *ruff, "--line-length", "100", source], tmp_path, {})
+
+
+@pytest.mark.slow
+def test_both_pass_their_tests(packages: Packages, tmp_path: Path) -> None:
+    both = [str(packages.example), str(packages.new)]
+    tests = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib"]
+    run([*tests, *both], tmp_path, packages.env)
 
 
 def names_in(source: str) -> set[str]:
