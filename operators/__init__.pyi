@@ -63,6 +63,7 @@ from rag.operators.pre_retrieval.text_to_sql import TextToSQL
 from rag.operators.pre_retrieval.verification_queries import VerificationQueries
 from rag.operators.retrieval.bm25 import BM25
 from rag.operators.retrieval.dense import Dense
+from rag.operators.retrieval.dense_documents import DenseDocuments
 from rag.operators.retrieval.external import External
 from rag.operators.retrieval.graph import Graph
 from rag.operators.retrieval.hybrid import Hybrid
@@ -93,6 +94,7 @@ __all__ = [
     "Dedupe",
     "DedupeSemantic",
     "Dense",
+    "DenseDocuments",
     "Describe",
     "Disambiguate",
     "ExtendQuery",

@@ -16,10 +16,12 @@ class Split(Operator, SplitSpec):
 
     Modular RAG (arXiv 2407.21059, section IV-A, chunk optimization). The `splitter` decides where
     a text may be split: `structure` (the default: recursively by headings, paragraphs, sentences,
-    and words if a sentence is too long), `markdown`, `sentence`, `token`, `code` (Python by its
-    syntax tree), `semantic` (where the meaning changes; Kamradt 2023). With `chunk_overlap` the
-    chunks are a sliding window. With `parents` they are small-to-big, with several sizes a
-    hierarchy: the operator `parents` replaces a retrieved chunk by the larger one.
+    and words if a sentence is too long), `markdown`, `sentence`, `token`, `code` (functions and
+    classes by the syntax tree; languages other than Python with the extra `code`), `semantic`
+    (where the meaning changes; Kamradt 2023). With `chunk_overlap` the chunks are a sliding
+    window. With `parents` they are small-to-big, with several sizes a hierarchy: the operator
+    `parents` replaces a retrieved chunk by the larger one. With `late_chunking` their vectors are
+    pooled from the whole document (Guenther et al. 2024, arXiv 2409.04701).
     For texts longer than the embedder's window, and for answers from few words.
     Reads `documents`; writes `documents`: the chunks, with `start`, `end` and `heading` in their
     metadata.

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rag.errors import ConfigError, IndexStateError, RagError
-from rag.files import total_size
 from rag.flow.resources import Resource, parse
 from rag.index.local import search, tables
 from rag.index.local.database import FILE
 from rag.index.local.derived_table import forget_derived
 from rag.index.local.plan import make_plan
 from rag.index.local.reader import Reader, open_database
+from rag.index.local.stats import stats
 from rag.index.local.vectors import unit
 from rag.index.local.verify import problems
 from rag.index.local.writer import Writer
 from rag.index.spec import IndexSpec, folder_of
 from rag.index.types import (
+    Aggregate,
     Candidates,
     Hit,
     IndexProblem,
@@ -33,9 +34,6 @@ from rag.text.surrogates import escape_surrogates
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-_FILES = {"sqlite": "index.sqlite*", "vectors": "vectors-*.f32", "bm25": "bm25-*/*"}
 
 
 class Index(Resource):
@@ -232,6 +230,22 @@ class Index(Resource):
         """
         return [] if k < 1 else search.sparse(self._reader, query, k, where)
 
+    def dense_sources(
+        self,
+        vector: np.ndarray,
+        k: int,
+        *,
+        aggregate: Aggregate = "mean",
+        where: Mapping[str, Any] | None = None,
+        embedder: str | None = None,
+    ) -> list[Hit]:
+        """The sources nearest to a vector by all of their chunks, of each the nearest chunk.
+
+        Args and errors as `dense`; `aggregate` makes a source's score of its chunks' vectors.
+        """
+        query = self._query(vector, embedder)
+        return [] if k < 1 else search.by_source(self._reader, query, k, aggregate, where)
+
     def hybrid(
         self,
         query: str,
@@ -295,19 +309,7 @@ class Index(Resource):
 
     def stats(self) -> IndexStats:
         """Counts and sizes as of the last commit."""
-        with self._reader.vectors() as (connection, snapshot):
-            sources = connection.execute("SELECT count(*) FROM sources").fetchone()[0]
-        live = int(snapshot.live.sum())
-        return IndexStats(
-            path=self.path,
-            sources=sources,
-            chunks=live,
-            tombstones=len(snapshot.live) - live,
-            bytes={part: total_size(self.path.glob(files)) for part, files in _FILES.items()},
-            embedder=self.embedder,
-            dim=self.dim,
-            vectors="flat",
-        )
+        return stats(self._reader, self.embedder, self.dim)
 
     def compact(self) -> None:
         """Reclaim the space of deleted chunks; readers are not blocked.

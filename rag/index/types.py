@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from langchain_core.documents import Document
 
@@ -14,6 +14,11 @@ from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+Aggregate = Literal["mean", "max", "attention"]
+"""How the vectors of a source's chunks become its score. `mean`: the cosine with their mean.
+`max`: the highest cosine. `attention`: the mean of the cosines, weighted by their softmax."""
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ Every splitter is a way to find these; how they are put together to chunks is th
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rag.errors import ConfigError
+from rag.text.code import code_parts
 from rag.text.sentences import sentence_starts
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ Splitter = Literal["structure", "markdown", "sentence", "token", "semantic", "co
 """`structure`: Markdown sections, small ones merged; sentences, table rows, definitions in code.
 `markdown`: every section on its own. `sentence`: whole sentences, whatever the headings.
 `token`: words up to the size. `semantic`: cut where neighbouring sentences differ most in
-meaning. `code`: functions, classes and methods of Python by its syntax tree; else `structure`."""
+meaning. `code`: functions, classes and methods by the syntax tree (`rag.text.code`); else
+`structure`."""
 
 Embed = Callable[[Sequence[str]], "np.ndarray"]
 """Texts to unit vectors: float32 [texts, dim]."""
@@ -36,7 +37,6 @@ BESIDE = 1
 
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$")
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$")
-_LINE_END = re.compile(r"\r\n|\r|\n")
 WORDS = re.compile(r"\S+\s*")
 
 
@@ -73,10 +73,10 @@ def sections(text: str, how: Splitter, language: str, embed: Embed | None) -> li
         return [Section([], [(span, 0) for span, _ in _pieces(text, whole, code=False)])]
     if how == "semantic":
         return _semantic(text, embed)
-    if how == "code" and language == "python":
-        found = _python(text)
+    if how == "code":
+        found = code_parts(text, language)
         if found:
-            return found
+            return [Section(path, list(_pieces(text, span, code=True))) for path, span in found]
     parts = [([], whole)] if language else _sections(text)
     return [Section(path, list(_pieces(text, span, code=bool(language)))) for path, span in parts]
 
@@ -106,45 +106,6 @@ def _semantic(text: str, embed: Embed | None) -> list[Section]:
             found.append(Section([], []))
         found[-1].pieces.append(piece)
     return found
-
-
-def _python(text: str) -> list[Section]:
-    """A section per function, class and method, with decorators and the comments above."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
-        return []
-    starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
-    lines = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
-    marks: list[tuple[int, list[str]]] = [(0, [])]
-    _definitions(tree, [], lines, marks)
-    ends = [starts[line] for line, _ in marks[1:]] + [len(text)]
-    return [
-        Section(path, list(_pieces(text, (starts[line], end), code=True)))
-        for (line, path), end in zip(marks, ends, strict=True)
-        if text[starts[line] : end].strip()
-    ]
-
-
-def _definitions(
-    node: ast.Module | ast.ClassDef,
-    path: list[str],
-    lines: list[str],
-    marks: list[tuple[int, list[str]]],
-) -> None:
-    """Note the first line (from 0) of each definition, and of what stands behind it."""
-    for child in node.body:
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            first = min([child.lineno, *(one.lineno for one in child.decorator_list)]) - 1
-            while first > marks[-1][0] and lines[first - 1].lstrip().startswith("#"):
-                first -= 1
-            below = [*path, child.name]
-            if first > marks[-1][0] or not first:
-                marks.append((first, below))
-            if isinstance(child, ast.ClassDef):
-                _definitions(child, below, lines, marks)
-        elif marks[-1][1] != path and child.lineno - 1 > marks[-1][0]:
-            marks.append((child.lineno - 1, path))
 
 
 def _sections(text: str) -> list[tuple[list[str], Span]]:

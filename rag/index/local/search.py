@@ -11,12 +11,14 @@ from rag.index.local.reader import Reader
 from rag.index.local.snapshot import Snapshot
 from rag.index.local.tables import fetch
 from rag.index.local.vectors import search as nearest
-from rag.index.types import Candidates, Hit
+from rag.index.types import Aggregate, Candidates, Hit
 
 if TYPE_CHECKING:
     import numpy as np
 
 Where = Mapping[str, Any] | None
+TEMPERATURE = 0.1
+"""Of the weights by attention, in cosines: a tenth less is a third of the weight."""
 
 
 def dense(reader: Reader, query: np.ndarray, k: int, where: Where) -> list[Hit]:
@@ -67,6 +69,58 @@ def hybrid(
         Hit(chunk, float(scores[n]), {"dense": float(cosines[n]), "bm25": float(words[n])})
         for chunk, n in zip(chunks, best, strict=True)
     ]
+
+
+def by_source(
+    reader: Reader, query: np.ndarray, k: int, aggregate: Aggregate, where: Where
+) -> list[Hit]:
+    """See `Index.dense_sources`; the query is float32 [dim] of unit length.
+
+    Returns:
+        Hits by falling score, with the nearest chunk's cosine as the part `dense`.
+    """
+    import numpy as np
+
+    with reader.vectors() as (connection, snapshot):
+        at = np.flatnonzero(snapshot.select(connection, where))
+        if not len(at):
+            return []
+        names = dict(connection.execute("SELECT row, source FROM chunks").fetchall())
+        sources = np.array([names[row] for row in snapshot.rows[at].tolist()], dtype=object)
+        order = np.argsort(sources, kind="stable")
+        at, sources = at[order], sources[order]
+        starts = np.flatnonzero(np.concatenate([[True], sources[1:] != sources[:-1]]))
+        vectors = np.asarray(snapshot.matrix[at])
+        cosines = vectors @ query
+        scores = _aggregated(vectors, cosines, starts, query, aggregate)
+        best = np.argsort(-scores, kind="stable")[:k]
+        ends = [*starts[1:], len(at)]
+        nearest = [int(starts[n] + cosines[starts[n] : ends[n]].argmax()) for n in best]
+        chunks = fetch(connection, snapshot.rows[at[nearest]])
+    return [
+        Hit(chunk, float(scores[n]), {"dense": float(cosines[near])})
+        for chunk, n, near in zip(chunks, best, nearest, strict=True)
+    ]
+
+
+def _aggregated(
+    vectors: np.ndarray,
+    cosines: np.ndarray,
+    starts: np.ndarray,
+    query: np.ndarray,
+    aggregate: Aggregate,
+) -> np.ndarray:
+    """The scores of sources whose chunks follow one another from `starts`: float32 [sources]."""
+    import numpy as np
+
+    if aggregate == "max":
+        return np.asarray(np.maximum.reduceat(cosines, starts))
+    if aggregate == "attention":
+        weights = np.exp((cosines - 1) / TEMPERATURE)
+        total = np.add.reduceat(weights, starts)
+        return np.asarray(np.add.reduceat(weights * cosines, starts) / total)
+    sums = np.add.reduceat(vectors, starts, axis=0)
+    return np.asarray(sums @ query / np.maximum(np.linalg.norm(sums, axis=1), 1e-12))
 
 
 def _matching(

@@ -1,0 +1,26 @@
+"""Counts and sizes of an index."""
+
+from __future__ import annotations
+
+from rag.files import total_size
+from rag.index.local.reader import Reader
+from rag.index.types import IndexStats
+
+_FILES = {"sqlite": "index.sqlite*", "vectors": "vectors-*.f32", "bm25": "bm25-*/*"}
+
+
+def stats(reader: Reader, embedder: str, dim: int) -> IndexStats:
+    """See `Index.stats`."""
+    with reader.vectors() as (connection, snapshot):
+        sources = connection.execute("SELECT count(*) FROM sources").fetchone()[0]
+    live = int(snapshot.live.sum())
+    return IndexStats(
+        path=reader.folder,
+        sources=sources,
+        chunks=live,
+        tombstones=len(snapshot.live) - live,
+        bytes={part: total_size(reader.folder.glob(files)) for part, files in _FILES.items()},
+        embedder=embedder,
+        dim=dim,
+        vectors="flat",
+    )
