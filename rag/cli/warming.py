@@ -58,7 +58,7 @@ def warmed(llm: LocalLLM, index: Index, step: Generate, related: int) -> tuple[i
     from rag.models import Prompt
 
     assert step.reuse is not None  # noqa: S101 - `reusing_step` chose it
-    behind = step.reuse.composer.stores == "variants"
+    behind = step.reuse.composer.resolved(llm.engine.defaults).stores == "variants"
     system = step.system or llm.prompt_set["generate"].text
     computed = seen = 0
     batches = list(index.batches(BATCH))

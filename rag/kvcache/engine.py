@@ -78,7 +78,7 @@ class KVEngine:
         """
         if not self.view.attends:
             self.view.require_composable(0)
-        composer = settings.composer
+        composer = settings.composer.resolved(self.defaults)
         chunks = [chunk for chunk in chunks if len(chunk)]
         if not suffix and not chunks:  # the last token's logits are needed
             prefix, suffix = prefix[:-1], prefix[-1:]
@@ -118,12 +118,13 @@ class KVEngine:
             turns: See there.
         """
         chunks = [chunk for chunk in chunks if len(chunk)]
-        if settings.composer.stores == "nothing" or not chunks:
+        composer = settings.composer.resolved(self.defaults)
+        if composer.stores == "nothing" or not chunks:
             return
         layout = Layout(prefix, chunks, suffix, turns)
         room = done.buffer.capacity - layout.length
         composition = self._composition(layout, done.report, room)
-        yield from Conversation(composition, settings.composer).keep(done)
+        yield from Conversation(composition, composer).keep(done)
 
     def warm(self, prefix: Sequence[int], chunks: Sequence[Sequence[int]]) -> int:
         """Compute and store chunks alone behind a prefix, those that are not stored yet.
@@ -173,7 +174,8 @@ class KVEngine:
         self.view.require_composable(layout.length)
         composition = self._composition(layout, Report("warm", "repaired"))
         with torch.inference_mode():
-            return run(settings.composer.warm(composition), self.view.steps)
+            composer = settings.composer.resolved(self.defaults)
+            return run(composer.warm(composition), self.view.steps)
 
     def salted(self, salt: str) -> KVEngine:
         """The same engine over the same store, whose entries no other salt finds."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
-DEFAULT = "craft"
+DEFAULT = "auto"
 
 
 class ReuseSettings(BaseModel):

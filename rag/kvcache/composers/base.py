@@ -11,7 +11,7 @@ from rag.kvcache.plan import Masked, Plan
 from rag.kvcache.report import Kind
 
 if TYPE_CHECKING:
-    from rag.kvcache.composition import Composition
+    from rag.kvcache.composition import Composition, Defaults
     from rag.kvcache.passes import Passes
     from rag.kvcache.prefilled import Prefilled
 
@@ -48,6 +48,10 @@ class Composer(BaseModel, ABC):
         super().__pydantic_init_subclass__(**kwargs)
         if "mode" in cls.__dict__:
             cls.registered[cls.mode] = cls
+
+    def resolved(self, defaults: Defaults) -> Composer:
+        """The composer that does the work with a model of which these are known."""
+        return self
 
     def plan(self, composition: Composition) -> Plan:
         """How the suffix and the answer attend to the composed states."""

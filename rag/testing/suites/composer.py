@@ -165,13 +165,14 @@ class ComposerSuite:
 
     def test_the_report_adds_up(self) -> None:
         """Every token of every chunk is reused or computed, and no chunk is left out."""
-        engine, kind = self.llama(), composer(self.mode)
+        engine = self.llama()
+        kind = composer(self.mode)().resolved(engine.defaults)
         for chunks in (CHUNKS, AWKWARD):
             engine.store.clear()
             sizes = [len(chunk) for chunk in chunks if chunk]
             for warm in (False, True):
                 report = self.prefill(engine, chunks).report
-                assert (report.mode, report.kind) == (self.mode, kind.kind)
+                assert (report.mode, report.kind) == (kind.mode, kind.kind)
                 assert report.tokens == len(joined(chunks))
                 assert [chunk.tokens for chunk in report.chunks] == sizes
                 assert report.reused + report.recomputed == sum(sizes)

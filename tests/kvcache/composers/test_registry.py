@@ -48,7 +48,7 @@ def test_the_packages_own_are_found_without_an_import() -> None:
         "print(*composers()); assert 'torch' not in sys.modules"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names = "align ape blend concat craft epic focus full parallel prefix random"
+    names = "align ape auto blend concat craft epic focus full parallel prefix random"
     assert found.stdout.split() == names.split()
 
 
@@ -59,7 +59,7 @@ def test_settings_are_the_composer_s_fields() -> None:
     assert Generate(reuse={"mode": "epic", "first": 3}).reuse == settings
     assert ReuseSettings.model_validate(settings.model_dump()) == settings
     assert settings != ReuseSettings("epic", first=4)
-    assert ReuseSettings().mode == "craft"
+    assert ReuseSettings().mode == "auto"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_is_wrong_is_said(given: dict[str, object], where: str, what: str, 
 
 
 def test_an_unknown_mode_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="known: align, ape, blend"):
+    with pytest.raises(ConfigError, match="known: align, ape, auto"):
         composer("zzz")
 
 
