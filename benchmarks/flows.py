@@ -26,8 +26,9 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from rag.eval.beir import Dataset, Query, load_dataset
 from rag.eval.corpus import Corpus
+from rag.eval.dataset import Dataset, Query
+from rag.eval.loading import load_dataset
 from rag.eval.metrics import contains, token_f1
 from rag.flow import Flow, load_flow
 from rag.flow.run.record import RunRecord

@@ -15,8 +15,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from rag.eval.beir import Dataset, load_dataset
 from rag.eval.corpus import Corpus
+from rag.eval.dataset import Dataset
+from rag.eval.loading import load_dataset
 from rag.eval.ranking import RankingResult, rank_all, ranking_rows
 from rag.flow import load_flow
 
