@@ -5,13 +5,14 @@
 
 Contexts are chunks of 256 tokens of the texts in FOLDER (default: the handbook in `examples/`).
 First: milliseconds per token behind 512 to 4,096 tokens of context, greedy, with our weights as
-they are, in eight bits, and with speculation where the answer quotes the context. Then: seconds for
+they are, in eight bits and in four, and with speculation where the answer quotes the context. Then: seconds for
 a whole answer of `--tokens` tokens over 4,096 tokens of context whose chunks were all seen before,
-in an order that is new each time. llama.cpp takes part where llama-cpp-python is installed and a
-GGUF file named. The programs alternate inside one process; medians.
+in an order that is new each time. llama.cpp takes part where llama-cpp-python is installed and the
+model has a GGUF file. The programs alternate inside one process; medians.
 """
 
 import argparse
+import importlib.util
 import json
 import random
 import statistics
@@ -171,42 +172,37 @@ def main() -> None:
     parser.add_argument("--words", type=Path, default=Path(__file__).parents[1] / "examples")
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--gguf", type=Path)
+    parser.add_argument("--gguf", type=Path, help="for llama.cpp; default: the model's own file")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     import torch
-
-    from rag.models import LLM
-
-    opened = {
-        int8: LLM.load({"model": options.model, "kv": {"memory": "2GB"}, "int8": int8})
-        for int8 in (False, True)
-    }
     from transformers import AutoModelForCausalLM
 
+    from rag.models import LLM
     from rag.models.opening.find import find_model
     from rag.models.opening.gguf import library_folder
 
+    kinds = ("full", "int8", "int4") if find_model(options.model, Path()).gguf else ("full", "int8")
+    opened = {
+        kind: LLM.load({"model": options.model, "kv": {"memory": "2GB"}, "weights": kind})
+        for kind in kinds
+    }
     plain = AutoModelForCausalLM.from_pretrained(
-        library_folder(find_model(options.model, Path())), dtype=opened[False].engine.view.dtype
+        library_folder(find_model(options.model, Path())), dtype=opened["full"].engine.view.dtype
     ).eval()
-    texts = Texts(opened[False], options.words)
-    decoders: dict[str, Any] = {
-        "ours": Ours(opened[False], texts, "prefix"),
-        "ours, int8": Ours(opened[True], texts, "prefix"),
-        "ours, quoting": Ours(opened[False], texts, "prefix", draft=8),
-        "ours, int8, quoting": Ours(opened[True], texts, "prefix", draft=3),
-        "transformers": Transformers(plain, texts),
-    }
-    answers: dict[str, Any] = {
-        "ours, parallel": Ours(opened[False], texts, "parallel", draft=8),
-        "ours, parallel, int8": Ours(opened[True], texts, "parallel", draft=3),
-        "ours, focus 15 %": Ours(opened[False], texts, "focus", draft=8),
-        "ours, focus 15 %, int8": Ours(opened[True], texts, "focus", draft=3),
-        "transformers": decoders["transformers"],
-    }
-    if options.gguf:
-        decoders["llama.cpp"] = answers["llama.cpp"] = LlamaCpp(options.gguf, texts)
+    texts = Texts(opened["full"], options.words)
+    decoders: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
+    for kind, llm in opened.items():
+        draft = 8 if kind == "full" else 3
+        decoders[f"ours, {kind}"] = Ours(llm, texts, "prefix")
+        decoders[f"ours, {kind}, quoting"] = Ours(llm, texts, "prefix", draft)
+        for mode in ("parallel", "focus"):
+            answers[f"ours, {mode}, {kind}"] = Ours(llm, texts, mode, draft)
+    decoders["transformers"] = answers["transformers"] = Transformers(plain, texts)
+    gguf = options.gguf or find_model(options.model, Path()).gguf
+    if gguf and importlib.util.find_spec("llama_cpp"):
+        decoders["llama.cpp"] = answers["llama.cpp"] = LlamaCpp(gguf, texts)
     found: dict[str, dict[str, float]] = {}
     with torch.inference_mode():
         for length in LENGTHS:
@@ -227,9 +223,12 @@ def main() -> None:
             lambda: chance.sample(chunks, len(chunks)),
             options.tokens,
         )
-    print("ms per token" + "".join(f"{length:>10}" for length in LENGTHS))
+    print(f"{'ms per token':22}" + "".join(f"{n:>10}" for n in LENGTHS) + f"{'growth':>9}")
     for name in decoders:
-        print(f"{name:20}" + "".join(f"{found[str(n)][name]:10.1f}" for n in LENGTHS))
+        row = [found[str(n)][name] for n in LENGTHS]
+        print(f"{name:22}" + "".join(f"{ms:10.1f}" for ms in row) + f"{row[-1] / row[0]:8.2f}x")
+    if "llama.cpp" not in decoders:
+        print("llama.cpp               absent: pip install llama-cpp-python, and give --gguf FILE")
     print(f"\n{options.tokens} tokens over {LENGTHS[-1]} in a new order, s (transformers / this)")
     for name, took in found["answer"].items():
         print(f"{name:26}{took:8.2f} ({found['answer']['transformers'] / took:4.1f}x)")

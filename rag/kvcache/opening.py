@@ -10,34 +10,35 @@ from rag.kvcache.library import LibraryView
 from rag.kvcache.native.proof import native
 
 
-def open_view(model: Any, id: str, int8: bool = False) -> LibraryView:  # noqa: A002
+def open_view(model: Any, id: str, weights: str = "full") -> LibraryView:  # noqa: A002
     """Prepare a model of transformers; written out, where it is of the family of `native`.
 
     Args:
         model: A causal language model of transformers.
         id: Its name, for messages.
-        int8: Decode with weights in eight bits.
+        weights: `int8`: decode with weights in eight bits.
 
     Raises:
-        ModelError: The model's layers cannot be found, so not even `full` works; or `int8` is
-            not available for it.
+        ModelError: The model's layers cannot be found, so not even `full` works; or its
+            weights are not available so.
     """
     view = open_library(model, id)
     if view.refusal is None:
         view.native = native(view)
-    if int8:
-        if view.native is None or view.device.type != "cpu":
-            raise no_int8(id, view.architecture)
+    if weights != "full":
+        if view.native is None or view.device.type != "cpu" or weights != "int8":
+            raise not_quantized(id, view.architecture, weights)
         view.native.quantize()
     return view
 
 
-def no_int8(id: str, architecture: str) -> ModelError:  # noqa: A002
-    """The error for a model that cannot decode with weights in eight bits."""
+def not_quantized(id: str, architecture: str, weights: str) -> ModelError:  # noqa: A002
+    """The error for a model that cannot decode with its weights in `int8`, or `int4`."""
+    source = ", from a GGUF file of Q4_0 or Q4_1" if weights == "int4" else ""
     return ModelError(
-        f"{id!r} ({architecture}) cannot decode with weights in eight bits",
-        where="resources.llm.int8",
-        fix="leave it out: it is for models of the Llama family, on a processor",
+        f"{id!r} ({architecture}) cannot decode with weights in {weights}",
+        where="resources.llm.weights",
+        fix=f"leave it out: it is for models of the Llama family, on a processor{source}",
     )
 
 

@@ -101,10 +101,11 @@ class LLMSpec(ModelSpec):
     threads: PositiveInt | None = Field(
         default=None, description="processor threads; none: torch's choice"
     )
-    int8: bool = Field(
-        default=False,
-        description="decode with weights in eight bits, a scale for each row: half of the memory "
-        "traffic, nearly the same answers",
+    weights: Literal["full", "int8", "int4"] = Field(
+        default="full",
+        description="what is decoded with; int8: eight bits, a scale for each row; int4: the four "
+        "bits of a GGUF file of Q4_0 or Q4_1: less memory traffic, nearly the same answers; "
+        "prompts are computed in the model's number format all the same",
     )
     kv: Annotated[StoreSpec | None, BeforeValidator(_store)] = Field(
         default=None,

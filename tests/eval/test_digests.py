@@ -33,7 +33,7 @@ def flow(text: str = FILE, base: str = "") -> Flow:
     [
         ("k: 4", "k: 5"),
         ("{model: smollm2-135m-instruct}", "Qwen/Qwen3-4B-Instruct-2507"),
-        ("smollm2-135m-instruct}", "smollm2-135m-instruct, int8: true}"),
+        ("smollm2-135m-instruct}", "smollm2-135m-instruct, weights: int8}"),
         ("chunk_size: 40", "chunk_size: 50"),
         ("  llm: ", "  embedder: another\n  llm: "),
         ("steps:", "budget: {llm_calls: 1}\nsteps:"),

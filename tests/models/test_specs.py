@@ -75,7 +75,7 @@ def test_the_store_of_states_is_validated_with_the_model(kv: Any, where: str, fi
     [
         (LLM, {"model": "x", "window": 0}, "window is 0"),
         (LLM, {"model": "x", "window": "many"}, "window is 'many'"),
-        (LLM, {"model": "x", "int8": "perhaps"}, "int8 is 'perhaps'"),
+        (LLM, {"model": "x", "weights": "int3"}, "weights is 'int3'"),
         (LLM, {"window": 100}, "needs the field 'model'"),
         (Embedder, {"model": "x", "batch_size": -1}, "batch_size is -1"),
         (Embedder, 3, "describes no Embedder"),

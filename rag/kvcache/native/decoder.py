@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     import torch
 
     from rag.kvcache.masks import Masks
-    from rag.kvcache.native.linear import Source
+    from rag.kvcache.native.linear import Packed, Source
 
 FEW = 16
 """Tokens of a pass up to which reading the weights takes longer than the products."""
+QUANTIZED = 4
+"""Tokens up to which quantised weights are faster, whose products are made one token at a time."""
 
 
 @dataclass(slots=True)
@@ -54,12 +56,13 @@ class Decoder:
     Args:
         config: See above.
         source: The model's weights by their names in transformers.
+        fused: See `Linear`.
 
     Raises:
         Unsupported: Weights are missing, or of other shapes than the family's.
     """
 
-    def __init__(self, config: DecoderConfig, source: Source) -> None:
+    def __init__(self, config: DecoderConfig, source: Source, fused: bool = True) -> None:
         self.config = config
         embed, last = source("model.embed_tokens.weight"), source("model.norm.weight")
         if embed is None or last is None:
@@ -67,7 +70,7 @@ class Decoder:
         self._embed, self._last = embed, last
         self.geometry = config.geometry(embed.dtype, embed.device)
         self._act = _activation(config.activation)
-        self.layers = [_layer(source, n) for n in range(config.num_hidden_layers)]
+        self.layers = [_layer(source, n, fused) for n in range(config.num_hidden_layers)]
         tied = source("lm_head.weight") is None
         self.head = Linear(source, ["model.embed_tokens" if tied else "lm_head"])
 
@@ -82,14 +85,17 @@ class Decoder:
             yield from (layer.qkv, layer.out, layer.gate_up, layer.down)
         yield self.head
 
-    def quantize(self) -> None:
-        """Make passes over few tokens with weights in eight bits, a scale for each row.
+    def quantize(self, int4: Packed | None = None) -> None:
+        """Decode with weights in eight bits, a scale for each row; or in four.
 
-        That is half of the memory traffic. A prompt is computed in the model's own format all the
-        same.
+        That is a half or a third of the memory traffic. A prompt is computed in the model's own
+        format all the same, so its states are those of the model as it is.
+
+        Args:
+            int4: Weights that come in four bits; the others, and the vocabulary's, are in eight.
         """
         for linear in self.linears():
-            linear.quantize()
+            linear.quantize(int4)
 
     def __call__(self, passes: Sequence[Pass]) -> list[torch.Tensor]:
         """Make passes of several requests; the tokens' states go into the buffers.
@@ -104,7 +110,8 @@ class Decoder:
             As `ModelView.steps`.
         """
         few = [one for one in passes if one.logits == "all" and len(one.ids) <= FEW]
-        made = iter(self._run(few, few=True) if few else ())
+        quick = sum(len(one.ids) for one in few) <= QUANTIZED
+        made = iter(self._run(few, few=quick) if few else ())
         return [next(made) if one in few else self._run([one], few=False)[0] for one in passes]
 
     def _run(self, passes: Sequence[Pass], few: bool) -> list[torch.Tensor]:
@@ -212,7 +219,7 @@ def _activation(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
     return partial(functional.gelu, approximate="tanh" if name == "gelu_tanh" else "none")
 
 
-def _layer(source: Source, number: int) -> _Layer:
+def _layer(source: Source, number: int, fused: bool) -> _Layer:
     name = f"model.layers.{number}"
     before = source(f"{name}.input_layernorm.weight")
     between = source(f"{name}.post_attention_layernorm.weight")
@@ -221,11 +228,11 @@ def _layer(source: Source, number: int) -> _Layer:
     attention, mlp = f"{name}.self_attn", f"{name}.mlp"
     return _Layer(
         before,
-        Linear(source, [f"{attention}.{part}_proj" for part in "qkv"]),
+        Linear(source, [f"{attention}.{part}_proj" for part in "qkv"], fused),
         source(f"{attention}.q_norm.weight"),
         source(f"{attention}.k_norm.weight"),
         Linear(source, [f"{attention}.o_proj"]),
         between,
-        Linear(source, [f"{mlp}.gate_proj", f"{mlp}.up_proj"]),
+        Linear(source, [f"{mlp}.gate_proj", f"{mlp}.up_proj"], fused),
         Linear(source, [f"{mlp}.down_proj"]),
     )

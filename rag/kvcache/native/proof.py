@@ -118,7 +118,7 @@ def native(view: LibraryView) -> Decoder | None:
         for linear in decoder.linears():
             if len(linear.names) > 1:
                 for name, part in zip(
-                    linear.names, torch.split(linear.weight, linear.rows), strict=True
+                    linear.names, torch.split(linear.parts[0], linear.rows), strict=True
                 ):
                     view.model.get_parameter(name).data = part
         return decoder

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from rag.kvcache.prefilled import Prefilled
     from rag.kvcache.settings import ReuseSettings
 
-DRAFT, DRAFT_INT8 = 8, 3
-"""Tokens proposed at a time where an answer quotes its sources: in eight bits every further token
-of a pass costs time, otherwise hardly."""
+DRAFT, DRAFT_QUANTIZED = 8, 3
+"""Tokens proposed at a time where an answer quotes its sources: with quantised weights every
+further token of a pass costs time, otherwise hardly."""
 
 
 class LocalLLM(LLM):
@@ -54,7 +54,7 @@ class LocalLLM(LLM):
         kv: Where states are stored (see `rag.kvcache.store.open_store`), and the folder that its
             relative paths start from.
         salt: The tenant's: states are never shared between salts.
-        int8: Decode with weights in eight bits.
+        weights: What is decoded with (`LLMSpec.weights`); a `Decoder` has them so already.
         buffers: Bytes of the states of all requests that are worked on.
         profile: What operators depend on; it reasons only if the profile says so.
     """
@@ -69,7 +69,7 @@ class LocalLLM(LLM):
         window: int,
         kv: tuple[Any, Path] = (None, Path()),
         salt: str = "",
-        int8: bool = False,
+        weights: str = "full",
         buffers: int = BUFFERS,
         profile: Profile | None = None,
     ) -> None:
@@ -79,7 +79,7 @@ class LocalLLM(LLM):
         self.tokenizer = tokenizer
         self.template = ChatTemplate(tokenizer, reasoning=self.profile.reasoning > 0)
         self.window = window
-        self._int8 = int8
+        self._weights, self._quantized = weights, weights != "full"
         self._lock = threading.RLock()
         self._kv = kv
         self._salt = salt
@@ -117,7 +117,8 @@ class LocalLLM(LLM):
         """What composes prompts from stored states; built at first use.
 
         Raises:
-            ModelError: Not even plain prefill of this model is supported, or not in eight bits.
+            ModelError: Not even plain prefill of this model is supported, or not with quantised
+                weights.
             ConfigError: `kv` describes no store.
         """
         with self._lock:
@@ -147,7 +148,7 @@ class LocalLLM(LLM):
             return NativeView(self.model, self.id)
         from rag.kvcache.opening import open_view  # imports transformers
 
-        return open_view(self.model, self.id, self._int8)
+        return open_view(self.model, self.id, self._weights)
 
     def salted(self, salt: str) -> LocalLLM:
         """A view of this model whose stored states are keyed with another salt.
@@ -243,8 +244,8 @@ class LocalLLM(LLM):
         yield from decode_stream(sampled, sampler, self.tokenizer, self.ends, tokens.total, report)
         if done is None or reuse is None or not prompt.continues:
             return
-        # An answer that was decoded in eight bits is near to that of full prefill, not the same.
-        if not self._int8 or reuse.composer.kind != "exact":
+        # An answer decoded with quantised weights is near to that of full prefill, not the same.
+        if not self._quantized or reuse.composer.kind != "exact":
             yield from self.engine.keeping(*tokens[:3], reuse, done, tokens.turns)
 
     def _mix(
@@ -272,7 +273,7 @@ class LocalLLM(LLM):
             return library_tokens(self.model, tokens.ids, sampler, limit), None
         settings = reuse or ReuseSettings(mode="full")
         done = yield from engine.prefilling(*tokens[:3], settings, limit, tokens.turns)
-        draft = 0 if sampler.stateful else DRAFT_INT8 if self._int8 else DRAFT
+        draft = 0 if sampler.stateful else DRAFT_QUANTIZED if self._quantized else DRAFT
         quotable = [token for chunk in tokens.chunks for token in chunk]
         return decoding(done, sampler, limit, quotable, draft), done
 
@@ -282,7 +283,7 @@ class LocalLLM(LLM):
         try:
             engine = self.engine
         except ModelError:
-            if self._int8 or reuses:
+            if self._quantized or reuses:
                 raise
             return None
         return engine if engine.view.attends or reuses else None

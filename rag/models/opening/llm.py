@@ -59,15 +59,12 @@ def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
         torch.set_num_threads(spec.threads)
     device = _device()
     dtype = _dtype(spec.dtype, device)
-    model, tokenizer = open_native(folder, dtype, device) or _by_library(
+    mapped = spec.weights != "full"
+    model, tokenizer = open_native(folder, dtype, device, mapped) or _by_library(
         files, folder, dtype, device
     )
-    if spec.int8 and isinstance(model, Decoder):
-        if device != "cpu":
-            from rag.kvcache.opening import no_int8
-
-            raise no_int8(files.name, model.config.architecture)
-        model.quantize()
+    if mapped and isinstance(model, Decoder):
+        _quantize(model, spec.weights, files, folder)
     if not tokenizer.chat_template:
         raise ModelError(
             f"the model {files.name!r} has no chat template",
@@ -82,10 +79,23 @@ def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
         min(spec.window or profile.window or limit, limit),
         kv=(spec.kv, base),
         salt=spec.salt,
-        int8=spec.int8,
+        weights=spec.weights,
         buffers=spec.buffers,
         profile=profile,
     )
+
+
+def _quantize(model: Decoder, weights: str, files: ModelFiles, folder: str) -> None:
+    int4 = None
+    if weights == "int4" and files.gguf is not None and model.device.type == "cpu":
+        from rag.models.opening.int4 import packed
+
+        int4 = packed(files.gguf, Path(folder), model.config)
+    if model.device.type != "cpu" or (weights == "int4" and int4 is None):
+        from rag.kvcache.opening import not_quantized
+
+        raise not_quantized(files.name, model.config.architecture, weights)
+    model.quantize(int4)
 
 
 def _by_library(files: ModelFiles, folder: str, dtype: Any, device: str) -> tuple[Any, Any]:

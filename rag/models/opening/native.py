@@ -47,7 +47,7 @@ _MESSAGES = (
 
 
 def open_native(
-    folder: str, dtype: torch.dtype, device: str
+    folder: str, dtype: torch.dtype, device: str, mapped: bool = False
 ) -> tuple[Decoder, FastTokenizer] | None:
     """Open a model that is proved, or prove it.
 
@@ -55,6 +55,7 @@ def open_native(
         folder: With the files of transformers' `save_pretrained`.
         dtype: Number format of the weights.
         device: Where it is to compute.
+        mapped: Leave the weights in their file where they have its number format.
 
     Returns:
         None where the model is of another family, is not in a local folder, or has files that are
@@ -64,16 +65,16 @@ def open_native(
     if not path.is_dir():
         return None
     try:
-        source = Weights(path, dtype, device)
+        source = Weights(path, dtype, device, mapped)
         tokenizer = FastTokenizer(path)
         verdict = _verdict_file(path, source, dtype, device)
         if not verdict.is_file():
             config = _proved(folder, source, tokenizer, dtype, device)
             write_atomically(verdict, "null" if config is None else config.to_json())
         text = verdict.read_text()
-        return (
-            None if text == "null" else (Decoder(DecoderConfig.from_json(text), source), tokenizer)
-        )
+        if text == "null":
+            return None
+        return Decoder(DecoderConfig.from_json(text), source, fused=not mapped), tokenizer
     except Exception:  # noqa: BLE001 - whatever is wrong with a file, transformers says it better
         return None
 
@@ -85,12 +86,13 @@ class Weights:
         folder: With `model.safetensors`, or several files and an index.
         dtype: Of what is returned.
         device: Of what is returned.
+        mapped: Return what is mapped, and no copy, where format and device allow it.
 
     Raises:
         OSError: There is no such file.
     """
 
-    def __init__(self, folder: Path, dtype: torch.dtype, device: str) -> None:
+    def __init__(self, folder: Path, dtype: torch.dtype, device: str, mapped: bool = False) -> None:
         from safetensors import safe_open
 
         index = folder / "model.safetensors.index.json"
@@ -98,19 +100,19 @@ class Weights:
         if index.is_file():
             names = set(json.loads(index.read_text())["weight_map"].values())
         self.files = sorted(folder / name for name in names)
-        self._dtype, self._device = dtype, device
+        self._dtype, self._device, self._mapped = dtype, device, mapped
         self._open: dict[str, Any] = {}
         for file in self.files:
             opened: Any = safe_open(file, framework="pt")
             self._open |= dict.fromkeys(opened.keys(), opened)
 
     def __call__(self, name: str) -> torch.Tensor | None:
-        """A copy of a weight; None: there is none of that name."""
+        """A weight; None: there is none of that name."""
         if name not in self._open:
             return None
         tensor: torch.Tensor = self._open[name].get_tensor(name)
         # Pages of the file are small ones, which take longer to read from.
-        return tensor.to(self._device, self._dtype, copy=True)
+        return tensor.to(self._device, self._dtype, copy=not self._mapped)
 
 
 def _verdict_file(folder: Path, source: Weights, dtype: torch.dtype, device: str) -> Path:

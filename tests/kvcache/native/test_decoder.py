@@ -101,8 +101,8 @@ def test_requests_decoded_together_are_as_alone() -> None:
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_families_run_as_they_are(name: str) -> None:
     assert opened(name).native is None
-    with pytest.raises(ModelError, match=f"'{name}' .* cannot decode with weights in eight bits"):
-        open_view(tiny_model(name), name, int8=True)
+    with pytest.raises(ModelError, match=f"'{name}' .* cannot decode with weights in int8"):
+        open_view(tiny_model(name), name, "int8")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -162,8 +162,8 @@ def test_nothing_is_in_memory_twice() -> None:
 def test_eight_bits_are_close(dtype: torch.dtype) -> None:
     exact, rounded = (
         states(view, view.forward, PASSES["decode"](view, KVBuffer(view.geometry, 64)))[:128]
-        for int8 in (False, True)
-        if isinstance(view := open_view(tiny_model("llama", dtype), "llama", int8), LibraryView)
+        for weights in ("full", "int8")
+        if isinstance(view := open_view(tiny_model("llama", dtype), "llama", weights), LibraryView)
     )
     assert 0 < float((exact - rounded).abs().max()) < 0.1 * float(exact.abs().max())
     assert int(exact.argmax()) == int(rounded.argmax())
@@ -172,7 +172,7 @@ def test_eight_bits_are_close(dtype: torch.dtype) -> None:
 def test_a_prompt_is_never_computed_in_eight_bits() -> None:
     exact, other = (
         states(view, view.forward, PASSES["prefill"](view, KVBuffer(view.geometry, 64)))
-        for int8 in (False, True)
-        if isinstance(view := open_view(tiny_model("llama"), "llama", int8), LibraryView)
+        for weights in ("full", "int8")
+        if isinstance(view := open_view(tiny_model("llama"), "llama", weights), LibraryView)
     )
     assert torch.equal(exact, other)
