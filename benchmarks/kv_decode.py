@@ -5,10 +5,10 @@
 
 Contexts are chunks of 256 tokens of the texts in FOLDER (default: the handbook in `examples/`).
 First: milliseconds per token behind 512 to 4,096 tokens of context, greedy, with our weights as
-they are, in eight bits and in four, and with speculation where the answer quotes the context. Then: seconds for
-a whole answer of `--tokens` tokens over 4,096 tokens of context whose chunks were all seen before,
-in an order that is new each time. llama.cpp takes part where llama-cpp-python is installed and the
-model has a GGUF file. The programs alternate inside one process; medians.
+they are, in eight bits and in four, and with speculation where the answer quotes the context. Then:
+seconds for a whole answer of `--tokens` tokens over 4,096 tokens of context whose chunks were all
+seen before, in an order that is new each time. llama.cpp takes part where llama-cpp-python is
+installed and the model has a GGUF file. The programs alternate inside one process; medians.
 """
 
 import argparse

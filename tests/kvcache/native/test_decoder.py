@@ -155,7 +155,7 @@ def test_nothing_is_in_memory_twice() -> None:
     assert view.native is not None
     attention, first = view.attentions[0], view.native.layers[0]
     own = attention.k_proj.weight.untyped_storage().data_ptr()
-    assert own == first.qkv.weight.untyped_storage().data_ptr()
+    assert own == first.qkv.parts[0].untyped_storage().data_ptr()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
