@@ -17,8 +17,6 @@ from rag.text.chunk import Chunk
 if TYPE_CHECKING:
     import numpy as np
 
-SHARPNESS = 4
-"""Power that similarities are raised to."""
 LEXICAL = 0.2
 """Weight of the first stage's BM25 scores, scaled to at most 1."""
 FEEDBACK = 0.15
@@ -31,12 +29,11 @@ class Rerank(Operator):
 
     MaxSim (ColBERT, Khattab and Zaharia 2020, section 3.3) over the token vectors of the
     embedder, which needs no further model. As the embedder was not trained for it, MaxSim is
-    modified, tuned on Cranfield and NQ-open (nDCG@10; `rag eval retrieval` measures it):
-    similarities are raised to the fourth power, so that exact matches dominate; a query token is
-    weighted by how well it separates the candidates (its highest MaxSim over them minus the
-    mean), in place of an inverse document frequency; added are the cosine of the pooled vectors,
-    a share of the first stage's BM25 score, and the similarity to the first three documents
-    (pseudo-relevance feedback).
+    modified: a query token is weighted by how well it separates the candidates (its highest
+    MaxSim over them minus the mean), in place of an inverse document frequency; added are the
+    cosine of the pooled vectors, a share of the first stage's BM25 score, and the similarity to
+    the first three documents (pseudo-relevance feedback). Each of these was chosen on topics of
+    Cranfield and NQ-open and measured on the topic left out (`benchmarks/rerank_constants.py`).
 
     The default reranker. After a first stage with good scores, such as `hybrid`, `prior` adds
     them. With an embedder without token vectors, such as those of LangChain, MaxSim is left out,
@@ -105,15 +102,14 @@ def late_interaction(query: str, documents: Sequence[Document], embedder: Embedd
 
 
 def _interaction(query: np.ndarray, documents: Sequence[np.ndarray]) -> np.ndarray:
-    """Weighted, sharpened MaxSim of each document's tokens with the query's: [documents]."""
+    """Weighted MaxSim of each document's tokens with the query's: [documents]."""
     import numpy as np
 
     best = np.stack([_max_sim(query, vectors) for vectors in documents])
-    sharp = np.clip(best, 0.0, 1.0) ** SHARPNESS
     spread = best.max(axis=0) - best.mean(axis=0)
     total = float(spread.sum())
     weights = spread / total if total > 0 else np.full(len(spread), 1 / max(len(spread), 1))
-    found: np.ndarray = sharp @ weights
+    found: np.ndarray = np.clip(best, 0.0, 1.0) @ weights
     return found
 
 

@@ -1,8 +1,7 @@
-"""Hybrid retrieval in one step: BM25 and dense scores of all candidates, smoothed."""
+"""Hybrid retrieval in one step: BM25 and dense scores of all candidates."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
@@ -21,22 +20,17 @@ if TYPE_CHECKING:
 
 DEPTH = 2000
 """Candidates that are compared with each other, at most."""
-CONFIDENT_LEAD = 2.0
-"""The lead of the first document over the second, in standard deviations, at which the weight of
-smoothing has fallen to a third: a confident ranking needs none."""
 
 
 class Hybrid(Operator):
-    """Retrieves chunks by BM25 and embedding, with scores smoothed over similar candidates.
+    """Retrieves chunks by BM25 and embedding, by the sum of their standardised scores.
 
-    The candidates are the best of either search; each gets both scores, standardised (a join of
-    two steps lacks the scores of what only the other one found). Then a document takes on part
-    of the scores of the candidates most similar to it, by the vectors of the index: score
-    regularization after the cluster hypothesis (Diaz 2005, "Regularizing ad hoc retrieval
-    scores", CIKM), less so the further the first document is ahead. It costs milliseconds and
-    needs no further model. For corpora on one subject, where many documents bear on a question;
-    best followed by `rerank` with `prior: 1`. Its constants were tuned on half of the questions
-    of Cranfield and NQ-open.
+    The candidates are the best of either search; each gets both scores (a join of two steps lacks
+    the scores of what only the other one found). With `smoothing` a document takes on part of the
+    scores of the candidates most similar to it, by the vectors of the index: score regularization
+    after the cluster hypothesis (Diaz 2005, "Regularizing ad hoc retrieval scores", CIKM). It
+    finds more where many documents on one subject bear on a question, and may cost the first hit:
+    measure it on your own questions. No further model is needed.
     Reads `query` and, if present, `passages` (as `dense` does) and `where` (a filter); writes
     `documents`, best first.
     Example: `{use: hybrid, k: 100}`
@@ -54,7 +48,7 @@ class Hybrid(Operator):
     neighbours: PositiveInt = Field(
         default=5, description="similar candidates that a score is smoothed over"
     )
-    smoothing: NonNegativeFloat = Field(default=2.0, description="their weight; 0: none")
+    smoothing: NonNegativeFloat = Field(default=0.0, description="their weight; 0: none")
     where: Filter = None
 
     def run(
@@ -80,11 +74,9 @@ class Hybrid(Operator):
 
     def _score(self, candidates: Candidates) -> np.ndarray:
         scores = standardised(candidates.dense) + self.sparse * standardised(candidates.sparse)
-        if not self.smoothing or len(scores) < 2:
+        if not self.smoothing:
             return scores
-        second, first = sorted(scores.tolist())[-2:]
-        weight = self.smoothing * math.exp((second - first) / CONFIDENT_LEAD)
-        return smoothed(scores, candidates.vectors, self.neighbours, weight)
+        return smoothed(scores, candidates.vectors, self.neighbours, self.smoothing)
 
 
 def smoothed(scores: np.ndarray, vectors: np.ndarray, neighbours: int, weight: float) -> np.ndarray:

@@ -42,7 +42,7 @@ def found(operator: object, query: str, **resources: object) -> list[Document]:
 
 def test_hybrid_knows_both_scores_of_all(index: Index, embedder: Embedder) -> None:
     query = "Who may open the north lock?"
-    best = found(Hybrid(k=5, depth=2, smoothing=0), query, index=index, embedder=embedder)
+    best = found(Hybrid(k=5, depth=2), query, index=index, embedder=embedder)
     assert best[0].metadata["source"] == "s0"
     sparse = {d.id: d.metadata["score"] for d in found(BM25(), query, index=index)}
     dense = {
