@@ -37,7 +37,7 @@ Limit = Annotated[
     int | None,
     typer.Option("--limit", min=1, help="Maximum number of queries.", show_default=False),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of the sample that --limit draws.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of what is drawn at random.")]
 Indexes = Annotated[
     Path | None,
     typer.Option(
@@ -110,4 +110,17 @@ Measure = Annotated[
         help="What --fail-under compares. Default: correctness if it is judged, else containment.",
         show_default=False,
     ),
+]
+Made = Annotated[
+    Path,
+    typer.Option("--out", help="JSONL file of the questions; a stopped run goes on with it."),
+]
+Questions = Annotated[int, typer.Option("--questions", min=1, help="How many are made.")]
+Several = Annotated[
+    float,
+    typer.Option("--several", min=0, max=1, help="Share whose answer needs two documents."),
+]
+Unanswerable = Annotated[
+    float,
+    typer.Option("--none", min=0, max=1, help="Share that the index does not answer."),
 ]

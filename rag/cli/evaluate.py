@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from rag.cli.comparing import compare_answers
-from rag.cli.config import AllowImport, Json, Param, default
+from rag.cli.config import AllowImport, Config, Json, Param, default, load
 from rag.cli.eval_options import (
     Answers,
     Baseline,
@@ -25,10 +25,14 @@ from rag.cli.eval_options import (
     JudgeConfig,
     JudgeOption,
     Limit,
+    Made,
     Measure,
+    Questions,
     Rankings,
     Seed,
+    Several,
     Split,
+    Unanswerable,
 )
 from rag.cli.evaluating import bound, flows_of, print_table, progress_bar, result_files
 
@@ -136,3 +140,38 @@ def read(data: Path, split: str | None, limit: int | None, seed: int) -> Dataset
 
 def _named(progress: Progress, name: str, work: str, done: int, total: int) -> None:
     progress(f"{work}, {name}", done, total)
+
+
+@app.command()
+def make(
+    out: Made,
+    config: Config = None,
+    count: Questions = 50,
+    several: Several = 0.2,
+    none: Unanswerable = 0.2,
+    seed: Seed = 0,
+    params: Param = None,
+    allow: AllowImport = None,
+    as_json: Json = False,
+) -> None:
+    """Make a test set from the pipeline's own index: single, several and no passages' answers."""
+    from rag.cli.output import note, print_fields
+    from rag.errors import ConfigError
+    from rag.eval.making.make import KINDS, Maker, make_questions
+    from rag.paths import writable_file
+
+    if several + none > 1:
+        fix = "give shares whose sum is at most 1"
+        raise ConfigError("the shares are more than the whole", where="--several, --none", fix=fix)
+    writable_file(out, "--out")
+    few = (round(count * several), round(count * none))
+    with load(config, params, allow) as flow, progress_bar() as progress:
+        flow.check_resources()
+        maker = Maker(flow.resources, seed)
+        wanted = dict(zip(KINDS, (count - sum(few), *few), strict=True))
+        made = make_questions(maker, wanted, out, partial(progress, "questions"))
+    kinds = {str(kind): sum(one.kind == kind for one in made) for kind in KINDS}
+    by = {f"by {name}": sum(one.by == name for one in made) for name in ("model", "rules")}
+    if len(made) < count:
+        note(f"{count - len(made)} questions were not found: the index has too few passages")
+    print_fields({"file": str(out), **kinds, **by}, as_json=as_json)
