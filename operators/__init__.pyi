@@ -21,6 +21,7 @@ from rag.operators.indexing.split import Split
 from rag.operators.indexing.summarise import Summarise
 from rag.operators.indexing.write_index import WriteIndex
 from rag.operators.orchestration.agent import Agent
+from rag.operators.orchestration.answer_cache import AnswerCache
 from rag.operators.orchestration.confidence_judge import ConfidenceJudge
 from rag.operators.orchestration.grade_documents import GradeDocuments
 from rag.operators.orchestration.knowledge_judge import KnowledgeJudge
@@ -82,6 +83,7 @@ __all__ = [
     "SQL",
     "Abstain",
     "Agent",
+    "AnswerCache",
     "AppendSentence",
     "Cite",
     "Compress",

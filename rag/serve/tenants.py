@@ -13,6 +13,7 @@ from rag.files import write_atomically
 from rag.flow import Flow, SubFlow
 from rag.flow.resources import Resource
 from rag.index import Index, IndexBinding, IndexWriter
+from rag.index.answers import Answers
 from rag.locks import FileLock
 from rag.models import LLM, Embedder
 from rag.serve.keys import TENANT
@@ -129,6 +130,8 @@ class Tenants:
                 Index.writer(path, embedder=embedder.id, dim=embedder.dim).close()
             return self._index(path)
         opened = flow.resources.get(name, kind)
+        if isinstance(opened, Answers) and tenant != DEFAULT:
+            return opened.salted(self.salt(tenant))
         return self._llm(opened, tenant) if isinstance(opened, LLM) else opened
 
     def _index(self, path: Path) -> Index:
