@@ -172,4 +172,4 @@ class OperatorSuite:
         """A misspelt field of the configuration is an error and not ignored."""
         fields = {name: getattr(self.operator, name) for name in type(self.operator).model_fields}
         with pytest.raises(ConfigError, match="no_such_setting"):
-            type(self.operator)(**fields, no_such_setting=1)
+            type(self.operator)(**fields, no_such_setting=1)  # type: ignore[call-arg]
