@@ -114,6 +114,18 @@ def test_the_same_question_is_not_made_twice(tmp_path: Path) -> None:
     assert made.by == "rules"
 
 
+def test_every_number_tries_other_passages(tmp_path: Path) -> None:
+    texts = {f"{n}.md": f"{TEXTS['boats.md']} It is boat {n} of the fleet." for n in range(9)}
+    llm = ScriptedLLM("nothing")
+    found = Maker(resources(tmp_path, llm, texts))
+    tried = []
+    for number in range(3):
+        before = len(llm.prompts)
+        found.make("single", number, set())
+        tried += [prompt.chunks for prompt in llm.prompts[before:]]
+    assert len(set(tried)) == 9
+
+
 def test_by_rules_all_kinds_are_made_and_checked(tmp_path: Path) -> None:
     found = maker(tmp_path)
     made = [one for n in range(6) if (one := found.make("single", n, set()))]
@@ -194,7 +206,10 @@ def test_a_strong_models_prompts_are_used(tmp_path: Path) -> None:
     assert "make_single" in llm.names
 
 
-LOCK = "The north lock is 120 m long since 1911. Shorter. The lock keeper of Orrin lives upstairs."
+LOCK = (
+    "A heading of six words: 3\n"
+    "The north lock is 120 m long since 1911. Shorter. The lock keeper of Orrin lives upstairs."
+)
 
 
 def test_a_gap_takes_the_last_number_with_its_unit_or_a_name() -> None:
@@ -203,6 +218,17 @@ def test_a_gap_takes_the_last_number_with_its_unit_or_a_name() -> None:
         "The north lock is 120 m long since ____.": "1911",
         "The lock keeper of ____ lives upstairs.": "Orrin",
     }
+
+
+@pytest.mark.parametrize("answer", ["3 km/h", "40 %", "1,200 m", "14", "82 \u00b0C"])
+def test_a_unit_belongs_to_its_number(answer: str) -> None:
+    (cloze,) = clozes(f"In the chamber of the lock it is {answer}, as everywhere.")
+    assert cloze.answer == answer
+
+
+def test_a_common_word_is_no_unit() -> None:
+    (cloze,) = clozes("The lock was built in 1911 and is the oldest.")
+    assert cloze.answer == "1911"
 
 
 def test_what_fills_a_gap() -> None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from rag.operators.facts import names
 from rag.operators.support import content_words
-from rag.text.sentences import sentences
+from rag.text.sentences import COMMON, STOPS, sentences
 
 GAP = "____"
 _FACT = re.compile(r"\b\d[\d.,:]*\d|\b\d+")
-_UNIT = re.compile(r"\s?[^\W\d_]{1,12}\b")
+_UNIT = re.compile(r"\s?(?:%|\xb0?[^\W\d_]{1,12}(?:/[a-z]{1,3})?\b)")
 _SHORTEST, _LONGEST = 6, 40
 """Words of a sentence that a gap is made in."""
 
@@ -47,7 +47,7 @@ def clozes(text: str) -> list[Cloze]:
     return [
         Cloze(one, f"{one[:start]}{GAP}{one[end:]}", one[start:end])
         for one in sentences(text, lines=True)
-        if _SHORTEST <= len(one.split()) <= _LONGEST and "|" not in one and '"' not in one
+        if _SHORTEST <= len(one.split()) <= _LONGEST and one[-1] in STOPS and '"' not in one
         for start, end in _facts(one)[-1:]
     ]
 
@@ -57,7 +57,8 @@ def _facts(sentence: str) -> list[tuple[int, int]]:
     found = []
     for match in _FACT.finditer(sentence):
         unit = _UNIT.match(sentence, match.end())
-        found.append((match.start(), unit.end() if unit else match.end()))
+        end = unit.end() if unit and unit[0].strip().lower() not in COMMON else match.end()
+        found.append((match.start(), end))
     if found:
         return found
     spans: list[tuple[int, int]] = []

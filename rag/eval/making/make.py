@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -111,7 +112,8 @@ class Maker:
         """Changes with the model, its prompts, the index, the seed, and how questions are made."""
         parts = [*self._write.values(), self._answer, self._grade]
         about = [self._seed, self._index.version(), len(self._ids)]
-        return "-".join([*map(flow_digest, parts), *map(str, about)])
+        text = repr([*map(flow_digest, parts), *about])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def make(self, kind: Kind, number: int, taken: set[str]) -> Made | None:
         """A question, the same for the same seed, kind, number and taken questions.
@@ -125,7 +127,7 @@ class Maker:
             None if no passage that was tried gives one.
         """
         rng = random.Random(f"{self._seed} {kind} {number}")  # noqa: S311 - no secret
-        drawn = rng.sample(self._ids, min(TRIES, len(self._ids)))
+        drawn = self._drawn(kind, number)
         groups = [group for one in drawn if (group := self._group(one, kind))]
         ways: tuple[Callable[..., Written | None], ...] = (self._by_model, self._by_rules)
         for by, way in zip(("model", "rules"), ways, strict=True):
@@ -143,6 +145,13 @@ class Maker:
                     by=by,
                 )
         return None
+
+    def _drawn(self, kind: Kind, number: int) -> list[str]:
+        """The passages that are tried: others for each number while there are some."""
+        order = list(self._ids)
+        random.Random(f"{self._seed} {kind}").shuffle(order)  # noqa: S311 - no secret
+        first = number * TRIES
+        return [order[at % len(order)] for at in range(first, first + min(TRIES, len(order)))]
 
     def _group(self, chunk_id: str, kind: Kind) -> list[Document]:
         """The passages that a question is made from; none if there is no second one."""
