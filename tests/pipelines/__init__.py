@@ -26,6 +26,7 @@ def flow(name: str, index: Index, embedder: Embedder, llm: LLM, k: int | str = 2
         outputs=loaded.outputs,
         resources={
             **loaded.resources.specs,
+            **{name: {} for name in loaded.resources.specs if name == "answers"},  # in memory
             "index": index,
             "embedder": embedder,
             **dict.fromkeys(models, llm),
