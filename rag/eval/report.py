@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rag.eval.answers import COST, QUALITY
 from rag.eval.compare import mean
 from rag.eval.plots import costs, gains, losses, svg
-from rag.eval.tables import gain, number
+from rag.eval.tables import SHOWN, gain, number
 from rag.files import write_atomically
 from rag.paths import write_errors
 
@@ -101,23 +101,28 @@ def _folded(summary: str, text: str) -> str:
 
 def _cells(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table of HTML cells, each with its tag."""
-    titles = "".join(f"<th>{name}</th>" for name in head)
+    titles = "".join(one if one.startswith("<th") else f"<th>{one}</th>" for one in head)
     rows = "".join(f"<tr>{''.join(line)}</tr>" for line in lines)
     return f"<table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>"
 
 
+def _title(measure: str) -> str:
+    """A measure's short name as a column's title, with the long one behind it."""
+    return f'<th title="{measure.replace("_", " ")}">{SHOWN[measure]}</th>'
+
+
 def _table(rows: Sequence[AnswerRow], measure: str) -> str:
     shown = [name for name in QUALITY if any(row.means[name] is not None for row in rows)]
-    heads = ["pipeline", *(name.replace("_", " ") for name in shown), f"{measure}, gain"]
-    heads += [*(name.replace("_", " ") for name in COST), "errors"]
+    heads = ["pipeline", f"{SHOWN[measure]}, gain", *(_title(name) for name in shown)]
+    heads += ["calls", "tokens", "s", "errors"]
     lines = []
     for row in rows:
         over = row.gains[measure] if row is not rows[0] else None
         mark = ' class="significant"' if over and over.significant else ""
         lines.append([
             f"<td>{escape(row.pipeline)}</td>",
-            *(f"<td>{number(row.means[name], 2)}</td>" for name in shown),
             f"<td{mark}>{gain(over)}</td>",
+            *(f"<td>{number(row.means[name], 2)}</td>" for name in shown),
             *(f"<td>{number(row.means[name], 1)}</td>" for name in COST),
             f"<td>{row.errors}</td>",
         ])  # fmt: skip
@@ -196,6 +201,6 @@ def _answer(pipeline: str, one: AnswerResult) -> str:
         f"{_class(one.right)}</span>{lost}</dt>"
         f"<dd>{escape(one.error or one.answer or '(empty)')}"
         f'<div class="small">{", ".join(measured)}; {spent}</div>'
-        f"<details><summary>{len(one.sources)} sources</summary>{sources}</details>"
-        f"<details><summary>{len(one.prompts)} prompts</summary>{prompts}</details></dd>"
+        f"<details><summary>sources ({len(one.sources)})</summary>{sources}</details>"
+        f"<details><summary>prompts ({len(one.prompts)})</summary>{prompts}</details></dd>"
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rag.eval.ranking import RankingRow
 
 
-_SHOWN = {
+SHOWN = {
     "exact_match": "EM",
     "token_f1": "F1",
     "containment": "contains",
@@ -65,10 +65,10 @@ def ranking_table(rows: Sequence[RankingRow]) -> Table:
 
 def answer_table(rows: Sequence[AnswerRow]) -> Table:
     """Answers; gains are over the first row."""
-    shown = [name for name in _SHOWN if any(row.means[name] is not None for row in rows)]
+    shown = [name for name in SHOWN if any(row.means[name] is not None for row in rows)]
     main = "correctness" if "correctness" in shown else "containment"
     columns = (
-        "pipeline", *(_SHOWN[name] for name in shown), f"{_SHOWN[main]}, gain",
+        "pipeline", *(SHOWN[name] for name in shown), f"{SHOWN[main]}, gain",
         "calls", "tokens", "s", "errors",
     )  # fmt: skip
     return Table(
