@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from langchain_core.documents import Document
 
 from rag.models import ToolCall, ToolTurn
-from rag.operators.documents import identity
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import DELIMITER, TURN
 from rag.text.chunk import Chunk
@@ -20,7 +19,9 @@ CHARACTERS = 16
 
 
 class Reading:
-    """The sources of one agent. A document that is found again keeps its number.
+    """The sources of one agent. What is found again keeps its number.
+
+    A document whose sentences were selected for another query is another source.
 
     A result gets a third of the room that is left, so that some is left for the next one, and
     nothing that was read must be taken out of the prompt again.
@@ -67,7 +68,7 @@ class Reading:
         room = min(self._most, self.room // 3)
         cut = False
         for document in documents:
-            key = identity(document)
+            key = f"{document.id} {document.page_content}"
             if key in self._numbers:
                 numbers.append(self._numbers[key])
                 continue
