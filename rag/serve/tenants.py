@@ -18,6 +18,7 @@ from rag.locks import FileLock
 from rag.models import LLM, Embedder
 from rag.serve.keys import TENANT
 from rag.serve.pipeline import Pipeline, Pipelines
+from rag.tools import Tools
 
 DEFAULT = "default"
 """The tenant of a server without keys: the pipeline's own index, no salt."""
@@ -96,15 +97,21 @@ class Tenants:
             self._indexes.clear()
             self._salted.clear()
 
-    def _bound(self, flow: Flow, tenant: str) -> Flow:
-        """The flow with the tenant's resources, opened, those of its inner flows too."""
+    def _bound(self, flow: Flow, tenant: str, outer: Flow | None = None) -> Flow:
+        """The flow with the tenant's resources, opened, those of its inner flows too.
+
+        Args:
+            flow: A pipeline's, or a tool's.
+            tenant: Whose they are to be.
+            outer: Of a tool's flow: the flow of its agent, whose resources it inherits.
+        """
 
         def bind(one: Flow) -> dict[str, Resource]:
-            embeds = one if "embedder" in one.resources.specs else flow
+            embeds = one if "embedder" in one.resources.specs else outer or flow
             return {
                 name: self._resource(one, embeds, name, kind, tenant)
                 for name, kind in _needed(one).items()
-                if one is flow or name in one.resources.specs
+                if (one is flow and outer is None) or name in one.resources.specs
             }
 
         return flow.bound(bind)
@@ -132,6 +139,8 @@ class Tenants:
         opened = flow.resources.get(name, kind)
         if isinstance(opened, Answers) and tenant != DEFAULT:
             return opened.salted(self.salt(tenant))
+        if isinstance(opened, Tools):
+            return opened.over(lambda inner: self._bound(inner, tenant, embeds))
         return self._llm(opened, tenant) if isinstance(opened, LLM) else opened
 
     def _index(self, path: Path) -> Index:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -108,14 +108,20 @@ class Tools(Resource):
             return error
         return None
 
-    @property
-    def private_indexes(self) -> list[str]:
-        """Names of tools whose flows name an index of their own."""
-        return [
-            name
-            for name, tool in self.tools.items()
-            if isinstance(tool, FlowTool) and "index" in tool.flow.resources.specs
-        ]
+    def over(self, bind: Callable[[Flow], Flow]) -> Tools:
+        """The same tools, those that are flows over other resources.
+
+        Args:
+            bind: Gives the flow that takes the place of one.
+        """
+        return Tools(
+            {
+                name: FlowTool(name, bind(tool.flow), tool.settings)
+                if type(tool) is FlowTool
+                else tool
+                for name, tool in self.tools.items()
+            }
+        )
 
     def close(self) -> None:
         """Stop the servers, and close what the flows opened."""

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from rag.errors import BudgetError, InputError, Interrupted, StepError
+from rag.errors import (
+    BudgetError,
+    BuildError,
+    ConfigError,
+    InputError,
+    Interrupted,
+    StepError,
+)
 from rag.flow import (
     Budget,
     Flow,
@@ -279,3 +288,149 @@ def test_behind_what_ran_anew_a_flow_within_a_step_runs_again(where: str) -> Non
         events = list(checkpoints.resume(flow(2), run.id).stream())
     again = [str(event.place) for event in events if isinstance(event, NodeStarted)]
     assert again == ["inc", "twice", "twice/.run#0/inc", "twice/.run#1/inc", "ask"]
+
+
+# Parts that are done once
+
+
+@operator(writes="x")
+async def parts(x: int, *, ctx: RunContext) -> int:
+    """Two parts; the second fails until it is mended."""
+
+    async def first() -> int:
+        DONE.append("first")
+        return x + 1
+
+    async def second() -> int:
+        DONE.append("second")
+        if BROKEN:
+            raise RuntimeError("no power")
+        return one + 1
+
+    one = await ctx.once("first", int, first, x=x)
+    return await ctx.once("second", int, second, x=one)
+
+
+DONE: list[str] = []
+BROKEN: list[bool] = []
+
+
+@pytest.fixture
+def done() -> list[str]:
+    DONE.clear()
+    BROKEN[:] = [True]
+    return DONE
+
+
+def test_a_part_that_was_done_is_not_done_again(where: str, done: list[str]) -> None:
+    flow = Flow(parts(), inputs=INT)
+    with Checkpoints(where) as checkpoints:
+        run = checkpoints.start(flow, x=0)
+        with pytest.raises(StepError, match="no power"):
+            run.invoke()
+        BROKEN.clear()
+        assert checkpoints.resume(flow, run.id).invoke() == {"x": 2}
+    assert done == ["first", "second", "second"]
+
+
+def test_without_a_stored_run_a_part_is_simply_done(done: list[str]) -> None:
+    BROKEN.clear()
+    flow = Flow(parts(), inputs=INT)
+    assert flow.invoke(x=1) == flow.invoke(x=1) == {"x": 3}
+    assert done == ["first", "second"] * 2
+
+
+@operator(writes="x")
+async def depends(x: int, *, ctx: RunContext) -> int:
+    """A part whose input is another one after the interruption."""
+
+    async def work() -> int:
+        DONE.append("work")
+        return len(DONE)
+
+    found = await ctx.once("part", int, work, broken=bool(BROKEN))
+    await ctx.interrupt("Right?", x=x)
+    return found
+
+
+def test_a_part_with_other_inputs_is_done_again(where: str, done: list[str]) -> None:
+    flow = Flow(depends(), inputs=INT)
+    with Checkpoints(where) as checkpoints:
+        run = checkpoints.start(flow, x=0)
+        with pytest.raises(Interrupted):
+            run.invoke()
+        BROKEN.clear()
+        assert checkpoints.resume(flow, run.id).invoke() == {"x": 2}
+    assert done == ["work", "work"]
+
+
+# What budgets still allow
+
+
+@operator(writes="left")
+def look(x: int, *, ctx: RunContext) -> list[object]:
+    """Spend, and see what is left."""
+    ctx.spend(llm_calls=x, tokens=10 * x)
+    left = ctx.left()
+    return [left.llm_calls, left.tokens, left.seconds is None]
+
+
+@pytest.mark.parametrize(
+    ("run", "step", "left"),
+    [
+        (None, None, [None, None, True]),
+        ({"llm_calls": 5}, None, [3, None, True]),
+        ({"llm_calls": 5, "tokens": 90}, {"llm_calls": 3}, [1, 70, True]),
+        ({"llm_calls": 2}, {"llm_calls": 3, "seconds": 60}, [0, None, False]),
+    ],
+)
+def test_the_tightest_budget_says_what_is_left(
+    run: dict[str, int] | None, step: dict[str, int] | None, left: list[object]
+) -> None:
+    budget = None if run is None else Budget.model_validate(run)
+    flow = Flow(look(budget=step), inputs=INT, budget=budget)
+    assert flow.invoke(x=2)["left"] == left
+
+
+# Resources that take resources
+
+
+class Lamp(Resource):
+    """A light."""
+
+    default = "oil"
+
+    @classmethod
+    def open(cls, spec: object, *, base: Path) -> Lamp:
+        return cls()
+
+
+class Tower(Resource):
+    """What has a lamp, unless it is dark."""
+
+    @classmethod
+    def needs(cls, spec: object, *, base: Path) -> dict[str, type[Resource]]:
+        if spec == "ruin":
+            raise ConfigError("a ruin cannot be lit", fix="build a tower")
+        return {} if spec == "dark" else {"lamp": Lamp}
+
+    @classmethod
+    def open(cls, spec: object, *, base: Path) -> Tower:
+        return cls()
+
+
+@operator(writes="lit")
+def light(x: int, *, tower: Tower) -> bool:
+    """Look at the tower."""
+    return True
+
+
+@pytest.mark.parametrize(("spec", "names"), [("high", ["tower", "lamp"]), ("dark", ["tower"])])
+def test_what_a_resource_takes_of_the_flow_is_needed(spec: str, names: list[str]) -> None:
+    flow = Flow(light(), inputs=INT, resources={"tower": spec})
+    assert [name for _, name, _ in flow.needs] == names
+
+
+def test_what_is_wrong_with_what_a_resource_takes_is_a_problem_of_the_flow() -> None:
+    with pytest.raises(BuildError, match=r"resources\.tower: a ruin cannot be lit"):
+        Flow(light(), inputs=INT, resources={"tower": "ruin"})

@@ -12,7 +12,7 @@ import pytest
 from rag import Document, Flow, operator
 from rag.flow import Resources
 from rag.models import LLM, Embedder
-from rag.operators import BM25, Cite, Generate, Rewrite, WriteIndex
+from rag.operators import BM25, Agent, Cite, Generate, Rewrite, WriteIndex
 from rag.serve import Settings, app
 from rag.serve.keys import KeyFile
 from rag.serve.pipeline import Pipelines
@@ -178,6 +178,27 @@ def test_an_index_that_the_flow_does_not_name_is_a_tenants_own_too(
     tenants.open(pipelines["notes"], "north").invoke(query="ferry")
     assert [path.name for path in tmp_path.glob("index*/*")] == ["north"]
     tenants.close()
+
+
+def test_what_an_agents_tools_search_is_the_tenants_own(tmp_path: Path, embedder: Embedder) -> None:
+    search = {"tool": "search", "arguments": {"query": "ferry"}}
+    llm = ScriptedLLM({"agent": [search, {"tool": "answer"}] * 4}, constrained=True)
+    inner = {"resources": {"index": str(tmp_path / "own")}, "steps": [{"use": "bm25"}]}
+    for tool in ({"use": "bm25"}, {"flow": inner}):
+        resources = {
+            "index": str(tmp_path / "index"), "embedder": embedder, "llm": llm,
+            "tools": {"search": tool},
+        }  # fmt: skip
+        fill = note() >> WriteIndex()
+        own = Flow(fill, resources={"index": str(tmp_path / "own"), "embedder": embedder})
+        flow = Flow(fill >> own.at(outputs={"written": "others"}) >> Agent(), resources=resources)
+        pipelines = Pipelines({"notes": flow})
+        tenants = Tenants(pipelines, tmp_path / "data")
+        for tenant in ("north", "south"):
+            bound = tenants.open(pipelines["notes"], tenant)
+            found = bound.invoke(query=f"ferry of {tenant}")["documents"]
+            assert [one.page_content for one in found] == [f"ferry of {tenant}"]
+        tenants.close()
 
 
 def test_a_flow_with_two_models_opens_no_third(
