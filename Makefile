@@ -30,14 +30,14 @@ demo: $(READY)
 
 # make test TESTS=tests/flow
 test: $(READY)
-	$(PYTEST) -n $(JOBS) --dist loadfile $(TESTS)
+	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # All tests but those that are marked slow.
 quick: $(READY)
-	$(PYTEST) -n $(JOBS) --dist loadfile -m "not slow" $(TESTS)
+	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow" $(TESTS)
 
 coverage: $(READY)
-	$(PYTEST) -n $(JOBS) --dist loadfile --cov --cov-report=term:skip-covered $(TESTS)
+	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(TESTS)
 
 # make mutation PATHS="operators/generation" TESTS=tests/operators MINUTES=30
 PATHS ?= rag/flow

@@ -30,3 +30,36 @@ def embedder() -> Embedder:
 def llm() -> LLM:
     """The default language model."""
     return LLM.load(LLM.default, base=Path())
+
+
+# The files that took longest in the last run come first: two processes that share the files then
+# end together. (--no-loadscope-reorder keeps the order.)
+
+SECONDS = "rag/seconds"
+"""In pytest's cache: file to the seconds that its tests took."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order the files; a file's tests stay together and in their order."""
+    known = config.cache.get(SECONDS, {}) if config.cache else {}
+    items.sort(key=lambda item: -known.get(item.nodeid.split("::")[0], 0.0))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note what the files take, in the process that sees all reports."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Seconds(config))
+
+
+class _Seconds:
+    def __init__(self, config: pytest.Config) -> None:
+        self._config, self._took = config, dict[str, float]()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        file = report.nodeid.split("::")[0]
+        self._took[file] = round(self._took.get(file, 0.0) + report.duration, 1)
+
+    def pytest_sessionfinish(self) -> None:
+        if self._config.cache:
+            known = self._config.cache.get(SECONDS, {})
+            self._config.cache.set(SECONDS, {**known, **self._took})

@@ -90,7 +90,8 @@ def test_yaml_and_back_is_the_same_flow(node: Node) -> None:
 SCHEMA = Draft202012Validator(schema(REGISTRY))
 
 
-@given(nodes)
+# A validator tries every kind of node at every level: what is deep takes it long and tells nothing.
+@given(st.recursive(steps, composed, max_leaves=3))
 @settings(max_examples=100, deadline=None)
 def test_what_is_written_fits_the_schema(node: Node) -> None:
     inner = Flow(node >> Interrupt("ok?", show=("x",)), inputs={"x": int, "xs": list[int]})
