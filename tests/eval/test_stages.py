@@ -13,10 +13,15 @@ from rag.eval.answers import answer_rows, ask_all
 from rag.eval.dataset import Query
 from rag.eval.gold import context_precision, context_recall, gold_in, relevant
 from rag.eval.results import AnswerResult
+from rag.eval.stages import stages
 from rag.eval.support import Judge
+from rag.flow.run.record import Call
 from rag.index import IndexWriter
 from rag.operators import Generate
+from rag.pipelines import path
+from rag.prompts.prompt import Prompt
 from rag.testing import ScriptedEmbedder, ScriptedLLM
+from rag.testing.llm import Answer
 
 TEXTS = {
     "locks": "The lock opens at six. The north lock is 120 m long. Ask the lock keeper.",
@@ -170,3 +175,32 @@ def test_a_document_is_known_by_its_source_or_its_path() -> None:
 )
 def test_context_precision(flags: list[bool | None], precision: float | None) -> None:
     assert context_precision(flags) == pytest.approx(precision)
+
+
+def test_what_tools_return_was_read() -> None:
+    @operator(writes="answer")
+    def asked(query: str) -> str:
+        return "120 m"
+
+    flow = Flow(asked(), name="it")
+    record = flow.run(query="How long?")
+    told = ({"role": "user", "content": "How long?"}, {"role": "tool", "content": "It is 120 m."})
+    (one,) = record.occurrences
+    one.calls.append(Call("scripted", told, "120 m", 9, 3, 0.1))
+    assert stages(flow, record).read == ("It is 120 m.",)
+
+
+def test_an_agents_searches_are_stages(resources: dict[str, object]) -> None:
+    replies = iter(["search", "answer"])
+
+    def act(prompt: Prompt) -> Answer:
+        name = next(replies, None)
+        if name is None:
+            return "120 m [1]"
+        arguments = {"query": "lock keeper"} if name == "search" else {}
+        return {"thought": "", "tool": name, "arguments": arguments}
+
+    flow = load_flow(path("agent")).with_resources(**{**resources, "llm": ScriptedLLM(act)})
+    (one,) = ask_all(flow, [LOCK], Judge())
+    assert one.error is None
+    assert (one.gold_retrieved, one.gold_read, one.context_recall) == (1.0, 1.0, 1.0)
