@@ -200,7 +200,9 @@ def test_an_agents_searches_are_stages(resources: dict[str, object]) -> None:
         arguments = {"query": "lock keeper"} if name == "search" else {}
         return {"thought": "", "tool": name, "arguments": arguments}
 
-    flow = load_flow(path("agent")).with_resources(**{**resources, "llm": ScriptedLLM(act)})
+    flow = load_flow(path("agent"), params={"compress": "none"}).with_resources(
+        **{**resources, "llm": ScriptedLLM(act)}
+    )
     (one,) = ask_all(flow, [LOCK], Judge())
     assert one.error is None
     assert (one.gold_retrieved, one.gold_read, one.context_recall) == (1.0, 1.0, 1.0)
