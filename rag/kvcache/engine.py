@@ -12,6 +12,7 @@ from rag.kvcache.layout import Layout
 from rag.kvcache.passes import Passes, run
 from rag.kvcache.prefilled import Prefilled
 from rag.kvcache.report import Report
+from rag.kvcache.sparse import narrowed
 
 if TYPE_CHECKING:
     from rag.kvcache.keys import Keys
@@ -94,6 +95,9 @@ class KVEngine:
                 prefilled = yield from composer.compose(composition)
             else:
                 prefilled = yield from conversation.resume(buffer)
+            if settings.sparse is not None:
+                with report.timed("sparse"):
+                    prefilled = yield from narrowed(prefilled, layout, settings.sparse)
             # Reading a number waits for the device: the first token's time is real.
             float(prefilled.logits[0])
         return prefilled
@@ -119,7 +123,7 @@ class KVEngine:
         """
         chunks = [chunk for chunk in chunks if len(chunk)]
         composer = settings.composer.resolved(self.defaults)
-        if composer.stores == "nothing" or not chunks:
+        if composer.stores == "nothing" or not chunks or done.report.sparse is not None:
             return
         layout = Layout(prefix, chunks, suffix, turns)
         room = done.buffer.capacity - layout.length

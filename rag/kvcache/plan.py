@@ -21,6 +21,10 @@ class Plan(ABC):
         """The same for what is left of the pass behind its first tokens."""
         return self
 
+    def kept(self, tokens: int) -> Plan:
+        """The same where only so many tokens of the context are left in the buffer."""
+        return self
+
     @abstractmethod
     def attend(
         self,
@@ -149,6 +153,11 @@ class Reweighted(Plan):
     context: tuple[int, int]
     temperature: float
     scale: float
+
+    def kept(self, tokens: int) -> Reweighted:
+        """See `Plan.kept`."""
+        first = self.context[0]
+        return replace(self, context=(first, first + tokens))
 
     def attend(
         self,

@@ -45,8 +45,9 @@ class Report:
         kind: Its class.
         tokens: Of the whole prompt.
         chunks: In prompt order.
-        milliseconds: Of each phase: `lookup`, `load`, `encode`, `compose`, `choose`, `recompute`;
-            and `first_token`, which is all of them.
+        milliseconds: Of each phase: `lookup`, `load`, `encode`, `compose`, `choose`, `recompute`,
+            `sparse`; and `first_token`, which is all of them.
+        sparse: Tokens of the context that the answer attends to; None: all.
     """
 
     mode: str
@@ -54,6 +55,7 @@ class Report:
     tokens: int = 0
     chunks: list[ChunkReport] = field(default_factory=list)
     milliseconds: dict[str, float] = field(default_factory=dict)
+    sparse: int | None = None
 
     @property
     def reused(self) -> int:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from rag.errors import ConfigError
 from rag.kvcache.composers.base import Composer
@@ -32,6 +40,11 @@ class ReuseSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     mode: str = Field(default=DEFAULT, description="the composer")
+    sparse: PositiveInt | None = Field(
+        default=None,
+        description="tokens of the context that the answer attends to, chosen by what the question "
+        "attends to; default: all",
+    )
     _composer: Composer = PrivateAttr()
 
     def __init__(self, mode: str = DEFAULT, **numbers: Any) -> None:
@@ -62,7 +75,12 @@ class ReuseSettings(BaseModel):
             for name, field in kind.model_json_schema()["properties"].items():
                 found.setdefault(name, []).append((mode, field))
         properties = {
-            "mode": {"enum": list(composers()), "default": DEFAULT, "description": "the composer"}
+            "mode": {"enum": list(composers()), "default": DEFAULT, "description": "the composer"},
+            "sparse": {
+                "type": "integer",
+                "minimum": 1,
+                "description": cls.model_fields["sparse"].description,
+            },
         }
         return {
             "type": "object",
