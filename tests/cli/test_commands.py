@@ -27,10 +27,14 @@ def test_ask_answers_with_sources(folder: Path) -> None:
     said = rag("ask", "How long does a passage of the north lock take?", cwd=folder)
     assert "operations" not in said.split("\n")[0]
     assert "locks.md, Locks > North lock" in said
-    found = json.loads(
-        rag("ask", "-", "--json", cwd=folder, stdin="How many stop logs are there?", process=True)
-    )
-    assert set(found) == {"question", "answer", "citations", "documents", "seconds"}
+    asked = "How many stop logs are there?"
+    found = json.loads(rag("ask", "-", "--json", "--trace", cwd=folder, stdin=asked, process=True))
+    assert set(found) == {"question", "answer", "citations", "documents", "seconds", "trace"}
+    steps = {one["place"]: one for one in found["trace"]["occurrences"]}
+    assert steps["select_context"]["writes"]["documents"]
+    (call,) = steps["generate"]["calls"]
+    assert asked in call["prompt"][-1]["content"]
+    assert call["prompt_tokens"] > 100
     assert any("locks.md" in document["metadata"]["path"] for document in found["documents"])
     for citation in found["citations"]:
         assert citation["quote"]
