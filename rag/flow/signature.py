@@ -144,6 +144,11 @@ def hints_of(function: Callable[..., Any], name: str) -> dict[str, Any]:
             f"the annotations of {name} cannot be resolved: {error}",
             fix="import the annotated types at module level, not under TYPE_CHECKING",
         ) from error
+    except TypeError as error:
+        raise ConfigError(
+            f"{name} is made of {type(function).__name__}, which has no annotations",
+            fix="call it in a function of its own: def find(query: str) -> list[Document]: ...",
+        ) from error
 
 
 def _without_none(hint: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import pytest
@@ -31,6 +32,7 @@ INT = {"x": int}
         (lambda: find(kk=3), ["find has no field 'kk'", "did you mean 'k'"]),
         (lambda: find(retri=3), ["find has no field 'retri'", "did you mean 'retry'"]),
         (lambda: find(k="many"), ["find.k is 'many'", "valid integer"]),
+        (lambda: operator(writes="x")(partial(int, "1")), ["made of partial", "in a function"]),
         (lambda: find(3), ["find takes its configuration by name", "k"]),
         (lambda: Scale(facter=3, factor="x"), ["2 problems", "'factor'", "scale"]),
         (lambda: Retry(on="ConectionError"), ["did you mean 'ConnectionError'"]),
