@@ -54,7 +54,7 @@ class Graph(Operator):
         description="cosine from which a name of the question that no chunk has stands for one",
     )
     passages: float = Field(
-        default=0.5,
+        default=0.8,
         ge=0,
         le=1,
         description="share of walks that begin at `documents`, where the question names something",
