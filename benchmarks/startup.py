@@ -1,26 +1,37 @@
-"""How long until the library is imported and the command answers.
+"""How long until the library is imported, the command answers, and a model says its first token.
 
     python benchmarks/startup.py [--rounds 9]
 
-Prints the best and the median of several processes; the interpreter's own start is taken off the
-import, as it is nobody's to save.
+Prints the best and the median of several processes, and the median of their CPU seconds; the
+interpreter's own start is taken off the import, as it is nobody's to save. `first token` opens the
+default language model and asks it one question; run it once before, as a model is compared with
+transformers the first time.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 from time import perf_counter
 
+PROGRAM = """
+import asyncio
+from rag.models import LLM, Prompt, Sampling
+llm = LLM.load(LLM.default)
+asyncio.run(llm.generate(Prompt("What is the capital of France?"), Sampling(max_tokens=1)))
+"""
 
-def seconds(command: list[str]) -> float:
-    """How long the command takes."""
-    started = perf_counter()
+
+def seconds(command: list[str]) -> tuple[float, float]:
+    """How long the command takes, and its CPU time."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), perf_counter()
     subprocess.run(command, check=True, capture_output=True)
-    return perf_counter() - started
+    took, after = perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:
@@ -34,16 +45,21 @@ def main() -> None:
         "import rag": [sys.executable, "-c", "import rag"],
         "import rag.flow": [sys.executable, "-c", "import rag.flow"],
         "rag --help": [rag, "--help"],
+        "first token": [sys.executable, "-c", PROGRAM],
     }
-    times: dict[str, list[float]] = {name: [] for name in commands}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
             times[name].append(seconds(command))
-    start = statistics.median(times["python"])
-    print(f"{'':16}{'best s':>8}{'median s':>10}")
+    start = [statistics.median(each) for each in zip(*times["python"], strict=True)]
+    print(f"{'':16}{'best s':>8}{'median s':>10}{'CPU s':>8}")
     for name, found in times.items():
-        off = start if name.startswith("import") else 0.0
-        print(f"{name:16}{min(found) - off:8.3f}{statistics.median(found) - off:10.3f}")
+        wall, cpu = start if name.startswith("import") else (0.0, 0.0)
+        took, busy = zip(*found, strict=True)
+        print(
+            f"{name:16}{min(took) - wall:8.3f}{statistics.median(took) - wall:10.3f}"
+            f"{statistics.median(busy) - cpu:8.3f}"
+        )
 
 
 if __name__ == "__main__":
