@@ -47,8 +47,11 @@ def texts(query: str) -> list[Document]:
     return [Document(page_content=query, metadata={"source": query})]
 
 
-LEADS = {"decomposition", "hyde", "multi_query", "rewrite_retrieve_rerank_read", "self_rag"}
-"""Ready-made pipelines that ask a model before they find anything."""
+LEADS = {
+    "agent", "answer_cache", "decomposition", "hyde", "multi_query",
+    "rewrite_retrieve_rerank_read", "search_o1", "self_rag",
+}  # fmt: skip
+"""Ready-made pipelines that ask a model before they find anything, or search inside a step."""
 
 
 @pytest.mark.parametrize("name", names())
