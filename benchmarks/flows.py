@@ -103,6 +103,12 @@ def strong(query: Query, scores: bool = False) -> ScriptedLLM:
     def sentence(prompt: Prompt) -> str:
         return "DONE" if query.text != prompt.question else answer(prompt)
 
+    def thought(prompt: Prompt) -> str:
+        return f"So the answer is: {found}." if (found := gold(prompt)) else "It must be found."
+
+    def follow_up(prompt: Prompt) -> str:
+        return "DONE" if prompt.history else f"In other words, {query.text}"
+
     said: dict[str, Any] = dict.fromkeys([*prompts(), "other"], answer)
     said |= dict.fromkeys((one for one in prompts() if one.startswith("grade_")), grade)
     said |= dict.fromkeys(QUERIES, query.text)
@@ -110,6 +116,7 @@ def strong(query: Query, scores: bool = False) -> ScriptedLLM:
         "disambiguate": "CLEAR", "knowledge_judge": DO_NOT_KNOW, "grade_knows": "0",
         "critique": "Nothing is wrong.", "rank": "1", "rank_answers": "1",
         "next_sentence": sentence,
+        "next_thought": thought, "follow_up": follow_up,
     }  # fmt: skip
     return ScriptedLLM(
         said, window=WINDOW, probability=0.9 if scores else None,

@@ -2,6 +2,7 @@
 from rag.operators.catalogue import CATALOGUE
 from rag.operators.generation.abstain import Abstain
 from rag.operators.generation.append_sentence import AppendSentence
+from rag.operators.generation.append_turn import AppendTurn
 from rag.operators.generation.cite import Cite
 from rag.operators.generation.critique import Critique
 from rag.operators.generation.generate import Generate
@@ -22,12 +23,15 @@ from rag.operators.indexing.summarise import Summarise
 from rag.operators.indexing.write_index import WriteIndex
 from rag.operators.orchestration.agent import Agent
 from rag.operators.orchestration.answer_cache import AnswerCache
+from rag.operators.orchestration.collect import Collect
 from rag.operators.orchestration.confidence_judge import ConfidenceJudge
+from rag.operators.orchestration.filter_answers import FilterAnswers
 from rag.operators.orchestration.grade_documents import GradeDocuments
 from rag.operators.orchestration.knowledge_judge import KnowledgeJudge
 from rag.operators.orchestration.llm_fusion import LLMFusion
 from rag.operators.orchestration.llm_judge import LLMJudge
 from rag.operators.orchestration.rank_answers import RankAnswers
+from rag.operators.orchestration.reflect import Reflect
 from rag.operators.orchestration.route_by_metadata import RouteByMetadata
 from rag.operators.orchestration.route_hybrid import RouteHybrid
 from rag.operators.orchestration.route_llm import RouteLLM
@@ -56,8 +60,10 @@ from rag.operators.pre_retrieval.construct_query import ConstructQuery
 from rag.operators.pre_retrieval.decompose import Decompose
 from rag.operators.pre_retrieval.disambiguate import Disambiguate
 from rag.operators.pre_retrieval.extend_query import ExtendQuery
+from rag.operators.pre_retrieval.follow_up import FollowUp
 from rag.operators.pre_retrieval.hyde import HyDE
 from rag.operators.pre_retrieval.multi_query import MultiQuery
+from rag.operators.pre_retrieval.next_question import NextQuestion
 from rag.operators.pre_retrieval.rewrite import Rewrite
 from rag.operators.pre_retrieval.step_back import StepBack
 from rag.operators.pre_retrieval.text_to_sql import TextToSQL
@@ -85,7 +91,9 @@ __all__ = [
     "Agent",
     "AnswerCache",
     "AppendSentence",
+    "AppendTurn",
     "Cite",
+    "Collect",
     "Compress",
     "CondenseQuery",
     "ConfidenceJudge",
@@ -101,6 +109,8 @@ __all__ = [
     "Disambiguate",
     "ExtendQuery",
     "External",
+    "FilterAnswers",
+    "FollowUp",
     "Generate",
     "GradeDocuments",
     "Graph",
@@ -119,6 +129,7 @@ __all__ = [
     "MaxSim",
     "MultiQuery",
     "Neighbours",
+    "NextQuestion",
     "NextSentence",
     "OrderForReuse",
     "Pack",
@@ -126,6 +137,7 @@ __all__ = [
     "PointwiseRerank",
     "RankAnswers",
     "Refine",
+    "Reflect",
     "Reorder",
     "Replug",
     "Rerank",

@@ -14,6 +14,8 @@ NOTHING_FOUND = "The sources do not say: nothing was found for this question."
 
 SAYS_NOTHING = "The sources do not say"
 """Begins an answer that says that there is none, as every prompt asks for it."""
+DO_NOT_KNOW = f"{SAYS_NOTHING}."
+"""The answer where nothing supports another one."""
 
 
 class AnswerOperator(Operator):

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from rag.flow import Operator
-from rag.operators.answering import SAYS_NOTHING, abstains
-
-DO_NOT_KNOW = f"{SAYS_NOTHING}."
+from rag.operators.answering import DO_NOT_KNOW, abstains
 
 
 class Abstain(Operator):

@@ -42,7 +42,7 @@ class Cite(Operator):
     answer that people read. Checks what citation precision and
     recall measure in ALCE (Gao et al. 2023, arXiv 2305.14627, section 4.3), by words instead of
     an entailment model. No LLM call.
-    Reads `answer` and `documents`; writes `answer` and `citations`.
+    Reads `answer` and, if present, `documents`; writes `answer` and `citations`.
     Example: `{use: cite, threshold: 0.5}`
     """
 
@@ -52,9 +52,10 @@ class Cite(Operator):
     threshold: float = Field(default=0.5, ge=0, le=1, description="support that a citation needs")
 
     def run(
-        self, answer: str, documents: list[Document], *, ctx: RunContext
+        self, answer: str, documents: list[Document] | None = None, *, ctx: RunContext
     ) -> tuple[str, list[Citation]]:
         """The answer with checked marks, and its citations by number."""
+        documents = documents or []
         texts = [Chunk.of(document).embedding_text for document in documents]
         cited: dict[int, tuple[float, str]] = {}
         pieces: list[str] = []

@@ -16,7 +16,7 @@ class Critique(Operator):
 
     Saad-Falcon et al. 2024. Between `rank_answers` and `llm_fusion`. LLM calls: answers.
     Reads `query`, `answers` and `documents`; writes `critiques`, one for each answer; empty if
-    the model returns nothing.
+    the model returns nothing, or the answer is empty.
     Example: `{use: critique}`
     """
 
@@ -41,6 +41,8 @@ class Critique(Operator):
         tokens = limit(call, self.max_tokens, 64)
 
         async def critique(answer: str) -> str:
+            if not answer.strip():
+                return ""
             asked = with_answer(call, query, answer)
             done = await ask(call, system, asked, documents, max_tokens=tokens)
             return done.text.strip()

@@ -7,15 +7,17 @@ import re
 from typing import Any
 
 from langchain_core.documents import Document
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from rag.flow import RunContext
 from rag.models import LLM
-from rag.operators.answering import AnswerOperator
+from rag.operators.answering import NOTHING_FOUND, AnswerOperator
 from rag.operators.claims import MARK
+from rag.operators.facts import denies
 from rag.operators.history import History
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, limit, limit_field, prompt_field, with_answer
+from rag.operators.support import content_words
 from rag.text.sentences import sentences
 
 _END = re.compile(
@@ -26,6 +28,8 @@ _END = re.compile(
     re.IGNORECASE,
 )
 """What models write instead of a sentence when an answer is complete."""
+_CONCLUDES = re.compile(r"\banswer is\b", re.IGNORECASE)
+"""In the last step of a reasoning."""
 
 
 class NextSentence(AnswerOperator):
@@ -37,13 +41,17 @@ class NextSentence(AnswerOperator):
     `append_sentence`. LLM calls: 1.
     Reads `query`, `documents` and, if present, `answer` (so far) and `history` (as `generate`
     does); writes `sentence`, `confidence`, `tokens` (with log-probabilities) and `finished`:
-    whether the model says so (DONE), or wrote nothing new.
+    whether the model says so (DONE), or wrote nothing new: each of its words stands in one
+    sentence of the answer. Without documents the sentence says that nothing was found.
+    With `reason` the sentences are steps of reasoning (IRCoT, Trivedi et al. 2022, arXiv
+    2212.10509, section 3), finished by one that says what the answer is.
     Example: `{use: next_sentence}`
     """
 
     writes = ("sentence", "confidence", "tokens", "finished")
 
     max_tokens: PositiveInt | None = limit_field(48)
+    reason: bool = Field(default=False, description="whether it is a step of reasoning")
     system: str | None = prompt_field("next_sentence")
 
     async def run(
@@ -57,25 +65,42 @@ class NextSentence(AnswerOperator):
         ctx: RunContext,
     ) -> tuple[str, float, list[tuple[str, float]], bool]:
         """The sentence, its confidence, its tokens, and whether the answer is finished."""
+        if not documents:
+            return "" if answer else NOTHING_FOUND, 1.0, [], True
         call = ModelCall(llm, ctx)
         asked = with_answer(call, query, answer, "begun_answer") if answer else query
-        system = self.system or call.texts["next_sentence"].text
+        name = "next_thought" if self.reason else "next_sentence"
+        system = self.system or call.texts[name].text
         done = await ask(
             call, system, asked, documents, history=history,
             max_tokens=limit(call, self.max_tokens, 48), logprobs=call.has_logprobs,
             **self.sampling,
         )  # fmt: skip
         sentence = next(iter(sentences(done.text)), "")
-        if is_end(sentence) or _plain(sentence) in map(_plain, ("", *sentences(answer))):
+        if is_end(sentence) or not adds(sentence, answer):
             return "", 1.0, [], True
         tokens = _until(list(done.logprobs or ()), sentence)
         words = [logprob for text, logprob in tokens if re.search(r"\w", text)]
-        return sentence, math.exp(min(words)) if words else 0.0, tokens, False
+        finished = self.reason and bool(_CONCLUDES.search(sentence))
+        return sentence, math.exp(min(words)) if words else 0.0, tokens, finished
 
 
 def is_end(sentence: str) -> bool:
     """Whether a model says that the answer is complete, instead of writing a sentence of it."""
     return bool(_END.fullmatch(sentence.strip(" .*()[]")))
+
+
+def adds(sentence: str, answer: str) -> bool:
+    """Whether a sentence says anything that no sentence of the answer says."""
+    if not _plain(sentence):
+        return False
+    words = content_words(MARK.sub("", sentence))
+    for one in sentences(answer):
+        if _plain(sentence) == _plain(one):
+            return False
+        if words and words <= content_words(one) and denies(sentence) == denies(one):
+            return False
+    return True
 
 
 def _plain(sentence: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from langchain_core.documents import Document
@@ -60,19 +61,26 @@ class LLMJudge(Operator):
         self, query: str, documents: list[Document], answer: str = "", *, llm: LLM, ctx: RunContext
     ) -> tuple[bool, float]:
         """Whether the score reaches the threshold, and the score."""
+        score, threshold = await self.scored(query, documents, answer, llm=llm, ctx=ctx)
+        return score >= threshold, score
+
+    async def scored(
+        self, query: str, documents: list[Document], answer: str, *, llm: LLM, ctx: RunContext
+    ) -> tuple[float, float]:
+        """The score, and the threshold that it needs; infinite where nothing can reach it."""
         aspect = self.aspect
         if (aspect != "useful" and not documents) or (aspect != "relevant" and not answer.strip()):
-            return False, 0.0
+            return 0.0, math.inf
         call = ModelCall(llm, ctx)
         by, system = method(call, self.by, self.system, likelihood=PROMPTS[aspect], answer=aspect)
         threshold = THRESHOLDS[by][aspect] if self.threshold is None else self.threshold
         if by != "likelihood":
             asked = query if aspect == "relevant" else with_answer(call, query, answer)
             sources = [] if aspect == "useful" else documents
-            score = await judged(call, by, system, asked, sources)
-        elif aspect == "supported":
+            return await judged(call, by, system, asked, sources), threshold
+        if aspect == "supported":
             (score,) = await explained(call, answer, [documents], query, system)
         else:
             sources = documents if aspect == "relevant" else [Document(page_content=answer)]
             (score,) = await explained(call, query, [sources], system)
-        return score >= threshold, score
+        return score, threshold

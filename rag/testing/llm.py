@@ -178,12 +178,13 @@ class ScriptedLLM(LLM):
     async def ensemble(
         self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling
     ) -> AsyncIterator[str | Generation]:
-        """See `LLM.ensemble`: one answer to the chunks of all prompts."""
+        """See `LLM.ensemble`: one answer to the chunks of all prompts; the first is kept."""
         if not self.supports_logprobs:
             raise no_logprobs_error(self.id, "ensemble")
-        prompt = replace(prompts[0], chunks=tuple(one for p in prompts for one in p.chunks))
-        call = LLMCall("ensemble", self._name(prompt), prompt, sampling)
-        async for piece in self._answer(call, sampling):
+        call = LLMCall("ensemble", self._name(prompts[0]), prompts[0], sampling)
+        chunks = tuple(one for prompt in prompts for one in prompt.chunks)
+        read = replace(call, prompt=replace(prompts[0], chunks=chunks))
+        async for piece in self._answer(call, sampling, read):
             yield piece
 
     async def score(self, prompt: Prompt, answers: Sequence[str]) -> list[Scored]:
@@ -240,9 +241,11 @@ class ScriptedLLM(LLM):
                 return Reply(json.dumps(answer, ensure_ascii=False))
         return Reply(str(answer))
 
-    async def _answer(self, call: LLMCall, sampling: Sampling) -> AsyncIterator[str | Generation]:
+    async def _answer(
+        self, call: LLMCall, sampling: Sampling, read: LLMCall | None = None
+    ) -> AsyncIterator[str | Generation]:
         self.calls.append(call)
-        reply = self._reply(call)
+        reply = self._reply(read or call)
         ends = [at for stop in sampling.stop if (at := reply.text.find(stop)) >= 0]
         tokens = _TOKEN.findall(reply.text[: min(ends, default=len(reply.text))])
         whole = len(tokens) <= sampling.max_tokens

@@ -48,8 +48,8 @@ def texts(query: str) -> list[Document]:
 
 
 LEADS = {
-    "agent", "answer_cache", "decomposition", "hyde", "multi_query",
-    "rewrite_retrieve_rerank_read", "search_o1", "self_rag",
+    "adaptive", "agent", "answer_cache", "hyde", "multi_query", "rewrite_retrieve_rerank_read",
+    "search_o1", "self_rag", "step_back",
 }  # fmt: skip
 """Ready-made pipelines that ask a model before they find anything, or search inside a step."""
 

@@ -74,9 +74,9 @@ def test_a_model_that_says_nonsense_breaks_nothing(
     llm = ScriptedLLM(dict.fromkeys(EVERYTHING, said), probability=sure)
     events = list(flow(name, index, embedder, llm).stream(query=QUESTION))
     answer = events[-1].result["answer"]
-    assert len(answer) < 10_000, "cut at max_tokens"
+    assert len(answer) < 20_000, "cut at max_tokens"
     assert "[99]" not in answer
-    assert max((e.turn for e in events if isinstance(e, LoopTurn)), default=0) <= 4
+    assert max((e.turn for e in events if isinstance(e, LoopTurn)), default=0) <= 8
 
 
 @pytest.mark.parametrize("name", names())
@@ -85,7 +85,7 @@ def test_where_nothing_is_found_the_answer_says_so(
 ) -> None:
     llm = ScriptedLLM(probability=0.5)
     result = flow(name, empty, embedder, llm).invoke(query=QUESTION)
-    assert result["answer"] == (NOTHING_FOUND if name != "flare" else "something")
+    assert result["answer"] == NOTHING_FOUND
     assert result["citations"] == []
     assert "generate" not in llm.names, "nobody is asked for an answer out of nothing"
 
