@@ -21,8 +21,8 @@ from rag.eval.digests import flow_digest
 from rag.eval.judge_steps import ExtractClaims, GradeCorrectness
 from rag.flow import Flow, Operator, Resources
 from rag.operators import Verify, VerifyLLM, VerifyNLI
+from rag.operators.answering import DO_NOT_KNOW
 from rag.operators.claims import MARK, claims_of
-from rag.operators.generation.abstain import DO_NOT_KNOW
 from rag.text.chunk import Chunk
 
 JudgeKind = Literal["words", "nli", "llm"]
