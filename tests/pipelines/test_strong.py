@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rag.eval.beir import Query
+from rag.eval.dataset import Query
 from rag.index import Index
 from rag.models import Embedder
 from rag.operators.answering import abstains
