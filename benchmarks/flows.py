@@ -109,6 +109,10 @@ def strong(query: Query, scores: bool = False) -> ScriptedLLM:
     def follow_up(prompt: Prompt) -> str:
         return "DONE" if prompt.history else f"In other words, {query.text}"
 
+    decisions = [
+        {"thought": "", "tool": "search", "arguments": {"query": query.text}},
+        {"thought": "", "tool": "answer", "arguments": {}},
+    ]
     said: dict[str, Any] = dict.fromkeys([*prompts(), "other"], answer)
     said |= dict.fromkeys((one for one in prompts() if one.startswith("grade_")), grade)
     said |= dict.fromkeys(QUERIES, query.text)
@@ -117,6 +121,7 @@ def strong(query: Query, scores: bool = False) -> ScriptedLLM:
         "critique": "Nothing is wrong.", "rank": "1", "rank_answers": "1",
         "next_sentence": sentence,
         "next_thought": thought, "follow_up": follow_up,
+        "agent": decisions, "agent_reasoning": decisions,
     }  # fmt: skip
     return ScriptedLLM(
         said, window=WINDOW, probability=0.9 if scores else None,
@@ -203,11 +208,12 @@ def measured(given: argparse.Namespace, data: Dataset, kinds: Mapping[str, str])
         rows = [Row(**json.loads(line)) for line in given.rows.read_text().splitlines()]
     known = {(row.flow, row.id) for row in rows}
     local = None if given.scripted else LLM.load(LLM.default, base=Path())
-    with tempfile.TemporaryDirectory() as kv, Corpus(data, given.index) as corpus:
+    with tempfile.TemporaryDirectory() as folder, Corpus(data, given.index) as corpus:
+        own = {"cached": {"kv": folder}, "answer_cache": {"answers": f"{folder}/answers.sqlite"}}
         for name in given.flows or names():
-            flow = load_flow(path(name), params={"kv": kv} if name == "cached" else None)
-            own = name == "cached" and local is not None  # its model has a store
-            bound = corpus.bind(flow if own else models(flow, local or strong(queries[0])))
+            flow = load_flow(path(name), params=own.get(name))
+            stored = name == "cached" and local is not None  # its model has a store
+            bound = corpus.bind(flow if stored else models(flow, local or strong(queries[0])))
             for query in queries:
                 if (name, query.id) in known:
                     continue

@@ -51,6 +51,10 @@ LEADS = {
     "adaptive", "agent", "answer_cache", "hyde", "multi_query", "rewrite_retrieve_rerank_read",
     "search_o1", "self_rag", "step_back",
 }  # fmt: skip
+LEADS = {
+    "adaptive", "agent", "answer_cache", "hyde", "multi_query", "rewrite_retrieve_rerank_read",
+    "search_o1", "self_rag", "step_back",
+}  # fmt: skip
 """Ready-made pipelines that ask a model before they find anything, or search inside a step."""
 
 

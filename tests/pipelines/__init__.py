@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -30,9 +31,17 @@ def flow(name: str, index: Index, embedder: Embedder, llm: LLM, k: int | str = 2
             "index": index,
             "embedder": embedder,
             **dict.fromkeys(models, llm),
+            **_answers(loaded),
         },
         budget=loaded.budget,
     )
+
+
+def _answers(loaded: Flow) -> dict[str, dict[str, str]]:
+    """A store of answers of its own, so that no run answers for another one."""
+    if "answers" not in loaded.resources.specs:
+        return {}
+    return {"answers": {"path": str(Path(tempfile.mkdtemp()) / "answers.sqlite")}}
 
 
 @cache

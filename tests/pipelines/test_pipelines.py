@@ -315,7 +315,6 @@ def test_what_is_searched_on_the_way_is_condensed(index: Index, embedder: Embedd
     assert [one.number for one in result["citations"]] == [1]
 
 
-
 def test_where_no_answer_is_supported_none_is_given(index: Index, embedder: Embedder) -> None:
     llm = ScriptedLLM({"generate": ["A cook.", "A baker.", "A king."], "grade_supported": "0"})
     result, *_ = run(flow("archon", index, embedder, llm))
