@@ -1,6 +1,7 @@
 # Written by `python -m rag.operators.stub` (`make stubs`); do not edit.
 from rag.operators.catalogue import CATALOGUE
 from rag.operators.generation.abstain import Abstain
+from rag.operators.generation.answer_candidates import AnswerCandidates
 from rag.operators.generation.append_sentence import AppendSentence
 from rag.operators.generation.append_turn import AppendTurn
 from rag.operators.generation.cite import Cite
@@ -11,6 +12,7 @@ from rag.operators.generation.mask_low_confidence import MaskLowConfidence
 from rag.operators.generation.next_sentence import NextSentence
 from rag.operators.generation.refine import Refine
 from rag.operators.generation.replug import Replug
+from rag.operators.generation.revise import Revise
 from rag.operators.generation.structured_answer import StructuredAnswer
 from rag.operators.generation.verify import Verify
 from rag.operators.generation.verify_llm import VerifyLLM
@@ -31,6 +33,7 @@ from rag.operators.orchestration.knowledge_judge import KnowledgeJudge
 from rag.operators.orchestration.llm_fusion import LLMFusion
 from rag.operators.orchestration.llm_judge import LLMJudge
 from rag.operators.orchestration.rank_answers import RankAnswers
+from rag.operators.orchestration.rank_candidates import RankCandidates
 from rag.operators.orchestration.reflect import Reflect
 from rag.operators.orchestration.route_by_metadata import RouteByMetadata
 from rag.operators.orchestration.route_hybrid import RouteHybrid
@@ -41,6 +44,7 @@ from rag.operators.orchestration.rule_judge import RuleJudge
 from rag.operators.orchestration.vote import Vote
 from rag.operators.orchestration.weighted_sum import WeightedSum
 from rag.operators.post_retrieval.compress import Compress
+from rag.operators.post_retrieval.compress_by_question import CompressByQuestion
 from rag.operators.post_retrieval.cross_rerank import CrossRerank
 from rag.operators.post_retrieval.dedupe import Dedupe
 from rag.operators.post_retrieval.dedupe_semantic import DedupeSemantic
@@ -54,6 +58,7 @@ from rag.operators.post_retrieval.rerank import Rerank
 from rag.operators.post_retrieval.rule_rerank import RuleRerank
 from rag.operators.post_retrieval.select_context import SelectContext
 from rag.operators.post_retrieval.select_sentences import SelectSentences
+from rag.operators.post_retrieval.summarize import Summarize
 from rag.operators.post_retrieval.threshold import Threshold
 from rag.operators.pre_retrieval.condense_query import CondenseQuery
 from rag.operators.pre_retrieval.construct_query import ConstructQuery
@@ -90,11 +95,13 @@ __all__ = [
     "Abstain",
     "Agent",
     "AnswerCache",
+    "AnswerCandidates",
     "AppendSentence",
     "AppendTurn",
     "Cite",
     "Collect",
     "Compress",
+    "CompressByQuestion",
     "CondenseQuery",
     "ConfidenceJudge",
     "ConstructQuery",
@@ -136,11 +143,13 @@ __all__ = [
     "Parents",
     "PointwiseRerank",
     "RankAnswers",
+    "RankCandidates",
     "Refine",
     "Reflect",
     "Reorder",
     "Replug",
     "Rerank",
+    "Revise",
     "Rewrite",
     "RouteByMetadata",
     "RouteHybrid",
@@ -154,6 +163,7 @@ __all__ = [
     "StepBack",
     "StructuredAnswer",
     "Summarise",
+    "Summarize",
     "TextToSQL",
     "Threshold",
     "VerificationQueries",

@@ -180,11 +180,16 @@ class ModelCall:
         self._report(started, prompt, "", read + count, 0)
         return scored
 
-    async def token_surprisals(self, text: str) -> list[tuple[int, int, float]]:
-        """First character, end and surprisal in nats of each token (`LLM.token_surprisal`)."""
+    async def token_surprisals(self, text: str, after: str = "") -> list[tuple[int, int, float]]:
+        """First character, end and surprisal in nats of each token (`LLM.token_surprisal`).
+
+        Args:
+            text: Whose tokens.
+            after: What precedes the text.
+        """
         started = self._begun()
-        surprisals = await self.llm.token_surprisal(text)
-        self._report(started, Prompt(text), "", len(surprisals), 0)
+        surprisals = await self.llm.token_surprisal(text, after)
+        self._report(started, Prompt(after + text), "", len(surprisals), 0)
         return surprisals
 
     async def _passed_on(

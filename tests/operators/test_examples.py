@@ -40,6 +40,7 @@ GIVEN: dict[str, Any] = {
     "queries": ["How long is it?"],
     "documents": DOCUMENTS,
     "answer": "The lock is 120 m long.",
+    "draft": "The lock is long.",
     "answers": ["120 m.", "It is long."],
     "paths": [__file__],
     "critiques": ["Too short.", ""],
