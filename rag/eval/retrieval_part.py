@@ -10,6 +10,7 @@ from langchain_core.documents import Document
 from rag.errors import BuildError, ConfigError
 from rag.flow import Flow, Guard, Loop, Map, Node, Operator, Parallel, Route, Sequence, SubFlow
 from rag.flow.node import walk
+from rag.flow.resources import Resources, well_known
 from rag.flow.types import fits
 from rag.models import LLM
 from rag.operators import SelectSentences
@@ -30,7 +31,7 @@ def retrieval_part(flow: Flow) -> Flow:
     try:
         node, _ = _before(flow.node)
         part = Flow(
-            node or Sequence(), name=flow.name, inputs=flow.inputs, resources=flow.resources
+            node or Sequence(), name=flow.name, inputs=flow.inputs, resources=_taken(flow, node)
         )
     except BuildError as error:
         raise ConfigError(
@@ -45,6 +46,17 @@ def retrieval_part(flow: Flow) -> Flow:
             fix="give a pipeline that retrieves, such as hybrid",
         )
     return part
+
+
+def _taken(flow: Flow, node: Node | None) -> Resources:
+    """The flow's resources without those of a name of its own that only other steps bind."""
+    steps = [one for _, one in walk(node)] if node is not None else []
+    bound = {name for one in steps if isinstance(one, Operator) for name in one.resources.values()}
+    taken = flow.resources.but({})
+    taken.specs = {
+        name: spec for name, spec in taken.specs.items() if name in bound or name in well_known()
+    }
+    return taken
 
 
 def _before(node: Node) -> Part:
