@@ -35,6 +35,7 @@ else:
     ModelMetaclass = type(BaseModel)
 
 
+@typing.dataclass_transform(kw_only_default=True, field_specifiers=(Field,))
 class OperatorClass(ModelMetaclass):
     """The class of operators' classes: one that is put where a step belongs is told apart."""
 
