@@ -37,7 +37,7 @@ class Texts:
         ids = llm.template.encode(words)
         self.chunks = [ids[at : at + CHUNK] for at in range(0, len(ids) - CHUNK, CHUNK)]
         prompt = Prompt(QUESTION, SYSTEM, ("x",), numbered=False)
-        self.prefix, _, self.suffix = llm.template.tokenize(prompt)
+        self.prefix, _, self.suffix, *_ = llm.template.tokenize(prompt)
         self._chance = random.Random(0)
 
     def some(self, length: int) -> list[list[int]]:
