@@ -129,7 +129,7 @@ def test_answers_are_those_of_brute_force(
     series: list[tuple[Any, ...]], wheres: list[dict[str, Any]]
 ) -> None:
     model = Model()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         index = scenario.writer(Path(folder))
         reader = Index.open(Path(folder))
         for name, *arguments in series:

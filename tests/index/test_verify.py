@@ -100,8 +100,8 @@ def test_every_flipped_bit_is_found_or_changes_nothing(made: Path, tmp_path: Pat
     chance = random.Random(0)  # noqa: S311 - to be repeated
     found: dict[str, int] = {}
     for name in files(made):
-        for _ in range(FLIPS):
-            copy = Path(shutil.copytree(made, tmp_path / "copy"))
+        for number in range(FLIPS):
+            copy = Path(shutil.copytree(made, tmp_path / f"{number}" / name))
             flip(copy / name, chance.randrange((copy / name).stat().st_size), chance.randrange(8))
             try:
                 seen = bool(verified(copy))
@@ -110,7 +110,6 @@ def test_every_flipped_bit_is_found_or_changes_nothing(made: Path, tmp_path: Pat
             if not seen:
                 assert content(copy) == expected, name
             found[name] = found.get(name, 0) + seen
-            shutil.rmtree(tmp_path / "copy")
     assert found["vectors-1.f32"] == FLIPS
 
 
