@@ -36,11 +36,6 @@ def zipf(chance: random.Random, passages: list[str], count: int) -> list[str]:
     return list(chosen)
 
 
-def sizes(texts: list[str]) -> dict[str, int]:
-    """Text to its length."""
-    return {text: len(text) for text in texts}
-
-
 async def serve(llm: Any, mode: str, prompts: list[Any], clients: int) -> list[dict[str, float]]:
     from rag.kvcache.settings import ReuseSettings
     from rag.models import Generation, Sampling
@@ -108,7 +103,7 @@ def main() -> None:
         Prompt(
             question,
             "Answer.",
-            orders.order(sizes(texts)) if args.order else tuple(texts),
+            orders.order({text: len(text) for text in texts}) if args.order else tuple(texts),
             numbered=False,
         )
         for question, texts in drawn

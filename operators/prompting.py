@@ -51,6 +51,11 @@ def limit(call: ModelCall, given: int | None, tokens: int) -> int:
     return call.llm.profile.allowance(tokens) if given is None else given
 
 
+def at_most(call: ModelCall, instruction: str, n: int) -> str:
+    """An instruction to write a list, with how many items the model may write."""
+    return call.texts["at_most"].format(instruction=instruction, n=n)
+
+
 async def ask(
     call: ModelCall,
     system: str,

@@ -184,6 +184,13 @@ def translated(
         raise kind(f"{what} cannot be used: {error}", where=str(where), fix=fix) from error
 
 
+def damage(db: sqlite3.Connection) -> Iterator[str]:
+    """What SQLite itself finds wrong in the structure of a file; ten problems at most."""
+    for (found,) in db.execute("PRAGMA integrity_check(10)"):
+        if found != "ok":
+            yield found
+
+
 def is_damage(error: BaseException) -> bool:
     """Whether the error says that the content of the file is wrong, and not the disk or a lock."""
     return (getattr(error, "sqlite_errorname", None) or "").startswith(DAMAGE)

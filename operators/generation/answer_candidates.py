@@ -11,7 +11,7 @@ from rag.models.list_output import lines
 from rag.operators.answering import abstains
 from rag.operators.claims import unmarked
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, limit, limit_field, prompt_field
+from rag.operators.prompting import ask, at_most, limit, limit_field, prompt_field
 
 
 class AnswerCandidates(Operator):
@@ -38,8 +38,7 @@ class AnswerCandidates(Operator):
         if not documents or not query.strip():
             return []
         call = ModelCall(llm, ctx)
-        instruction = self.system or call.texts["answer_candidates"].text
-        system = call.texts["at_most"].format(instruction=instruction, n=self.n)
+        system = at_most(call, self.system or call.texts["answer_candidates"].text, self.n)
         tokens = limit(call, self.max_tokens, 64)
         done = await ask(call, system, query, documents, max_tokens=tokens)
         named = [unmarked(one).strip() for one in lines(done.text, self.n)]

@@ -8,7 +8,7 @@ from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.models.list_output import lines
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, limit, limit_field, prompt_field
+from rag.operators.prompting import ask, at_most, limit, limit_field, prompt_field
 
 
 class Decompose(Operator):
@@ -33,8 +33,7 @@ class Decompose(Operator):
         if not query.strip():
             return [query]
         call = ModelCall(llm, ctx)
-        instruction = self.system or call.texts["decompose"].text
-        system = call.texts["at_most"].format(instruction=instruction, n=self.n)
+        system = at_most(call, self.system or call.texts["decompose"].text, self.n)
         tokens = limit(call, self.max_tokens, 128)
         done = await ask(call, system, query, max_tokens=tokens)
         return [*lines(done.text, self.n, but=query), query]

@@ -9,7 +9,7 @@ from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.models.list_output import lines
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, limit, limit_field, prompt_field
+from rag.operators.prompting import ask, at_most, limit, limit_field, prompt_field
 
 CLEAR = "CLEAR"
 """What a strong model writes of a question with one meaning."""
@@ -39,8 +39,7 @@ class Disambiguate(Operator):
         if not query.strip():
             return [query]
         call = ModelCall(llm, ctx)
-        instruction = self.system or call.texts["disambiguate"].text
-        system = call.texts["at_most"].format(instruction=instruction, n=self.n)
+        system = at_most(call, self.system or call.texts["disambiguate"].text, self.n)
         tokens = limit(call, self.max_tokens, 96)
         done = await ask(call, system, query, documents, max_tokens=tokens)
         if done.text.strip(" .*").upper() == CLEAR:

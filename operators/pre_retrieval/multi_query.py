@@ -8,7 +8,7 @@ from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.models.list_output import lines
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, limit, limit_field, prompt_field
+from rag.operators.prompting import ask, at_most, limit, limit_field, prompt_field
 
 
 class MultiQuery(Operator):
@@ -32,7 +32,6 @@ class MultiQuery(Operator):
         if not query.strip():
             return [query]
         call = ModelCall(llm, ctx)
-        instruction = self.system or call.texts["multi_query"].text
-        system = call.texts["at_most"].format(instruction=instruction, n=self.n)
+        system = at_most(call, self.system or call.texts["multi_query"].text, self.n)
         done = await ask(call, system, query, max_tokens=limit(call, self.max_tokens, 128))
         return [query, *lines(done.text, self.n, but=query)]

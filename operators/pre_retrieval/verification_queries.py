@@ -8,7 +8,7 @@ from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.models.list_output import lines
 from rag.operators.model_call import ModelCall
-from rag.operators.prompting import ask, limit, limit_field, prompt_field, with_answer
+from rag.operators.prompting import ask, at_most, limit, limit_field, prompt_field, with_answer
 
 
 class VerificationQueries(Operator):
@@ -33,8 +33,7 @@ class VerificationQueries(Operator):
             return [query]
         call = ModelCall(llm, ctx)
         draft = with_answer(call, call.texts["layout_question"].format(question=query), answer)
-        instruction = self.system or call.texts["verification_queries"].text
-        system = call.texts["at_most"].format(instruction=instruction, n=self.n)
+        system = at_most(call, self.system or call.texts["verification_queries"].text, self.n)
         tokens = limit(call, self.max_tokens, 128)
         done = await ask(call, system, draft, max_tokens=tokens)
         return lines(done.text, self.n) or [query]

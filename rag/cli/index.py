@@ -12,6 +12,7 @@ from rag.cli.config import Config, Json, load
 
 if TYPE_CHECKING:
     from rag.flow import Flow
+    from rag.index.types import IndexProblem
 
 app = typer.Typer(help="Inspect, verify and compact an index.", no_args_is_help=True)
 
@@ -61,8 +62,7 @@ def verify(config: Config = None, where: Where = None, as_json: Json = False) ->
     if as_json:
         print_json({"chunks": chunks, "problems": plain(problems)})
     elif problems:
-        for one in problems:
-            typer.echo(f"{one.file}: {one.what}")
+        _list(problems)
         typer.echo("run rag index rebuild")
     else:
         typer.echo(f"{chunks} chunks, no problems")
@@ -89,12 +89,16 @@ def rebuild(config: Config = None, as_json: Json = False) -> None:
     else:
         for uri in forgotten:
             typer.echo(f"{uri} was damaged and is forgotten: run rag ingest")
-        for one in problems:
-            typer.echo(f"{one.file}: {one.what}")
+        _list(problems)
         if not problems:
             typer.echo("The index is sound.")
     if problems:
         raise typer.Exit(1)
+
+
+def _list(problems: list[IndexProblem]) -> None:
+    for one in problems:
+        typer.echo(f"{one.file}: {one.what}")
 
 
 @app.command()

@@ -190,6 +190,28 @@ class Reweighted(Plan):
         return out
 
 
+def attention_weights(
+    masks: Masks, layer: int, query: torch.Tensor, key: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """What each query pays each key, as `Masked` attends: for few queries.
+
+    Args:
+        masks: See `Plan.attend`, with all that follow.
+        layer: See there.
+        query: See there.
+        key: See there.
+        scale: See there.
+
+    Returns:
+        Float32 [1, kv_heads, groups * queries, keys], folded as by `kernels.fold`.
+    """
+    import torch
+
+    scores = kernels.scores(kernels.fold(query, masks.groups), key, scale)
+    scores += masks.additive(masks.windows[layer], scores.dtype)
+    return torch.softmax(scores, dim=-1)
+
+
 @dataclass
 class SlotAttention(Masked):
     """As `Masked`; records how much attention each slot gets. For few queries.
@@ -225,13 +247,9 @@ class SlotAttention(Masked):
         scale: float,
     ) -> torch.Tensor:
         """See `Plan.attend`."""
-        import torch
-
         if layer not in self.layers:
             return super().attend(masks, layer, query, key, value, scale)
-        scores = kernels.scores(kernels.fold(query, masks.groups), key, scale)
-        scores += masks.additive(masks.windows[layer], scores.dtype)
-        weights = torch.softmax(scores, dim=-1)
+        weights = attention_weights(masks, layer, query, key, scale)
         per_head = weights.reshape(-1, masks.groups, query.shape[2], key.shape[2])
         self.parts[layer, int(masks.queries[0])] = per_head.sum(2).mean((0, 1)).float()
         return kernels.unfold(weights.to(value.dtype) @ value, masks.groups)

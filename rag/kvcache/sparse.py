@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rag.kvcache import kernels
 from rag.kvcache.buffer import KVBuffer
 from rag.kvcache.layout import Layout
 from rag.kvcache.passes import Pass, Passes
-from rag.kvcache.plan import Plan
+from rag.kvcache.plan import Plan, attention_weights
 from rag.kvcache.prefilled import Prefilled
 
 if TYPE_CHECKING:
@@ -46,11 +45,8 @@ class Reading(Plan):
         scale: float,
     ) -> torch.Tensor:
         """See `Plan.attend`."""
-        import torch
-
-        scores = kernels.scores(kernels.fold(query, masks.groups), key, scale)
-        scores += masks.additive(masks.windows[layer], scores.dtype)
-        self.parts[layer, int(masks.queries[0])] = torch.softmax(scores, dim=-1)[0].sum(1)
+        weights = attention_weights(masks, layer, query, key, scale)
+        self.parts[layer, int(masks.queries[0])] = weights[0].sum(1)
         return self.plan.attend(masks, layer, query, key, value, scale)
 
     def weights(self, layers: int) -> torch.Tensor:

@@ -35,7 +35,13 @@ class Cloze:
     @property
     def question(self) -> str:
         """What is asked."""
-        return f'Which words are missing in "{self.gapped}"?'
+        return question_of([self])
+
+
+def question_of(parts: Sequence[Cloze]) -> str:
+    """What is asked of sentences with gaps."""
+    quoted = " and in ".join(f'"{one.gapped}"' for one in parts)
+    return f"Which words are missing in {quoted}?"
 
 
 def clozes(text: str) -> list[Cloze]:

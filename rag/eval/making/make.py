@@ -16,7 +16,7 @@ from langchain_core.documents import Document
 from rag.errors import ConfigError
 from rag.eval.abstention import abstains
 from rag.eval.digests import flow_digest
-from rag.eval.making.cloze import Cloze, altered, clozes, fillers, stated
+from rag.eval.making.cloze import Cloze, altered, clozes, fillers, question_of, stated
 from rag.eval.making.steps import AnswerFrom, GradeSources, Kind, WriteQuestion, Written
 from rag.eval.metrics import contains, normalized, token_f1
 from rag.eval.rows import json_rows
@@ -208,9 +208,8 @@ class Maker:
             if cloze is None:
                 return None
             parts.append(cloze)
-        quoted = " and in ".join(f'"{one.gapped}"' for one in parts)
         return Written(
-            question=f"Which words are missing in {quoted}?",
+            question=question_of(parts),
             answer=" and ".join(one.answer for one in parts),
         )
 

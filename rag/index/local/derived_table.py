@@ -13,7 +13,7 @@ from rag.errors import IndexStateError
 from rag.index.local.checksums import checksum
 from rag.index.types import IndexProblem
 from rag.locks import FileLock
-from rag.sqlite import connect, is_damage, transaction, translated
+from rag.sqlite import connect, damage, is_damage, transaction, translated
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,9 +103,8 @@ def derived_problems(folder: Path) -> Iterator[IndexProblem]:
         return
     try:
         with closing(connect(folder / FILE, read_only=True)) as db:
-            for (found,) in db.execute("PRAGMA integrity_check(10)"):
-                if found != "ok":
-                    yield IndexProblem(FILE, found)
+            for what in damage(db):
+                yield IndexProblem(FILE, what)
             for kind, key, data, known in db.execute(_ROWS):
                 if checksum(data) != known:
                     yield IndexProblem(FILE, f"{kind} of chunk {key} is not what was written")

@@ -18,6 +18,7 @@ from rag.index.local.reader import Reader
 from rag.index.local.tables import damaged_sources
 from rag.index.local.vectors import vector_file
 from rag.index.types import IndexProblem
+from rag.sqlite import damage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,9 +55,8 @@ def database_problems(connection: sqlite3.Connection, state: State) -> Iterator[
         state: The last commit.
     """
     try:
-        for (found,) in connection.execute("PRAGMA integrity_check(10)"):
-            if found != "ok":
-                yield IndexProblem(FILE, found)
+        for what in damage(connection):
+            yield IndexProblem(FILE, what)
         for uri in damaged_sources(connection):
             yield IndexProblem(FILE, f"what is stored of {uri} is not what was written")
         if not is_sound(connection, state):
