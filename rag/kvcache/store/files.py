@@ -99,13 +99,19 @@ class Files:
             Corrupt: It is not what was written; the file is in `quarantine` now.
             OSError: The disk does not give it.
         """
+        path = self.path(key)
         try:
-            before = _facts(self.path(key))
-            entry = self._read(key, check=verify or self._verified.get(key) != before)
-            # Another process wrote it meanwhile: which was read?
-            if (now := _facts(self.path(key))) != before:
-                before = now
-                entry = self._read(key, check=True)
+            while True:
+                before = _facts(path)
+                try:
+                    entry = self._read(key, check=verify or self._verified.get(key) != before)
+                except Corrupt:
+                    if _facts(path) == before:
+                        raise
+                else:
+                    if _facts(path) == before:
+                        break
+                # Another process removed or wrote it meanwhile, so it may be half of each.
         except (FileNotFoundError, OtherVersion):
             self._verified.pop(key, None)
             return None

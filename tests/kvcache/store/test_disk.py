@@ -104,6 +104,32 @@ def test_verify_finds_it_too(
     store.close()
 
 
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_another_process_removes_a_file_while_it_is_read(
+    rewritten: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(DiskTier, tmp_path)
+    tier, path = DiskTier(tmp_path), path_of(tmp_path, A)
+    data, map_file = path.read_bytes(), torch.UntypedStorage.from_file
+
+    def too_late(*args: object, **options: object) -> object:
+        """The library opens a file twice; the first time, it is gone at the second opening."""
+        monkeypatch.undo()
+        path.unlink()
+        try:
+            return map_file(*args, **options)
+        finally:
+            if rewritten:
+                path.write_bytes(data)
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", staticmethod(too_late))
+    entry = tier.get(A)
+    assert (entry is not None) == rewritten
+    assert entry is None or same(entry, entry_of(1))
+    assert tier.counts.quarantined == tier.counts.errors == 0
+    tier.close()
+
+
 def test_a_rewritten_file_is_checked_again(kind: Callable[[Path], Tier], tmp_path: Path) -> None:
     written(kind, tmp_path)
     store = KVStore([kind(tmp_path)])
