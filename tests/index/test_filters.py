@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rag.errors import InputError
 from rag.index import Hit, Index, SourceUpdate
-from rag.index.filters import compile_filter
+from rag.index.filters import parse_filter
 from rag.text.chunk import Chunk
 from tests.index import index_scenario as scenario
 
@@ -213,4 +213,4 @@ def test_filters_few_and_many_let_through(tmp_path: Path, allowed: int) -> None:
 )
 def test_wrong_filters_are_refused(where: Any) -> None:
     with pytest.raises(InputError):
-        compile_filter(where)
+        parse_filter(where)

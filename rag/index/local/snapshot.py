@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag.index.filters import compile_filter
+from rag.index.filters import parse_filter
+from rag.index.local.conditions import on_chunks
 from rag.index.local.database import State
 from rag.index.local.vectors import map_file, vector_file
 
@@ -52,7 +53,7 @@ class Snapshot:
 
         if not where:
             return self.live
-        condition, parameters = compile_filter(where)
+        condition, parameters = on_chunks(parse_filter(where))
         key = json.dumps([condition, parameters])
         chosen = self.selections.get(key)
         if chosen is None:

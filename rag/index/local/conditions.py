@@ -1,0 +1,67 @@
+"""Filters as SQL, over the metadata of chunks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rag.index.filters import AnyOf, Condition, Every, Missing, Not, OneOf, Ordered, Scalar
+
+Sql = tuple[str, list[Any]]
+
+_NUMBERS = "('integer', 'real', 'true', 'false')"
+_TEXTS = "('text')"
+
+
+def on_chunks(condition: Condition) -> Sql:
+    """A condition as an SQL expression on the table `chunks`; it is never NULL.
+
+    Returns:
+        The expression and its parameters. Values and keys are among the parameters only.
+    """
+    match condition:
+        case Every(parts):
+            return _joined("AND", parts)
+        case AnyOf(parts):
+            return _joined("OR", parts)
+        case Not(part):
+            sql, parameters = on_chunks(part)
+            return f"NOT {sql}", parameters
+        case Missing("source"):
+            return "0", []
+        case Missing(key):
+            return "(json_extract(metadata, ?) IS NULL)", [json_path(key)]
+        case OneOf(key, values):
+            return _same_kind(key, "IN (SELECT value FROM json_each(?))", values)
+        case Ordered(key, order, value):
+            return _same_kind(key, f"{order} json_extract(?, '$[0]')", (value,))
+
+
+def json_path(key: str) -> str:
+    """Where a key stands in the metadata, as SQLite writes it."""
+    return f'$."{key}"'
+
+
+def _same_kind(key: str, comparison: str, values: Sequence[Scalar]) -> Sql:
+    """A comparison that is false, not NULL or SQLite's own order, where the types differ."""
+    text = isinstance(values[0], str)
+    bound = _listed(values)
+    if key == "source":
+        return f"({int(text)} AND source {comparison})", [bound]
+    fits = f"coalesce(json_type(metadata, ?) IN {_TEXTS if text else _NUMBERS}, 0)"
+    path = json_path(key)
+    return f"({fits} AND json_extract(metadata, ?) {comparison})", [path, path, bound]
+
+
+def _listed(values: Sequence[Scalar]) -> str:
+    # Bound as JSON, so that SQLite reads the digits of these numbers and of stored ones alike.
+    return json.dumps(values)
+
+
+def _joined(connective: str, parts: Sequence[Condition]) -> Sql:
+    if not parts:
+        return ("1" if connective == "AND" else "0"), []
+    found = [on_chunks(part) for part in parts]
+    sql = f" {connective} ".join(sql for sql, _ in found)
+    return f"({sql})", [value for _, values in found for value in values]
