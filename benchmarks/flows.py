@@ -35,11 +35,11 @@ from rag.flow.run.record import RunRecord
 from rag.models import LLM, Prompt
 from rag.models.profiles import Profile
 from rag.operators import Load
-from rag.operators.answering import abstains
 from rag.operators.generation.abstain import DO_NOT_KNOW
 from rag.pipelines import names, path
 from rag.prompts.templates import prompts
 from rag.testing.llm import ScriptedLLM, text_of
+from rag.text.abstention import abstains
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WINDOW = 8192

@@ -8,14 +8,12 @@ from pydantic import Field, NonNegativeFloat
 
 from rag.flow import Operator
 from rag.models import Generation
+from rag.text.abstention import refuses
 
 NOTHING_FOUND = "The sources do not say: nothing was found for this question."
 """The answer if there are no documents; no model is called for it."""
-
-SAYS_NOTHING = "The sources do not say"
-"""Begins an answer that says that there is none, as every prompt asks for it."""
-DO_NOT_KNOW = f"{SAYS_NOTHING}."
-"""The answer where nothing supports another one."""
+DO_NOT_KNOW = "The sources do not say."
+"""The answer where nothing supports another one, as the prompts ask for it."""
 
 
 class AnswerOperator(Operator):
@@ -42,9 +40,10 @@ class AnswerOperator(Operator):
         return {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
 
 
-def abstains(answer: str) -> bool:
-    """Whether an answer says that the sources have none."""
-    return answer.strip().casefold().startswith(SAYS_NOTHING.casefold())
+def written(done: Generation, otherwise: str) -> str:
+    """The text that a model wrote; `otherwise` where it wrote nothing, or declined to."""
+    text = done.text.strip()
+    return otherwise if not text or refuses(text) else text
 
 
 def nothing_found() -> Generation:

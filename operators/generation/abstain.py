@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from rag.flow import Operator
-from rag.operators.answering import DO_NOT_KNOW, abstains
+from rag.operators.answering import DO_NOT_KNOW
+from rag.text.abstention import abstains
 
 
 class Abstain(Operator):
@@ -26,5 +27,6 @@ class Abstain(Operator):
 
     def run(self, answer: str, support: float) -> str:
         """The answer or the replacement."""
-        enough = support >= self.threshold and answer.strip()
-        return answer if enough or abstains(answer) else self.text
+        if not answer.strip():
+            return self.text
+        return answer if support >= self.threshold or abstains(answer) else self.text

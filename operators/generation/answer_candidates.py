@@ -8,10 +8,10 @@ from pydantic import Field, PositiveInt
 from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.models.list_output import lines
-from rag.operators.answering import abstains
 from rag.operators.claims import unmarked
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, at_most, limit, limit_field, prompt_field
+from rag.text.abstention import abstains
 
 
 class AnswerCandidates(Operator):

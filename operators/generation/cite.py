@@ -13,6 +13,7 @@ from rag.operators.claims import MARK, SAYS
 from rag.operators.documents import location
 from rag.operators.scores import score_of
 from rag.operators.support import support
+from rag.text.abstention import abstains
 from rag.text.chunk import Chunk
 from rag.text.sentences import STOPS, sentences, spans
 
@@ -38,10 +39,10 @@ class Cite(Operator):
     contains; none if a number, a date or a name is not in it, less if one of both is negated.
     Marks by the model are kept only if their source exists and supports the sentence, or their
     sources together do; a sentence without a mark gets the best source's. So a citation points to
-    a document that has what is said. Removed marks and contradictions are warnings. For every
-    answer that people read. Checks what citation precision and
-    recall measure in ALCE (Gao et al. 2023, arXiv 2305.14627, section 4.3), by words instead of
-    an entailment model. No LLM call.
+    a document that has what is said; a sentence that says that none has it gets no mark. Removed
+    marks and contradictions are warnings. For every answer that people read. Checks what citation
+    precision and recall measure in ALCE (Gao et al. 2023, arXiv 2305.14627, section 4.3), by words
+    instead of an entailment model. No LLM call.
     Reads `answer` and, if present, `documents`; writes `answer` and `citations`.
     Example: `{use: cite, threshold: 0.5}`
     """
@@ -64,7 +65,8 @@ class Cite(Operator):
             sentence = answer[start:end]
             plain = MARK.sub("", sentence)
             own = [int(number) for number in MARK.findall(sentence)]
-            marks = self._marks(plain, own, texts, ctx)
+            # What the sources do not say, none of them supports.
+            marks = {} if abstains(plain) else self._marks(plain, own, texts, ctx)
             for number, supported in marks.items():
                 if supported > cited.get(number, (-1.0, ""))[0]:
                     cited[number] = (supported, plain)

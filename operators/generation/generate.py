@@ -76,4 +76,6 @@ class Generate(AnswerOperator):
             max_tokens=tokens, stop=self.stop, logprobs=self.logprobs, **self.sampling
         )
         done = await call.stream(prompt, sampling, self.reuse)
+        if not done.text.strip():
+            ctx.warn("the model wrote no answer")
         return done.text.strip(), done

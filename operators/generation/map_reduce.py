@@ -7,10 +7,11 @@ from pydantic import PositiveInt
 
 from rag.flow import RunContext
 from rag.models import LLM
-from rag.operators.answering import NOTHING_FOUND, AnswerOperator
+from rag.operators.answering import DO_NOT_KNOW, NOTHING_FOUND, AnswerOperator, written
 from rag.operators.history import History
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, limit, limit_field, prompt_field
+from rag.text.abstention import abstains
 
 NOTHING = "NOTHING"
 """What a strong model writes of a document that says nothing about the question."""
@@ -40,7 +41,7 @@ class MapReduce(AnswerOperator):
         llm: LLM,
         ctx: RunContext,
     ) -> str:
-        """The combined answer; the only one if the others are empty."""
+        """The combined answer; the only one, or that there is none, if the others are empty."""
         if not documents:
             return NOTHING_FOUND
         call = ModelCall(llm, ctx)
@@ -53,14 +54,14 @@ class MapReduce(AnswerOperator):
                 **self.sampling,
             )  # fmt: skip
             text = done.text.strip()
-            return "" if text.strip(".") == NOTHING else text
+            return "" if text.strip(" .*") == NOTHING or abstains(text) else text
 
         given = await call.together(answer, documents)
         answers = [Document(page_content=text) for text in given if text]
         if len(answers) < 2:
-            return answers[0].page_content if answers else ""
+            return answers[0].page_content if answers else DO_NOT_KNOW
         system = self.system or call.texts["map_reduce"].text
         done = await ask(
             call, system, query, answers, history=history, max_tokens=tokens, **self.sampling,
         )  # fmt: skip
-        return done.text.strip() or answers[0].page_content
+        return written(done, answers[0].page_content)

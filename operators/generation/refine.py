@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt
 
 from rag.flow import RunContext
 from rag.models import LLM
-from rag.operators.answering import NOTHING_FOUND, AnswerOperator
+from rag.operators.answering import NOTHING_FOUND, AnswerOperator, written
 from rag.operators.history import History
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, limit, limit_field, prompt_field, with_answer
@@ -51,5 +51,5 @@ class Refine(AnswerOperator):
                 call, system, asked, part, history=history,
                 max_tokens=limit(call, self.max_tokens, 128), **self.sampling,
             )  # fmt: skip
-            answer = done.text.strip() or answer
+            answer = written(done, answer)
         return answer if documents else NOTHING_FOUND

@@ -7,7 +7,7 @@ from pydantic import PositiveInt
 
 from rag.flow import RunContext
 from rag.models import LLM
-from rag.operators.answering import AnswerOperator, abstains
+from rag.operators.answering import AnswerOperator, written
 from rag.operators.claims import unmarked
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import (
@@ -19,6 +19,7 @@ from rag.operators.prompting import (
     with_answer,
 )
 from rag.prompts.sanitize import harmless
+from rag.text.abstention import abstains
 
 
 class Revise(AnswerOperator):
@@ -54,9 +55,11 @@ class Revise(AnswerOperator):
         pair = call.texts["llm_fusion_pair"]
         room = llm.window // 4 // max(len(queries), 1)
         checks = [
-            clipped(call, pair.format(question=one, answer=harmless(unmarked(said))), room, "check")
-            for one, said in zip(queries, answer, strict=False)
-            if said.strip() and not abstains(said)
+            clipped(
+                call, pair.format(question=one, answer=harmless(unmarked(found))), room, "check"
+            )
+            for one, found in zip(queries, answer, strict=False)
+            if not abstains(found)
         ]
         if not checks:
             return draft
@@ -66,4 +69,4 @@ class Revise(AnswerOperator):
             call, self.system or call.texts["revise"].text, shown, documents,
             max_tokens=limit(call, self.max_tokens, 128), **self.sampling,
         )  # fmt: skip
-        return done.text.strip() or draft
+        return written(done, draft)

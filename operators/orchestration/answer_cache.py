@@ -13,7 +13,7 @@ from langchain_core.documents import Document
 from pydantic import Field, field_validator
 
 from rag.errors import ConfigError
-from rag.flow import Flow, Operator, RunContext
+from rag.flow import Flow, Node, Operator, RunContext
 from rag.flow.memory.codec import document_from, document_json
 from rag.flow.memory.fingerprint import Unstable, fingerprint
 from rag.flow.yaml.load import load_flow
@@ -24,6 +24,7 @@ from rag.operators.facts import denies, months, names, numbers
 from rag.operators.generation.cite import Citation
 from rag.operators.history import History
 from rag.operators.model_call import ModelCall
+from rag.text.abstention import abstains
 
 CANDIDATES = 3
 """Stored questions that are looked at, nearest first."""
@@ -37,9 +38,9 @@ class AnswerCache(Operator):
     of: the same index and commit, embedder, language model and prompts, inner flow, and tenant.
     Then numbers, months, names and negations of both questions must agree, with `same: model` the
     model must also say that they ask for the same, and every chunk that the answer was given from
-    must still be there. Within a conversation (`history`) nothing is looked up or stored. For
-    questions that many people ask in other words. LLM calls: those of the flow, or none; with
-    `same: model` up to 3 more.
+    must still be there. Within a conversation (`history`) nothing is looked up or stored, and an
+    answer that says that there is none is not stored. For questions that many people ask in other
+    words. LLM calls: those of the flow, or none; with `same: model` up to 3 more.
     Reads `query` and, if present, `history`; writes `answer`, `documents`, `citations`, and
     `cached`: the earlier `question` and its `similarity`, empty for an answer given now.
     Example: `{use: answer_cache, otherwise: {steps: [{use: dense}, {use: generate}, {use: cite}]}}`
@@ -71,6 +72,10 @@ class AnswerCache(Operator):
             what = "the inner flow of `answer_cache` writes no `answer`"
             raise ConfigError(what, where="otherwise.steps", fix="end it with `generate`")
         return otherwise
+
+    def inner(self) -> Node:
+        """The node of the flow that answers what was not asked before."""
+        return _loaded(json.dumps(self.otherwise)).node
 
     async def run(
         self,
@@ -114,7 +119,7 @@ class AnswerCache(Operator):
             ctx.warn(f"the answer cache cannot be read: {error}")
         done = await self._answered(inner, query, history, ctx)
         # What was written to the index meanwhile may have changed the answer: it is of neither.
-        if done[0].strip() and done[1] and scope() == before:
+        if done[1] and not abstains(done[0]) and scope() == before:
             await self._store(answers, before, query, vector, done, index, ctx)
         return done
 

@@ -7,10 +7,11 @@ from pydantic import Field
 
 from rag.flow import Operator, RunContext
 from rag.models import LLM
-from rag.operators.answering import DO_NOT_KNOW, abstains
+from rag.operators.answering import DO_NOT_KNOW
 from rag.operators.judging import ByField
 from rag.operators.model_call import ModelCall
 from rag.operators.orchestration.llm_judge import LLMJudge
+from rag.text.abstention import abstains
 
 
 class FilterAnswers(Operator):
@@ -55,12 +56,12 @@ class FilterAnswers(Operator):
             return verdict
 
         given = list(zip(asked, answer, strict=True))
-        distinct = [one for one in dict.fromkeys(given) if one[1].strip() and not abstains(one[1])]
+        distinct = [one for one in dict.fromkeys(given) if not abstains(one[1])]
         verdicts = await ModelCall(llm, ctx).together(holds, distinct)
         kept = {one for one, verdict in zip(distinct, verdicts, strict=True) if verdict}
         if dropped := len(distinct) - len(kept):
             ctx.warn(f"{dropped} of {len(distinct)} answers are not supported and were dropped")
         if not kept:
-            said = next((one for one in answer if abstains(one)), DO_NOT_KNOW)
-            return [said, *[""] * (len(answer) - 1)]
+            first = next((one for one in answer if one.strip() and abstains(one)), DO_NOT_KNOW)
+            return [first, *[""] * (len(answer) - 1)]
         return [one[1] if one in kept else "" for one in given]

@@ -10,6 +10,7 @@ from rag.operators.history import History
 from rag.operators.judging import judged, mean_probability
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, limit, limit_field, prompt_field
+from rag.text.abstention import abstains
 
 
 class KnowledgeJudge(Operator):
@@ -45,8 +46,8 @@ class KnowledgeJudge(Operator):
             logprobs=call.has_logprobs,
         )  # fmt: skip
         answer = done.text.strip()
-        if not answer:
-            return False, ""
+        if abstains(answer):
+            return False, answer
         if done.logprobs:
             confidence = mean_probability(done.logprobs)
         else:

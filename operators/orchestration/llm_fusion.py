@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt
 
 from rag.flow import RunContext
 from rag.models import LLM
-from rag.operators.answering import AnswerOperator
+from rag.operators.answering import AnswerOperator, written
 from rag.operators.history import History
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, limit, limit_field, prompt_field, with_answers
@@ -74,4 +74,4 @@ class LLMFusion(AnswerOperator):
             max_tokens=limit(call, self.max_tokens, 128),
             **self.sampling,
         )
-        return done.text.strip() or given[0]
+        return written(done, given[0])

@@ -7,9 +7,9 @@ from pydantic import Field
 
 from rag.flow import Operator, RunContext
 from rag.models import LLM
-from rag.operators.answering import abstains
 from rag.operators.judging import ByField
 from rag.operators.orchestration.llm_judge import Aspect, LLMJudge
+from rag.text.abstention import abstains
 
 SUPPORT, USE = 1.0, 0.5
 """Weights of the paper, section 4."""

@@ -7,10 +7,11 @@ from pydantic import PositiveInt
 
 from rag.flow import Operator, RunContext
 from rag.models import LLM
-from rag.operators.answering import abstains
 from rag.operators.claims import unmarked
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, limit, limit_field, prompt_field, with_answer
+from rag.text.abstention import abstains
+from rag.text.sentences import sentences
 
 NOTHING = "NOTHING"
 """What a model writes if the documents say nothing about the question."""
@@ -59,6 +60,6 @@ class Summarize(Operator):
         done = await ask(call, system, asked, documents, max_tokens=tokens)
         # Its marks are of documents that whoever reads the summary does not see.
         text = unmarked(done.text).strip()
-        if text.strip(" .*") in ("", NOTHING) or abstains(text):
+        if text.strip(" .*") == NOTHING or all(map(abstains, sentences(text))):
             return "", []
         return text, [Document(page_content=text, metadata={"title": "Summary"})]

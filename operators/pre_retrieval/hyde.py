@@ -10,6 +10,7 @@ from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, limit, limit_field, prompt_field
+from rag.text.abstention import refuses
 
 TEMPERATURE = 0.7
 """Of several passages, which would otherwise be equal."""
@@ -49,4 +50,5 @@ class HyDE(Operator):
             done = await ask(call, system, query, max_tokens=tokens, **sampled)
             return done.text.strip()
 
-        return [one for one in await call.together(passage, range(self.n)) if one]
+        passages = await call.together(passage, range(self.n))
+        return [one for one in passages if one and not refuses(one)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from rag.flow import Operator
-from rag.operators.answering import abstains
 from rag.operators.claims import unmarked
 from rag.operators.history import History
 from rag.prompts.sanitize import harmless
+from rag.text.abstention import abstains
 from rag.text.sentences import STOPS, sentences
 
 _REFERENCE = re.compile(r"#(\d{1,2})")

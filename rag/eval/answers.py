@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from langchain_core.documents import Document
 
 from rag.errors import RagError
-from rag.eval.abstention import abstains
 from rag.eval.compare import Gain, mean, paired_gain
 from rag.eval.gold import context_precision, context_recall, gold_in, gold_in_texts, relevant
 from rag.eval.metrics import contains, exact_match, token_f1
@@ -19,6 +18,7 @@ from rag.eval.results import AnswerResult, SourceText
 from rag.eval.stages import Stages, stages
 from rag.flow.run.execution import Execution
 from rag.flow.run.runtime import RUNTIME
+from rag.text.abstention import abstains
 from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:

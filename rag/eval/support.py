@@ -16,13 +16,13 @@ from typing import Any, Literal
 
 from langchain_core.documents import Document
 
-from rag.eval.abstention import abstains
 from rag.eval.digests import flow_digest
 from rag.eval.judge_steps import ExtractClaims, GradeCorrectness
 from rag.flow import Flow, Operator, Resources
 from rag.operators import Verify, VerifyLLM, VerifyNLI
 from rag.operators.answering import DO_NOT_KNOW
 from rag.operators.claims import MARK, claims_of
+from rag.text.abstention import abstains
 from rag.text.chunk import Chunk
 
 JudgeKind = Literal["words", "nli", "llm"]

@@ -24,7 +24,7 @@ from rag.errors import ConfigError, InputError
 from rag.flow.constructs.guard import Guard
 from rag.flow.constructs.route import Route
 from rag.flow.constructs.subflow import SubFlow
-from rag.flow.node import Node, Sequence, place_of, walk
+from rag.flow.node import Node, Sequence, place_of, root_of, walk
 from rag.flow.operator import Operator, operator
 from rag.flow.place import Place
 from rag.flow.run.events import Custom, Done, Event, Token
@@ -304,8 +304,11 @@ def _writers(node: Node, place: Place, channel: str) -> Iterator[Place]:
     children = [(c, place_of(node, place, e, c)) for e, c in node.children().items() if e != ".by"]
     match node:
         case Operator():
-            if any(node.outputs.get(p.name, p.name) == channel for p in node.signature().writes):
+            names = {node.outputs.get(p.name, p.name): p.name for p in node.signature().writes}
+            if channel in names:
                 yield place
+                if (inner := node.inner()) is not None:
+                    yield from _writers(inner, root_of(inner, place.call()), names[channel])
         case Sequence():
             for child, where in reversed(children):
                 found = list(_writers(child, where, channel))

@@ -147,6 +147,13 @@ class Operator(Node, BaseModel, metaclass=OperatorClass):
             return self
         return self.model_copy(update={"fallback": children[".fallback"]})
 
+    def inner(self) -> Node | None:
+        """The node of the flow that `run` runs once by `ctx.run`, and whose outputs it passes on.
+
+        None: there is none. Its tokens are streamed as the step's own.
+        """
+        return None
+
     @classmethod
     def signature(cls) -> Signature:
         """What `run` reads, writes and takes.

@@ -48,6 +48,10 @@ class Place(tuple[str, ...]):
         """This place as one occurrence: item, turn or depth number `number`."""
         return Place((*self[:-1], f"{self[-1]}{mark}{number}"))
 
+    def call(self, number: int = 1) -> Place:
+        """The flow that the step here runs itself, the first time or the `number`-th."""
+        return self.below(".run").counted(ITEM, number - 1)
+
     @property
     def static(self) -> Place:
         """The place in the flow: without counts, and of a recursion the innermost flow's."""

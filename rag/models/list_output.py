@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 
 from rag.prompts.sanitize import harmless
+from rag.text.abstention import refuses
 
 _BULLET = re.compile(r"^\s*(?:(?:[-*\u2022\u2013]|\(?\d{1,2}[.):]|[a-z][.)])\s+)?")
 
 
 def lines(text: str, most: int, *, but: str = "") -> list[str]:
     """The different lines of a list that a model wrote, without numbers and bullets.
+
+    A line that declines to write the list is none of it.
 
     They may quote documents, and are put into prompts as questions, so they are sanitised.
 
@@ -23,7 +26,8 @@ def lines(text: str, most: int, *, but: str = "") -> list[str]:
     for line in text.splitlines():
         plain = harmless(_BULLET.sub("", line, count=1).strip().strip("\"'`*"))
         key = plain.casefold()
-        if re.search(r"\w", plain) and not plain.endswith(":") and key != but.strip().casefold():
+        wanted = re.search(r"\w", plain) and not plain.endswith(":") and not refuses(plain)
+        if wanted and key != but.strip().casefold():
             found.setdefault(key, plain)
     return list(found.values())[:most]
 

@@ -52,6 +52,7 @@ class Answer(BaseModel):
     run: str
     query: str = Field(description="as it was searched for: it stands alone")
     answer: str | None
+    abstained: bool = Field(description="whether the answer says that there is none")
     sources: list[AnswerSource]
     outputs: dict[str, Any] = Field(description="the flow's other outputs")
     seconds: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rag.flow import Flow, Guard, Node, Operator, Place, Route, Sequence, SubFlow
-from rag.flow.node import place_of
+from rag.flow.node import place_of, root_of
 from rag.operators import Cite
 
 ANSWER = "answer"
@@ -23,7 +23,8 @@ def final(flow: Flow) -> frozenset[Place]:
 
     A step is left out where its text may yet be replaced: in a loop, a map, a race or a join,
     before a step that writes the answer again (but for `cite`, which only adds marks), or under
-    a retry or a fallback.
+    a retry or a fallback. Of a step that runs a flow and passes its outputs on, those of the flow
+    are final too.
     """
     place, node = next(flow.walk())
     return frozenset(_final(node, place, ANSWER))
@@ -60,6 +61,9 @@ def _final(node: Node, place: Place, channel: str) -> Iterator[Place]:
             return
         case Operator() if channel in _written(node):
             yield place
+            if (inner := node.inner()) is not None:
+                own = _written(node)[channel]
+                yield from _final(inner, root_of(inner, place.call().static), own)
         case Sequence():
             last = [one for one in children.values() if _writes(*one)][-1:]
             for child in last:
@@ -78,5 +82,6 @@ def _writes(node: Node, place: Place, channel: str) -> bool:
     return not isinstance(node, Cite) and any(True for _ in _writers(node, place, channel))
 
 
-def _written(step: Operator) -> set[str]:
-    return {step.outputs.get(port.name, port.name) for port in step.signature().writes}
+def _written(step: Operator) -> dict[str, str]:
+    """Channel to the step's own name of it."""
+    return {step.outputs.get(port.name, port.name): port.name for port in step.signature().writes}

@@ -24,6 +24,7 @@ from rag.serve.pipeline import Overrides, Pipeline
 from rag.serve.queue import RunQueue
 from rag.serve.runs import Runs, RunStep
 from rag.serve.tenants import Tenants
+from rag.text.abstention import abstains
 
 REMEMBERED = 8
 """Messages of a conversation that a question may refer to."""
@@ -274,13 +275,15 @@ class AnswerRun:
         # Channels that the flow does not give out are shown all the same: sources, tokens.
         record, channels = self.record, {**self._written, **done.result}
         generation, answer = channels.get("generation"), channels.get("answer")
+        answer = answer if isinstance(answer, str) or answer is None else str(answer)
         record.llm_calls += done.llm_calls
         record.tokens += done.tokens
         record.reuse = getattr(generation, "reuse", None)
         return Answer(
             run=record.id,
             query=query,
-            answer=answer if isinstance(answer, str) or answer is None else str(answer),
+            answer=answer,
+            abstained=abstains(answer or ""),
             sources=sources(channels.get("documents") or [], channels.get("citations") or []),
             outputs=outputs(done.result),
             seconds=round(done.seconds, 6),

@@ -7,7 +7,6 @@ import re
 import pytest
 from langchain_core.documents import Document
 
-from rag.eval.abstention import abstains
 from rag.eval.support import Judge, Verdict
 from rag.flow.run.runtime import RUNTIME
 from rag.testing import ScriptedLLM
@@ -106,34 +105,3 @@ def test_of_an_unanswerable_question_the_reference_is_an_abstention() -> None:
     assert verdict("The sources do not say.", judge, answerable=False).correctness == 1.0
     assert "Reference answer: The sources do not say." in llm.prompts[0].question
     assert re.search(r"\nAnswer: The sources do not say", llm.prompts[0].question)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "The sources do not say.",
-        "The sources do not say: nothing was found for this question.",
-        "The provided context doesn\u2019t mention a salary.",
-        "I don't know.",
-        "The salary is not stated in the handbook.",
-        "There is no information about it. The lock is long.",
-        "Unknown.",
-        "",
-    ],
-)
-def test_an_abstention(answer: str) -> None:
-    assert abstains(answer)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "120 m",
-        "The gate does not open at night.",
-        "No vessel may pass. The sources do not say why.",
-        "Lunch is not provided.",
-        "The lock was not included in the contract.",
-    ],
-)
-def test_no_abstention(answer: str) -> None:
-    assert not abstains(answer)

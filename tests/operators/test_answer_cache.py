@@ -180,6 +180,26 @@ def test_an_answer_without_sources_is_not_kept(house: House) -> None:
     assert len(house.answers) == 0
 
 
+def test_nor_is_one_that_says_that_there_is_none(house: House) -> None:
+    house.llm = ScriptedLLM({"generate": "The sources do not say at what time."})
+    assert house.ask(ASKED)["documents"]
+    assert len(house.answers) == 0
+
+
+def test_the_inner_flows_tokens_are_streamed_as_the_runnables_answer(house: House) -> None:
+    """A first answer comes in pieces, one that is given again as one."""
+    runnable = house.flow(house.answers).as_runnable()
+
+    def pieces() -> list[str]:
+        parts = runnable.stream({"query": ASKED, "history": None})
+        return [part["answer"] for part in parts if part.get("answer")]
+
+    first, again = pieces(), pieces()
+    assert "".join(first[:-1]) == "The north lock opens at six."
+    assert len(first) > 3
+    assert again == ["The north lock opens at six [1]."]
+
+
 def test_a_store_that_cannot_be_read_is_a_warning(house: House) -> None:
     flow = house.flow(house.answers)
     house.answers._db.execute("DROP TABLE answers")

@@ -28,7 +28,7 @@ from rag.operators import (
     VerifyLLM,
     VerifyNLI,
 )
-from rag.operators.answering import NOTHING_FOUND
+from rag.operators.answering import DO_NOT_KNOW, NOTHING_FOUND
 from rag.operators.generation.structured_answer import PLACEHOLDER
 from rag.operators.scores import softmax_weights
 from rag.testing.llm import ScriptedLLM
@@ -68,7 +68,8 @@ def test_map_reduce_answers_each_and_then_all() -> None:
     llm = ScriptedLLM({"map_reduce_map": ["One.", "", "Two."], "map_reduce": "Both."})
     assert run(MapReduce(), llm)["answer"] == "Both."
     assert [len(p.chunks) for p in llm.prompts] == [1, 1, 1, 2]
-    assert run(MapReduce(), ScriptedLLM({"map_reduce_map": ""}))["answer"] == ""
+    for empty in ("", "NOTHING.", "I'm sorry, but I can't help with that."):
+        assert run(MapReduce(), ScriptedLLM({"map_reduce_map": empty}))["answer"] == DO_NOT_KNOW
     one = ScriptedLLM({"map_reduce_map": ["", "Only.", ""]})
     assert run(MapReduce(), one)["answer"] == "Only."
 

@@ -13,9 +13,10 @@ from rag.flow.run.events import BranchSkipped, LoopTurn
 from rag.index import Index
 from rag.models import LLM, Embedder
 from rag.models.profiles import Profile
-from rag.operators.answering import DO_NOT_KNOW, NOTHING_FOUND, abstains
+from rag.operators.answering import DO_NOT_KNOW, NOTHING_FOUND
 from rag.pipelines import names, path
 from rag.testing.llm import ScriptedLLM
+from rag.text.abstention import abstains
 from tests.pipelines import QUESTION, flow
 
 

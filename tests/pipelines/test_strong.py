@@ -11,8 +11,8 @@ import pytest
 from rag.eval.dataset import Query
 from rag.index import Index
 from rag.models import Embedder
-from rag.operators.answering import abstains
 from rag.pipelines import names
+from rag.text.abstention import abstains
 from tests.pipelines import QUESTION, flow, made
 
 BENCHMARK: dict[str, Any] = runpy.run_path(

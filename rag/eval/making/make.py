@@ -14,7 +14,6 @@ from typing import Any
 from langchain_core.documents import Document
 
 from rag.errors import ConfigError
-from rag.eval.abstention import abstains
 from rag.eval.digests import flow_digest
 from rag.eval.making.cloze import Cloze, altered, clozes, fillers, question_of, stated
 from rag.eval.making.steps import AnswerFrom, GradeSources, Kind, WriteQuestion, Written
@@ -25,6 +24,7 @@ from rag.index import Index
 from rag.operators import Hybrid
 from rag.operators.support import support
 from rag.paths import write_errors
+from rag.text.abstention import abstains
 from rag.text.chunk import Chunk
 from rag.text.sentences import sentences
 

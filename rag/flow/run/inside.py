@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from rag.errors import ConfigError, InputError, Interrupted, Stop
-from rag.flow.place import ITEM, Place, segment
+from rag.flow.place import Place, segment
 from rag.flow.policies import Budget
 from rag.flow.resources import Resources
 from rag.flow.run.inputs import Takes, initial_state
@@ -118,7 +118,7 @@ async def call(
             fix="make it a step of the flow, or ask in one of its steps: ctx.interrupt(...)",
         )
     state = initial_state(flow, inputs)
-    where = run.at(place).below(".run").counted(ITEM, number - 1)
+    where = run.at(place).call(number)
     view = run.view(
         prefix=where,
         counts=(),

@@ -234,7 +234,7 @@ def usage_of(answer: Answer) -> dict[str, int]:
 
 def extension(answer: Answer) -> dict[str, Any]:
     """What OpenAI's format has no place for."""
-    return answer.model_dump(include={"run", "query", "sources", "reuse", "seconds"})
+    return answer.model_dump(include={"run", "query", "abstained", "sources", "reuse", "seconds"})
 
 
 def annotations(text: str, sources: list[AnswerSource]) -> list[dict[str, Any]]:
