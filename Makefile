@@ -70,6 +70,7 @@ types: $(READY)
 # make bench DATA=FOLDER: the folder of a data set in BEIR's format, for what needs one.
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/ingest_rate.py
 	$(BIN)/python benchmarks/ingest_memory.py
 	$(BIN)/python benchmarks/index_query.py

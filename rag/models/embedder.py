@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -20,8 +20,14 @@ DEFAULT_EMBEDDER = "all-minilm-l6-v2"
 class EmbedderSpec(ModelSpec):
     """A sentence-transformers model."""
 
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="number format; auto: bfloat16 where the processor computes in it",
+    )
     batch_size: PositiveInt = Field(
-        default=32, description="texts that go through the model together"
+        default=32,
+        description="texts that go through a model of sentence-transformers together; models of "
+        "the BERT family are computed without padding, in rows that suit the processor's cache",
     )
 
 

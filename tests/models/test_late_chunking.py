@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from rag.errors import ModelError
 from rag.models import Embedder
 from rag.models.local.embedder import LocalEmbedder
+from rag.models.local.encoder.library import LibraryEncoder
+from rag.models.opening.find import find_model
 from tests.operators.tiny import bert
 
 LOCK = "The north lock is opened by the keeper. It closes at ten in the evening."
@@ -20,9 +23,24 @@ WINDOW, OVERLAP = 254, 64
 """Tokens of the default embedder's window without special ones, and of it read before."""
 
 
-def token_starts(embedder: Any, text: str) -> list[int]:
+@pytest.fixture(scope="module", params=["native", "library"])
+def embedder(request: pytest.FixtureRequest, embedder: LocalEmbedder) -> LocalEmbedder:
+    """The default embedder, as it is and by sentence-transformers."""
+    if request.param == "native":
+        return embedder
+    return LocalEmbedder(LibraryEncoder(by_library(), 32), "library")
+
+
+@cache
+def by_library() -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(find_model(Embedder.default, Path()).location)
+
+
+def token_starts(text: str) -> list[int]:
     """First character of each token."""
-    rows = embedder._model.tokenizer(
+    rows = by_library().tokenizer(
         text, add_special_tokens=False, truncation=False, return_offsets_mapping=True
     )
     return [start for start, _ in rows["offset_mapping"]]
@@ -30,8 +48,8 @@ def token_starts(embedder: Any, text: str) -> list[int]:
 
 def test_a_part_is_the_mean_of_its_tokens_within_the_text(embedder: Any) -> None:
     start = LOCK.index("It")
-    (row,) = embedder._model.encode([LOCK], output_value=None)
-    own = np.flatnonzero(np.array([0, *token_starts(embedder, LOCK), 0]) >= start)
+    (row,) = by_library().encode([LOCK], output_value=None)
+    own = np.flatnonzero(np.array([0, *token_starts(LOCK), 0]) >= start)
     mean = row["token_embeddings"][own].float().cpu().numpy().mean(axis=0)
     found = embedder.embed_spans(LOCK, [(start, len(LOCK))])
     assert found.dtype == np.float32
@@ -47,7 +65,7 @@ def test_a_part_knows_what_stands_around_it(embedder: Embedder) -> None:
 
 
 def test_a_long_text_is_read_in_windows_that_overlap(embedder: Any) -> None:
-    starts = token_starts(embedder, WORDS)
+    starts = token_starts(WORDS)
     assert len(starts) > WINDOW + OVERLAP
     first = (starts[10], starts[20])
     behind = (starts[WINDOW + 5], starts[WINDOW + 15])
@@ -84,7 +102,7 @@ def test_an_embedder_of_first_tokens_says_that_it_cannot(tmp_path: Path) -> None
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     modules = [Transformer(str(bert(tmp_path / "bert", "BertModel", [LOCK]))), Pooling(32, "cls")]
-    made = LocalEmbedder(SentenceTransformer(modules=modules), "first")
+    made = LocalEmbedder(LibraryEncoder(SentenceTransformer(modules=modules), 32), "first")
     for spans in ([], [(0, 3)]):
         with pytest.raises(ModelError, match="does not pool tokens by their mean"):
             made.embed_spans(LOCK, spans)

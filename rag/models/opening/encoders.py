@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,16 @@ from rag.flow.resources import Use
 from rag.models.embedder import Embedder, EmbedderSpec
 from rag.models.langchain_embedder import LangChainEmbedder
 from rag.models.local.embedder import LocalEmbedder
+from rag.models.local.encoder.library import LibraryEncoder
+from rag.models.local.encoder.proof import weights_digest
 from rag.models.local.nli import LocalNLI
 from rag.models.local.reranker import LocalCrossEncoder
 from rag.models.local.sparse import LocalSparseEncoder
 from rag.models.nli import NLI
 from rag.models.opening.find import ModelFiles, find_model, huge_pages, unreadable
 from rag.models.opening.foreign import made
+from rag.models.opening.native_encoder import open_native_encoder
+from rag.models.opening.weights import best_device
 from rag.models.reranker import CrossEncoder
 from rag.models.resource import ModelSpec
 from rag.models.sparse import SparseEncoder
@@ -35,9 +38,7 @@ def open_embedder(spec: Any, base: Path) -> Embedder:
         ConfigError: The specification describes no embedder.
     """
     if isinstance(spec, EmbedderSpec):
-        files = find_model(spec.model, base)
-        model = _load("SentenceTransformer", files)
-        return LocalEmbedder(model, _identity(files, model), spec.batch_size)
+        return _local(spec, find_model(spec.model, base))
     if isinstance(spec, Use):
         return LangChainEmbedder(made(spec, str(Embedder.foreign)))
     if isinstance(spec, Embedder):
@@ -47,6 +48,20 @@ def open_embedder(spec: Any, base: Path) -> Embedder:
     if hasattr(spec, "embed_documents"):
         return LangChainEmbedder(spec)
     raise ConfigError(f"{spec!r} is no embedder", fix=f"give {Embedder.foreign}, or a name")
+
+
+def _local(spec: EmbedderSpec, files: ModelFiles) -> LocalEmbedder:
+    huge_pages()
+    given = {} if spec.dtype == "auto" else {"model_kwargs": {"dtype": spec.dtype}}
+    native = open_native_encoder(
+        files.location, spec.dtype, best_device(), lambda: _load("SentenceTransformer", files)
+    )
+    if native is not None:
+        return LocalEmbedder(native, f"{files.name}@{native.config.digest}")
+    model = _load("SentenceTransformer", files, **given)
+    return LocalEmbedder(
+        LibraryEncoder(model, spec.batch_size), f"{files.name}@{weights_digest(model)}"
+    )
 
 
 def open_cross_encoder(spec: ModelSpec | CrossEncoder, base: Path) -> CrossEncoder:
@@ -89,10 +104,10 @@ def open_sparse_encoder(spec: ModelSpec | SparseEncoder, base: Path) -> SparseEn
         return spec
     files = find_model(spec.model, base)
     model = _load("SparseEncoder", files)
-    return LocalSparseEncoder(model, _identity(files, model))
+    return LocalSparseEncoder(model, f"{files.name}@{weights_digest(model)}")
 
 
-def _load(kind: str, files: ModelFiles) -> Any:
+def _load(kind: str, files: ModelFiles, **how: Any) -> Any:
     """A model of the class `kind` of sentence-transformers."""
     huge_pages()
     import sentence_transformers
@@ -101,19 +116,6 @@ def _load(kind: str, files: ModelFiles) -> Any:
         fix = "name a sentence-transformers model, such as all-minilm-l6-v2"
         raise ModelError("a GGUF file holds no encoder", where=str(files.gguf), fix=fix)
     try:
-        return getattr(sentence_transformers, kind)(files.location)
+        return getattr(sentence_transformers, kind)(files.location, **how)
     except Exception as error:  # the libraries below raise of every kind
         raise unreadable(files, error) from error
-
-
-def _identity(files: ModelFiles, model: Any) -> str:
-    """The model's name, and eight hexadecimal digits that change with its weights.
-
-    The digits are of the weights' sizes and of a sample of their values.
-    """
-    digest = hashlib.sha256()
-    for name, weight in model.state_dict().items():
-        flat = weight.detach().reshape(-1)
-        sample = flat[:: max(1, flat.numel() // 64)].float().cpu().numpy()
-        digest.update(name.encode() + str(tuple(weight.shape)).encode() + sample.tobytes())
-    return f"{files.name}@{digest.hexdigest()[:8]}"

@@ -15,6 +15,7 @@ from rag.models.opening.find import ModelFiles, find_model, huge_pages, unreadab
 from rag.models.opening.foreign import made
 from rag.models.opening.gguf import library_folder
 from rag.models.opening.native import open_native
+from rag.models.opening.weights import best_device, best_dtype
 from rag.models.profiles import local
 
 
@@ -57,8 +58,8 @@ def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
 
     if spec.threads:
         torch.set_num_threads(spec.threads)
-    device = _device()
-    dtype = _dtype(spec.dtype, device)
+    device = best_device()
+    dtype = best_dtype(spec.dtype, device)
     mapped = spec.weights != "full"
     model, tokenizer = open_native(folder, dtype, device, mapped) or _by_library(
         files, folder, dtype, device
@@ -108,23 +109,3 @@ def _by_library(files: ModelFiles, folder: str, dtype: Any, device: str) -> tupl
     except Exception as error:  # the libraries below raise of every kind
         raise unreadable(files, error) from error
     return model.to(device).eval(), tokenizer
-
-
-def _device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _dtype(name: str, device: str) -> Any:
-    """The torch dtype of a name; `auto` is bfloat16 where the device computes in it."""
-    import torch
-
-    if name != "auto":
-        return getattr(torch, name)
-    if device == "cpu":
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return torch.bfloat16 if fast else torch.float32
-    return torch.bfloat16

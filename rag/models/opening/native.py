@@ -7,8 +7,6 @@ compared anew.
 
 from __future__ import annotations
 
-import json
-import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,7 @@ from rag.kvcache.native.config import DecoderConfig
 from rag.kvcache.native.decoder import Decoder
 from rag.kvcache.native.linear import Unsupported
 from rag.models.local.tokenizer import FastTokenizer
-from rag.paths import cache_folder
+from rag.models.opening.weights import Weights, verdict_file
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +65,8 @@ def open_native(
     try:
         source = Weights(path, dtype, device, mapped)
         tokenizer = FastTokenizer(path)
-        verdict = _verdict_file(path, source, dtype, device)
+        files = (*(path / name for name in _FILES), *source.files)
+        verdict = verdict_file("native", files, FORMAT, dtype, device)
         if not verdict.is_file():
             config = _proved(folder, source, tokenizer, dtype, device)
             write_atomically(verdict, "null" if config is None else config.to_json())
@@ -77,55 +76,6 @@ def open_native(
         return Decoder(DecoderConfig.from_json(text), source, fused=not mapped), tokenizer
     except Exception:  # noqa: BLE001 - whatever is wrong with a file, transformers says it better
         return None
-
-
-class Weights:
-    """A model's weights by name, from its safetensors files.
-
-    Args:
-        folder: With `model.safetensors`, or several files and an index.
-        dtype: Of what is returned.
-        device: Of what is returned.
-        mapped: Return what is mapped, and no copy, where format and device allow it.
-
-    Raises:
-        OSError: There is no such file.
-    """
-
-    def __init__(self, folder: Path, dtype: torch.dtype, device: str, mapped: bool = False) -> None:
-        from safetensors import safe_open
-
-        index = folder / "model.safetensors.index.json"
-        names = {"model.safetensors"}
-        if index.is_file():
-            names = set(json.loads(index.read_text())["weight_map"].values())
-        self.files = sorted(folder / name for name in names)
-        self._dtype, self._device, self._mapped = dtype, device, mapped
-        self._open: dict[str, Any] = {}
-        for file in self.files:
-            opened: Any = safe_open(file, framework="pt")
-            self._open |= dict.fromkeys(opened.keys(), opened)
-
-    def __call__(self, name: str) -> torch.Tensor | None:
-        """A weight; None: there is none of that name."""
-        if name not in self._open:
-            return None
-        tensor: torch.Tensor = self._open[name].get_tensor(name)
-        # Pages of the file are small ones, which take longer to read from.
-        return tensor.to(self._device, self._dtype, copy=not self._mapped)
-
-
-def _verdict_file(folder: Path, source: Weights, dtype: torch.dtype, device: str) -> Path:
-    from xxhash import xxh3_128
-
-    digest = xxh3_128(f"{FORMAT} {dtype} {device}".encode())
-    for file in (*(folder / name for name in _FILES), *source.files):
-        if not file.is_file() or not file.stat().st_size:
-            digest.update(b"\0")
-            continue
-        with file.open("rb") as stream:
-            digest.update(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-    return cache_folder() / "models" / f"native-{digest.hexdigest()}.json"
 
 
 def _proved(
