@@ -100,7 +100,7 @@ class AnswerCache(Operator):
 
         def scope() -> str:
             return answers.scope(
-                index=str(index.path.resolve()), version=index.version(),
+                index=index.address.key, version=index.version(),
                 embedder=[index.embedder, embedder.id], llm=[llm.id, llm.version()], flow=node,
             )  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,24 +10,27 @@ import typer
 from rag.cli.config import Config, Json, load
 
 if TYPE_CHECKING:
-    from rag.flow import Flow
+    from rag.index.store import Address
     from rag.index.types import IndexProblem
 
 app = typer.Typer(help="Inspect, verify and compact an index.", no_args_is_help=True)
 
 Where = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--index", help="Folder of the index. Default: the pipeline's.", show_default=False
+        "--index",
+        help="Folder or address of the index. Default: the pipeline's.",
+        show_default=False,
     ),
 ]
 
 
-def index_path(flow: Flow) -> Path:
-    """The folder of the flow's index."""
+def address(where: str | None, config: str | None) -> Address:
+    """The address that was given, or that of the pipeline's index."""
     from rag.index import IndexBinding
+    from rag.index.address import address_of
 
-    return IndexBinding(flow.resources).path
+    return address_of(where) if where else IndexBinding(load(config).resources).address
 
 
 @app.command()
@@ -38,7 +40,7 @@ def stats(config: Config = None, where: Where = None, as_json: Json = False) -> 
     from rag.index import Index
     from rag.plain import plain
 
-    index = Index.open(where or index_path(load(config)))
+    index = Index.open(address(where, config))
     try:
         statistics = plain(index.stats())
     finally:
@@ -53,7 +55,7 @@ def verify(config: Config = None, where: Where = None, as_json: Json = False) ->
     from rag.index import Index
     from rag.plain import plain
 
-    index = Index.open(where or index_path(load(config)))
+    index = Index.open(address(where, config))
     try:
         problems = index.verify()
         chunks = index.stats().chunks
@@ -108,11 +110,11 @@ def compact(config: Config = None, where: Where = None, as_json: Json = False) -
     from rag.index import Index
     from rag.plain import plain
 
-    path = where or index_path(load(config))
-    reader = Index.open(path)
+    place = address(where, config)
+    reader = Index.open(place)
     embedder, dim = reader.embedder, reader.dim
     reader.close()
-    index = Index.writer(path, embedder=embedder, dim=dim, create=False)
+    index = Index.writer(place, embedder=embedder, dim=dim, create=False)
     try:
         index.compact()
         statistics = plain(index.stats())

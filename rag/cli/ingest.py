@@ -40,7 +40,7 @@ def ingest(
 
     flow = load(config, params)
     binding = IndexBinding(flow.resources)
-    reader = binding.open(repair=True) if binding.path.exists() else None
+    reader = binding.open(repair=True) if binding.address.exists() else None
     try:
         todo = plan(paths, reader, binding.fingerprint, prune=prune)
     finally:
@@ -50,7 +50,7 @@ def ingest(
     if as_json:
         print_json(report)
     else:
-        _print(report, binding.path)
+        _print(report, str(binding.address))
     if report.skipped:
         raise typer.Exit(SKIPPED)
 
@@ -102,7 +102,7 @@ def _bar(todo: IngestPlan) -> Iterator[Callable[[Progress], None]]:
         yield tell
 
 
-def _print(report: Any, path: Path) -> None:
+def _print(report: Any, address: str) -> None:
     parts = [f"{report.files} files ingested", f"{report.unchanged} unchanged"]
     if report.removed:
         parts.append(f"{report.removed} removed")
@@ -114,7 +114,7 @@ def _print(report: Any, path: Path) -> None:
         typer.echo(
             f"chunks: {report.chunks_added} added, {report.chunks_kept} kept, "
             f"{report.chunks_removed} removed; {report.seconds:.1f} s, "
-            f"{rate:.0f} chunks/s; index: {path}"
+            f"{rate:.0f} chunks/s; index: {address}"
         )
     if report.skipped:
         from rich.table import Table

@@ -50,7 +50,7 @@ def _commits(flow: Flow) -> list[Any]:
     for one in _with_inner(flow):
         for name in sorted({name for _, name, kind in one.needs if issubclass(kind, Index)}):
             index = one.resources.get(name, Index)
-            found.append([str(index.path.resolve()), index.version(), index.stats().chunks])
+            found.append([index.address.key, index.version(), index.stats().chunks])
     return found
 
 

@@ -14,9 +14,11 @@ from pydantic import BaseModel
 from rag.errors import ConfigError, IndexStateError
 from rag.flow.resources import Resource, Resources, parse
 from rag.flow.run.runtime import RUNTIME
+from rag.index.address import address_of
 from rag.index.embedding import embed_chunks
 from rag.index.index import Index
-from rag.index.spec import IndexSpec, folder_of, labelled
+from rag.index.spec import IndexSpec, labelled
+from rag.index.store import Address
 from rag.models import LLM, Embedder
 from rag.text.chunk import Chunk
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 class IndexBinding:
     """What an index is, and how it is filled, by the resources that a pipeline names.
 
-    Nothing is opened before it is needed: `spec`, `path` and `fingerprint` open nothing.
+    Nothing is opened before it is needed: `spec`, `address` and `fingerprint` open nothing.
 
     Attributes:
         resources: Of a flow; whoever gives them closes them.
@@ -59,14 +61,18 @@ class IndexBinding:
             raise ConfigError(
                 f"{type(spec).__name__} does not say how an index is filled",
                 where=f"resources.{self.index}",
-                fix=f"write a folder, for example {self.index}: ./index",
+                fix=f"write where it is, for example {self.index}: ./index",
             )
         return spec
 
     @property
-    def path(self) -> Path:
-        """The folder of the index."""
-        return folder_of(self.spec, self.resources.base)
+    def address(self) -> Address:
+        """Where the index is.
+
+        Raises:
+            ConfigError: There is no such kind of store.
+        """
+        return address_of(self.spec, self.resources.base)
 
     @property
     def fingerprint(self) -> str:
@@ -96,25 +102,25 @@ class IndexBinding:
             IndexStateError: See `Index.open`, and with `repair` `Index.writer`.
         """
         try:
-            return Index.open(self.path)
+            return Index.open(self.address)
         except IndexStateError:
             if not repair:
                 raise
         self.writer().close()
-        return Index.open(self.path)
+        return Index.open(self.address)
 
-    def writer(self, path: Path | None = None) -> Index:
+    def writer(self, address: Address | None = None) -> Index:
         """The index, for writing; made if it is missing.
 
         Args:
-            path: Another folder that is filled in the same way.
+            address: Of another one that is filled in the same way.
 
         Raises:
             IndexStateError: See `Index.writer`.
         """
         embedder = self.open_embedder()
         return Index.writer(
-            path or self.path,
+            address or self.address,
             embedder=embedder.id,
             dim=embedder.dim,
             embed=partial(embed_chunks, embedder),

@@ -8,16 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rag.errors import ConfigError, IndexStateError, RagError
 from rag.flow.resources import Resource, parse
-from rag.index.local import search, tables
-from rag.index.local.database import FILE
-from rag.index.local.derived_table import forget_derived
-from rag.index.local.plan import make_plan
-from rag.index.local.reader import Reader, open_database
-from rag.index.local.stats import stats
-from rag.index.local.vectors import unit
-from rag.index.local.verify import problems
-from rag.index.local.writer import Writer
-from rag.index.spec import IndexSpec, folder_of
+from rag.index.address import address_of
+from rag.index.source_plan import make_plan
+from rag.index.spec import IndexSpec
+from rag.index.store import Address, Store
 from rag.index.types import (
     Aggregate,
     Candidates,
@@ -37,64 +31,59 @@ if TYPE_CHECKING:
 
 
 class Index(Resource):
-    """Chunks, their vectors and a BM25 index, in one folder.
+    """Chunks, their vectors and what their words are found by, in a store.
 
-    `Index.open` opens it for searching, `Index.writer` for writing. One process at a time may
-    write; readers are never blocked. A search sees the last commit before it started. Any number
-    of threads may search one index; writes are serialized.
+    `Index.open` opens it for searching, `Index.writer` for writing. Where it is stored, in a
+    folder or on a server that several machines share, is the matter of its `Store`: an index in a
+    folder takes one writing process at a time, and none blocks its readers. A search sees the last
+    commit before it started. Any number of threads may search one index; writes are serialized.
 
     Attributes:
-        path: The folder.
+        address: Where it is.
         embedder: Id of the embedder that makes its vectors.
         dim: Length of a vector.
+        folder: Where this machine stores what is computed from the index.
     """
 
     default = "./index"
     Spec = IndexSpec
     shorthand = "path"
 
-    def __init__(self, path: Path, reader: Reader, writer: Writer | None = None) -> None:
-        self.path = path
-        self._reader = reader
-        self._writer = writer
-        with reader.vectors() as (_, snapshot):
-            self.embedder = snapshot.state.embedder
-            self.dim = snapshot.state.dim
+    def __init__(self, address: Address, store: Store) -> None:
+        self.address = address
+        self._store = store
+        self.embedder = store.embedder
+        self.dim = store.dim
+        self.folder = store.folder
 
     @classmethod
-    def open(cls, spec: IndexSpec | Path | str, *, base: Path = Path()) -> Self:
-        """Open an index for reading. Its folder need not be writable.
+    def open(cls, spec: IndexSpec | Address | Path | str, *, base: Path = Path()) -> Self:
+        """Open an index for reading. A folder need not be writable.
 
         Args:
-            spec: What a pipeline says of it, or its folder.
+            spec: What a pipeline says of it, its folder, or its address.
             base: The folder that a relative path starts from.
 
         Raises:
-            IndexStateError: There is none, or it is unfinished, damaged or of a later format.
+            ConfigError: There is no such kind of store.
+            IndexStateError: There is no index, or it is unfinished, damaged or of another format,
+                or its server cannot be reached.
         """
-        path = folder_of(spec, base)
-        database = open_database(path)
-        try:
-            return cls(path, Reader(path, database, writing=False))
-        except BaseException:
-            database.close()
-            raise
+        address = address_of(spec, base)
+        return cls(address, address.open())
 
     @classmethod
     def absent(cls, spec: Any, *, base: Path) -> RagError | None:
-        """There is no index yet where the pipeline says."""
+        """There is no index yet where the pipeline says, as far as can be seen from here."""
         try:
-            path = folder_of(parse(cls, spec), base)
+            return address_of(parse(cls, spec), base).absent()
         except ConfigError as error:
             return error
-        if (path / FILE).is_file():
-            return None
-        return IndexStateError("there is no index here", where=str(path), fix="rag ingest PATH")
 
     @classmethod
     def writer(
         cls,
-        path: Path,
+        where: Address | Path | str,
         *,
         embedder: str,
         dim: int,
@@ -106,7 +95,7 @@ class Index(Resource):
         What is derived from the stored chunks and cannot be used is made again.
 
         Args:
-            path: The folder; made if missing.
+            where: The folder, made if missing, or the address.
             embedder: Id of the embedder whose vectors will be written.
             dim: Length of its vectors.
             create: Make an empty index where there is none.
@@ -114,26 +103,24 @@ class Index(Resource):
                 it vectors that are lost stay lost.
 
         Raises:
-            IndexStateError: Another process writes to it, it was made with another embedder, the
-                folder holds something else, or it is damaged.
+            ConfigError: There is no such kind of store.
+            IndexStateError: It was made with another embedder, it is damaged, the folder holds
+                something else or another process writes to it, or the server cannot be reached.
         """
-        path = Path(path)
-        writer = Writer(path, embedder=embedder, dim=dim, create=create, embed=embed)
-        try:
-            return cls(path, writer.reader, writer)
-        except BaseException:
-            writer.close()
-            raise
+        address = address_of(where)
+        return cls(address, address.writer(embedder, dim, create=create, embed=embed))
 
     def source(self, uri: str) -> Source | None:
         """What the index knows of a source; None if it holds nothing of it."""
-        with self._reader.database.connection() as connection:
-            return tables.source(connection, escape_surrogates(uri))
+        return next(iter(self.known([uri]).values()), None)
+
+    def known(self, uris: Iterable[str]) -> dict[str, Source]:
+        """What the index knows of sources, by URI; those that it does not hold are missing."""
+        return self._store.known([escape_surrogates(uri) for uri in uris])
 
     def sources(self) -> Iterator[Source]:
         """All sources, by URI."""
-        with self._reader.database.connection() as connection:
-            return iter(tables.sources(connection))
+        return self._store.sources()
 
     def plan(self, uri: str, chunks: Sequence[Chunk]) -> SourcePlan:
         """What has to change so that a source consists of the chunks given.
@@ -145,30 +132,30 @@ class Index(Resource):
             uri: The source.
             chunks: All of its chunks, in order.
         """
-        with self._reader.database.connection() as connection:
-            return make_plan(connection, escape_surrogates(uri), chunks)
+        uri = escape_surrogates(uri)
+        return make_plan(uri, self._store.stored(uri), chunks)
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
-        """Carry out plans, all in one commit.
+        """Carry out plans, each source's at once or not at all.
 
-        A chunk that is stored already keeps its row and vector and takes the new metadata; one
-        that is no longer given is deleted.
+        A chunk that is stored already keeps its vector and takes the new metadata; one that is no
+        longer given is deleted. A source that was changed since it was planned stays as it is:
+        see `WriteReport.changed`.
 
         Raises:
-            IndexStateError: The index is open for reading only, or the disk failed; nothing was
-                changed then.
-            ValueError: An update's vectors do not fit its plan, or its source was changed since
-                it was planned.
+            IndexStateError: The index is open for reading only, or the disk, the server or the
+                network failed; no source is half written then.
+            ValueError: An update's vectors do not fit its plan.
         """
-        return self._writing().write(updates)
+        return self._store.write(updates)
 
     def delete(self, uris: Iterable[str]) -> int:
-        """Remove sources in one commit; unknown ones are ignored.
+        """Remove sources; unknown ones are ignored.
 
         Returns:
             The number of chunks removed.
         """
-        return self._writing().delete(uris)
+        return self._store.delete([escape_surrogates(uri) for uri in uris])
 
     def dense(
         self,
@@ -195,7 +182,7 @@ class Index(Resource):
             InputError: The filter is wrong.
         """
         query = self._query(vector, embedder)
-        return [] if k < 1 else search.dense(self._reader, query, k, where)
+        return [] if k < 1 else self._store.dense(query, k, where)
 
     def _query(self, vector: np.ndarray, embedder: str | None) -> np.ndarray:
         """The vector as float32 [dim] of unit length, checked."""
@@ -206,11 +193,11 @@ class Index(Resource):
             raise IndexStateError(
                 f"a vector of {embedder or 'an unnamed embedder'} ({len(query)} dimensions) cannot"
                 f" search an index made with {self.embedder} ({self.dim} dimensions)",
-                where=str(self.path),
+                where=str(self.address),
                 fix=f"use the embedder {self.embedder}, or ingest again with the other one",
             )
-        checked: np.ndarray = unit(query[None], self.dim)[0]
-        return checked
+        length = float(np.linalg.norm(query))
+        return query / np.float32(length) if length else query
 
     def sparse(self, query: str, k: int, *, where: Mapping[str, Any] | None = None) -> list[Hit]:
         """The chunks that match the words of a query best, by BM25.
@@ -228,7 +215,7 @@ class Index(Resource):
             IndexStateError: The index is damaged.
             InputError: The filter is wrong.
         """
-        return [] if k < 1 else search.sparse(self._reader, query, k, where)
+        return [] if k < 1 else self._store.sparse(query, k, where)
 
     def dense_sources(
         self,
@@ -244,7 +231,7 @@ class Index(Resource):
         Args and errors as `dense`; `aggregate` makes a source's score of its chunks' vectors.
         """
         query = self._query(vector, embedder)
-        return [] if k < 1 else search.by_source(self._reader, query, k, aggregate, where)
+        return [] if k < 1 else self._store.dense_sources(query, k, aggregate, where)
 
     def hybrid(
         self,
@@ -277,7 +264,7 @@ class Index(Resource):
             InputError: The filter is wrong.
         """
         unit_vector = self._query(vector, embedder)
-        return search.hybrid(self._reader, query, unit_vector, k, depth, score, where)
+        return self._store.hybrid(query, unit_vector, k, depth, score, where)
 
     def of_source(self, uri: str) -> list[Chunk]:
         """All chunks of a source, in the order of its text.
@@ -285,66 +272,44 @@ class Index(Resource):
         Args:
             uri: The source; an unknown one has no chunks.
         """
-        with self._reader.database.connection() as connection:
-            return tables.chunks_of(connection, escape_surrogates(uri))
+        return self._store.of_source(escape_surrogates(uri))
 
     def get(self, ids: Sequence[str]) -> list[Chunk]:
         """The chunks of these ids, in that order; unknown ids are passed over."""
-        with self._reader.database.connection() as connection:
-            return tables.by_id(connection, ids)
+        return self._store.get([escape_surrogates(key) for key in ids])
 
     def batches(self, count: int) -> Iterator[list[Chunk]]:
         """All chunks in the order of insertion, in batches of `count`."""
-        import numpy as np
-
-        with self._reader.vectors() as (connection, snapshot):
-            rows = np.sort(snapshot.rows[snapshot.live])
-            for start in range(0, len(rows), count):
-                yield tables.fetch(connection, rows[start : start + count])
+        return self._store.batches(count)
 
     def version(self) -> str:
-        """The number of the last commit: search results may change with it."""
-        with self._reader.vectors() as (_, snapshot):
-            return str(snapshot.state.seq)
+        """Changes with every write: search results may then differ."""
+        return self._store.version()
 
     def stats(self) -> IndexStats:
         """Counts and sizes as of the last commit."""
-        return stats(self._reader, self.embedder, self.dim)
+        return self._store.stats()
 
     def compact(self) -> None:
         """Reclaim the space of deleted chunks; readers are not blocked.
 
-        New files are written beside the old ones and one commit switches to them, so it needs
-        space for both for a while, and a crash leaves either.
-
         Raises:
             IndexStateError: The index is open for reading only, or the disk failed.
         """
-        self._writing().compact()
+        self._store.compact()
 
     def verify(self) -> list[IndexProblem]:
-        """What differs from the checksums of when it was written; reads everything."""
-        return problems(self._reader)
+        """What is not as it was written, or does not fit together; reads everything."""
+        return self._store.verify()
 
     def rebuild(self) -> list[str]:
-        """Make anew what can be: BM25, vectors, what models derived; see `Writer.rebuild`.
+        """Make anew what can be: BM25, vectors, what models derived.
 
         Returns:
             The sources whose texts were damaged, which are forgotten: ingest them again.
         """
-        lost = self._writing().rebuild()
-        forget_derived(self.path)
-        return lost
+        return self._store.rebuild()
 
     def close(self) -> None:
-        """Close the files and release the writer's lock."""
-        if self._writer is not None:
-            self._writer.close()
-        self._reader.database.close()
-
-    def _writing(self) -> Writer:
-        if self._writer is None:
-            raise IndexStateError(
-                "the index is open for reading", where=str(self.path), fix="use Index.writer"
-            )
-        return self._writer
+        """Release what is held: files, a writer's lock, connections."""
+        self._store.close()

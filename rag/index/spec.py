@@ -1,4 +1,4 @@
-"""The specification of an index in a pipeline file: its folder, and how it is filled."""
+"""The specification of an index in a pipeline file: where it is, and how it is filled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.documents import Document
@@ -125,7 +124,10 @@ class SplitSpec(Spec):
 class IndexSpec(SplitSpec):
     """The mapping under `resources: {index: ...}`; a string stands for `{path: ...}`."""
 
-    path: Path = Field(default=Path("./index"), description="the folder")
+    path: str = Field(
+        default="./index",
+        description="the folder, or an address on a server: postgresql://host/database",
+    )
     metadata: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="pattern of paths, such as `people/*`: what they get"
     )
@@ -151,17 +153,6 @@ class IndexSpec(SplitSpec):
         parts = [3, spec, embedder, llm if self.asks_model else None]
         text = json.dumps(parts, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def folder_of(spec: IndexSpec | Path | str, base: Path) -> Path:
-    """The folder of an index.
-
-    Args:
-        spec: What a pipeline says of it, or the folder.
-        base: The folder that a relative path starts from.
-    """
-    path = spec.path if isinstance(spec, IndexSpec) else Path(spec)
-    return base / path.expanduser()
 
 
 def labelled(document: Document, labels: Mapping[str, Mapping[str, Any]]) -> Document:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from langchain_core.documents import Document
 
@@ -65,15 +64,17 @@ class SourcePlan:
         uri: The source.
         new: The chunks that need a vector, in order.
         renewed: Id and new metadata (JSON) of stored chunks whose metadata changed.
-        stored: Row numbers of the chunks that the source had, rising.
-        gone: Those of them that go.
+        kept: Ids of the stored chunks that stay, but for metadata.
+        gone: Ids of those that go.
+        basis: Digest of what was stored: the plan fits nothing else.
     """
 
     uri: str
     new: list[NewChunk]
     renewed: list[tuple[str, str]]
-    stored: list[int]
-    gone: list[int]
+    kept: list[str]
+    gone: list[str]
+    basis: str
 
     @property
     def chunks(self) -> list[Chunk]:
@@ -88,18 +89,13 @@ class SourcePlan:
         """What is to be embedded, one for each chunk of `new`."""
         return [chunk.indexed for chunk in self.new]
 
-    @property
-    def kept(self) -> int:
-        """The number of chunks that stay as they are, but for metadata."""
-        return len(self.stored) - len(self.gone)
-
 
 @dataclass(frozen=True)
 class SourceUpdate:
     """A plan with its vectors, ready to be written.
 
     Attributes:
-        plan: From `Index.plan`; the source must not have changed since.
+        plan: From `Index.plan`.
         vectors: float32 [len(plan.new), dim].
         digest: Hash of the source's bytes; "" if it is no file.
         size: Bytes.
@@ -115,15 +111,32 @@ class SourceUpdate:
 
 @dataclass(frozen=True)
 class WriteReport:
-    """Chunks that a write added, kept as they were (but for metadata), and removed."""
+    """What a write did.
+
+    Attributes:
+        added: Chunks that were not there.
+        kept: Chunks that stayed as they were, but for metadata.
+        removed: Chunks that went.
+        changed: Sources that were left as they are, since they were changed after they were
+            planned: plan them again.
+    """
 
     added: int
     kept: int
     removed: int
+    changed: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, plan: SourcePlan) -> Self:
+        """What carrying out a plan does."""
+        return cls(len(plan.new), len(plan.kept), len(plan.gone))
 
     def __add__(self, other: WriteReport) -> WriteReport:
         return WriteReport(
-            self.added + other.added, self.kept + other.kept, self.removed + other.removed
+            self.added + other.added,
+            self.kept + other.kept,
+            self.removed + other.removed,
+            self.changed + other.changed,
         )
 
 
@@ -132,17 +145,17 @@ class IndexStats:
     """What an index holds.
 
     Attributes:
-        path: Its folder.
+        address: Where it is: its folder, or the server's address without a password.
         sources: Number of sources.
         chunks: Number of chunks that can be found.
         tombstones: Deleted chunks whose vectors still take room; `Index.compact` frees them.
-        bytes: Bytes on disk by part: "sqlite", "vectors", "bm25".
+        bytes: Bytes on disk by part, as far as they are known: "sqlite", "vectors", "bm25".
         embedder: Id of the embedder that made the vectors.
         dim: Length of a vector.
         vectors: Kind of vector index.
     """
 
-    path: Path
+    address: str
     sources: int
     chunks: int
     tombstones: int
@@ -157,7 +170,7 @@ class IndexProblem:
     """Something in an index that is not what was written.
 
     Attributes:
-        file: The file, relative to the index's folder.
+        file: The file, relative to the index's folder, or the table or collection.
         what: What is wrong.
     """
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Self
 from langchain_core.documents import Document
 
 from rag.flow.resources import Resource
+from rag.index.address import address_of
 from rag.index.embedding import embed_chunks
 from rag.index.index import Index
 from rag.index.ingest.batch import Batch
-from rag.index.local.plan import digest
-from rag.index.spec import IndexSpec, folder_of
+from rag.index.source_plan import digest
+from rag.index.spec import IndexSpec
+from rag.index.store import Address
 from rag.index.types import WriteReport
 from rag.text.chunk import Chunk
 from rag.text.surrogates import escape_surrogates
@@ -32,30 +34,30 @@ class IndexWriter(Resource):
     write to it. Writes through one `IndexWriter` follow one another, from any thread.
 
     Args:
-        path: The folder; made at the first write if missing.
+        where: The folder or address; made at the first write if missing.
     """
 
     default = Index.default
     Spec = IndexSpec
     shorthand = "path"
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, where: Address | Path | str) -> None:
+        self.address = address_of(where)
         self._turn = threading.Lock()
 
     @classmethod
-    def open(cls, spec: IndexSpec | Index | Path | str, *, base: Path = Path()) -> Self:
+    def open(cls, spec: IndexSpec | Index | Address | Path | str, *, base: Path = Path()) -> Self:
         """The index that a pipeline names, which need not be there yet.
 
         Args:
-            spec: What a pipeline says of it, its folder, or an `Index` open for reading.
+            spec: What a pipeline says of it, its folder or address, or an `Index` open for reading.
             base: The folder that a relative path starts from.
         """
-        return cls(spec.path if isinstance(spec, Index) else folder_of(spec, base))
+        return cls(spec.address if isinstance(spec, Index) else address_of(spec, base))
 
     @classmethod
     def takes(cls, resource: Resource) -> bool:
-        """An `IndexWriter`, or an `Index` that is open for reading: its folder is written to."""
+        """An `IndexWriter`, or an `Index` that is open for reading: its store is written to."""
         return isinstance(resource, cls | Index)
 
     def write(
@@ -92,12 +94,15 @@ class IndexWriter(Resource):
         with self._turn, closing(self._open(embedder)) as index:
             batch = Batch(index, embedder)
             for uri, found in chunks.items():
-                batch.add(index.plan(uri, found))
+                batch.add(uri, found)
                 if batch.full:
                     report += batch.commit()
             return report + batch.commit()
 
     def _open(self, embedder: Embedder) -> Index:
         return Index.writer(
-            self.path, embedder=embedder.id, dim=embedder.dim, embed=partial(embed_chunks, embedder)
+            self.address,
+            embedder=embedder.id,
+            dim=embedder.dim,
+            embed=partial(embed_chunks, embedder),
         )

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from rag.flow import Flow
+from rag.index.store import Address
 from rag.serve.answering import Answering
 from rag.serve.conversations import CONVERSATIONS_SCHEMA, Conversations
 from rag.serve.errors import Problem, problem_of
@@ -61,7 +61,7 @@ class Service:
         self.uploads = Uploads(
             self.state,
             settings.data,
-            index_path=self._index_path,
+            index_address=self._index_address,
             max_bytes=settings.max_upload,
             max_documents=settings.max_documents,
         )
@@ -151,5 +151,5 @@ class Service:
         else:
             self._unready = None
 
-    def _index_path(self, pipeline: str, tenant: str) -> Path:
-        return self.tenants.index_path(self.pipelines[pipeline].flow, tenant)
+    def _index_address(self, pipeline: str, tenant: str) -> Address:
+        return self.tenants.index_address(self.pipelines[pipeline].flow, tenant)

@@ -14,6 +14,7 @@ from rag.flow import Flow, SubFlow
 from rag.flow.resources import Resource
 from rag.index import Index, IndexBinding, IndexWriter
 from rag.index.answers import Answers
+from rag.index.store import Address
 from rag.locks import FileLock
 from rag.models import LLM, Embedder
 from rag.serve.keys import TENANT
@@ -27,9 +28,10 @@ DEFAULT = "default"
 class Tenants:
     """The flows of each tenant.
 
-    Models are opened once. A tenant's index is beside the pipeline's, in
-    `INDEX.tenants/TENANT`; its salt is derived from the server's secret, so that no request can
-    name one. What a pipeline reaches in any other way (a vector store, a database) is shared.
+    Models are opened once. A tenant's index is beside the pipeline's, a folder
+    `INDEX.tenants/TENANT` or a collection of its own on the same server; its salt is derived from
+    the server's secret, so that no request can name one. What a pipeline reaches in any other way
+    (a vector store, a database) is shared.
 
     Args:
         pipelines: What is served.
@@ -40,7 +42,7 @@ class Tenants:
         self._pipelines, self._data = pipelines, data
         self._lock = threading.RLock()
         self._flows: dict[tuple[str, str], Flow] = {}
-        self._indexes: dict[Path, Index] = {}
+        self._indexes: dict[str, Index] = {}
         self._salted: dict[tuple[int, str], LLM] = {}
 
     async def flow(self, pipeline: Pipeline, tenant: str) -> Flow:
@@ -61,18 +63,16 @@ class Tenants:
                 self._flows[pipeline.name, tenant] = self._bound(pipeline.flow, tenant)
             return self._flows[pipeline.name, tenant]
 
-    def index_path(self, flow: Flow, tenant: str, name: str = "index") -> Path:
-        """The folder of a tenant's index.
+    def index_address(self, flow: Flow, tenant: str, name: str = "index") -> Address:
+        """Where a tenant's index is.
 
         Args:
             flow: Has the index.
             tenant: Whose it is.
             name: The name of the resource.
         """
-        own = IndexBinding(flow.resources, index=name).path
-        if tenant == DEFAULT:
-            return own
-        return own.with_name(f"{own.name}.tenants") / folder(tenant)
+        own = IndexBinding(flow.resources, index=name).address
+        return own if tenant == DEFAULT else own.of_tenant(folder(tenant))
 
     def embedder(self, flow: Flow) -> Embedder:
         """The embedder that the flow's indexes are made with; may be opened."""
@@ -130,23 +130,20 @@ class Tenants:
         """
         spec = flow.resources.specs.get(name, kind.default)
         if issubclass(kind, Index | IndexWriter) and not isinstance(spec, Resource):
-            path = self.index_path(flow, tenant, name)
-            if not path.exists():
-                # An empty one answers that it found nothing, until documents come.
-                embedder = self.embedder(embeds)
-                Index.writer(path, embedder=embedder.id, dim=embedder.dim).close()
-            return self._index(path)
+            address = self.index_address(flow, tenant, name)
+            if address.key not in self._indexes:
+                if not address.exists():
+                    # An empty one answers that it found nothing, until documents come.
+                    embedder = self.embedder(embeds)
+                    Index.writer(address, embedder=embedder.id, dim=embedder.dim).close()
+                self._indexes[address.key] = Index.open(address)
+            return self._indexes[address.key]
         opened = flow.resources.get(name, kind)
         if isinstance(opened, Answers) and tenant != DEFAULT:
             return opened.salted(self.salt(tenant))
         if isinstance(opened, Tools):
             return opened.over(lambda inner: self._bound(inner, tenant, embeds))
         return self._llm(opened, tenant) if isinstance(opened, LLM) else opened
-
-    def _index(self, path: Path) -> Index:
-        if path not in self._indexes:
-            self._indexes[path] = Index.open(path)
-        return self._indexes[path]
 
     def _llm(self, llm: LLM, tenant: str) -> LLM:
         from rag.models.local.model import LocalLLM

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 from rag.errors import IndexStateError, LoadError, RagError
 from rag.flow import Flow
@@ -151,11 +150,10 @@ class UploadWorker:
             tries: Give up after so many; None: go on until the server stops.
         """
         flow: Flow = self._pipelines[upload.pipeline].flow
-        path: Path = self._tenants.index_path(flow, upload.tenant)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        address = self._tenants.index_address(flow, upload.tenant)
         while True:
             try:
-                return await asyncio.to_thread(IndexBinding(flow.resources).writer, path)
+                return await asyncio.to_thread(IndexBinding(flow.resources).writer, address)
             except IndexStateError as error:
                 if "another process" not in error.what:
                     raise

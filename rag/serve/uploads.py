@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from rag.files import sync
+from rag.index.store import Address
 from rag.serve.claims import Claims
 from rag.serve.errors import Problem
 from rag.serve.inspection import refusal
@@ -83,7 +84,7 @@ class Uploads:
     Args:
         state: Keeps the table.
         data: The server's folder; the files are in `files` there.
-        index_path: The index that a pipeline (its name) has for a tenant.
+        index_address: Where the index is that a pipeline (its name) has for a tenant.
         max_bytes: Of a file.
         max_documents: Of a tenant.
     """
@@ -93,11 +94,11 @@ class Uploads:
         state: ServerState,
         data: Path,
         *,
-        index_path: Callable[[str, str], Path],
+        index_address: Callable[[str, str], Address],
         max_bytes: int,
         max_documents: int,
     ) -> None:
-        self._state, self._index_path = state, index_path
+        self._state, self._index_address = state, index_address
         self._files = (data / "files").absolute()
         self._max_bytes, self._max_documents = max_bytes, max_documents
         self._claims = Claims((data / "workers").absolute())
@@ -145,7 +146,7 @@ class Uploads:
         Raises:
             Problem: 409, the tenant has as many documents as it may have.
         """
-        index = self._index_path(pipeline, tenant)
+        index = self._index_address(pipeline, tenant)
         key = hashlib.sha256(f"{index}\0{name}".encode()).hexdigest()[:32]
         path = self._files / folder(tenant) / key / name
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rag.testing.suites.llm import LLMSuite
     from rag.testing.suites.operator import OperatorSuite
     from rag.testing.suites.run_store import RunStoreSuite
+    from rag.testing.suites.store import StoreSuite
     from rag.testing.suites.tier import TierSuite
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "ScriptedLLM",
     "ScriptedNLI",
     "ScriptedReranker",
+    "StoreSuite",
     "TierSuite",
     "assert_events",
     "assert_not_ran",
@@ -65,6 +67,7 @@ _MODULES = {
     "suites.llm": ("LLMSuite",),
     "suites.operator": ("OperatorSuite",),
     "suites.run_store": ("RunStoreSuite",),
+    "suites.store": ("StoreSuite",),
     "suites.tier": ("TierSuite",),
 }
 

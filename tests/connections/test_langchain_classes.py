@@ -184,18 +184,18 @@ def test_another_embedder_is_refused(store: IndexVectorStore) -> None:
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
     with pytest.raises(IndexStateError, match="was made with"):
-        IndexVectorStore(store.path, DeterministicFakeEmbedding(size=8))
+        IndexVectorStore(store.address, DeterministicFakeEmbedding(size=8))
 
 
 def test_it_is_opened_again_by_any_name_of_its_embedder(
     store: IndexVectorStore, embedder: Embedder
 ) -> None:
     for embedding in (embedder, EmbedderEmbeddings(embedder), Embedder.default):
-        again = IndexVectorStore(store.path, embedding)
+        again = IndexVectorStore(store.address, embedding)
         assert again.similarity_search(QUESTION, k=1) == [DOCUMENTS[2]]
         again.close()
     made = IndexVectorStore.from_texts(
-        ["More."], EmbedderEmbeddings(embedder), ids=["m"], path=store.path
+        ["More."], EmbedderEmbeddings(embedder), ids=["m"], path=store.address
     )
     assert store.get_by_ids(["m"]) == made.get_by_ids(["m"])
     assert made.embeddings.embed_query("x") == EmbedderEmbeddings(embedder).embed_query("x")
@@ -273,7 +273,7 @@ def test_hybrid_retrieval_is_traced_below_the_retriever(
         def on_chain_start(self, serialized: Any, inputs: Any, **kwargs: Any) -> None:
             names.append((kwargs["name"], kwargs["parent_run_id"] is not None))
 
-    retriever = FlowRetriever.hybrid(store.path, embedder, k=1)
+    retriever = FlowRetriever.hybrid(str(store.address), embedder, k=1)
     (found,) = retriever.invoke("four crowns", {"callbacks": [Seen()]})
     assert found.page_content == TEXTS[2]
     assert names == [("four crowns", False), ("hybrid", True)]
@@ -392,7 +392,7 @@ def test_a_chain_of_ours_streams_and_is_awaited(
     prompt = ChatPromptTemplate.from_template("{context}\n\n{question}")
     chain: Any = (
         {
-            "context": FlowRetriever.hybrid(store.path, embedder, k=1)
+            "context": FlowRetriever.hybrid(str(store.address), embedder, k=1)
             | (lambda found: found[0].page_content),
             "question": RunnablePassthrough(),
         }

@@ -111,12 +111,12 @@ def test_names_of_resources_are_the_callers(tmp_path: Path, embedder: Embedder) 
         {"handbook": {"path": "h", "chunk_size": 9}, "small": embedder}, base=tmp_path
     )
     binding = IndexBinding(resources, index="handbook", embedder="small")
-    assert binding.path == tmp_path / "h"
+    assert str(binding.address) == str(tmp_path / "h")
     assert binding.spec.chunk_size == 9
     binding.writer().close()
     with closing(binding.open()) as index:
         assert index.embedder == embedder.id
-    assert IndexBinding(resources).path == tmp_path / "index"
+    assert str(IndexBinding(resources).address) == str(tmp_path / "index")
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def content(folder: Path) -> Any:
     """All that can be read from an index."""
     with closing(Index.open(folder)) as index:
         chunks = [(one.id, one.text, one.metadata) for one in next(index.batches(10_000))]
-        with index._reader.vectors() as (_, snapshot):
+        with index._store.reader.vectors() as (_, snapshot):
             vectors = snapshot.matrix[snapshot.live].copy()
         # Scores count deleted chunks until a rebuild, which damage may cause.
         words = sorted(str(hit.chunk.id) for hit in index.sparse(" ".join(scenario.WORDS), 1000))

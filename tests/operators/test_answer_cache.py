@@ -229,7 +229,7 @@ def test_tenants_of_a_server_find_nothing_of_each_other(tmp_path: Path) -> None:
     document = Document(page_content="The north lock opens at six.", metadata={"source": "a"})
     salts = set()
     for tenant in ("north", "south"):
-        IndexWriter(tenants.index_path(flow, tenant)).write([document], embedder)
+        IndexWriter(tenants.index_address(flow, tenant)).write([document], embedder)
         bound = tenants.open(pipelines["cached"], tenant)
         salts.add(bound.resources.get("answers", Answers).salt)
         assert bound.invoke(query=ASKED)["cached"] == {}

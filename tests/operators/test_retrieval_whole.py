@@ -113,7 +113,7 @@ def test_token_vectors_follow_the_index(
     assert documents[0].metadata["source"] == "new"
     assert "s0" not in {one.metadata["source"] for one in documents}
     assert len(encoded) == len(TEXTS) + 1
-    reader = Index.open(index.path)
+    reader = Index.open(index.folder)
     found(MaxSim(), "bakery", index=reader, embedder=embedder)
     reader.close()
     assert len(encoded) == len(TEXTS) + 1
@@ -121,12 +121,12 @@ def test_token_vectors_follow_the_index(
 
 def test_derived_data_can_be_damaged_and_deleted(index: Index, embedder: Embedder) -> None:
     first = found(MaxSim(k=2), "the ice breaker", index=index, embedder=embedder)
-    (index.path / FILE).write_bytes(b"no database" * 1000)
-    fresh = Index.open(index.path)
+    (index.folder / FILE).write_bytes(b"no database" * 1000)
+    fresh = Index.open(index.folder)
     assert found(MaxSim(k=2), "the ice breaker", index=fresh, embedder=embedder) == first
     fresh.close()
-    fresh = Index.open(index.path)
-    for file in index.path.glob(f"{FILE}*"):
+    fresh = Index.open(index.folder)
+    for file in index.folder.glob(f"{FILE}*"):
         file.unlink()
     assert found(MaxSim(k=2), "the ice breaker", index=fresh, embedder=embedder) == first
     fresh.close()

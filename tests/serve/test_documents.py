@@ -178,7 +178,7 @@ def test_what_a_dead_worker_claimed_is_queued_again(tmp_path: Path) -> None:
             return Uploads(
                 state,
                 tmp_path,
-                index_path=lambda *_: tmp_path / "index",
+                index_address=lambda *_: tmp_path / "index",
                 max_bytes=1000,
                 max_documents=5,
             )

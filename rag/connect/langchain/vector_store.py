@@ -17,6 +17,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from rag.connect.langchain.embeddings import EmbedderEmbeddings
 from rag.errors import InputError
 from rag.index import Index
+from rag.index.address import address_of
 from rag.index.embedding import embed_chunks
 from rag.index.ingest.batch import Batch
 from rag.models.embedder import Embedder
@@ -50,7 +51,7 @@ class IndexVectorStore(VectorStore):
     fails while another process writes.
 
     Args:
-        path: The folder of the index; an empty index is made where there is none.
+        path: The folder or address of the index; an empty index is made where there is none.
         embedding: What the index was or will be filled with: LangChain `Embeddings`, or as
             `resources.embedder` in a pipeline.
 
@@ -61,12 +62,12 @@ class IndexVectorStore(VectorStore):
     """
 
     def __init__(self, path: Path | str, embedding: Any = Embedder.default) -> None:
-        self.path = Path(path)
+        self.address = address_of(path)
         self.embedder: Embedder = Embedder.load(embedding, base=Path())
         self._turn = threading.Lock()
         with self._writer():
             pass
-        self._index = Index.open(self.path)
+        self._index = Index.open(self.address)
 
     @classmethod
     def from_texts(
@@ -130,7 +131,7 @@ class IndexVectorStore(VectorStore):
             with self._writer() as index:
                 batch = Batch(index, self.embedder)
                 for key, chunk in chunks.items():
-                    batch.add(index.plan(key, [chunk]))
+                    batch.add(key, [chunk])
                     if batch.full:
                         batch.commit()
                 batch.commit()
@@ -247,7 +248,7 @@ class IndexVectorStore(VectorStore):
         with self._turn:
             model = self.embedder
             index = Index.writer(
-                self.path, embedder=model.id, dim=model.dim, embed=partial(embed_chunks, model)
+                self.address, embedder=model.id, dim=model.dim, embed=partial(embed_chunks, model)
             )
             try:
                 yield index

@@ -103,7 +103,7 @@ class Maker:
         ]  # fmt: skip
         if not self._ids:
             raise ConfigError(
-                f"the index has no chunk of {LEAST_WORDS} words", where=str(self._index.path),
+                f"the index has no chunk of {LEAST_WORDS} words", where=str(self._index.address),
                 fix="ingest documents first",
             )  # fmt: skip
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from rag.errors import IndexStateError
 from rag.index.embedding import document_of, embed_chunks
 from rag.index.types import SourcePlan, SourceUpdate, WriteReport
 from rag.text.chunk import Chunk
@@ -23,10 +25,12 @@ SLICE = 128
 """Chunks between two reports of progress."""
 HELD = 4 * WINDOW
 """Chunks, new or not, that wait for a commit."""
+TRIES = 10
+"""Times that a source is planned and written while others change it."""
 
 
 class Batch:
-    """Plans of sources that wait for their vectors.
+    """Sources that wait to be embedded and written.
 
     Args:
         index: Open for writing.
@@ -45,15 +49,23 @@ class Batch:
         on_progress: Callable[[int], None] = lambda chunks: None,
     ) -> None:
         self._index, self._embedder, self._on_progress = index, embedder, on_progress
-        self._waiting: list[tuple[SourcePlan, str, int, int]] = []
+        self._waiting: list[_Waiting] = []
         self._new = self._held = 0
         self.embedding_seconds = self.writing_seconds = 0.0
 
-    def add(self, plan: SourcePlan, digest: str = "", size: int = 0, mtime_ns: int = 0) -> None:
-        """Take a source; see `SourceUpdate`."""
-        self._waiting.append((plan, digest, size, mtime_ns))
+    def add(
+        self,
+        uri: str,
+        chunks: Sequence[Chunk],
+        digest: str = "",
+        size: int = 0,
+        mtime_ns: int = 0,
+    ) -> None:
+        """Take a source, which is to consist of these chunks; see `SourceUpdate`."""
+        plan = self._index.plan(uri, chunks)
+        self._waiting.append(_Waiting(plan, chunks, digest, size, mtime_ns))
         self._new += len(plan.new)
-        self._held += len(plan.new) + plan.kept
+        self._held += len(chunks)
 
     @property
     def full(self) -> bool:
@@ -61,18 +73,49 @@ class Batch:
         return self._new >= WINDOW or self._held >= HELD
 
     def commit(self) -> WriteReport:
-        """Embed what is new and write all of it, in one commit of the index."""
-        vectors = self._embed([chunk for plan, *_ in self._waiting for chunk in plan.chunks])
+        """Embed what is new and write all of it.
+
+        A source that another process has changed meanwhile is planned and written again: the
+        last one that is written whole stays.
+
+        Raises:
+            IndexStateError: The index cannot be written, or others change a source all the time.
+        """
+        report = WriteReport(0, 0, 0)
+        for _ in range(TRIES):
+            if not self._waiting:
+                break
+            wrote = self._write()
+            report += replace(wrote, changed=())
+            again = set(wrote.changed)
+            self._waiting = [
+                replace(one, plan=self._index.plan(one.plan.uri, one.chunks))
+                for one in self._waiting
+                if one.plan.uri in again
+            ]
+        busy = [one.plan.uri for one in self._waiting]
+        self._waiting, self._new, self._held = [], 0, 0
+        if busy:
+            raise IndexStateError(
+                f"other processes write to {busy[0]} all the time",
+                where=str(self._index.address),
+                fix="wait until they are done, and ingest again",
+            )
+        return report
+
+    def _write(self) -> WriteReport:
+        vectors = self._embed([chunk for one in self._waiting for chunk in one.plan.chunks])
         updates: list[SourceUpdate] = []
         start = 0
-        for plan, digest, size, mtime_ns in self._waiting:
-            end = start + len(plan.new)
-            updates.append(SourceUpdate(plan, vectors[start:end], digest, size, mtime_ns))
+        for one in self._waiting:
+            end = start + len(one.plan.new)
+            updates.append(
+                SourceUpdate(one.plan, vectors[start:end], one.digest, one.size, one.mtime_ns)
+            )
             start = end
         started = perf_counter()
-        report = self._index.write(updates) if updates else WriteReport(0, 0, 0)
+        report = self._index.write(updates)
         self.writing_seconds += perf_counter() - started
-        self._waiting, self._new, self._held = [], 0, 0
         return report
 
     def _embed(self, chunks: list[Chunk]) -> np.ndarray:
@@ -93,3 +136,14 @@ class Batch:
             self._on_progress(done)
         self.embedding_seconds += perf_counter() - started
         return vectors
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A source that waits: its plan, all of its chunks, and what `SourceUpdate` says of it."""
+
+    plan: SourcePlan
+    chunks: Sequence[Chunk]
+    digest: str
+    size: int
+    mtime_ns: int

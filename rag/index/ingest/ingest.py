@@ -163,12 +163,12 @@ class _Window:
             report.skipped.append(Skipped(file.path, parsed.failure))
             self._bytes += file.size
             return
-        todo = self._index.plan(uri_of(file.path), parsed.chunks)
-        before = self._index.source(todo.uri)
+        uri = uri_of(file.path)
+        before = self._index.source(uri)
         self._same += before is not None and before.digest == parsed.digest
         self._files += 1
         self._waiting += file.size
-        self._batch.add(todo, parsed.digest, file.size, file.mtime_ns)
+        self._batch.add(uri, parsed.chunks, parsed.digest, file.size, file.mtime_ns)
         if self._batch.full:
             self.commit()
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from rag.index.index import Index
 from rag.index.readers.discover import FileRef, Skipped, absolute, discover
+from rag.index.types import Source
 from rag.text.surrogates import escape_surrogates
+
+LOOKED_UP = 1_000
+"""Files that the index is asked about at a time."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +53,16 @@ def plan(
     skipped: list[Skipped] = []
     unchanged = 0
     there: set[str] = set()
-    for found in discover(paths):
-        if isinstance(found, Skipped):
-            skipped.append(found)
-            continue
-        uri = uri_of(found.path)
-        there.add(uri)
-        source = index.source(uri) if index else None
-        same = source is not None and (source.size, source.mtime_ns) == (found.size, found.mtime_ns)
-        if same and source is not None and source.digest.endswith(f":{fingerprint}"):
-            unchanged += 1
-        else:
-            files.append(found)
+    for some in _batched(discover(paths)):
+        here = {uri_of(one.path): one for one in some if isinstance(one, FileRef)}
+        skipped += [one for one in some if isinstance(one, Skipped)]
+        known = index.known(here) if index else {}
+        there |= here.keys()
+        changed = [
+            file for uri, file in here.items() if not _same(file, known.get(uri), fingerprint)
+        ]
+        unchanged += len(here) - len(changed)
+        files += changed
     gone: list[str] = []
     if prune and index:
         roots = {uri_of(absolute(path)) for path in paths}
@@ -69,6 +72,20 @@ def plan(
             if source.uri not in there and above & roots and not above & kept:
                 gone.append(source.uri)
     return IngestPlan(files, unchanged, skipped, gone)
+
+
+def _same(file: FileRef, source: Source | None, fingerprint: str) -> bool:
+    return (
+        source is not None
+        and (source.size, source.mtime_ns) == (file.size, file.mtime_ns)
+        and source.digest.endswith(f":{fingerprint}")
+    )
+
+
+def _batched(found: Iterable[FileRef | Skipped]) -> Iterator[list[FileRef | Skipped]]:
+    rest = iter(found)
+    while some := list(islice(rest, LOOKED_UP)):
+        yield some
 
 
 def uri_of(path: Path) -> str:

@@ -1,8 +1,8 @@
 """What further models compute from an index's chunks: token vectors, sparse weights.
 
-An SQLite file beside the index's own, filled at first use and brought up to date by every later
-one. It holds nothing that cannot be recomputed: a damaged file is, and in a folder that
-cannot be written nothing is stored.
+An SQLite file beside the index's own, or in the user's cache folder for an index on a server. It
+is filled at first use and brought up to date by every later one. It holds nothing that cannot be
+recomputed: a damaged file is, and in a folder that cannot be written nothing is stored.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Derived(Generic[T]):
         return chunks, cast(T, built)
 
     def _data(self, index: Index, chunks: list[Chunk]) -> list[bytes]:
-        with closing(DerivedTable(index.path, self._kind)) as table:
+        with closing(DerivedTable(index.folder, self._kind)) as table:
             known = table.rows
             new = [chunk for chunk in chunks if chunk.id not in known]
             # Like lengths together: they pad least.

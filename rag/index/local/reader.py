@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ from rag.index.local.bm25 import BM25, bm25_folder
 from rag.index.local.database import FILE, Database, State, check, read_state
 from rag.index.local.lock import writer_lock
 from rag.index.local.snapshot import Snapshot, read_snapshot
+
+FOLLOWS, POLL = 2.0, 0.002
+"""Seconds that a search waits for BM25 to follow a commit, and between two looks."""
 
 
 class Reader:
@@ -52,7 +56,13 @@ class Reader:
 
     @contextmanager
     def words(self) -> Iterator[tuple[sqlite3.Connection, Snapshot, BM25]]:
-        """Like `vectors`, and the BM25 index."""
+        """Like `vectors`, and the BM25 index of that commit.
+
+        A writer lets BM25 follow each commit, so for a moment it lacks the last one, and would not
+        find what that has replaced: the search waits for it. Where it does not come, since the
+        writer is stuck, it goes without.
+        """
+        until = time.monotonic() + FOLLOWS
         while True:
             with self.vectors() as (connection, snapshot):
                 try:
@@ -60,6 +70,9 @@ class Reader:
                 except IndexStateError:
                     if not self._compacted_since(connection, snapshot.state):
                         raise
+                    continue
+                if _behind(bm25, snapshot.state) and time.monotonic() < until:
+                    time.sleep(POLL)
                     continue
                 yield connection, snapshot, bm25
                 return

@@ -15,7 +15,7 @@ def stats(reader: Reader, embedder: str, dim: int) -> IndexStats:
         sources = connection.execute("SELECT count(*) FROM sources").fetchone()[0]
     live = int(snapshot.live.sum())
     return IndexStats(
-        path=reader.folder,
+        address=str(reader.folder),
         sources=sources,
         chunks=live,
         tombstones=len(snapshot.live) - live,

@@ -20,18 +20,19 @@ _CHUNK = "SELECT row, id, source, metadata, content FROM chunks"
 _SOURCE = "SELECT uri, digest, size, mtime_ns, chunks FROM sources"
 
 
-def apply_plan(connection: sqlite3.Connection, plan: SourcePlan, vector: int) -> None:
-    """Write a plan's chunks; the vectors of the new ones start at position `vector`.
+def stored_chunks(connection: sqlite3.Connection, uri: str) -> dict[str, str]:
+    """Id to metadata (JSON) of the chunks of a source, in the order of insertion."""
+    return dict(connection.execute(
+        "SELECT id, metadata FROM chunks WHERE source = ? ORDER BY row", (uri,)
+    ).fetchall())  # fmt: skip
 
-    Raises:
-        ValueError: The source was changed since it was planned.
-    """
-    rows = [row for (row,) in connection.execute(
-        "SELECT row FROM chunks WHERE source = ? ORDER BY row", (plan.uri,)
-    )]  # fmt: skip
-    if rows != plan.stored:
-        raise ValueError(f"{plan.uri} was changed since it was planned")
-    bury(connection, plan.gone)
+
+def apply_plan(connection: sqlite3.Connection, plan: SourcePlan, vector: int) -> None:
+    """Write a plan's chunks; the vectors of the new ones start at position `vector`."""
+    bury(connection, [row for (row,) in connection.execute(
+        "SELECT row FROM chunks WHERE id IN (SELECT value FROM json_each(?)) ORDER BY row",
+        (json.dumps(plan.gone),),
+    )])  # fmt: skip
     connection.executemany(
         "UPDATE chunks SET metadata = ?1, checksum = checksum(id, source, ?1, content)"
         " WHERE id = ?2",
@@ -121,10 +122,13 @@ def put_segment(connection: sqlite3.Connection, start: int, vectors: np.ndarray)
     )
 
 
-def source(connection: sqlite3.Connection, uri: str) -> Source | None:
-    """What is known of a source; None if it is not in the index."""
-    found = connection.execute(f"{_SOURCE} WHERE uri = ?", (uri,)).fetchone()
-    return Source(*found) if found else None
+def known(connection: sqlite3.Connection, uris: Sequence[str]) -> dict[str, Source]:
+    """What is known of sources, by URI; those that are not in the index are missing."""
+    found = connection.execute(
+        f"{_SOURCE} WHERE uri IN (SELECT value FROM json_each(?))",  # noqa: S608 - no values in it
+        (json.dumps(uris),),
+    )
+    return {row[0]: Source(*row) for row in found}
 
 
 def sources(connection: sqlite3.Connection) -> list[Source]:

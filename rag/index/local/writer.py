@@ -24,9 +24,18 @@ from rag.index.local.bm25 import BM25, bm25_folder
 from rag.index.local.database import FILE, Database, State, check, create, read_state, translated
 from rag.index.local.lock import writer_lock
 from rag.index.local.reader import Reader
-from rag.index.local.tables import apply_plan, bury_source, forget_damaged, put_segment, put_source
+from rag.index.local.tables import (
+    apply_plan,
+    bury_source,
+    forget_damaged,
+    put_segment,
+    put_source,
+    stored_chunks,
+)
 from rag.index.local.vectors import append, map_file, unit, vector_file
 from rag.index.local.verify import damaged_segments, is_sound
+from rag.index.source_plan import basis_of
+from rag.index.store import other_embedder
 from rag.index.types import Source, SourceUpdate, WriteReport
 from rag.text.chunk import Chunk
 from rag.text.surrogates import escape_surrogates
@@ -84,12 +93,8 @@ class Writer:
             connection.execute("BEGIN")
             state = read_state(connection)
             if (state.embedder, state.dim) != (embedder, dim):
-                raise IndexStateError(
-                    f"the index was made with {state.embedder} ({state.dim} dimensions), not with"
-                    f" {embedder} ({dim} dimensions)",
-                    where=str(self._folder),
-                    fix=f"use the embedder {state.embedder}, or ingest into another folder",
-                )
+                made, given = (state.embedder, state.dim), (embedder, dim)
+                raise other_embedder(made, given, where=str(self._folder))
             self._sweep(state)
             lost = None
             try:
@@ -113,6 +118,9 @@ class Writer:
         with self._transaction() as (connection, state):
             for update in updates:
                 plan = update.plan
+                if basis_of(stored_chunks(connection, plan.uri)) != plan.basis:
+                    report += WriteReport(0, 0, 0, (plan.uri,))
+                    continue
                 new = unit(update.vectors, state.dim)
                 if len(new) != len(plan.new):
                     raise ValueError(
@@ -125,7 +133,7 @@ class Writer:
                 )
                 vectors.append(new)
                 indexed += plan.texts
-                report += WriteReport(len(plan.new), plan.kept, len(plan.gone))
+                report += WriteReport.of(plan)
             # Rows are numbered one by one, in the order in which they were written.
             rows = dict(enumerate(indexed, start=state.last_row + 1))
             self._commit(connection, state, vectors, rows)

@@ -10,5 +10,6 @@ except ImportError as error:
     ) from error
 
 # Their assertions say what the values were.
-for _name in ("composer", "embedder", "llm", "operator", "run_store", "tier"):
+_STORE = ("store", "store_fixtures", "store_searches", "store_writes")
+for _name in ("composer", "embedder", "llm", "operator", "run_store", *_STORE, "tier"):
     pytest.register_assert_rewrite(f"{__name__}.{_name}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from rag.text.chunk import Chunk
 from rag.text.surrogates import escape_surrogates
 
 
-def make_plan(connection: sqlite3.Connection, uri: str, chunks: Sequence[Chunk]) -> SourcePlan:
+def make_plan(uri: str, stored: Mapping[str, str], chunks: Sequence[Chunk]) -> SourcePlan:
     """What has to change so that a source consists of some chunks.
 
     A chunk's id is a digest of its source, of its content and of what is indexed of it: under a
@@ -22,18 +21,12 @@ def make_plan(connection: sqlite3.Connection, uri: str, chunks: Sequence[Chunk])
     pooled from. Equal chunks of a source are numbered.
 
     Args:
-        connection: In a transaction, or to a file that nobody else writes.
         uri: The source.
-        chunks: All of its chunks, in order.
+        stored: Id to metadata (JSON) of the chunks that it has.
+        chunks: All that it is to have, in order.
     """
-    stored: dict[str, tuple[int, str]] = {
-        key: (row, metadata)
-        for key, row, metadata in connection.execute(
-            "SELECT id, row, metadata FROM chunks WHERE source = ? ORDER BY row", (uri,)
-        )
-    }
     seen: Counter[str] = Counter()
-    kept: set[str] = set()
+    kept: list[str] = []
     new: list[NewChunk] = []
     renewed: list[tuple[str, str]] = []
     for chunk in chunks:
@@ -46,12 +39,21 @@ def make_plan(connection: sqlite3.Connection, uri: str, chunks: Sequence[Chunk])
         if key not in stored:
             new.append(NewChunk(key, metadata, text, indexed))
             continue
-        kept.add(key)
-        if stored[key][1] != metadata:
+        kept.append(key)
+        if stored[key] != metadata:
             renewed.append((key, metadata))
-    rows = [row for row, _ in stored.values()]
-    gone = [row for key, (row, _) in stored.items() if key not in kept]
-    return SourcePlan(uri, new, renewed, rows, gone)
+    staying = set(kept)
+    gone = [key for key in stored if key not in staying]
+    return SourcePlan(uri, new, renewed, kept, gone, basis_of(stored))
+
+
+def basis_of(stored: Mapping[str, str]) -> str:
+    """Changes when the chunks of a source do.
+
+    Args:
+        stored: Id to metadata (JSON).
+    """
+    return digest(*(part for pair in sorted(stored.items()) for part in pair))
 
 
 def digest(*parts: str) -> str:

@@ -1,0 +1,55 @@
+"""The address of an index in a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag.errors import IndexStateError, RagError
+from rag.index.local.database import FILE
+
+if TYPE_CHECKING:
+    from rag.index.local.store import LocalStore
+    from rag.index.store import Embed
+
+
+@dataclass(frozen=True)
+class FolderAddress:
+    """A folder of this machine; see `rag.index.store.Address`."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def key(self) -> str:
+        """See `Address`."""
+        return str(self.path.resolve())
+
+    def absent(self) -> RagError | None:
+        """See `Address`."""
+        if self.exists():
+            return None
+        return IndexStateError("there is no index here", where=str(self), fix="rag ingest PATH")
+
+    def exists(self) -> bool:
+        """See `Address`."""
+        return (self.path / FILE).is_file()
+
+    def open(self) -> LocalStore:
+        """See `Address`; the folder need not be writable."""
+        from rag.index.local.store import LocalStore
+
+        return LocalStore.reading(self.path)
+
+    def writer(self, embedder: str, dim: int, *, create: bool, embed: Embed | None) -> LocalStore:
+        """See `Address`; one process at a time may write."""
+        from rag.index.local.store import LocalStore
+
+        return LocalStore.writing(self.path, embedder, dim, create=create, embed=embed)
+
+    def of_tenant(self, name: str) -> FolderAddress:
+        """See `Address`."""
+        return FolderAddress(self.path.with_name(f"{self.path.name}.tenants") / name)
