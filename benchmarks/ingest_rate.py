@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from rag.index import Index
 from rag.index.ingest.ingest import IngestReport, ingest
 from rag.index.ingest.plan import plan
-from rag.index.readers.discover import FileRef, discover, read
-from rag.index.readers.load import load
+from rag.index.readers.discover import FileRef, discover
+from rag.index.readers.read import read_file
 from rag.models import Embedder
 from rag.models.opening.find import find_model
 from rag.text.splitting import split
@@ -120,7 +120,7 @@ def run(docs: Path, folder: Path, embedder: Embedder) -> IngestReport:
 
 def texts_of(docs: Path, embedder: Embedder) -> list[str]:
     files = [found for found in discover([docs]) if isinstance(found, FileRef)]
-    loaded = [load(file.path, read(file), file.name) for file in files]
+    loaded = [list(read_file(file)) for file in files]
     return [c.embedding_text for one in loaded for c in split(one, count=embedder.lengths)]
 
 

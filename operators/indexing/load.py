@@ -9,17 +9,18 @@ from pydantic import Field
 
 from rag.errors import LoadError
 from rag.flow import Operator, RunContext
-from rag.index.readers.discover import Skipped, discover, read
-from rag.index.readers.load import load
+from rag.index.ingest.plan import part_uri
+from rag.index.readers.discover import Skipped, discover
+from rag.index.readers.read import read_file
 from rag.text.surrogates import escape_surrogates
 
 
 class Load(Operator):
-    """Loads files and folders: PDF, HTML, Markdown, DOCX, text, code, CSV, JSON Lines.
+    """Loads files and folders: office and web documents, PDF, books, mail, notebooks, code, tables.
 
-    The first step of indexing (Modular RAG, arXiv 2407.21059, section IV-A). HTML and DOCX become
-    Markdown, a PDF one document per page, a row of a table a paragraph. A file that cannot be
-    read is skipped, with a warning. All documents are held in memory: for corpora of many
+    The first step of indexing (Modular RAG, arXiv 2407.21059, section IV-A). Formatted text
+    becomes Markdown, a PDF one document per page, a row of a table a paragraph. A file that
+    cannot be read is skipped, with a warning. All documents are held in memory: for corpora of many
     gigabytes use `rag ingest`.
     Reads `paths`, relative to the working directory; writes `documents` with `source`, `path`,
     `title`, `page` (of a PDF) and `language` (of code) in their metadata, and `sources`: all
@@ -46,13 +47,18 @@ class Load(Operator):
             if root is not None and not found.path.resolve().is_relative_to(root):
                 ctx.warn(f"{found.path} is left out: it is not in {self.root}")
                 continue
+            warnings: list[str] = []
             try:
-                loaded = load(found.path, read(found), found.name)
+                loaded = list(read_file(found, warnings.append))
             except LoadError as error:
                 ctx.warn(f"{found.path} is left out: {error.what}")
                 continue
-            sources.append(escape_surrogates(found.path.as_posix()))
+            for text in warnings:
+                ctx.warn(f"{found.path}: {text}")
+            uri = escape_surrogates(found.path.as_posix())
+            sources.append(uri)
             for document in loaded:
-                document.metadata["source"] = sources[-1]
+                part = document.metadata.pop("part", "")
+                document.metadata["source"] = part_uri(uri, part) if part else uri
             documents += loaded
         return documents, sources

@@ -10,18 +10,16 @@ import asyncio
 import json
 import os
 import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from rag.errors import LoadError
 
-PDF, ZIP = b"%PDF-", b"PK\x03\x04"
 BINARY = (
     b"\x7fELF", b"MZ", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf",
-    b"\xd0\xcf\x11\xe0", b"OggS", b"ID3", b"\xca\xfe\xba\xbe",
+    b"OggS", b"ID3", b"\xca\xfe\xba\xbe",
 )  # fmt: skip
-"""How files begin that no suffix makes a text."""
+"""How files begin that no suffix makes a document."""
 HEAD = 1024
 """Bytes that `refusal` looks at."""
 
@@ -50,17 +48,22 @@ def refusal(name: str, head: bytes) -> str | None:
         name: The file's name.
         head: Its first kilobyte, or all.
     """
-    from rag.index.readers.load import loadable
+    from rag.index.readers.content_type import by_name, content_type, signature, signature_of
 
-    suffix = Path(name).suffix.lower()
-    if not loadable(Path(name)):
-        return f"unknown file type {suffix or '(no suffix)'}"
     if not head:
         return "the file is empty"
-    if (suffix == ".pdf") != (PDF in head):
-        return "the file is no PDF" if suffix == ".pdf" else f"the file is a PDF, not {suffix}"
-    if (suffix == ".docx") != head.startswith(ZIP):
-        return "the file is no DOCX" if suffix == ".docx" else f"the file is a ZIP, not {suffix}"
+    suffix = Path(name).suffix.lower()
+    try:
+        kind = by_name(name) or content_type(name, head)
+    except LoadError as error:
+        return error.what
+    begins, wanted = signature(head), signature_of(kind)
+    if begins != wanted:
+        return (
+            f"the file is a {begins}, not {suffix}"
+            if begins
+            else f"the file is no {suffix[1:].upper() or wanted}"
+        )
     if head.startswith(BINARY):
         return f"the file is no {suffix}"
     return None
@@ -77,42 +80,36 @@ def inspect(path: Path, *, pages: int, text: int) -> int:
     Raises:
         LoadError: It cannot be read, is not what its name says, or holds too much.
     """
-    from rag.index.readers.load import load
+    from rag.index.readers.content_type import by_content, by_name
+    from rag.index.readers.read import read_here
 
-    data = path.read_bytes()
-    why = refusal(path.name, data[:HEAD])
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    why = refusal(path.name, head)
     if why:
         raise LoadError(why)
-    if path.suffix.lower() == ".pdf":
-        import pypdfium2
-
-        try:
-            count = len(pypdfium2.PdfDocument(data))
-        except pypdfium2.PdfiumError:
-            count = 0  # the loader says what is wrong with it
-        if count > pages:
-            raise LoadError(f"{count} pages, the limit is {pages}")
-    if path.suffix.lower() == ".docx":
-        _check_docx(path)
-    found = sum(len(document.page_content) for document in load(path, data, path.name))
-    if found > text:
-        raise LoadError(f"{found:,} characters of text, the limit is {text:,}")
+    kind = by_name(path.name)
+    if kind == "application/pdf":
+        _check_pages(path, pages)
+    if head.startswith(b"PK") and by_content(head, path) != kind:
+        raise LoadError(f"the file is a ZIP, but no {path.suffix[1:].upper()}")
+    found = 0
+    for document in read_here(path, path.name):
+        found += len(document.page_content)
+        if found > text:
+            raise LoadError(f"more than {text:,} characters of text, which is the limit")
     return found
 
 
-def _check_docx(path: Path) -> None:
-    from rag.index.readers.formats import UNPACKED_BYTES
+def _check_pages(path: Path, pages: int) -> None:
+    import pypdfium2
 
     try:
-        with zipfile.ZipFile(path) as parts:
-            names = {part.filename for part in parts.infolist()}
-            unpacked = sum(part.file_size for part in parts.infolist())
-    except zipfile.BadZipFile as error:
-        raise LoadError("the file is no DOCX") from error
-    if "word/document.xml" not in names:
-        raise LoadError("the file is a ZIP, but no DOCX")
-    if unpacked > UNPACKED_BYTES:
-        raise LoadError(f"it unpacks to more than {UNPACKED_BYTES // 2**20} MB")
+        count = len(pypdfium2.PdfDocument(path))
+    except pypdfium2.PdfiumError:
+        return  # the reader says what is wrong with it
+    if count > pages:
+        raise LoadError(f"{count} pages, the limit is {pages}")
 
 
 async def inspect_apart(path: Path, limits: Limits) -> None:

@@ -124,7 +124,7 @@ class Uploads:
         name = safe_name(name)
         why = refusal(name, head)
         if why:
-            fix = "upload text, Markdown, HTML, PDF, DOCX, CSV or code"
+            fix = "upload a document: docs/reading-files.md lists the kinds"
             raise Problem(415, "unsupported_file", why, where=name, fix=fix)
         return name
 

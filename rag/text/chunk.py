@@ -44,7 +44,12 @@ class Chunk:
         return Chunk(self.text, {**self.metadata, **metadata}, self.id)
 
     def piece(
-        self, start: int, end: int, headings: Sequence[str] = (), parents: Sequence[int] = ()
+        self,
+        start: int,
+        end: int,
+        headings: Sequence[str] = (),
+        parents: Sequence[int] = (),
+        rows: tuple[int, int] | None = None,
     ) -> Chunk:
         """A part of this text that knows where it stands.
 
@@ -53,12 +58,15 @@ class Chunk:
             end: The character behind its last.
             headings: What it stands under, outermost first.
             parents: Where the larger chunks that it is in start, outermost first.
+            rows: The first and the last row of a table that it holds.
         """
         metadata: dict[str, Any] = {**self.metadata, "start": start, "end": end}
         if headings:
             metadata["heading"] = HEADINGS.join(headings)
         if parents:
             metadata["parents"] = list(parents)
+        if rows:
+            metadata["rows"] = list(rows)
         return Chunk(self.text[start:end], metadata)
 
     @property
@@ -96,6 +104,19 @@ class Chunk:
         """The page of a paged document, from 1; a text where that is how pages are named."""
         found = self.metadata.get("page")
         return found if isinstance(found, int | str) and not isinstance(found, bool) else None
+
+    @property
+    def page_label(self) -> str:
+        """What is printed on the page, where that is not its number: `iv`."""
+        return self._text("page_label")
+
+    @property
+    def rows(self) -> tuple[int, int] | None:
+        """The first and the last row of a table, or line of records, from 1."""
+        found = self.metadata.get("rows")
+        if not isinstance(found, list | tuple) or len(found) != 2:
+            return None
+        return int(found[0]), int(found[1])
 
     @property
     def start(self) -> int | None:

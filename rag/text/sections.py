@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from rag.errors import ConfigError
 from rag.text.code import code_parts
 from rag.text.sentences import sentence_starts
+from rag.text.structure import MARKDOWN, Structure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +55,13 @@ class Section:
     pieces: list[tuple[Span, int]]
 
 
-def sections(text: str, how: Splitter, language: str, embed: Embed | None) -> list[Section]:
+def sections(
+    text: str,
+    how: Splitter,
+    language: str,
+    embed: Embed | None,
+    structure: Structure = MARKDOWN,
+) -> list[Section]:
     """The sections of a text.
 
     Args:
@@ -62,6 +69,7 @@ def sections(text: str, how: Splitter, language: str, embed: Embed | None) -> li
         how: The splitter.
         language: Of the code that it is; "" for prose.
         embed: For `semantic`.
+        structure: Says where its headings are.
 
     Raises:
         ConfigError: `semantic` without an embedder.
@@ -77,7 +85,7 @@ def sections(text: str, how: Splitter, language: str, embed: Embed | None) -> li
         found = code_parts(text, language)
         if found:
             return [Section(path, list(_pieces(text, span, code=True))) for path, span in found]
-    parts = [([], whole)] if language else _sections(text)
+    parts = [([], whole)] if language else _sections(text, structure)
     return [Section(path, list(_pieces(text, span, code=bool(language)))) for path, span in parts]
 
 
@@ -108,7 +116,23 @@ def _semantic(text: str, embed: Embed | None) -> list[Section]:
     return found
 
 
-def _sections(text: str) -> list[tuple[list[str], Span]]:
+def _sections(text: str, structure: Structure) -> list[tuple[list[str], Span]]:
+    """The text cut at its headings: the path of headings, and the span."""
+    if structure.markup == "markdown":
+        return _markdown(text)
+    sections: list[tuple[list[str], Span]] = []
+    path: list[tuple[int, str]] = []
+    start = 0
+    for at, level, title in structure.headings:
+        if text[start:at].strip():
+            sections.append(([title for _, title in path], (start, at)))
+            start = at
+        path = [*(step for step in path if step[0] < level), (level, title)]
+    sections.append(([title for _, title in path], (start, len(text))))
+    return sections
+
+
+def _markdown(text: str) -> list[tuple[list[str], Span]]:
     """The text cut at Markdown headings: the path of headings, and the span.
 
     A heading with nothing of its own belongs to the first section below it.

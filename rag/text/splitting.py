@@ -15,6 +15,7 @@ from langchain_core.documents import Document
 from rag.errors import ConfigError
 from rag.text.chunk import Chunk
 from rag.text.sections import WORDS, Embed, Section, Span, Splitter, sections
+from rag.text.structure import KEY, Structure
 
 SIZE = 200
 OVERLAP = 30
@@ -59,8 +60,8 @@ def split(
 
     Returns:
         Chunks with `start` and `end` (characters in their document: `text[start:end]` is the
-        chunk) and `heading` (`Locks > North lock`) where there is one; with `parents` also where
-        each parent starts.
+        chunk), `heading` (`Locks > North lock`) and `rows` (first and last, of a table) where
+        there are any; with `parents` also where each parent starts.
 
     Raises:
         ConfigError: `size`, `overlap` or `parents` cannot be, or `embed` is missing.
@@ -76,9 +77,12 @@ def split(
             fix="largest first, each larger than what is cut from it",
         )
     found: list[Chunk] = []
-    for whole in map(Chunk.of, documents):
+    for document in documents:
+        structure = Structure.of(document.metadata)
+        own = {key: value for key, value in document.metadata.items() if key != KEY}
+        whole = Chunk(document.page_content, own, document.id)
         before = len(found)
-        parts = sections(whole.text, splitter, whole.language, embed)
+        parts = sections(whole.text, splitter, whole.language, embed, structure)
         measured = _measured(whole.text, parts, size, count)
         together = splitter in ("structure", "code")
         for above, packed in _levels(measured, sizes, overlap, together=together):
@@ -88,7 +92,8 @@ def split(
             # Where all but white space is repeated, the longer chunk holds the one before it.
             if len(found) > before and found[-1].start == start:
                 found.pop()
-            found.append(whole.piece(start, end, packed.headings, above))
+            rows = structure.rows_of(start, end)
+            found.append(whole.piece(start, end, packed.headings, above, rows))
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rag.index.readers.discover import FileRef, discover
-from rag.index.readers.load import load
+from rag.index.readers.read import read_here
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HANDBOOK = EXAMPLES / "handbook"
@@ -18,7 +18,7 @@ QUESTIONS = [json.loads(line) for line in (EXAMPLES / "questions.jsonl").read_te
 
 def text_of(name: str) -> str:
     path = HANDBOOK / name
-    documents = load(path, path.read_bytes(), name)
+    documents = list(read_here(path, name))
     return " ".join(" ".join(document.page_content for document in documents).split()).lower()
 
 

@@ -235,7 +235,7 @@ def test_prefetch_keeps_order_and_bounds() -> None:
         begun.append(item)
         return item
 
-    results = prefetch(work, range(100), weigh=lambda result: 9, room=30)
+    results = prefetch(map(work, range(100)), weigh=lambda result: 9, room=30)
     for expected in range(50):
         assert next(results) == expected
         assert len(begun) <= expected + 5

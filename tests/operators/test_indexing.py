@@ -38,7 +38,7 @@ from rag.operators import (
 from rag.serve.pipeline import Pipeline
 from rag.testing.llm import Reply, ScriptedLLM
 from rag.text.chunk import Chunk
-from tests.index.test_loading import pdf, word
+from tests.index.readers.files import pdf, word
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "indexing.md").read_text()

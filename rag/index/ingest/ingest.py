@@ -8,10 +8,12 @@ an ingest that was stopped, however, goes on from there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property
+from itertools import groupby
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -20,10 +22,10 @@ from langchain_core.documents import Document
 from rag.errors import LoadError
 from rag.index.index import Index
 from rag.index.ingest.batch import HELD, Batch
-from rag.index.ingest.plan import IngestPlan, uri_of
+from rag.index.ingest.plan import IngestPlan, part_uri, uri_of, whole_uri
 from rag.index.ingest.prefetch import prefetch
-from rag.index.readers.discover import FileRef, Skipped, read
-from rag.index.readers.load import load
+from rag.index.readers.discover import FileRef, Skipped
+from rag.index.readers.read import read_file
 from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class IngestReport:
         unchanged: Files that were as the index had them.
         removed: Sources deleted because their file is gone.
         skipped: Files left out, with the reason.
+        partly: Files of which something could not be read, with what.
         chunks_added: Chunks embedded and stored.
         chunks_kept: Chunks of changed files that had not changed.
         chunks_removed: Chunks deleted.
@@ -63,6 +66,7 @@ class IngestReport:
     unchanged: int = 0
     removed: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    partly: list[Skipped] = field(default_factory=list)
     chunks_added: int = 0
     chunks_kept: int = 0
     chunks_removed: int = 0
@@ -101,8 +105,8 @@ def ingest(
         report.chunks_removed += index.delete(todo.gone)
         report.removed = len(todo.gone)
     window = _Window(index, embedder, report, on_progress)
-    parse = partial(_parse, split=split, fingerprint=fingerprint)
-    ready = prefetch(parse, todo.files, weigh=lambda parsed: len(parsed.chunks), room=HELD)
+    work = (part for file in todo.files for part in _parse(file, split, fingerprint))
+    ready = prefetch(work, weigh=lambda parsed: len(parsed.chunks), room=HELD)
     with closing(ready):
         for parsed in ready:
             window.add(parsed)
@@ -113,32 +117,82 @@ def ingest(
 
 @dataclass(frozen=True)
 class _Parsed:
-    """A file's chunks, or why it has none.
+    """A file's chunks, or those of a part of a large one, or why there are none.
+
+    The first part of a file comes last, and only with it the file's digest: a file that was
+    stopped in between counts as changed.
 
     Attributes:
         file: The file.
+        uri: Of the file, or of the part.
         seconds: What it took.
-        digest: Hash of its bytes and the way of splitting.
-        chunks: All of its chunks.
+        bytes: The share of the file's bytes.
+        chunks: All of them.
+        digest: Hash of the file's bytes and the way of splitting; "" for a part that is not the
+            last one.
+        parts: With the digest, the URIs of all further parts.
+        is_table: Whether it may have had parts before.
+        warnings: What could not be read.
         failure: Why it could not be read; "" if it could.
     """
 
     file: FileRef
+    uri: str
     seconds: float
-    digest: str = ""
+    bytes: int
     chunks: Sequence[Chunk] = ()
+    digest: str = ""
+    parts: Sequence[str] = ()
+    is_table: bool = False
+    warnings: Sequence[str] = ()
     failure: str = ""
 
 
-def _parse(file: FileRef, *, split: Splitter, fingerprint: str) -> _Parsed:
+def _parse(file: FileRef, split: Splitter, fingerprint: str) -> Iterator[_Parsed]:
+    """The parts of a file, the first one last."""
     started = perf_counter()
+    uri = uri_of(file.path)
+    warnings: list[str] = []
+    first: Sequence[Chunk] = ()
+    parts: list[str] = []
+    is_table = False
+    left = file.size
     try:
-        data = read(file)
-        chunks = split(load(file.path, data, file.name))
+        digest = f"{_hash(file)}:{fingerprint}"
+        for part, documents in groupby(read_file(file, warnings.append), key=_part):
+            chunks = split([_whole(document) for document in documents])
+            is_table = is_table or any(chunk.rows for chunk in chunks)
+            if not part:
+                first = chunks
+                continue
+            parts.append(part_uri(uri, part))
+            size = min(left, sum(len(chunk.text) for chunk in chunks))
+            left -= size
+            yield _Parsed(file, parts[-1], perf_counter() - started, size, chunks)
+            started = perf_counter()
     except LoadError as error:
-        return _Parsed(file, perf_counter() - started, failure=error.what)
-    digest = f"{hashlib.sha256(data).hexdigest()}:{fingerprint}"
-    return _Parsed(file, perf_counter() - started, digest, chunks)
+        yield _Parsed(file, uri, perf_counter() - started, left, failure=error.what)
+        return
+    seconds = perf_counter() - started
+    yield _Parsed(file, uri, seconds, left, first, digest, parts, is_table, warnings)
+
+
+def _part(document: Document) -> str:
+    return str(document.metadata.get("part", ""))
+
+
+def _whole(document: Document) -> Document:
+    """The document without the name of its part, which its source says."""
+    document.metadata.pop("part", None)
+    return document
+
+
+def _hash(file: FileRef) -> str:
+    try:
+        with file.path.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise LoadError(f"cannot be read: {error.strerror}") from error
 
 
 class _Window:
@@ -153,30 +207,46 @@ class _Window:
     ) -> None:
         self._index, self._report, self._on_progress = index, report, on_progress
         self._batch = Batch(index, embedder, self._embedded)
-        self._files = self._same = self._waiting = self._bytes = 0
+        self._sources = self._files = self._same = self._waiting = self._bytes = 0
+        self._gone: list[str] = []
 
     def add(self, parsed: _Parsed) -> None:
-        """Take a file; when the window is full, embed and commit."""
+        """Take a file or a part of one; when the window is full, embed and commit."""
         file, report = parsed.file, self._report
         report.parsing_seconds += parsed.seconds
+        report.partly += [Skipped(file.path, text) for text in parsed.warnings]
         if parsed.failure:
             report.skipped.append(Skipped(file.path, parsed.failure))
-            self._bytes += file.size
+            self._bytes += parsed.bytes
             return
-        uri = uri_of(file.path)
-        before = self._index.source(uri)
-        self._same += before is not None and before.digest == parsed.digest
-        self._files += 1
-        self._waiting += file.size
-        self._batch.add(uri, parsed.chunks, parsed.digest, file.size, file.mtime_ns)
+        self._sources += 1
+        self._waiting += parsed.bytes
+        if parsed.digest:
+            before = self._index.source(parsed.uri)
+            self._same += before is not None and before.digest == parsed.digest
+            self._files += 1
+            if parsed.is_table:
+                self._gone += self._parts.get(parsed.uri, set()) - {*parsed.parts}
+        self._batch.add(parsed.uri, parsed.chunks, parsed.digest, file.size, file.mtime_ns)
         if self._batch.full:
             self.commit()
 
+    @cached_property
+    def _parts(self) -> dict[str, set[str]]:
+        """The parts of tables that the index has, by the URI of their file."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for source in self._index.sources():
+            if (whole := whole_uri(source.uri)) != source.uri:
+                found[whole].add(source.uri)
+        return found
+
     def commit(self) -> None:
         """Embed what is new of the files that wait, and commit them."""
-        if not self._files:
+        if not self._sources:
             return
         report = self._report
+        if self._gone:  # before its file counts as done
+            report.chunks_removed += self._index.delete(self._gone)
         wrote = self._batch.commit()
         report.embedding_seconds = self._batch.embedding_seconds
         report.writing_seconds = self._batch.writing_seconds
@@ -186,7 +256,8 @@ class _Window:
         report.chunks_kept += wrote.kept
         report.chunks_removed += wrote.removed
         self._bytes += self._waiting
-        self._files = self._same = self._waiting = 0
+        self._sources = self._files = self._same = self._waiting = 0
+        self._gone = []
         self._embedded(0)
 
     def _embedded(self, chunks: int) -> None:

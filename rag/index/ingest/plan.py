@@ -68,8 +68,9 @@ def plan(
         roots = {uri_of(absolute(path)) for path in paths}
         kept = {uri_of(one.path) for one in skipped}
         for source in index.sources():
-            above = {source.uri, *(parent.as_posix() for parent in Path(source.uri).parents)}
-            if source.uri not in there and above & roots and not above & kept:
+            file = whole_uri(source.uri)
+            above = {file, *(parent.as_posix() for parent in Path(file).parents)}
+            if not {source.uri, file} & there and above & roots and not above & kept:
                 gone.append(source.uri)
     return IngestPlan(files, unchanged, skipped, gone)
 
@@ -91,3 +92,23 @@ def _batched(found: Iterable[FileRef | Skipped]) -> Iterator[list[FileRef | Skip
 def uri_of(path: Path) -> str:
     """A file's name in the index; bytes that are no UTF-8 are escaped."""
     return escape_surrogates(path.as_posix())
+
+
+PART = "#row="
+"""What stands in the name of a part of a large table before its first row (as in RFC 7111)."""
+
+
+def part_uri(uri: str, part: str) -> str:
+    """The name of a part of a file in the index.
+
+    Args:
+        uri: Of the file.
+        part: As readers name it: `row=4001`; "": how the names of all parts begin.
+    """
+    return f"{uri}#{part or PART[1:]}"
+
+
+def whole_uri(uri: str) -> str:
+    """The name of the file that a source is, or is a part of."""
+    before, mark, row = uri.rpartition(PART)
+    return before if mark and row.isdecimal() else uri

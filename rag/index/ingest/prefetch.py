@@ -7,22 +7,24 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 
+class _End:
+    """No result: there are no more."""
+
+
 def prefetch(
-    work: Callable[[T], R], items: Iterable[T], *, weigh: Callable[[R], int], room: int
+    work: Iterable[R], *, weigh: Callable[[R], int], room: int
 ) -> Generator[R, None, None]:
     """Results preserving order, computed on a thread while the caller works on earlier ones.
 
-    Closing the generator stops the thread after the item at hand.
+    Closing the generator stops the thread after the result at hand.
 
     Args:
-        work: Makes a result of an item.
-        items: What there is to do.
+        work: Computes the results, one at a time, on the thread.
         weigh: Size of a result.
-        room: No item is begun while results of this size or more wait.
+        room: None is begun while results of this size or more wait.
 
     Raises:
         BaseException: Whatever `work` raised, in its turn.
@@ -30,6 +32,7 @@ def prefetch(
     done: deque[R] = deque()
     failure: list[BaseException] = []
     changed = threading.Condition()
+    end = _End()
     waiting, stopped, finished = 0, False, False
 
     def may_go_on() -> bool:
@@ -38,12 +41,15 @@ def prefetch(
     def run() -> None:
         nonlocal waiting, finished
         try:
-            for item in items:
+            results = iter(work)
+            while True:
                 with changed:
                     changed.wait_for(may_go_on)
                     if stopped:
                         return
-                result = work(item)
+                result = next(results, end)
+                if isinstance(result, _End):
+                    return
                 with changed:
                     done.append(result)
                     waiting += 1 + weigh(result)

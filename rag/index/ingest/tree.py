@@ -31,8 +31,8 @@ MARGIN = 96
 """Tokens kept free for the chat template."""
 _OWN = frozenset(
     """
-    start end page heading parents questions summary context triples found_by pooled_within
-    written_as score scores
+    start end page page_label rows heading parents questions summary context triples found_by
+    pooled_within written_as score scores
     """.split()  # noqa: SIM905 - a list of words reads no better
 )
 """Metadata of a chunk that are not its source's."""

@@ -12,7 +12,8 @@ SAMPLE = 32_768
 USUAL = "cp1252"
 """What text that is not Unicode mostly is: Windows, Western Europe."""
 
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""How text in UTF-16 begins."""
 _CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -25,23 +26,33 @@ def decode(data: bytes) -> str:
         LoadError: It is no text, or its encoding is unknown.
     """
     refuse_binary(data)
-    encoding = "utf-16" if data.startswith(_UTF_16) else "utf-8-sig"
+    encoding = encoding_of(data)
     try:
         found = data.decode(encoding)
     except UnicodeDecodeError:
-        encoding = _guess(data)
-        try:
-            found = data.decode(encoding)
-        except UnicodeDecodeError:
-            raise LoadError(f"neither UTF-8 nor {encoding} throughout") from None
+        raise LoadError(f"neither UTF-8 nor {encoding} throughout") from None
     if len(_CONTROL.findall(found)) > len(found) // 50:
         raise LoadError("not text: it is full of control characters")
     return found.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def encoding_of(data: bytes) -> str:
+    """The name of the encoding.
+
+    Raises:
+        LoadError: It is unknown.
+    """
+    encoding = "utf-16" if data.startswith(UTF_16) else "utf-8-sig"
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return _guess(data)
+    return encoding
+
+
 def refuse_binary(data: bytes) -> None:
     """Raise LoadError if the bytes cannot be text."""
-    if b"\x00" in data and not data.startswith(_UTF_16):
+    if b"\x00" in data and not data.startswith(UTF_16):
         raise LoadError("not text: it holds zero bytes")
 
 

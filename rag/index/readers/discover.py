@@ -10,10 +10,10 @@ from pathlib import Path
 
 from rag.errors import LoadError
 from rag.index.local.database import FILE
-from rag.index.readers.load import loadable
+from rag.index.readers.content_type import content_type
+from rag.index.readers.file import MAX_BYTES
+from rag.index.readers.registry import readers
 
-MAX_BYTES = 20 * 2**20
-"""Larger files are data rather than documents, and would not fit a bounded memory."""
 NOISE = frozenset({"node_modules", "__pycache__", "venv"})
 
 Seen = set[tuple[int, int]]
@@ -89,30 +89,15 @@ def _visit(path: Path, root: Path, seen: Seen) -> Iterator[FileRef | Skipped]:
 def _file(path: Path, name: str, about: os.stat_result) -> FileRef | Skipped:
     if not stat.S_ISREG(about.st_mode):
         return Skipped(path, "not a regular file")
-    if not loadable(path):
-        return Skipped(path, f"unknown file type {path.suffix or '(no ending)'}")
     if about.st_size == 0:
         return Skipped(path, "the file is empty")
-    if about.st_size > MAX_BYTES:
-        size, limit = about.st_size / 2**20, MAX_BYTES // 2**20
-        return Skipped(path, f"too large: {size:.0f} MB, the limit is {limit} MB")
     if not os.access(path, os.R_OK):
         return Skipped(path, "cannot be opened: Permission denied")
-    return FileRef(path, name, about.st_size, about.st_mtime_ns)
-
-
-def read(file: FileRef) -> bytes:
-    """A file's bytes, if it is still the one that was found.
-
-    Raises:
-        LoadError: It is gone, was changed, or cannot be read.
-    """
     try:
-        with file.path.open("rb") as opened:
-            data = opened.read(file.size + 1)
-            about = os.fstat(opened.fileno())
-    except OSError as error:
-        raise LoadError(f"cannot be read: {error.strerror}", where=file.name) from error
-    if (len(data), about.st_size, about.st_mtime_ns) != (file.size, file.size, file.mtime_ns):
-        raise LoadError("changed while it was ingested; ingest it again", where=file.name)
-    return data
+        reader = readers()[content_type(path.name, path)]
+    except LoadError as error:
+        return Skipped(path, error.what)
+    if about.st_size > MAX_BYTES and not reader.streams:
+        size, limit = about.st_size / 2**20, MAX_BYTES // 2**20
+        return Skipped(path, f"too large: {size:.0f} MB, the limit is {limit} MB")
+    return FileRef(path, name, about.st_size, about.st_mtime_ns)

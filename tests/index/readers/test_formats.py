@@ -1,68 +1,24 @@
 """What each format becomes."""
 
-import io
 import os
 import random
-import zipfile
-from pathlib import Path
 
-import docx
 import pytest
 from langchain_core.documents import Document
-from reportlab.lib.pagesizes import A4
-from reportlab.pdfgen.canvas import Canvas
 
 from rag.errors import LoadError
-from rag.index.readers.load import load
+from rag.text.structure import KEY
+from tests.index.readers.files import only, packed, pdf, read, word
 
 
-def read(name: str, data: bytes | str) -> list[Document]:
-    return load(Path("/docs") / name, data.encode() if isinstance(data, str) else data, name)
-
-
-def only(name: str, data: bytes | str) -> Document:
-    (document,) = read(name, data)
-    return document
-
-
-def pdf(*pages: str, title: str | None = None, password: str | None = None) -> bytes:
-    held = io.BytesIO()
-    canvas = Canvas(held, pagesize=A4, encrypt=password)
-    if title:
-        canvas.setTitle(title)
-    for page in pages:
-        for number, line in enumerate(page.split("\n")):
-            canvas.drawString(72, 760 - 20 * number, line)
-        canvas.showPage()
-    canvas.save()
-    return held.getvalue()
-
-
-def word(fill: bool = True, title: str = "") -> bytes:
-    written = docx.Document()
-    written.core_properties.title = title
-    if fill:
-        written.add_heading("Locks", 1)
-        written.add_paragraph("Two locks join the canal.")
-        written.add_heading("North lock", 2)
-        written.add_paragraph("Opened by the keeper", style="List Bullet")
-        table = written.add_table(rows=2, cols=2)
-        for cell, value in zip(
-            [*table.rows[0].cells, *table.rows[1].cells],
-            ["hour", "water", "6", "high"],
-            strict=True,
-        ):
-            cell.text = value
-        written.add_paragraph("After the table.")
-    held = io.BytesIO()
-    written.save(held)
-    return held.getvalue()
+def known(document: Document) -> dict[str, object]:
+    return {key: value for key, value in document.metadata.items() if key != KEY}
 
 
 def test_plain_text() -> None:
     found = only("notes/ferry.txt", "\ufeffOne\r\ntwo\rthree")
     assert found.page_content == "One\ntwo\nthree"
-    assert found.metadata == {"path": "notes/ferry.txt", "title": "ferry"}
+    assert known(found) == {"path": "notes/ferry.txt", "title": "ferry"}
 
 
 def test_markdown_title_is_front_matter_then_heading_then_name() -> None:
@@ -75,7 +31,7 @@ def test_markdown_title_is_front_matter_then_heading_then_name() -> None:
 
 def test_code_keeps_its_language() -> None:
     found = only("src/ferry.py", "# a comment\nx = 1\n")
-    assert found.metadata == {"path": "src/ferry.py", "title": "ferry.py", "language": "python"}
+    assert known(found) == {"path": "src/ferry.py", "title": "ferry.py", "language": "python"}
 
 
 def test_html_becomes_markdown_without_boilerplate() -> None:
@@ -118,7 +74,7 @@ def test_docx_becomes_markdown_in_document_order() -> None:
 def test_pdf_is_a_document_per_page_with_text() -> None:
     first, third = read("a.pdf", pdf("Lock rules\nfor all", "", "Page three", title="Rules"))
     assert (first.page_content, first.metadata["page"]) == ("Lock rules\nfor all", 1)
-    assert third.metadata == {"path": "a.pdf", "title": "Rules", "page": 3}
+    assert known(third) == {"path": "a.pdf", "title": "Rules", "page": 3}
     assert read("a.pdf", pdf("Lock rules\nfor all"))[0].metadata["title"] == "Lock rules"
 
 
@@ -134,7 +90,7 @@ def test_csv_is_a_paragraph_per_row(delimiter: str) -> None:
 def test_what_is_no_unicode_is_escaped() -> None:
     found = only(os.fsdecode(b"caf\xe9.jsonl"), '{"a": "\\ud800"}')
     assert found.page_content == "a: \\ud800"
-    assert found.metadata == {"path": "caf\\udce9.jsonl", "title": "caf\\udce9"}
+    assert known(found) == {"path": "caf\\udce9.jsonl", "title": "caf\\udce9"}
 
 
 def test_jsonl_is_a_paragraph_per_record() -> None:
@@ -165,11 +121,7 @@ def test_little_text_in_another_encoding() -> None:
 
 
 def bomb() -> bytes:
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as parts:
-        for number in range(21):
-            parts.writestr(f"word/{number}.xml", b" " * 10 * 2**20)
-    return held.getvalue()
+    return packed({f"word/{number}.xml": b" " * 10 * 2**20 for number in range(21)})
 
 
 @pytest.mark.parametrize(
@@ -184,15 +136,14 @@ def bomb() -> bytes:
         ("a.html", b"<nav>only this</nav>", "there is no text in it"),
         ("a.pdf", b"%PDF-1.7 broken", "broken PDF"),
         ("a.pdf", pdf("secret", password="x"), "the PDF is encrypted"),  # noqa: S106
-        ("a.pdf", pdf("", ""), r"no text in it \(scanned pages\?\)"),
+        ("a.pdf", pdf("", ""), "there is no text in it"),
         ("a.docx", b"no zip", "broken DOCX: File is not a zip file"),
         ("a.docx", word()[:-200], "broken DOCX"),
         ("a.docx", word(fill=False), "there is no text in it"),
         ("a.docx", bomb(), "unpacks to more than 200 MB"),
-        ("a.jsonl", '{"a": 1}\n{"a": ', "line 2 is not JSON: Expecting value"),
-        ("a.jsonl", "[" * 100_000, "broken JSONL"),
+        ("a.jsonl", '{"a": ', "none of its lines can be read: line 1 is not JSON: Expecting"),
+        ("a.jsonl", "[" * 100_000, "none of its lines can be read: line 1 is nested too deeply"),
         ("a.csv", "a,b\n", "there is no text in it"),
-        ("a.csv", f"a,b\n{'x' * 200_000},1", "broken CSV: field larger"),
     ],
 )
 def test_what_cannot_be_read_says_why(name: str, data: bytes | str, reason: str) -> None:

@@ -54,27 +54,30 @@ def test_each_file_comes_once(tmp_path: Path) -> None:
 
 
 def test_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(tmp_path, "x.png", "Makefile", "fine.md", "locked.md")
+    put(tmp_path, "x.png", "Makefile", "fine.md", "locked.md", ".env.d/none", "server.pem")
+    (tmp_path / "odd").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
     (tmp_path / "empty.md").touch()
     (tmp_path / "dangling.md").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.md")
-    with (tmp_path / "big.txt").open("wb") as file:
-        file.truncate(50 * 2**20)
+    for name in ("big.txt", "big.csv"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(150 * 2**20)
     allowed = os.access
     monkeypatch.setattr(
         os, "access", lambda path, mode: "locked" not in str(path) and allowed(path, mode)
     )
     assert reasons(tmp_path, tmp_path / "missing") == {
-        "Makefile": "unknown file type (no ending)",
-        "big.txt": "too large: 50 MB, the limit is 20 MB",
+        "big.txt": "too large: 150 MB, the limit is 100 MB",
         "dangling.md": "there is no such file or folder",
         "empty.md": "the file is empty",
         "locked.md": "cannot be opened: Permission denied",
         "missing": "there is no such file or folder",
+        "odd": "unknown file type (no ending), image/png",
         "pipe.md": "not a regular file",
+        "server.pem": "it may hold keys or passwords",
         "x.png": "unknown file type .png",
     }
-    assert names(tmp_path) == ["fine.md"]
+    assert names(tmp_path) == ["Makefile", "big.csv", "fine.md"]
 
 
 def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
