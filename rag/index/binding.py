@@ -119,12 +119,18 @@ class IndexBinding:
             IndexStateError: See `Index.writer`.
         """
         embedder = self.open_embedder()
-        return Index.writer(
+        index = Index.writer(
             address or self.address,
             embedder=embedder.id,
             dim=embedder.dim,
             embed=partial(embed_chunks, embedder),
         )
+        try:
+            index.index_metadata(self.spec.filter)
+        except BaseException:
+            index.close()
+            raise
+        return index
 
     def splitter(self) -> Splitter:
         """Documents to the chunks that are written: labelled, split, described and summarised."""

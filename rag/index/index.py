@@ -157,6 +157,17 @@ class Index(Resource):
         """
         return self._store.delete([escape_surrogates(uri) for uri in uris])
 
+    def index_metadata(self, keys: Iterable[str]) -> None:
+        """Make these the metadata keys whose values have an index, for filters.
+
+        Args:
+            keys: Of metadata; those that had an index before and are not among them lose it.
+
+        Raises:
+            IndexStateError: The index is open for reading only, or the disk failed.
+        """
+        self._store.index_metadata([escape_surrogates(key) for key in keys])
+
     def dense(
         self,
         vector: np.ndarray,

@@ -131,6 +131,9 @@ class IndexSpec(SplitSpec):
     metadata: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="pattern of paths, such as `people/*`: what they get"
     )
+    filter: tuple[str, ...] = Field(
+        default=(), description="metadata keys that get an index, as `where:` often names them"
+    )
     describe: DescribeSpec | None = Field(default=None, description="written by a language model")
 
     summaries: SummariesSpec | None = Field(
@@ -149,7 +152,7 @@ class IndexSpec(SplitSpec):
             embedder: Its specification.
             llm: The language model's, which counts with `describe` and `summaries`.
         """
-        spec = self.model_dump(mode="json", exclude={"path"}, exclude_defaults=True)
+        spec = self.model_dump(mode="json", exclude={"path", "filter"}, exclude_defaults=True)
         parts = [3, spec, embedder, llm if self.asks_model else None]
         text = json.dumps(parts, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -79,6 +79,12 @@ class Store(Protocol):
     def delete(self, uris: Sequence[str]) -> int:
         """Remove sources, unknown ones are ignored; returns the number of chunks removed."""
 
+    def index_metadata(self, keys: Sequence[str]) -> None:
+        """Make these the metadata keys whose values have an index, for filters.
+
+        Nothing is done where they have it already. Filters on other keys give the same, slower.
+        """
+
     def dense(self, vector: np.ndarray, k: int, where: Where) -> list[Hit]:
         """The chunks nearest to a vector, float32 [dim], by cosine; see `Index.dense`."""
 

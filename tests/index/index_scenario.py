@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -50,8 +51,11 @@ def vectors_of(texts: list[str]) -> np.ndarray:
     return np.array([embed(text) for text in texts], dtype=np.float32).reshape(-1, DIM)
 
 
-def writer(folder: Path) -> Index:
-    return Index.writer(folder, embedder="scripted", dim=DIM)
+def writer(folder: Path, indexed: Sequence[str] | None = None) -> Index:
+    index = Index.writer(folder, embedder="scripted", dim=DIM)
+    if indexed is not None:
+        index.index_metadata(indexed)
+    return index
 
 
 def update(index: Index, uri: str, chunks: list[Chunk], digest: str = "") -> SourceUpdate:

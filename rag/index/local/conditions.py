@@ -1,4 +1,4 @@
-"""Filters as SQL, over the metadata of chunks."""
+"""Filters as SQL: over the metadata of chunks, and over the table of declared keys."""
 
 from __future__ import annotations
 
@@ -36,6 +36,23 @@ def on_chunks(condition: Condition) -> Sql:
             return _same_kind(key, "IN (SELECT value FROM json_each(?))", values)
         case Ordered(key, order, value):
             return _same_kind(key, f"{order} json_extract(?, '$[0]')", (value,))
+
+
+def on_values(condition: Missing | OneOf | Ordered) -> Sql:
+    """A condition on one declared key as an SQL expression on the table `filter_values`.
+
+    For `Missing` it is the complement: the rows that have the key.
+    """
+    match condition:
+        case Missing():
+            return "1", []
+        case OneOf(_, values):
+            return "value IN (SELECT value FROM json_each(?))", [_listed(values)]
+        case Ordered(_, order, value):
+            # In SQLite's order numbers come before texts, and texts before blobs.
+            text = isinstance(value, str)
+            among = "value >= '' AND value < x''" if text else "value < ''"
+            return f"{among} AND value {order} json_extract(?, '$[0]')", [_listed((value,))]
 
 
 def json_path(key: str) -> str:

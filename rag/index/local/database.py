@@ -21,28 +21,57 @@ from rag.sqlite import translated as sqlite_errors
 
 FILE = "index.sqlite"
 APPLICATION = 0x72616731  # "rag1" in the file's header: an index and not some other database
-FORMAT = 2
+FORMAT = 3
 
+# statements are separated by empty lines, as those of triggers hold semicolons
 SCHEMA = """
 CREATE TABLE state (
     embedder TEXT NOT NULL, dim INTEGER NOT NULL, generation INTEGER NOT NULL,
-    seq INTEGER NOT NULL, vectors INTEGER NOT NULL,
-    last_row INTEGER NOT NULL, last_tombstone INTEGER NOT NULL);
+    seq INTEGER NOT NULL, vectors INTEGER NOT NULL, last_row INTEGER NOT NULL,
+    last_tombstone INTEGER NOT NULL, renewed INTEGER NOT NULL);
+
 CREATE TABLE sources (
     uri TEXT PRIMARY KEY, digest TEXT NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL, chunks INTEGER NOT NULL, added_at REAL NOT NULL,
     checksum INTEGER NOT NULL) WITHOUT ROWID;
+
 -- metadata comes before content, so that filters need not read past long texts
 CREATE TABLE chunks (
-    row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL,
-    vector INTEGER NOT NULL, checksum INTEGER NOT NULL, metadata TEXT NOT NULL,
-    content TEXT NOT NULL);
+    row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL,
+    checksum INTEGER NOT NULL, metadata TEXT NOT NULL, content TEXT NOT NULL);
+
 CREATE INDEX chunks_source ON chunks (source);
-CREATE TABLE tombstones (
-    n INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL, vector INTEGER NOT NULL);
+
+CREATE TABLE tombstones (n INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL);
+
 -- what each commit appended to the file of vectors
 CREATE TABLE segments (
     start INTEGER PRIMARY KEY, count INTEGER NOT NULL, checksum INTEGER NOT NULL);
+
+-- metadata keys that are filtered often, and their values: numbers, texts, and x'00' for others
+CREATE TABLE filter_keys (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL);
+
+CREATE TABLE filter_values (
+    key INTEGER, value, row INTEGER, PRIMARY KEY (key, value, row)) WITHOUT ROWID;
+
+CREATE VIEW chunk_values AS
+    SELECT key, row, CASE WHEN json_type(metadata, path) IN ('array', 'object') THEN x'00'
+        ELSE json_extract(metadata, path) END AS value
+    FROM chunks JOIN filter_keys ON json_extract(metadata, path) IS NOT NULL;
+
+CREATE TRIGGER chunk_added AFTER INSERT ON chunks BEGIN
+    INSERT INTO filter_values SELECT key, value, row FROM chunk_values WHERE row = new.row;
+END;
+
+CREATE TRIGGER metadata_changes BEFORE UPDATE OF metadata ON chunks BEGIN
+    DELETE FROM filter_values WHERE (key, value, row) IN
+        (SELECT key, value, row FROM chunk_values WHERE row = old.row);
+END;
+
+CREATE TRIGGER metadata_changed AFTER UPDATE OF metadata ON chunks BEGIN
+    INSERT INTO filter_values SELECT key, value, row FROM chunk_values WHERE row = new.row;
+    UPDATE state SET renewed = renewed + 1;
+END;
 """
 
 
@@ -58,6 +87,7 @@ class State:
         vectors: Vectors in the file, dead ones included.
         last_row: The highest row number of `chunks` ever used.
         last_tombstone: The highest row number of `tombstones` ever used.
+        renewed: How often metadata of stored chunks changed.
     """
 
     embedder: str
@@ -67,6 +97,12 @@ class State:
     vectors: int
     last_row: int
     last_tombstone: int
+    renewed: int
+
+    @property
+    def first_row(self) -> int:
+        """The row of the first vector. Rows and vectors are numbered alike from there on."""
+        return self.last_row - self.vectors + 1
 
 
 class Database:
@@ -160,11 +196,11 @@ def check(connection: sqlite3.Connection, folder: Path) -> bool:
 def create(connection: sqlite3.Connection, embedder: str, dim: int) -> None:
     """Make the tables of an empty index, in one commit."""
     with transaction(connection):
-        for statement in SCHEMA.split(";"):
+        for statement in SCHEMA.split(";\n\n"):
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id={APPLICATION}")
         connection.execute(f"PRAGMA user_version={FORMAT}")
-        connection.execute("INSERT INTO state VALUES (?, ?, 1, 0, 0, 0, 0)", (embedder, dim))
+        connection.execute("INSERT INTO state VALUES (?, ?, 1, 0, 0, 0, 0, 0)", (embedder, dim))
 
 
 def read_state(connection: sqlite3.Connection) -> State:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag.index.local.bm25 import BM25, FEW
 from rag.index.local.reader import Reader
-from rag.index.local.snapshot import Snapshot
+from rag.index.local.snapshot import Selection, Snapshot
 from rag.index.local.tables import fetch
 from rag.index.local.vectors import search as nearest
 from rag.index.types import Aggregate, Candidates, Hit
@@ -25,15 +25,15 @@ def dense(reader: Reader, query: np.ndarray, k: int, where: Where) -> list[Hit]:
     """See `Index.dense`; the query is float32 [dim] of unit length."""
     with reader.vectors() as (connection, snapshot):
         chosen = snapshot.select(connection, where)
-        positions, scores = nearest(snapshot.matrix, query, k, chosen)
-        return _hits(connection, snapshot.rows[positions], scores)
+        positions, scores = nearest(snapshot.matrix, query, k, chosen.bits, chosen.count)
+        return _hits(connection, snapshot.rows(positions), scores)
 
 
 def sparse(reader: Reader, query: str, k: int, where: Where) -> list[Hit]:
     """See `Index.sparse`."""
     with reader.words() as (connection, snapshot, bm25):
         chosen = snapshot.select(connection, where)
-        rows, scores = _matching(bm25, snapshot, query, k, chosen, filtered=bool(where))
+        rows, scores = _matching(bm25, snapshot, query, k, chosen)
         return _hits(connection, rows, scores)
 
 
@@ -51,12 +51,12 @@ def hybrid(
 
     with reader.words() as (connection, snapshot, bm25):
         chosen = snapshot.select(connection, where)
-        near, _ = nearest(snapshot.matrix, vector, depth, chosen)
-        alike, _ = _matching(bm25, snapshot, query, depth, chosen, filtered=bool(where))
-        at = np.union1d(near, np.searchsorted(snapshot.rows, alike))
+        near, _ = nearest(snapshot.matrix, vector, depth, chosen.bits, chosen.count)
+        alike, _ = _matching(bm25, snapshot, query, depth, chosen)
+        at = np.union1d(near, snapshot.positions(alike))
         if not len(at):
             return []
-        rows = snapshot.rows[at]
+        rows = snapshot.rows(at)
         known, values = bm25.search(query, len(rows), lambda found: np.isin(found, rows), rows)
         words = np.zeros(len(rows), dtype=np.float32)
         words[np.searchsorted(rows, known)] = values
@@ -82,11 +82,11 @@ def by_source(
     import numpy as np
 
     with reader.vectors() as (connection, snapshot):
-        at = np.flatnonzero(snapshot.select(connection, where))
+        at = np.flatnonzero(snapshot.select(connection, where).mask)
         if not len(at):
             return []
         names = dict(connection.execute("SELECT row, source FROM chunks").fetchall())
-        sources = np.array([names[row] for row in snapshot.rows[at].tolist()], dtype=object)
+        sources = np.array([names[row] for row in snapshot.rows(at).tolist()], dtype=object)
         order = np.argsort(sources, kind="stable")
         at, sources = at[order], sources[order]
         starts = np.flatnonzero(np.concatenate([[True], sources[1:] != sources[:-1]]))
@@ -96,7 +96,7 @@ def by_source(
         best = np.argsort(-scores, kind="stable")[:k]
         ends = [*starts[1:], len(at)]
         nearest = [int(starts[n] + cosines[starts[n] : ends[n]].argmax()) for n in best]
-        chunks = fetch(connection, snapshot.rows[at[nearest]])
+        chunks = fetch(connection, snapshot.rows(at[nearest]))
     return [
         Hit(chunk, float(scores[n]), {"dense": float(cosines[near])})
         for chunk, n, near in zip(chunks, best, nearest, strict=True)
@@ -124,9 +124,13 @@ def _aggregated(
 
 
 def _matching(
-    bm25: BM25, snapshot: Snapshot, query: str, k: int, chosen: np.ndarray, *, filtered: bool
+    bm25: BM25, snapshot: Snapshot, query: str, k: int, chosen: Selection
 ) -> tuple[np.ndarray, np.ndarray]:
-    few = snapshot.rows[chosen] if filtered and chosen.sum() <= FEW else None
+    import numpy as np
+
+    few = None
+    if chosen.filtered and chosen.count <= FEW:
+        few = snapshot.rows(np.flatnonzero(chosen.mask))
     return bm25.search(query, k, lambda rows: snapshot.contains(rows, chosen), few)
 
 

@@ -13,12 +13,12 @@ def stats(reader: Reader, embedder: str, dim: int) -> IndexStats:
     """See `Index.stats`."""
     with reader.vectors() as (connection, snapshot):
         sources = connection.execute("SELECT count(*) FROM sources").fetchone()[0]
-    live = int(snapshot.live.sum())
+    live = snapshot.live.count
     return IndexStats(
         address=str(reader.folder),
         sources=sources,
         chunks=live,
-        tombstones=len(snapshot.live) - live,
+        tombstones=len(snapshot.matrix) - live,
         bytes={part: total_size(reader.folder.glob(files)) for part, files in _FILES.items()},
         embedder=embedder,
         dim=dim,

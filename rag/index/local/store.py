@@ -99,6 +99,10 @@ class LocalStore:
         """See `Store`; all sources in one commit."""
         return self._writing().delete(uris)
 
+    def index_metadata(self, keys: Sequence[str]) -> None:
+        """See `Store`: the values are in a table of their own."""
+        self._writing().index_metadata(keys)
+
     def dense(self, vector: np.ndarray, k: int, where: Where) -> list[Hit]:
         """See `Store`."""
         return search.dense(self.reader, vector, k, where)
@@ -134,7 +138,7 @@ class LocalStore:
         import numpy as np
 
         with self.reader.vectors() as (connection, snapshot):
-            rows = np.sort(snapshot.rows[snapshot.live])
+            rows = snapshot.rows(np.flatnonzero(snapshot.live.mask))
             for start in range(0, len(rows), count):
                 yield tables.fetch(connection, rows[start : start + count])
 

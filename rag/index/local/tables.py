@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rag.index.local.checksums import of_vectors
+from rag.errors import IndexStateError
+from rag.index.local.checksums import checksum, of_vectors
+from rag.index.local.database import FILE
 from rag.index.types import Source, SourcePlan
 from rag.text.chunk import Chunk
 from rag.text.surrogates import escape_surrogates
@@ -27,8 +29,8 @@ def stored_chunks(connection: sqlite3.Connection, uri: str) -> dict[str, str]:
     ).fetchall())  # fmt: skip
 
 
-def apply_plan(connection: sqlite3.Connection, plan: SourcePlan, vector: int) -> None:
-    """Write a plan's chunks; the vectors of the new ones start at position `vector`."""
+def apply_plan(connection: sqlite3.Connection, plan: SourcePlan, row: int) -> None:
+    """Write a plan's chunks, the new ones from a row on."""
     bury(connection, [row for (row,) in connection.execute(
         "SELECT row FROM chunks WHERE id IN (SELECT value FROM json_each(?)) ORDER BY row",
         (json.dumps(plan.gone),),
@@ -39,10 +41,17 @@ def apply_plan(connection: sqlite3.Connection, plan: SourcePlan, vector: int) ->
         [(metadata, key) for key, metadata in plan.renewed],
     )
     connection.executemany(
-        "INSERT INTO chunks (id, source, vector, metadata, content, checksum)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, checksum(?1, ?2, ?4, ?5))",
+        "INSERT INTO chunks (row, id, source, metadata, content, checksum)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
         [
-            (chunk.id, plan.uri, vector + n, chunk.metadata, chunk.text)
+            (
+                row + n,
+                chunk.id,
+                plan.uri,
+                chunk.metadata,
+                chunk.text,
+                checksum(chunk.id, plan.uri, chunk.metadata, chunk.text),
+            )
             for n, chunk in enumerate(plan.new)
         ],
     )
@@ -91,9 +100,7 @@ def _readable(text: bytes) -> str:
 def bury(connection: sqlite3.Connection, rows: Iterable[int]) -> None:
     """Delete chunks, and leave a tombstone of each for whoever has them in memory."""
     gone = [(row,) for row in rows]
-    connection.executemany(
-        "INSERT INTO tombstones (row, vector) SELECT row, vector FROM chunks WHERE row = ?", gone
-    )
+    connection.executemany("INSERT INTO tombstones (row) VALUES (?)", gone)
     connection.executemany("DELETE FROM chunks WHERE row = ?", gone)
 
 
@@ -147,6 +154,8 @@ def fetch(connection: sqlite3.Connection, rows: np.ndarray) -> list[Chunk]:
     listed = json.dumps(rows.tolist())
     found = connection.execute(f"{_CHUNK} WHERE row IN (SELECT value FROM json_each(?))", (listed,))  # noqa: S608 - no values in it
     chunks = dict(_chunks(found))
+    if len(chunks) < len(rows):
+        raise IndexStateError("chunks are missing", where=FILE, fix="run rag index rebuild")
     return [chunks[row] for row in rows.tolist()]
 
 

@@ -81,7 +81,7 @@ def unit(vectors: np.ndarray, dim: int) -> np.ndarray:
 
 
 def search(
-    matrix: np.ndarray, query: np.ndarray, k: int, allowed: np.ndarray
+    matrix: np.ndarray, query: np.ndarray, k: int, bits: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The nearest vectors by inner product.
 
@@ -89,17 +89,16 @@ def search(
         matrix: float32 [n, dim], contiguous.
         query: float32 [dim].
         k: How many, at least 1.
-        allowed: bool [n]: the positions that are searched.
+        bits: The positions that are searched: uint8 [n / 8], the first in the lowest bit.
+        count: How many these are.
 
     Returns:
-        Positions int64 [m] and scores float32 [m], m = min(k, positions allowed), by falling
+        Positions int64 [m] and scores float32 [m], m = min(k, count), by falling
         score, equal scores by rising position.
     """
     import faiss
     import numpy as np
 
-    count = int(allowed.sum())
-    bits = np.packbits(allowed, bitorder="little")
     # A few more than k, to correct rounding and ties at the border.
     limit = k + 16
     while count:

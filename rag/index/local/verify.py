@@ -13,6 +13,7 @@ from rag.errors import IndexStateError
 from rag.index.local.bm25 import bm25_folder
 from rag.index.local.checksums import of_vectors
 from rag.index.local.database import FILE, State
+from rag.index.local.declared import is_right
 from rag.index.local.derived_table import derived_problems
 from rag.index.local.reader import Reader
 from rag.index.local.tables import damaged_sources
@@ -61,20 +62,19 @@ def database_problems(connection: sqlite3.Connection, state: State) -> Iterator[
             yield IndexProblem(FILE, f"what is stored of {uri} is not what was written")
         if not is_sound(connection, state):
             yield IndexProblem(FILE, "chunks and vectors do not belong together")
+        if not is_right(connection):
+            yield IndexProblem(FILE, "the values of `filter` are not those of the chunks")
     except sqlite3.DatabaseError as error:
         yield IndexProblem(FILE, str(error))
 
 
 def is_sound(connection: sqlite3.Connection, state: State) -> bool:
     """Whether each vector belongs to one chunk, living or deleted, and the counters are right."""
-    belong = [at for (at,) in connection.execute(
-        "SELECT vector FROM chunks UNION ALL SELECT vector FROM tombstones"
-    )]  # fmt: skip
-    counters = dict(connection.execute("SELECT name, seq FROM sqlite_sequence"))
+    rows = connection.execute("SELECT row FROM chunks UNION ALL SELECT row FROM tombstones")
+    counter = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'tombstones'")
     return (
-        sorted(belong) == [*range(state.vectors)]
-        and counters.get("chunks", 0) == state.last_row
-        and counters.get("tombstones", 0) == state.last_tombstone
+        sorted(row for (row,) in rows) == [*range(state.first_row, state.last_row + 1)]
+        and (counter.fetchone() or (0,))[0] == state.last_tombstone
     )
 
 

@@ -7,21 +7,22 @@ that BM25 lacks is added by whoever opens the index next.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import IndexStateError
-from rag.index.embedding import document_of
+from rag.index.local.blocks import Blocks, Embed, copied, embedded
 from rag.index.local.bm25 import BM25, bm25_folder
 from rag.index.local.database import FILE, Database, State, check, create, read_state, translated
+from rag.index.local.declared import declare, read_again
 from rag.index.local.lock import writer_lock
 from rag.index.local.reader import Reader
 from rag.index.local.tables import (
@@ -37,22 +38,12 @@ from rag.index.local.verify import damaged_segments, is_sound
 from rag.index.source_plan import basis_of
 from rag.index.store import other_embedder
 from rag.index.types import Source, SourceUpdate, WriteReport
-from rag.text.chunk import Chunk
 from rag.text.surrogates import escape_surrogates
 
 if TYPE_CHECKING:
     import numpy as np
 
 _LOG = logging.getLogger(__name__)
-
-COPIED = 16_384
-"""Vectors that a compaction copies at a time."""
-EMBEDDED = 1_024
-"""Chunks that are embedded at a time where vectors are lost."""
-
-Embed = Callable[[Sequence[Chunk]], "np.ndarray"]
-"""Chunks to vectors: float32 [chunks, dim]."""
-Blocks = Callable[[sqlite3.Connection, State], "Iterator[np.ndarray]"]
 
 
 class Writer:
@@ -108,7 +99,7 @@ class Writer:
             self.reader.adopt(self._bm25)
         if lost is not None and self._embed is not None:
             _LOG.warning("vectors are recomputed from the stored texts: %s", lost.what)
-            self._rewrite(partial(_embedded, self._embed))
+            self._rewrite(partial(embedded, self._embed))
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
         """See `Index.write`."""
@@ -126,7 +117,7 @@ class Writer:
                     raise ValueError(
                         f"{plan.uri}: {len(new)} vectors for {len(plan.new)} new chunks"
                     )
-                apply_plan(connection, plan, state.vectors + len(indexed))
+                apply_plan(connection, plan, state.last_row + 1 + len(indexed))
                 put_source(
                     connection,
                     Source(plan.uri, update.digest, update.size, update.mtime_ns, 0),
@@ -134,7 +125,6 @@ class Writer:
                 vectors.append(new)
                 indexed += plan.texts
                 report += WriteReport.of(plan)
-            # Rows are numbered one by one, in the order in which they were written.
             rows = dict(enumerate(indexed, start=state.last_row + 1))
             self._commit(connection, state, vectors, rows)
         return report
@@ -146,9 +136,15 @@ class Writer:
             self._commit(connection, state, [], {})
         return removed
 
+    def index_metadata(self, keys: Sequence[str]) -> None:
+        """See `Store.index_metadata`."""
+        with self._transaction() as (connection, _):
+            declare(connection, keys)
+            connection.execute("COMMIT")
+
     def compact(self) -> None:
         """See `Index.compact`."""
-        self._rewrite(partial(_copied, self._folder))
+        self._rewrite(partial(copied, self._folder))
 
     def _rewrite(self, vectors: Blocks) -> None:
         """Start a new generation: the live vectors in a new file, and a new BM25 index.
@@ -167,24 +163,37 @@ class Writer:
                 append(vector_file(self._folder, generation), count, block)
                 put_segment(connection, count, block)
                 count += len(block)
+            (highest,) = connection.execute("SELECT max(row) FROM chunks").fetchone()
+            used = max(state.last_row, highest or 0)
+            # Rows are numbered anew behind all that were ever used: like the vectors, one by one.
             connection.execute(
-                "UPDATE chunks SET vector = n.position FROM (SELECT row AS key,"
-                " row_number() OVER (ORDER BY row) - 1 AS position FROM chunks) AS n"
-                " WHERE n.key = chunks.row"
+                "UPDATE chunks SET row = ? + n.number FROM (SELECT row AS key,"
+                " row_number() OVER (ORDER BY row) AS number FROM chunks) AS n"
+                " WHERE n.key = chunks.row",
+                (used,),
+            )
+            read_again(connection)
+            begun = replace(
+                state,
+                generation=generation,
+                seq=state.seq + 1,
+                vectors=count,
+                last_row=used + count,
+            )
+            connection.execute(
+                "UPDATE state SET seq = ?, generation = ?, vectors = ?, last_row = ?",
+                (begun.seq, begun.generation, begun.vectors, begun.last_row),
             )
             words = BM25(bm25_folder(self._folder, generation), create=True)
             try:
-                words.catch_up(connection, state)
+                words.catch_up(connection, begun)
             finally:
                 words.close()
-            connection.execute(
-                "UPDATE state SET seq = seq + 1, generation = ?, vectors = ?", (generation, count)
-            )
             connection.execute("COMMIT")
             self._words().close()
             self._bm25 = words
             self.reader.adopt(words)
-            self._sweep(read_state(connection))
+            self._sweep(begun)
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -208,9 +217,9 @@ class Writer:
             matrix = map_file(vector_file(self._folder, state.generation), state.vectors, state.dim)
             damaged = not is_sound(connection, state) or damaged_segments(connection, matrix)
         if not damaged:
-            self._rewrite(partial(_copied, self._folder))
+            self._rewrite(partial(copied, self._folder))
         elif self._embed is not None:
-            self._rewrite(partial(_embedded, self._embed))
+            self._rewrite(partial(embedded, self._embed))
         else:
             raise IndexStateError(
                 "vectors are damaged", where=str(self._folder), fix="give the embedder"
@@ -250,8 +259,7 @@ class Writer:
             append(vector_file(self._folder, state.generation), state.vectors, new)
             put_segment(connection, state.vectors, new)
         connection.execute(
-            "UPDATE state SET seq = seq + 1, vectors = vectors + ?,"
-            " last_row = coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'chunks'), 0),"
+            "UPDATE state SET seq = seq + 1, vectors = vectors + ?1, last_row = last_row + ?1,"
             " last_tombstone ="
             " coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'tombstones'), 0)",
             (len(new),),
@@ -278,47 +286,6 @@ class Writer:
                 "the index was closed", where=str(self._folder), fix="open it again"
             )
         return self._bm25
-
-
-def _copied(folder: Path, connection: sqlite3.Connection, state: State) -> Iterator[np.ndarray]:
-    """The live vectors, from the file.
-
-    Raises:
-        IndexStateError: A vector is not what was written: a copy would pass for whole.
-    """
-    file = vector_file(folder, state.generation)
-    matrix = map_file(file, state.vectors, state.dim)
-    if damaged_segments(connection, matrix):
-        raise IndexStateError(
-            f"{file.name} is damaged", where=str(folder), fix="run rag index rebuild"
-        )
-    return _live(connection, matrix)
-
-
-def _live(connection: sqlite3.Connection, matrix: np.ndarray) -> Iterator[np.ndarray]:
-    import numpy as np
-
-    live = connection.execute("SELECT vector FROM chunks ORDER BY row")
-    while block := live.fetchmany(COPIED):
-        yield matrix[np.array(block)[:, 0]]
-
-
-def _embedded(embed: Embed, connection: sqlite3.Connection, state: State) -> Iterator[np.ndarray]:
-    """The vectors of all chunks, from their texts."""
-    stored = connection.execute("SELECT metadata, content, source FROM chunks ORDER BY row")
-    waiting: list[Chunk] = []
-    while block := stored.fetchmany(EMBEDDED):
-        waiting += [
-            Chunk(text, {**json.loads(metadata), "source": uri}) for metadata, text, uri in block
-        ]
-        # The last document may go on in the next block.
-        last = waiting[-1]
-        open_ = document_of(last) if last.within else None
-        whole = [chunk for chunk in waiting if open_ is None or document_of(chunk) != open_]
-        yield unit(embed(whole), state.dim)
-        waiting = waiting[len(whole) :]
-    if waiting:
-        yield unit(embed(waiting), state.dim)
 
 
 def _prepare(folder: Path, *, create: bool) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from rag.errors import InputError
 from rag.index import Index
 from rag.index.types import Aggregate, Candidates
-from rag.testing.suites.store_filters import METADATA, SOURCES, filters, holds
+from rag.testing.suites.store_filters import KEYS, METADATA, SOURCES, filters, holds
 from rag.testing.suites.store_fixtures import EMBEDDER, StoreFixtures, put, vector
 from rag.text.chunk import Chunk
 
@@ -22,8 +22,10 @@ WORDS = ("anchor", "bridge", "canal", "dredge", "estuary", "ferry", "gauge", "in
 class StoreSearches(StoreFixtures):
     """Tests of the searches of a store."""
 
-    def test_filters_mean_what_they_say(self, index: Index) -> None:
+    @pytest.mark.parametrize("indexed", [(), KEYS[:3]])
+    def test_filters_mean_what_they_say(self, index: Index, indexed: tuple[str, ...]) -> None:
         """Any filter lets through what plain Python lets through, by vectors and by words."""
+        index.index_metadata(indexed)
         for at, uri in enumerate(SOURCES):
             mine = METADATA[at :: len(SOURCES)]
             put(index, uri, *(Chunk(f"ferry {uri} {n}", data) for n, data in enumerate(mine)))
