@@ -1,4 +1,4 @@
-"""Chunks, vectors and BM25 in one folder on disk."""
+"""Chunks, their vectors and words, in a folder or on a server."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -7,11 +7,14 @@ write or as they are after it. `rag.testing.StoreSuite` holds an implementation 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from rag.errors import IndexStateError, RagError
+from rag.paths import cache_folder
 from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
@@ -174,6 +177,18 @@ class Address(Protocol):
         Args:
             name: Letters, digits, `_` and `-`.
         """
+
+
+def derived_folder(key: str) -> Path:
+    """The folder of this machine for what is computed from an index on a server.
+
+    Args:
+        key: See `Address.key`.
+    """
+    folder = cache_folder() / "indexes" / hashlib.sha256(key.encode()).hexdigest()[:32]
+    with suppress(OSError):  # nothing is stored then
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def other_embedder(made: tuple[str, int], given: tuple[str, int], *, where: str) -> IndexStateError:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import sqlite3
 from collections import Counter
@@ -36,9 +35,8 @@ from rag.errors import IndexStateError
 from rag.files import sync_folder, write_atomically
 from rag.index.local.database import State
 from rag.index.local.mirror import Mirror
+from rag.index.words import analyzer, spaced
 from rag.text.chunk import Chunk
-from rag.text.scripts import UNSPACED
-from rag.text.surrogates import escape_surrogates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +46,6 @@ _LOG = logging.getLogger(__name__)
 HEAP = 32_000_000  # bytes buffered before a segment is written; Tantivy's minimum is 15 MB
 FEW = 5_000  # up to this many allowed rows, querying for them is faster than filtering hits
 COVERED = "covered.json"
-
-_UNSPACED = re.compile(f"([{UNSPACED}])")  # each character counts as a word
 
 Position = tuple[int, int]
 """The last row of `chunks` and the last of `tombstones` that are covered."""
@@ -87,7 +83,7 @@ class BM25:
         import tantivy
 
         with translated(self.path):
-            self._analyzer = _analyzer()
+            self._analyzer = analyzer()
             if create:
                 self.path.mkdir(exist_ok=True)
                 self._index = tantivy.Index(_schema(), str(self.path), reuse=True)
@@ -226,7 +222,7 @@ class BM25:
         from tantivy import Occur, Query
 
         schema = self._index.schema
-        words = Counter(self._analyzer.analyze(_spaced(text)))
+        words = Counter(self._analyzer.analyze(spaced(text)))
         clauses = []
         for word, times in words.items():
             term = Query.term_query(schema, "text", word, "freq")
@@ -261,29 +257,10 @@ def _schema() -> Any:
     return builder.build()
 
 
-def _analyzer() -> Any:
-    from tantivy import Filter, TextAnalyzerBuilder, Tokenizer
-
-    builder = TextAnalyzerBuilder(Tokenizer.simple())
-    for step in (
-        Filter.remove_long(40),
-        Filter.lowercase(),
-        Filter.ascii_fold(),
-        Filter.stopword("english"),
-        Filter.stemmer("english"),
-    ):
-        builder = builder.filter(step)
-    return builder.build()
-
-
 def _document(row: int, content: str) -> Any:
     import tantivy
 
-    return tantivy.Document(row=row, text=_spaced(content))
-
-
-def _spaced(text: str) -> str:
-    return _UNSPACED.sub(r" \1 ", escape_surrogates(text))
+    return tantivy.Document(row=row, text=spaced(content))
 
 
 def _indexed(connection: sqlite3.Connection, row: int) -> Iterator[tuple[int, str]]:

@@ -11,14 +11,13 @@ from rag.index.local.reader import Reader
 from rag.index.local.snapshot import Selection, Snapshot
 from rag.index.local.tables import fetch
 from rag.index.local.vectors import search as nearest
+from rag.index.ranking import TEMPERATURE
 from rag.index.types import Aggregate, Candidates, Hit
 
 if TYPE_CHECKING:
     import numpy as np
 
 Where = Mapping[str, Any] | None
-TEMPERATURE = 0.1
-"""Of the weights by attention, in cosines: a tenth less is a third of the weight."""
 
 
 def dense(reader: Reader, query: np.ndarray, k: int, where: Where) -> list[Hit]:

@@ -1,0 +1,107 @@
+"""How should PostgreSQL rank by words: its own ts_rank, or BM25 over postings of ours?
+
+    python benchmarks/postgres_words.py --data DIR [--data DIR ...] --server URL [--queries 300]
+
+`--server` is the URL of a database that may be written, with pgvector; a schema is made in it and
+dropped again. Data folders are in BEIR's format. Prints nDCG@10 for each: the index's BM25, the
+functions ts_rank and ts_rank_cd over the same texts (any word matches; with and without division
+by length), and BM25 by Tantivy in a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rag.eval.beir import read_beir
+from rag.eval.dataset import Dataset
+from rag.index import Index, SourceUpdate
+from rag.index.postgres.address import PostgresAddress
+from rag.text.chunk import Chunk
+
+K = 10
+BATCH = 500
+
+Search = Callable[[str], list[str]]
+"""A query to the sources of the best documents."""
+
+
+def fill(index: Index, data: Dataset) -> None:
+    for start in range(0, len(data.documents), BATCH):
+        updates = []
+        for document in data.documents[start : start + BATCH]:
+            plan = index.plan(str(document.id), [Chunk(document.page_content, document.metadata)])
+            updates.append(SourceUpdate(plan, np.ones((len(plan.new), 1), dtype=np.float32)))
+        index.write(updates)
+
+
+def by_bm25(index: Index) -> Search:
+    return lambda query: [hit.chunk.source for hit in index.sparse(query, K)]
+
+
+def by_tsvector(connection: Any, rank: str, division: int) -> Search:
+    """Any word of the query matches, as for BM25: plainto_tsquery joins by AND."""
+    sql = f"""
+        WITH asked AS (
+            SELECT replace(plainto_tsquery('english', %s)::text, '&', '|')::tsquery AS query)
+        SELECT source FROM texts, asked WHERE words @@ query
+        ORDER BY {rank}(words, query, {division}) DESC, row LIMIT {K}"""  # noqa: S608
+
+    def search(query: str) -> list[str]:
+        return [source for (source,) in connection.execute(sql.encode(), (query,)).fetchall()]
+
+    return search
+
+
+def ndcg(data: Dataset, search: Search, queries: int) -> float:
+    found = []
+    for query in data.queries[:queries]:
+        gains = [query.relevant.get(source, 0) for source in search(query.text)]
+        best = sorted(query.relevant.values(), reverse=True)[:K]
+        ideal = sum(gain / np.log2(n + 2) for n, gain in enumerate(best))
+        found.append(sum(g / np.log2(n + 2) for n, g in enumerate(gains)) / ideal if ideal else 0.0)
+    return float(np.mean(found))
+
+
+def main() -> None:
+    import psycopg
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, action="append", required=True)
+    parser.add_argument("--server", required=True)
+    parser.add_argument("--queries", type=int, default=300)
+    arguments = parser.parse_args()
+    for folder in arguments.data:
+        data = read_beir(folder)
+        address = PostgresAddress.of(arguments.server, Path())
+        address = PostgresAddress(address.url, f"words-{uuid.uuid4().hex}")
+        with tempfile.TemporaryDirectory() as scratch, psycopg.connect(address.url) as connection:
+            shared = Index.writer(address, embedder="none", dim=1)
+            local = Index.writer(Path(scratch) / "index", embedder="none", dim=1)
+            for index in (shared, local):
+                fill(index, data)
+            connection.execute(f'SET search_path = "{address.schema}", public'.encode())
+            connection.execute(
+                "CREATE TEMPORARY TABLE texts AS SELECT row, source, to_tsvector('english',"
+                " coalesce(metadata::jsonb ->> 'title', '') || ' ' || content) AS words FROM chunks"
+            )
+            ways = {"BM25 over postings": by_bm25(shared), "BM25 by Tantivy": by_bm25(local)}
+            for rank in ("ts_rank", "ts_rank_cd"):
+                ways[rank] = by_tsvector(connection, rank, 0)
+                ways[f"{rank}, by length"] = by_tsvector(connection, rank, 1)
+            print(f"{folder.name}: {len(data.documents)} documents, nDCG@{K}")
+            for name, search in ways.items():
+                print(f"  {name:22} {ndcg(data, search, arguments.queries):.3f}")
+            shared.close()
+            local.close()
+            connection.execute(f'DROP SCHEMA "{address.schema}" CASCADE'.encode())
+
+
+if __name__ == "__main__":
+    main()
