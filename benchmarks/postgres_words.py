@@ -79,7 +79,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for folder in arguments.data:
         data = read_beir(folder)
-        address = PostgresAddress.of(arguments.server, Path())
+        address = PostgresAddress.of(arguments.server)
         address = PostgresAddress(address.url, f"words-{uuid.uuid4().hex}")
         with tempfile.TemporaryDirectory() as scratch, psycopg.connect(address.url) as connection:
             shared = Index.writer(address, embedder="none", dim=1)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 GROUP = "rag.stores"
 """The entry points of other stores: scheme to what makes an address of a text."""
 STORES: dict[str, str] = {
-    "postgres": "rag.index.postgres.address:PostgresAddress.of",
-    "postgresql": "rag.index.postgres.address:PostgresAddress.of",
+    "postgres": "rag.index.postgres.address:address",
+    "postgresql": "rag.index.postgres.address:address",
 }
 """Scheme to what makes an address of a text, of the stores that come with the library."""
 
@@ -63,7 +62,7 @@ def address_of(spec: IndexSpec | Address | Path | str, base: Path = Path()) -> A
 def _maker(scheme: str) -> Maker:
     if scheme in STORES:
         module, _, name = STORES[scheme].partition(":")
-        return cast(Maker, attrgetter(name)(import_module(module)))
+        return cast(Maker, getattr(import_module(module), name))
     others = {entry.name: entry for entry in _others()}
     if scheme in others:
         return cast(Maker, others[scheme].load())

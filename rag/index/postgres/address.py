@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import ConfigError, RagError
@@ -10,7 +11,12 @@ from rag.index.postgres.location import Location
 
 if TYPE_CHECKING:
     from rag.index.postgres.store import PostgresStore
-    from rag.index.store import Embed
+    from rag.index.store import Address, Embed
+
+
+def address(text: str, base: Path) -> Address:
+    """See `rag.index.address.Maker`."""
+    return PostgresAddress.of(text)
 
 
 class PostgresAddress(Location):

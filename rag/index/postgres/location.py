@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -34,7 +33,7 @@ class Location:
     collection: str = COLLECTION
 
     @classmethod
-    def of(cls, text: str, base: Path) -> Self:
+    def of(cls, text: str) -> Self:
         """The address that a text says.
 
         Raises:

@@ -104,6 +104,10 @@ class PostgresStore:
         """See `Store`; each source in one transaction."""
         return self._writing().delete(uris)
 
+    def index_metadata(self, keys: Sequence[str]) -> None:
+        """See `Store`: all keys share one index, made with the tables."""
+        self._writing()
+
     def dense(self, vector: np.ndarray, k: int, where: Where) -> list[Hit]:
         """See `Store`; by HNSW, approximate where there are many chunks."""
         with self._database.transaction() as db:

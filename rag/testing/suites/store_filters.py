@@ -60,9 +60,11 @@ def _compare(name: str, value: Any, other: Any) -> bool:
 _keys = st.sampled_from(KEYS)
 _scalars = st.sampled_from([*NUMBERS, *TEXTS]) | st.integers(-3, 3) | st.floats(-2, 2)
 _values = _scalars | st.none()
+# Numbers beyond 2**53 are equal or not in every store; in some they are ordered as floats.
+_bounds = st.sampled_from(TEXTS) | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2)
 _conditions = (
     _values
-    | st.fixed_dictionaries({}, optional=dict.fromkeys(ORDER, _scalars))
+    | st.fixed_dictionaries({}, optional=dict.fromkeys(ORDER, _bounds))
     | st.fixed_dictionaries(
         {},
         optional={
