@@ -28,6 +28,17 @@ class RagError(Exception):
         head = f"{self.where}: {self.what}" if self.where else self.what
         return f"{head}\n  fix: {self.fix}" if self.fix else head
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _copied, (type(self), self.args, self.__dict__)
+
+
+def _copied(kind: type[RagError], args: tuple[Any, ...], fields: Mapping[str, Any]) -> RagError:
+    """An error as it was in another process, whatever its class takes to be made."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
+
 
 class ConfigError(RagError):
     """A configuration file, option or resource specification is wrong."""
