@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -101,6 +102,34 @@ def rebuild(config: Config = None, as_json: Json = False) -> None:
 def _list(problems: list[IndexProblem]) -> None:
     for one in problems:
         typer.echo(f"{one.file}: {one.what}")
+
+
+@app.command()
+def reembed(config: Config = None, as_json: Json = False) -> None:
+    """Embed the index again with the pipeline's embedder, from the stored texts."""
+    from rag.cli.output import print_json
+    from rag.index import IndexBinding
+    from rag.index.ingest.reembed import reembed as run
+
+    with closing(load(config)) as flow, _counted("embedding") as tell:
+        binding = IndexBinding(flow.resources)
+        embedder = binding.open_embedder()
+        made = run(binding.address, embedder, tell)
+    if as_json:
+        print_json({"chunks": made, "embedder": embedder.id})
+    else:
+        typer.echo(f"{made} chunks embedded with {embedder.id}")
+
+
+@contextmanager
+def _counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of chunks done, and all."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, chunks: bar.update(task, completed=done, total=chunks)
 
 
 @app.command()

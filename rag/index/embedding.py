@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,21 @@ def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
         moved = [(start + len(head), end + len(head)) for start, end in spans]
         vectors[places] = embedder.embed_spans(head + text, moved)
     return vectors
+
+
+def whole_documents(batches: Iterable[Sequence[Chunk]]) -> Iterator[list[Chunk]]:
+    """Chunks in batches, none of which cuts a document that is embedded as a whole."""
+    waiting: list[Chunk] = []
+    for batch in batches:
+        waiting += batch
+        # The last document may go on in the next batch.
+        last = document_of(waiting[-1]) if waiting and waiting[-1].within else None
+        whole = [chunk for chunk in waiting if last is None or document_of(chunk) != last]
+        if whole:
+            yield whole
+        waiting = waiting[len(whole) :]
+    if waiting:
+        yield waiting
 
 
 def document_of(chunk: Chunk) -> tuple[str, object, str]:

@@ -11,7 +11,7 @@ from rag.flow.resources import Resource, parse
 from rag.index.address import address_of
 from rag.index.source_plan import make_plan
 from rag.index.spec import IndexSpec
-from rag.index.store import Address, Store
+from rag.index.store import Address, Reembedded, Store
 from rag.index.types import (
     Aggregate,
     Candidates,
@@ -300,6 +300,30 @@ class Index(Resource):
     def stats(self) -> IndexStats:
         """Counts and sizes as of the last commit."""
         return self._store.stats()
+
+    def embed_again(
+        self, embedder: str, dim: int, embed: Callable[[Sequence[Chunk]], np.ndarray]
+    ) -> None:
+        """Replace all vectors by those of another embedder, at once or not at all.
+
+        Open the index again behind it, as every reader must. See `rag.index.ingest.reembed`.
+
+        Args:
+            embedder: Id of the embedder.
+            dim: Length of its vectors.
+            embed: Called with all chunks.
+
+        Raises:
+            IndexStateError: The index is open for reading only, the disk failed, or its store
+                cannot do this.
+        """
+        if not isinstance(self._store, Reembedded):
+            raise IndexStateError(
+                "the vectors of this kind of index cannot be replaced",
+                where=str(self.address),
+                fix="ingest into another index, and let the pipeline name that one",
+            )
+        self._store.embed_again(embedder, dim, embed)
 
     def compact(self) -> None:
         """Reclaim the space of deleted chunks; readers are not blocked.

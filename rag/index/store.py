@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from rag.errors import IndexStateError, RagError
 from rag.paths import cache_folder
@@ -132,6 +132,20 @@ class Store(Protocol):
         """Release what is held."""
 
 
+@runtime_checkable
+class Reembedded(Protocol):
+    """A store whose vectors can be replaced by those of another embedder."""
+
+    def embed_again(self, embedder: str, dim: int, embed: Embed) -> None:
+        """Replace all vectors at once or not at all; searches see the old ones until then.
+
+        Args:
+            embedder: Id of the embedder that makes the new ones.
+            dim: Their length.
+            embed: Called with all chunks, those within one document together.
+        """
+
+
 class Address(Protocol):
     """Where an index is. As text it is what messages show: without a password."""
 
@@ -197,5 +211,5 @@ def other_embedder(made: tuple[str, int], given: tuple[str, int], *, where: str)
         f"the index was made with {made[0]} ({made[1]} dimensions), not with"
         f" {given[0]} ({given[1]} dimensions)",
         where=where,
-        fix=f"use the embedder {made[0]}, or ingest into another index",
+        fix=f"use the embedder {made[0]}, or run rag index reembed",
     )

@@ -275,7 +275,7 @@ class _Stream:
             self.changed.notify_all()
 
     def first(self) -> _Task | None:
-        """The first item that is not finished with, when something is known of it; None: the end."""
+        """The first item that has not given all, when it has something; None: there is none."""
         with self.changed:
             while not self.cancelled:
                 if self.tasks and (self.tasks[0].results or self.tasks[0].done):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import IndexStateError
-from rag.index.embedding import document_of
+from rag.index.embedding import whole_documents
 from rag.index.local.database import State
 from rag.index.local.vectors import map_file, unit, vector_file
 from rag.index.local.verify import damaged_segments
@@ -54,17 +54,14 @@ def _live(connection: sqlite3.Connection, state: State, matrix: np.ndarray) -> I
 
 def embedded(embed: Embed, connection: sqlite3.Connection, state: State) -> Iterator[np.ndarray]:
     """The vectors of all chunks, from their texts."""
-    stored = connection.execute("SELECT metadata, content, source FROM chunks ORDER BY row")
-    waiting: list[Chunk] = []
-    while block := stored.fetchmany(EMBEDDED):
-        waiting += [
-            Chunk(text, {**json.loads(metadata), "source": uri}) for metadata, text, uri in block
-        ]
-        # The last document may go on in the next block.
-        last = waiting[-1]
-        open_ = document_of(last) if last.within else None
-        whole = [chunk for chunk in waiting if open_ is None or document_of(chunk) != open_]
-        yield unit(embed(whole), state.dim)
-        waiting = waiting[len(whole) :]
-    if waiting:
-        yield unit(embed(waiting), state.dim)
+    stored = connection.execute("SELECT metadata, content, source, id FROM chunks ORDER BY row")
+
+    def chunks() -> Iterator[list[Chunk]]:
+        while block := stored.fetchmany(EMBEDDED):
+            yield [
+                Chunk(text, {**json.loads(metadata), "source": uri}, key)
+                for metadata, text, uri, key in block
+            ]
+
+    for some in whole_documents(chunks()):
+        yield unit(embed(some), state.dim)

@@ -87,6 +87,12 @@ class Reader:
         with self._lock:
             if self._snapshot is not None and self._snapshot.state.seq > state.seq:
                 return None
+            if self._snapshot is not None and self._snapshot.state.embedder != state.embedder:
+                raise IndexStateError(
+                    f"the index was embedded again, with {state.embedder}",
+                    where=str(self.folder),
+                    fix="open it again, with that embedder",
+                )
             if self._snapshot is None or self._snapshot.state != state:
                 self._snapshot = read_snapshot(connection, self.folder, state, self._snapshot)
             return self._snapshot

@@ -151,6 +151,10 @@ class LocalStore:
         """See `Store`."""
         return stats(self.reader, self.embedder, self.dim)
 
+    def embed_again(self, embedder: str, dim: int, embed: Embed) -> None:
+        """See `Reembedded`: it needs space for both, and a crash leaves either."""
+        self._writing().embed_again(embedder, dim, embed)
+
     def compact(self) -> None:
         """See `Store`; readers are not blocked.
 

@@ -146,13 +146,22 @@ class Writer:
         """See `Index.compact`."""
         self._rewrite(partial(copied, self._folder))
 
-    def _rewrite(self, vectors: Blocks) -> None:
+    def embed_again(self, embedder: str, dim: int, embed: Embed) -> None:
+        """See `Reembedded.embed_again`."""
+        self._rewrite(partial(embedded, embed), (embedder, dim))
+
+    def _rewrite(self, vectors: Blocks, made_by: tuple[str, int] | None = None) -> None:
         """Start a new generation: the live vectors in a new file, and a new BM25 index.
 
         Args:
             vectors: Gives the vectors of all chunks, in the order of their rows, in blocks.
+            made_by: The embedder of these vectors, and their length; None: as before.
         """
-        with self._transaction() as (connection, state):
+        with self._transaction() as (connection, before):
+            state = before
+            if made_by is not None:
+                state = replace(before, embedder=made_by[0], dim=made_by[1])
+                connection.execute("UPDATE state SET embedder = ?, dim = ?", made_by)
             self._sweep(state)
             generation = state.generation + 1
             blocks = vectors(connection, state)

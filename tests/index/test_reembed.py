@@ -1,0 +1,193 @@
+"""An index embedded again by another model: by any kill it loses nothing, and answers meanwhile."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rag.errors import IndexStateError
+from rag.index import Index
+from rag.index.address import address_of
+from rag.index.ingest import reembed as reembedding
+from rag.index.ingest.ingest import ingest
+from rag.index.ingest.plan import plan
+from rag.index.ingest.reembed import FILE, reembed
+from rag.locks import FileLock
+from rag.testing.encoders import ScriptedEmbedder
+from rag.text.chunk import Chunk
+from tests.index.test_ingest import cut, paragraphs
+
+KILLS = 12
+
+
+class Other(ScriptedEmbedder):
+    id = "other"
+
+
+def fill(folder: Path, docs: Path, embedder: ScriptedEmbedder, late: bool = False) -> None:
+    def split(documents: Any) -> list[Chunk]:
+        return [one.updated(pooled_within="d") if late else one for one in cut(documents)]
+
+    with closing(Index.writer(folder, embedder=embedder.id, dim=embedder.dim)) as index:
+        todo = plan([docs], index, "c")
+        ingest(todo, index, embedder, split=split, fingerprint="c")
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"{number}.md").write_text(paragraphs(*range(number, number + 4)))
+    return folder
+
+
+def found(folder: Path, embedder: ScriptedEmbedder) -> list[tuple[str, float]]:
+    query = embedder.embed_query("lock3 keeper")
+    with closing(Index.open(folder)) as index:
+        hits = index.dense(query, 100, embedder=embedder.id)
+        return [(hit.chunk.text, round(hit.score, 5)) for hit in hits]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_it_is_as_if_it_had_always_been_the_other(docs: Path, tmp_path: Path, late: bool) -> None:
+    fill(tmp_path / "index", docs, ScriptedEmbedder(dim=16), late)
+    fill(tmp_path / "other", docs, Other(dim=24), late)
+    told: list[tuple[int, int]] = []
+    made = reembed(address_of(tmp_path / "index"), Other(dim=24), lambda *two: told.append(two))
+    assert (made, told[-1]) == (24, (24, 24))
+    assert found(tmp_path / "index", Other(dim=24)) == found(tmp_path / "other", Other(dim=24))
+    with closing(Index.open(tmp_path / "index")) as index:
+        assert index.verify() == []
+        assert len(index.sparse("lock3", 100)) == 4
+    assert not list((tmp_path / "index").glob("reembed*"))
+    assert reembed(address_of(tmp_path / "index"), Other(dim=24)) == 0
+
+
+def test_the_old_index_answers_and_is_written_until_the_switch(
+    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reembedding, "BATCH", 8)
+    old, folder = ScriptedEmbedder(dim=16), tmp_path / "index"
+    fill(folder, docs, old)
+    before = found(folder, old)
+    reader = Index.open(folder)
+
+    def meanwhile(done: int, _: int) -> None:
+        if done == 8:
+            assert found(folder, old) == before
+            (docs / "new.md").write_text(paragraphs(77))
+            (docs / "0.md").write_text(paragraphs(88))
+            fill(folder, docs, old)
+
+    reembed(address_of(folder), Other(dim=16), meanwhile)
+    texts = {text for text, _ in found(folder, Other(dim=16))}
+    assert {paragraphs(77), paragraphs(88), paragraphs(5)} <= texts
+    with pytest.raises(IndexStateError, match="embedded again, with other") as caught:
+        reader.dense(old.embed_query("lock3"), 3)
+    assert "open it again" in str(caught.value.fix)
+    reader.close()
+
+
+def test_another_process_that_does_the_same_is_refused(docs: Path, tmp_path: Path) -> None:
+    fill(tmp_path / "index", docs, ScriptedEmbedder(dim=16))
+    with (
+        FileLock(tmp_path / "index" / f"{FILE}.lock"),
+        pytest.raises(IndexStateError, match="another process embeds"),
+    ):
+        reembed(address_of(tmp_path / "index"), Other(dim=16))
+
+
+def test_what_was_made_for_a_third_model_is_forgotten(
+    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(Other):
+        id = "third"
+
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            if self.batches:
+                raise KeyboardInterrupt
+            return super().embed(texts)
+
+    monkeypatch.setattr(reembedding, "BATCH", 8)
+    folder = tmp_path / "index"
+    fill(folder, docs, ScriptedEmbedder(dim=16))
+    with pytest.raises(KeyboardInterrupt):
+        reembed(address_of(folder), Failing(dim=16))
+    assert found(folder, ScriptedEmbedder(dim=16))
+    assert reembed(address_of(folder), Other(dim=16)) == 24
+
+
+def test_killed_at_any_call(docs: Path, tmp_path: Path) -> None:
+    fill(tmp_path / "start", docs, ScriptedEmbedder(dim=16))
+    fill(tmp_path / "calm", docs, Other(dim=24))
+    names = [f"killed{number}" for number in range(KILLS)]
+    for name in ("counted", *names):
+        shutil.copytree(tmp_path / "start", tmp_path / name)
+    path = ":".join(entry for entry in (str(Path(__file__).parents[2]), *sys.path) if entry)
+    done = subprocess.run(
+        [sys.executable, __file__, str(tmp_path)],
+        capture_output=True, text=True, check=False, env={"PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= KILLS - 3
+    made = []
+    for name in names:
+        with closing(Index.open(tmp_path / name)) as index:
+            here = index.embedder
+        embedder = ScriptedEmbedder(dim=16) if here == "scripted" else Other(dim=24)
+        assert len(found(tmp_path / name, embedder)) == 24
+        made.append(reembed(address_of(tmp_path / name), Other(dim=24)))
+        assert found(tmp_path / name, Other(dim=24)) == found(tmp_path / "calm", Other(dim=24))
+    assert any(0 < one < 24 for one in made)
+
+
+def run_and_die(folder: Path, calls: int) -> int:
+    """Embed again, but be killed at a call; returns the calls made, if not."""
+    made = 0
+
+    def count(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal made
+        if event in ("call", "c_call") and "rag.index" in frame.f_globals.get("__name__", ""):
+            made += 1
+            if made == calls:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    reembedding.BATCH = 4
+    sys.setprofile(count)
+    reembed(address_of(folder), Other(dim=24))
+    sys.setprofile(None)
+    return made
+
+
+def main(base: Path) -> None:
+    def fork(name: str, calls: int) -> int:
+        reading, writing = os.pipe()
+        if (child := os.fork()) == 0:
+            os.write(writing, str(run_and_die(base / name, calls)).encode())
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            return 0 if os.WIFSIGNALED(status) else int(pipe.read())
+
+    calls = fork("counted", 0)
+    draw = random.Random(7)  # noqa: S311 - to be repeated
+    kills = [fork(f"killed{number}", draw.randint(1, calls)) for number in range(KILLS)]
+    print(kills.count(0))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
