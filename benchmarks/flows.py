@@ -6,8 +6,9 @@ Without `--data` the example handbook and its questions, by kind: `single` (one 
 enough), `several` (facts of two or more) and `none` (the handbook does not say). With `--data` a
 data set in BEIR's format whose queries have answers. The model is the default local one.
 
-`retrieved`: a gold answer stands in the documents of some step; `read`: in a prompt of a step that
-writes the answer; `contained`: in the answer. `abstained`: of the questions without an answer.
+`retrieved`: a gold answer stands in the documents of some step; `reranked`: in those of a reranker;
+`read`: in a prompt of a step that writes the answer; `contained`: in the answer. `abstained`: of
+the questions without an answer.
 `--scripted` asks no model but a script that behaves as a strong one would that never errs: it
 answers if a gold answer is in its prompt, and says otherwise that the sources do not say it. What
 it does not answer, the flow has kept from it.
@@ -19,27 +20,27 @@ import argparse
 import json
 import random
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from langchain_core.documents import Document
 
 from rag.eval.corpus import Corpus
 from rag.eval.dataset import Dataset, Query
 from rag.eval.loading import load_dataset
 from rag.eval.metrics import contains, token_f1
+from rag.eval.stages import stages
 from rag.flow import Flow, load_flow
-from rag.flow.run.record import RunRecord
 from rag.models import LLM, Prompt
 from rag.models.profiles import Profile
 from rag.operators import Load
-from rag.operators.generation.abstain import DO_NOT_KNOW
+from rag.operators.answering import DO_NOT_KNOW
+from rag.operators.support import support
 from rag.pipelines import names, path
 from rag.prompts.templates import prompts
 from rag.testing.llm import ScriptedLLM, text_of
 from rag.text.abstention import abstains
+from rag.text.sentences import sentences
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WINDOW = 8192
@@ -48,7 +49,7 @@ LOCAL = frozenset({"replug"})
 """Flows that need a model that scores texts."""
 QUERIES = ("rewrite", "condense_query", "multi_query", "decompose", "hyde", "step_back")
 """Prompts that the scripted model answers with the question."""
-MEASURES = ("retrieved", "read", "contained")
+MEASURES = ("retrieved", "reranked", "read", "contained")
 COST = ("calls", "tokens")
 
 
@@ -61,6 +62,7 @@ class Row:
     kind: str
     answer: str
     retrieved: bool
+    reranked: bool | None
     read: bool
     contained: bool
     f1: float
@@ -104,7 +106,10 @@ def strong(query: Query, scores: bool = False) -> ScriptedLLM:
         return "DONE" if query.text != prompt.question else answer(prompt)
 
     def thought(prompt: Prompt) -> str:
-        return f"So the answer is: {found}." if (found := gold(prompt)) else "It must be found."
+        if found := gold(prompt):
+            return f"So the answer is: {found}."
+        read = [one for chunk in prompt.chunks for one in sentences(chunk, lines=True)]
+        return max(read, key=lambda one: support(query.text, one), default="It must be found.")
 
     def follow_up(prompt: Prompt) -> str:
         return "DONE" if prompt.history else f"In other words, {query.text}"
@@ -134,33 +139,22 @@ def holds(texts: Iterable[str], golds: Sequence[str]) -> bool:
     return any(contains(text, golds) for text in texts)
 
 
-def retrieved(record: RunRecord) -> Iterator[str]:
-    """The texts of all documents that a step wrote."""
-    for one in record.occurrences:
-        for value in (one.writes or {}).values():
-            if isinstance(value, list):
-                yield from (each.page_content for each in value if isinstance(each, Document))
-
-
-def read(record: RunRecord) -> Iterator[str]:
-    """The prompts of the calls of steps that wrote an answer."""
-    for one in record.occurrences:
-        if {"answer", "sentence"} & (one.writes or {}).keys():
-            for call in one.calls:
-                yield "\n".join(message["content"] for message in call.prompt)
-
-
-def asked(flow: Flow, query: Query, kind: str) -> Row:
+def put(flow: Flow, query: Query, kind: str) -> Row:
     """One question put to a flow."""
     record = flow.run(query=query.text)
+    reached = stages(flow, record)
     answer = str((record.outputs or {}).get("answer") or "")
+    reranked = None
+    if reached.reranked is not None:
+        reranked = holds((one.page_content for one in reached.reranked), query.answers)
     return Row(
         flow=flow.name or "",
         id=query.id,
         kind=kind,
         answer=answer,
-        retrieved=holds(retrieved(record), query.answers),
-        read=holds(read(record), query.answers),
+        retrieved=holds((one.page_content for one in reached.retrieved), query.answers),
+        reranked=reranked,
+        read=holds(reached.prompts, query.answers),
         contained=contains(answer, query.answers) > 0,
         f1=token_f1(answer, query.answers),
         abstained=abstains(answer),
@@ -176,6 +170,12 @@ def models(flow: Flow, llm: LLM) -> Flow:
     return flow.with_resources(**dict.fromkeys(taken, llm))
 
 
+def share(rows: Sequence[Row], what: str) -> str:
+    """How many of the rows have it, of those that it is known of."""
+    known = [getattr(row, what) for row in rows if getattr(row, what) is not None]
+    return f"{sum(known)}/{len(known)}" if known else ""
+
+
 def table(rows: Sequence[Row]) -> None:
     """One line for each flow."""
     kinds = list(dict.fromkeys(row.kind for row in rows))
@@ -188,7 +188,7 @@ def table(rows: Sequence[Row]) -> None:
         cells = [name]
         for kind in answerable:
             of = [row for row in own if row.kind == kind]
-            cells += [f"{sum(getattr(row, what) for row in of)}/{len(of)}" for what in MEASURES]
+            cells += [share(of, what) for what in MEASURES]
         given = [row for row in own if row.kind != "none"]
         none = [row for row in own if row.kind == "none"]
         cells += [f"{sum(row.f1 for row in given) / max(len(given), 1):.2f}"]
@@ -218,7 +218,7 @@ def measured(given: argparse.Namespace, data: Dataset, kinds: Mapping[str, str])
                 if (name, query.id) in known:
                     continue
                 one = bound if local else models(bound, strong(query, name in LOCAL))
-                row = asked(one, query, kinds.get(query.id, "all"))
+                row = put(one, query, kinds.get(query.id, "all"))
                 rows.append(replace(row, flow=name))
                 if given.rows:
                     with given.rows.open("a") as file:

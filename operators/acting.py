@@ -19,6 +19,7 @@ from rag.operators.reading import Reading
 from rag.operators.tool_use import ToolRunner, ToolUse
 from rag.prompts.layout import messages
 from rag.prompts.sanitize import harmless
+from rag.text.abstention import refuses
 
 FRUITLESS = 3
 """Turns in a row in which no tool could be called, after which the model has to answer."""
@@ -177,7 +178,7 @@ class AgentLoop:
         notes = await self._call.ctx.once(
             f"condense {result.call.id}", str, work, question=question
         )
-        if not notes or _NOTHING.fullmatch(notes):
+        if not notes or _NOTHING.fullmatch(notes) or refuses(notes):
             notes = texts["agent_nothing"].text
         self._reading.forget(result.new)
         renumbered = MARK.sub(lambda mark: _mark(int(mark[1]), numbers), notes)

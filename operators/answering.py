@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import Field, NonNegativeFloat
@@ -41,9 +42,9 @@ class AnswerOperator(Operator):
 
 
 def written(done: Generation, otherwise: str) -> str:
-    """The text that a model wrote; `otherwise` where it wrote nothing, or declined to."""
+    """The text that a model wrote; `otherwise` where that has no word, or declines."""
     text = done.text.strip()
-    return otherwise if not text or refuses(text) else text
+    return text if re.search(r"\w", text) and not refuses(text) else otherwise
 
 
 def nothing_found() -> Generation:

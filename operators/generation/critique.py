@@ -9,6 +9,7 @@ from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, limit, limit_field, prompt_field, with_answer
+from rag.text.abstention import abstains
 
 
 class Critique(Operator):
@@ -16,7 +17,7 @@ class Critique(Operator):
 
     Saad-Falcon et al. 2024. Between `rank_answers` and `llm_fusion`. LLM calls: answers.
     Reads `query`, `answers` and `documents`; writes `critiques`, one for each answer; empty if
-    the model returns nothing, or the answer is empty.
+    the model returns nothing, or the answer gives none.
     Example: `{use: critique}`
     """
 
@@ -41,7 +42,7 @@ class Critique(Operator):
         tokens = limit(call, self.max_tokens, 64)
 
         async def critique(answer: str) -> str:
-            if not answer.strip():
+            if abstains(answer):
                 return ""
             asked = with_answer(call, query, answer)
             done = await ask(call, system, asked, documents, max_tokens=tokens)

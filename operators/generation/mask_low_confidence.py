@@ -8,13 +8,15 @@ import re
 from pydantic import Field
 
 from rag.flow import Operator
+from rag.text.abstention import refuses
 
 
 class MaskLowConfidence(Operator):
     """Turns a sentence into a query by masking its low-confidence tokens.
 
     FLARE's implicit query (arXiv 2305.06983, section 3.2.2), for a sentence of `next_sentence`
-    whose confidence is low. If nothing is left, the question is the query. No LLM call.
+    whose confidence is low. If nothing is left, or the model declined, the question is the query.
+    No LLM call.
     Reads `query`, `sentence` and `tokens`; writes `search`.
     Example: `{use: mask_low_confidence, threshold: 0.4}`
     """
@@ -28,6 +30,8 @@ class MaskLowConfidence(Operator):
 
     def run(self, query: str, sentence: str, tokens: list[tuple[str, float]]) -> str:
         """The sentence without unlikely tokens; with the question if there are no tokens."""
+        if refuses(sentence):
+            return query
         if not tokens:
             return f"{query} {sentence}".strip()
         kept = "".join(

@@ -18,6 +18,7 @@ from rag.operators.history import History
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, limit, limit_field, prompt_field, with_answer
 from rag.operators.support import content_words
+from rag.text.abstention import refuses
 from rag.text.sentences import sentences
 
 _END = re.compile(
@@ -41,8 +42,8 @@ class NextSentence(AnswerOperator):
     `append_sentence`. LLM calls: 1.
     Reads `query`, `documents` and, if present, `answer` (so far) and `history` (as `generate`
     does); writes `sentence`, `confidence`, `tokens` (with log-probabilities) and `finished`:
-    whether the model says so (DONE), or wrote nothing new: each of its words stands in one
-    sentence of the answer. Without documents the sentence says that nothing was found.
+    whether the model says so (DONE), declines, or wrote nothing new: each of its words stands in
+    one sentence of the answer. Without documents the sentence says that nothing was found.
     With `reason` the sentences are steps of reasoning (IRCoT, Trivedi et al. 2022, arXiv
     2212.10509, section 3), finished by one that says what the answer is.
     Example: `{use: next_sentence}`
@@ -77,11 +78,12 @@ class NextSentence(AnswerOperator):
             **self.sampling,
         )  # fmt: skip
         sentence = next(iter(sentences(done.text)), "")
-        if is_end(sentence) or not adds(sentence, answer):
+        declined = refuses(sentence)
+        if is_end(sentence) or not adds(sentence, answer) or (declined and (answer or self.reason)):
             return "", 1.0, [], True
         tokens = _until(list(done.logprobs or ()), sentence)
         words = [logprob for text, logprob in tokens if re.search(r"\w", text)]
-        finished = self.reason and bool(_CONCLUDES.search(sentence))
+        finished = declined or (self.reason and bool(_CONCLUDES.search(sentence)))
         return sentence, math.exp(min(words)) if words else 0.0, tokens, finished
 
 

@@ -9,6 +9,7 @@ from rag.models import LLM
 from rag.models.list_output import lines
 from rag.operators.model_call import ModelCall
 from rag.operators.prompting import ask, at_most, limit, limit_field, prompt_field, with_answer
+from rag.text.abstention import abstains
 
 
 class VerificationQueries(Operator):
@@ -16,7 +17,8 @@ class VerificationQueries(Operator):
 
     The planning step of Dhuliawala et al. 2023, section 3.2. For drafts that are worth a second
     search. LLM calls: 1.
-    Reads `query` and `answer`; writes `queries`; the question if the model returns none.
+    Reads `query` and `answer`; writes `queries`; the question if the model returns none, or
+    if the draft gives no answer, which has no facts.
     Example: `{use: verification_queries, n: 2}`
     """
 
@@ -29,7 +31,7 @@ class VerificationQueries(Operator):
 
     async def run(self, query: str, answer: str, *, llm: LLM, ctx: RunContext) -> list[str]:
         """The questions."""
-        if not answer.strip():
+        if abstains(answer):
             return [query]
         call = ModelCall(llm, ctx)
         draft = with_answer(call, call.texts["layout_question"].format(question=query), answer)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import Document
 
+from rag.flow import Node, Operator, Place
+from rag.flow.node import root_of, walk
+from rag.operators.answering import AnswerOperator
 from rag.prompts.layout import CLOSE, OPEN
 
 if TYPE_CHECKING:
-    from rag.flow import Flow, Operator
+    from rag.flow import Flow
     from rag.flow.run.record import Occurrence, RunRecord
 
 _SOURCE = re.compile(rf"{OPEN[:-1]}(?: \d+)?>(.*?){CLOSE}", re.DOTALL)
@@ -46,18 +49,20 @@ def stages(flow: Flow, record: RunRecord) -> Stages:
         flow: What ran.
         record: Of the run.
     """
-    steps = [(one, flow.steps.get(one.place.static)) for one in record.occurrences]
+    known = dict(_steps(flow.walk()))
+    steps = [(one, known.get(one.place.static)) for one in record.occurrences]
     reranking = [one for one, step in steps if step is not None and step.span_kind == "RERANKER"]
     answering = [one for one, step in steps if step is not None and _answers(step)]
     given: tuple[Document, ...] = ()
     for one in answering:
         given = tuple(_documents(one.inputs)) or given
     read, prompts = [], []
-    for one in answering:
-        asked = ["\n\n".join(message["content"] for message in call.prompt) for call in one.calls]
-        prompts += asked
-        found = [text for prompt in asked for text in _SOURCE.findall(prompt)]
-        read += found or ([] if asked else [doc.page_content for doc in _documents(one.inputs)])
+    # What checks an answer without a model, as `cite` does, reads for itself.
+    for one in [one for one in answering if one.calls] or answering:
+        sent = ["\n\n".join(message["content"] for message in call.prompt) for call in one.calls]
+        prompts += sent
+        read += [text for prompt in sent for text in _SOURCE.findall(prompt)]
+        read += [] if sent else [document.page_content for document in _documents(one.inputs)]
         read += [
             message["content"]
             for call in one.calls for message in call.prompt if message["role"] == "tool"
@@ -72,8 +77,20 @@ def stages(flow: Flow, record: RunRecord) -> Stages:
     )
 
 
+def _steps(nodes: Iterable[tuple[Place, Node]]) -> Iterator[tuple[Place, Operator]]:
+    """Places of steps, also of those that a step runs."""
+    for place, node in nodes:
+        if isinstance(node, Operator):
+            yield place, node
+            if (inner := node.inner()) is not None:
+                yield from _steps(walk(inner, root_of(inner, place.call().static)))
+
+
 def _answers(step: Operator) -> bool:
-    return "answer" in {port.name for port in step.signature().writes}
+    """Whether a step writes an answer, or a sentence of one."""
+    return isinstance(step, AnswerOperator) or "answer" in {
+        port.name for port in step.signature().writes
+    }
 
 
 def _unique(occurrences: list[Occurrence]) -> tuple[Document, ...]:

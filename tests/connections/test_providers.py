@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from rag.errors import ModelError
 from rag.flow import Flow
+from rag.flow.run.events import Warned
 from rag.models import LLM, Generation, Prompt, Sampling, choose, structured
 from rag.operators import (
     ConfidenceJudge,
@@ -270,6 +271,20 @@ def test_a_misspelt_profile_is_an_error_before_anything_is_opened() -> None:
     use = {"use": "langchain_openai.ChatOpenAI", "model": "m", "profile": {"sise": "strong"}}
     with pytest.raises(Exception, match=r"profile\.sise"):
         LLM.load(use, base=Path())
+
+
+@pytest.mark.parametrize("finish", ["content_filter", "stop"])
+def test_what_a_provider_refuses_to_write_is_an_empty_answer_with_a_warning(finish: str) -> None:
+    with serving(lambda _: {"text": "", "finish": finish}) as provider:
+        llm = openai(provider.address, "some-model")
+        flow = Flow(
+            Generate(), inputs={"query": str, "documents": list[Document]}, resources={"llm": llm}
+        )
+        events = list(flow.stream(query="Who?", documents=DOCUMENTS))
+        assert run(Rewrite(), llm)["query"] == "Who?", "another step goes on with the question"
+    warned = [event.message for event in events if isinstance(event, Warned)]
+    assert warned == ["the model wrote no answer"]
+    assert events[-1].result["answer"] == ""
 
 
 def test_a_half_streamed_answer_is_not_asked_for_again() -> None:

@@ -98,6 +98,32 @@ def test_what_the_window_cuts_was_not_read(resources: dict[str, object]) -> None
     assert len(one.sources) == 2
 
 
+def test_what_only_the_citations_are_checked_by_was_not_read(resources: dict[str, object]) -> None:
+    """RECOMP's answer is from the summary, its citations are of the documents."""
+    resources["llm"] = ScriptedLLM({"summarize": "It lifts 240 litres.", "generate": "120 m."})
+    steps = "{use: bm25, k: 4}, {use: summarize, outputs: {documents: read}}, "
+    steps += "{use: generate, inputs: {documents: read}}, {use: cite}"
+    (one,) = asked(steps, resources)
+    assert reached(one) == [1.0, None, 0.0]
+
+
+def test_the_sentences_of_an_answer_are_written_from_what_was_read(
+    resources: dict[str, object],
+) -> None:
+    resources["llm"] = ScriptedLLM(["It is 120 m long.", "DONE"])
+    steps = "{use: bm25, k: 4}, {use: next_sentence}, {use: append_sentence}, {use: cite}"
+    (one,) = asked(steps, resources)
+    assert reached(one) == [1.0, None, 1.0]
+    assert len(one.prompts) == 1
+
+
+def test_what_a_step_runs_itself_is_seen_too(resources: dict[str, object]) -> None:
+    inner = "{use: bm25, k: 4}, {use: rerank, k: 3}, {use: generate}, {use: cite}"
+    (one,) = asked(f"{{use: answer_cache, otherwise: {{steps: [{inner}]}}}}", resources)
+    assert reached(one) == [1.0, 1.0, 1.0]
+    assert len(one.prompts) == 1
+
+
 def test_the_sources_and_the_prompt_are_kept(resources: dict[str, object]) -> None:
     (one,) = asked("{use: bm25, k: 4}, " + READ, resources)
     assert {source.name: source.relevant for source in one.sources} == {

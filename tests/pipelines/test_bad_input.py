@@ -14,7 +14,8 @@ from rag.operators.answering import NOTHING_FOUND
 from rag.pipelines import names
 from rag.prompts.layout import messages
 from rag.prompts.templates import prompts
-from rag.testing.llm import ScriptedLLM
+from rag.testing.llm import Reply, ScriptedLLM, rate_limit_error
+from rag.text.abstention import abstains
 from tests.pipelines import QUESTION, flow, made
 from tests.prompts.test_sanitize import ATTACKS, plain
 
@@ -120,15 +121,51 @@ def test_no_document_leaves_its_block(name: str, hostile: Index, embedder: Embed
         assert "<|" not in read
 
 
+REFUSAL = "I'm sorry, but I can't help with that."
+
+
+@pytest.mark.parametrize("sure", [None, 0.9])
 @pytest.mark.parametrize("name", names())
-def test_a_model_that_is_away_is_one_clear_error(
-    name: str, index: Index, embedder: Embedder
+def test_a_model_that_declines_gives_no_answer(
+    name: str, sure: float | None, index: Index, embedder: Embedder
 ) -> None:
-    away = ScriptedLLM(ModelError("the model cannot be reached"), probability=0.5)
-    with pytest.raises(StepError, match="the model cannot be reached") as caught:
-        flow(name, index, embedder, away).invoke(query=QUESTION)
+    """Its refusal is no query, no passage and no fact: only the question itself is searched for."""
+    if name == "replug" and sure is None:
+        pytest.skip("refused: test_an_ensemble_needs_likelihoods")
+    llm = ScriptedLLM(REFUSAL, probability=sure)
+    run = flow(name, index, embedder, llm).run(query=QUESTION)
+    assert run.error is None
+    assert run.outputs is not None
+    assert abstains(run.outputs["answer"])
+    assert run.outputs["citations"] == []
+    searches = [
+        value
+        for step in run.occurrences
+        for channel, value in (step.writes or {}).items()
+        if channel in ("query", "queries", "search", "question", "passages")
+    ]
+    assert "sorry" not in str(searches)
+
+
+FAILURES = {
+    "away": ModelError("the model cannot be reached"),
+    "limited": rate_limit_error(),
+    "half-streamed": Reply("The keeper on", error=ModelError("the connection was closed")),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("name", names())
+def test_a_model_that_fails_is_one_clear_error(
+    name: str, failure: str, index: Index, embedder: Embedder
+) -> None:
+    raised = FAILURES[failure]
+    error = raised.error if isinstance(raised, Reply) else raised
+    llm = ScriptedLLM(raised, probability=0.5)
+    with pytest.raises(StepError, match=re.escape(error.what)) as caught:
+        flow(name, index, embedder, llm).invoke(query=QUESTION)
     cause = caught.value.__cause__
     while isinstance(cause, StepError):  # of a flow within a step
         cause = cause.__cause__
-    assert isinstance(cause, ModelError)
+    assert cause is error
     assert caught.value.where
