@@ -6,8 +6,9 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 PART = ".part"
 
@@ -26,6 +27,29 @@ def write_atomically(path: Path, content: str | bytes, *, private: bool = False)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = stage(path, content, private=private)
     try:
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A text file to write at length, which takes the place of `path` when all is written.
+
+    Until then, and after an error, the old content is there.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{PART}")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

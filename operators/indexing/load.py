@@ -9,7 +9,7 @@ from pydantic import Field
 
 from rag.errors import LoadError
 from rag.flow import Operator, RunContext
-from rag.index.ingest.plan import part_uri
+from rag.index.ingest.names import part_uri
 from rag.index.readers.discover import Skipped, discover
 from rag.index.readers.read import read_file
 from rag.text.surrogates import escape_surrogates

@@ -1,4 +1,4 @@
-"""`rag index`: inspect, verify and compact an index."""
+"""`rag index`: the size of an index, whether it is sound, and its space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rag.index.store import Address
     from rag.index.types import IndexProblem
 
-app = typer.Typer(help="Inspect, verify and compact an index.", no_args_is_help=True)
+app = typer.Typer(help="Look into an index, and look after it.", no_args_is_help=True)
 
 Where = Annotated[
     str | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rag.cli.config import Config, Json, Param, load
+from rag.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rag.flow import Flow
     from rag.index import IndexBinding
     from rag.index.ingest.ingest import IngestReport, Progress
     from rag.index.ingest.plan import IngestPlan
+    from rag.index.readers.discover import Skipped
 
 SKIPPED = 3
 """Exit code: done, but some files were skipped."""
@@ -31,52 +32,85 @@ def ingest(
             "--prune", help="Remove files from the index that are no longer under the paths."
         ),
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on: ingest what changes, until interrupted.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Bring the index up to date with files; unchanged files are not read."""
     from rag.cli.output import print_json
     from rag.index import IndexBinding
-    from rag.index.ingest.plan import plan
 
-    flow = load(config, params)
-    binding = IndexBinding(flow.resources)
-    reader = binding.open(repair=True) if binding.address.exists() else None
-    try:
-        todo = plan(paths, reader, binding.fingerprint, prune=prune)
-    finally:
-        if reader:
-            reader.close()
-    report = _work(flow, binding, todo)
-    if as_json:
-        print_json(report)
-    else:
-        _print(report, str(binding.address))
-    if report.skipped:
+    with closing(load(config, params)) as flow:
+        binding = IndexBinding(flow.resources)
+
+        def bring_up_to_date(*, quiet: bool = False) -> IngestReport:
+            report = _work(binding, _plan(binding, paths, prune=prune))
+            if quiet and not (report.files or report.removed):
+                return report
+            if as_json:
+                print_json(report)
+            else:
+                _print(report, str(binding.address))
+            return report
+
+        report = bring_up_to_date()
+        if watch:
+            for _ in changes(paths):
+                bring_up_to_date(quiet=True)
+    if report.skipped and not watch:
         raise typer.Exit(SKIPPED)
 
 
-def _work(flow: Flow, binding: IndexBinding, todo: IngestPlan) -> IngestReport:
+def changes(paths: Iterable[Path]) -> Iterator[object]:
+    """Something each time that files under the paths change, until the user interrupts."""
+    from watchfiles import watch
+
+    try:
+        yield from watch(*paths, raise_interrupt=True, ignore_permission_denied=True)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "there is no such file or folder to watch", where=str(error).rpartition(": ")[2]
+        ) from error
+    except KeyboardInterrupt:
+        return
+
+
+def _plan(binding: IndexBinding, paths: list[Path], *, prune: bool) -> IngestPlan:
+    from rag.index.ingest.plan import plan
+
+    reader = binding.open(repair=True) if binding.address.exists() else None
+    try:
+        return plan(paths, reader, binding.fingerprint, prune=prune, root=binding.root)
+    finally:
+        if reader:
+            reader.close()
+
+
+def _work(binding: IndexBinding, todo: IngestPlan) -> IngestReport:
     from rag.index.ingest.ingest import IngestReport
     from rag.index.ingest.ingest import ingest as run
 
     if not todo.files and not todo.gone:
         return IngestReport(unchanged=todo.unchanged, skipped=todo.skipped)
-    with flow, _bar(todo) as tell, closing(binding.writer()) as index:
+    with _bar(todo) as on_progress, closing(binding.writer()) as index:
         return run(
             todo,
             index,
             binding.open_embedder(),
             split=binding.splitter(),
             fingerprint=binding.fingerprint,
-            on_progress=tell,
+            on_progress=on_progress,
         )
 
 
 @contextmanager
 def _bar(todo: IngestPlan) -> Iterator[Callable[[Progress], None]]:
-    from rich.console import Console
+    """A bar on standard error that shows progress and the time left; none without a terminal."""
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
+
+    from rag.cli.output import console
 
     columns = (
         TextColumn("ingesting {task.fields[files]}/{task.fields[all]} files"),
@@ -84,11 +118,12 @@ def _bar(todo: IngestPlan) -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.fields[chunks]} chunks, {task.fields[rate]:.0f}/s"),
         TimeRemainingColumn(),
     )  # fmt: skip
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    screen = console(stderr=True)
+    with Bar(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         total = sum(file.size for file in todo.files)
         task = bar.add_task("", total=total, files=0, all=len(todo.files), chunks=0, rate=0.0)
 
-        def tell(progress: Progress) -> None:
+        def show(progress: Progress) -> None:
             elapsed = bar.tasks[0].elapsed or 0.0
             rate = progress.chunks / elapsed if elapsed else 0.0
             bar.update(
@@ -99,7 +134,7 @@ def _bar(todo: IngestPlan) -> Iterator[Callable[[Progress], None]]:
                 rate=rate,
             )
 
-        yield tell
+        yield show
 
 
 def _print(report: Any, address: str) -> None:
@@ -116,13 +151,19 @@ def _print(report: Any, address: str) -> None:
             f"{report.chunks_removed} removed; {report.seconds:.1f} s, "
             f"{rate:.0f} chunks/s; index: {address}"
         )
-    if report.skipped:
-        from rich.table import Table
-        from rich.text import Text
+    _table("skipped", report.skipped)
+    _table("not read of", report.partly)
 
-        from rag.cli.output import console
 
-        table = Table("skipped", "reason", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for one in report.skipped:
-            table.add_row(Text(str(one.path)), Text(one.reason))
-        console().print(table)
+def _table(title: str, rows: Sequence[Skipped]) -> None:
+    if not rows:
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from rag.cli.output import console
+
+    table = Table(title, "reason", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for one in rows:
+        table.add_row(Text(str(one.path)), Text(one.reason))
+    console().print(table)

@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from rag.cli import ask, bench, cache, evaluate, flows, index, ingest, init, new, runs, serve
+from rag.cli import (
+    ask,
+    bench,
+    cache,
+    evaluate,
+    flows,
+    index,
+    ingest,
+    init,
+    new,
+    runs,
+    serve,
+    sources,
+)
 
 EPILOG = (
     "Exit codes: 0 done, 1 internal error (please report it), 2 wrong usage, configuration, "
@@ -61,6 +74,11 @@ app.command("operators")(flows.operators)
 app.command("schema")(flows.schema)
 app.command("serve")(serve.serve)
 app.add_typer(new.app, name="new")
+index.app.command("list")(sources.list_sources)
+index.app.command("remove")(sources.remove)
+index.app.command("set-metadata")(sources.set_metadata)
+index.app.command("export")(sources.export)
+index.app.command("import")(sources.import_chunks)
 app.add_typer(index.app, name="index")
 app.add_typer(cache.app, name="cache")
 app.add_typer(evaluate.app, name="eval")

@@ -17,7 +17,7 @@ from rag.flow.run.runtime import RUNTIME
 from rag.index.address import address_of
 from rag.index.embedding import embed_chunks
 from rag.index.index import Index
-from rag.index.spec import IndexSpec, labelled
+from rag.index.spec import IndexSpec, labelled, root_of
 from rag.index.store import Address
 from rag.models import LLM, Embedder
 from rag.text.chunk import Chunk
@@ -73,6 +73,11 @@ class IndexBinding:
             ConfigError: There is no such kind of store.
         """
         return address_of(self.spec, self.resources.base)
+
+    @property
+    def root(self) -> Path | None:
+        """The folder that files are named relative to."""
+        return root_of(self.spec, self.resources.base)
 
     @property
     def fingerprint(self) -> str:

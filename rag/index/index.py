@@ -10,7 +10,7 @@ from rag.errors import ConfigError, IndexStateError, RagError
 from rag.flow.resources import Resource, parse
 from rag.index.address import address_of
 from rag.index.source_plan import make_plan
-from rag.index.spec import IndexSpec
+from rag.index.spec import IndexSpec, root_of
 from rag.index.store import Address, Reembedded, Store
 from rag.index.types import (
     Aggregate,
@@ -43,6 +43,7 @@ class Index(Resource):
         embedder: Id of the embedder that makes its vectors.
         dim: Length of a vector.
         folder: Where this machine stores what is computed from the index.
+        root: The folder that files are named relative to, where a pipeline says it.
     """
 
     default = "./index"
@@ -55,6 +56,7 @@ class Index(Resource):
         self.embedder = store.embedder
         self.dim = store.dim
         self.folder = store.folder
+        self.root: Path | None = None
 
     @classmethod
     def open(cls, spec: IndexSpec | Address | Path | str, *, base: Path = Path()) -> Self:
@@ -70,7 +72,9 @@ class Index(Resource):
                 or its server cannot be reached.
         """
         address = address_of(spec, base)
-        return cls(address, address.open())
+        index = cls(address, address.open())
+        index.root = root_of(spec, base)
+        return index
 
     @classmethod
     def absent(cls, spec: Any, *, base: Path) -> RagError | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.documents import Document
@@ -128,6 +130,11 @@ class IndexSpec(SplitSpec):
         default="./index",
         description="the folder, or an address on a server: postgresql://host/database",
     )
+    root: str = Field(
+        default=".",
+        description="the folder that files are named relative to: when it moves, nothing is "
+        "embedded again",
+    )
     metadata: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="pattern of paths, such as `people/*`: what they get"
     )
@@ -152,10 +159,23 @@ class IndexSpec(SplitSpec):
             embedder: Its specification.
             llm: The language model's, which counts with `describe` and `summaries`.
         """
-        spec = self.model_dump(mode="json", exclude={"path", "filter"}, exclude_defaults=True)
+        apart = {"path", "filter", "root"}
+        spec = self.model_dump(mode="json", exclude=apart, exclude_defaults=True)
         parts = [3, spec, embedder, llm if self.asks_model else None]
         text = json.dumps(parts, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def root_of(spec: IndexSpec | Any, base: Path) -> Path | None:
+    """The folder that files are named relative to; None where nothing says one.
+
+    Args:
+        spec: What a pipeline says of the index, or something else that says where it is.
+        base: The folder that a relative path starts from.
+    """
+    if not isinstance(spec, IndexSpec):
+        return None
+    return Path(os.path.abspath(base / Path(spec.root).expanduser()))  # noqa: PTH100 - as `absolute`
 
 
 def labelled(document: Document, labels: Mapping[str, Mapping[str, Any]]) -> Document:

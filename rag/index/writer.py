@@ -16,8 +16,9 @@ from rag.index.address import address_of
 from rag.index.embedding import embed_chunks
 from rag.index.index import Index
 from rag.index.ingest.batch import Batch
+from rag.index.ingest.names import renamed
 from rag.index.source_plan import digest
-from rag.index.spec import IndexSpec
+from rag.index.spec import IndexSpec, root_of
 from rag.index.store import Address
 from rag.index.types import WriteReport
 from rag.text.chunk import Chunk
@@ -35,14 +36,15 @@ class IndexWriter(Resource):
 
     Args:
         where: The folder or address; made at the first write if missing.
+        root: The folder that files are named relative to.
     """
 
     default = Index.default
     Spec = IndexSpec
     shorthand = "path"
 
-    def __init__(self, where: Address | Path | str) -> None:
-        self.address = address_of(where)
+    def __init__(self, where: Address | Path | str, root: Path | None = None) -> None:
+        self.address, self.root = address_of(where), root
         self._turn = threading.Lock()
 
     @classmethod
@@ -53,7 +55,9 @@ class IndexWriter(Resource):
             spec: What a pipeline says of it, its folder or address, or an `Index` open for reading.
             base: The folder that a relative path starts from.
         """
-        return cls(spec.address if isinstance(spec, Index) else address_of(spec, base))
+        if isinstance(spec, Index):
+            return cls(spec.address, spec.root)
+        return cls(address_of(spec, base), root_of(spec, base))
 
     @classmethod
     def takes(cls, resource: Resource) -> bool:
@@ -85,12 +89,10 @@ class IndexWriter(Resource):
         report = WriteReport(0, 0, 0)
         if not documents and not sources:
             return report
-        chunks: dict[str, list[Chunk]] = {escape_surrogates(uri): [] for uri in sources}
+        chunks: dict[str, list[Chunk]] = {self._name(uri): [] for uri in sources}
         for chunk in map(Chunk.of, documents):
-            source = escape_surrogates(
-                chunk.source or chunk.id or digest(escape_surrogates(chunk.text))
-            )
-            chunks.setdefault(source, []).append(chunk)
+            source = chunk.source or chunk.id or digest(escape_surrogates(chunk.text))
+            chunks.setdefault(self._name(source), []).append(chunk)
         with self._turn, closing(self._open(embedder)) as index:
             batch = Batch(index, embedder)
             for uri, found in chunks.items():
@@ -98,6 +100,9 @@ class IndexWriter(Resource):
                 if batch.full:
                     report += batch.commit()
             return report + batch.commit()
+
+    def _name(self, source: str) -> str:
+        return renamed(escape_surrogates(source), self.root)
 
     def _open(self, embedder: Embedder) -> Index:
         return Index.writer(

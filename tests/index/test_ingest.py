@@ -15,6 +15,8 @@ from rag.index.ingest import ingest as ingesting
 from rag.index.ingest.ingest import IngestReport, Progress, ingest
 from rag.index.ingest.plan import IngestPlan, plan
 from rag.index.ingest.prefetch import prefetch
+from rag.index.readers import tables
+from rag.index.types import SourceUpdate
 from rag.models import Embedder
 from rag.testing.encoders import ScriptedEmbedder
 from rag.text.chunk import Chunk
@@ -255,3 +257,103 @@ def test_the_real_embedder(docs: Path, tmp_path: Path) -> None:
     assert found[0].chunk.path == "ferry.md"
     index.close()
     embedder.close()
+
+
+def test_equal_texts_are_embedded_once(index: Index, docs: Path) -> None:
+    (docs / "copy.md").write_text(paragraphs(1, 2, 3))
+    (docs / "deep" / "a.md").write_text(paragraphs(1, 2, 3))
+    embedder = ScriptedEmbedder(dim=16)
+    report = ingest(plan([docs], index, "c"), index, embedder, split=cut, fingerprint="c")
+    assert report.chunks_added == 12
+    assert len(embedder.texts) == len(set(embedder.texts)) == 9
+    for text in set(embedder.texts):
+        hits = index.dense(embedder.embed_query(text), 2)
+        assert hits[0].score == pytest.approx(1)
+
+
+def test_files_are_named_relative_to_a_root_and_may_move_with_it(
+    index: Index, docs: Path, tmp_path: Path
+) -> None:
+    def again(folder: Path, root: Path, *, prune: bool = False) -> IngestReport:
+        todo = plan([folder], index, "c", root=root, prune=prune)
+        return ingest(todo, index, ScriptedEmbedder(dim=16), split=cut, fingerprint="c")
+
+    assert again(docs, tmp_path).files == 3
+    names = ["docs/a.md", "docs/b.txt", "docs/deep/c.md"]
+    assert [source.uri for source in index.sources()] == names
+    moved = tmp_path / "elsewhere" / "docs"
+    moved.parent.mkdir()
+    docs.rename(moved)
+    assert counts(again(moved, moved.parent, prune=True)) == (0, 3, 0, 0, 0, 0, 0)
+    outside = tmp_path / "outside.md"
+    outside.write_text(paragraphs(9))
+    again(outside, moved.parent)
+    (moved / "a.md").unlink()
+    assert again(moved, moved.parent, prune=True).removed == 1
+    assert [source.uri for source in index.sources()] == [str(outside), *names[1:]]
+
+
+def test_pruning_takes_no_source_that_is_no_file(index: Index, docs: Path, tmp_path: Path) -> None:
+    writer = {"vectors": np.eye(1, 16, dtype=np.float32)}
+    for uri in ("note-1", "https://example.org/a"):
+        index.write([SourceUpdate(index.plan(uri, [Chunk("text")]), **writer)])
+    todo = plan([tmp_path], index, "c", root=tmp_path, prune=True)
+    assert todo.gone == []
+
+
+def table(path: Path, rows: int, first: int = 0) -> None:
+    lines = [f"{n},the water of lock{n} at noon" for n in range(first, first + rows)]
+    path.write_text("\n".join(["name,text", *lines]) + "\n")
+
+
+def test_a_large_table_is_stored_in_parts(
+    index: Index, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "PART", 400)
+    path = docs / "deep" / "t.csv"
+    table(path, 40)
+    first = run(index, path)
+    assert (first.files, first.chunks_removed) == (1, 0)
+    parts = [source.uri for source in index.sources()]
+    assert len(parts) > 3
+    assert parts[0] == path.as_posix()
+    assert all(uri.startswith(f"{path.as_posix()}#row=") for uri in parts[1:])
+    (hit,) = index.sparse("lock33", 1)
+    assert hit.chunk.rows is not None
+    assert hit.chunk.rows[0] <= 35 <= hit.chunk.rows[1]
+    assert run(index, path).unchanged == 1
+    table(path, 42)  # rows are added: what was there keeps its vectors
+    more = run(index, path)
+    assert (more.files, more.chunks_removed) == (1, 0)
+    assert more.chunks_kept >= first.chunks_added - 1
+    table(path, 5)
+    assert run(index, path).chunks_removed > 0
+    assert [source.uri for source in index.sources()] == parts[:1]
+    table(path, 40)
+    run(index, path)
+    path.unlink()
+    gone = run(index, docs / "deep", prune=True)
+    assert gone.removed == len(parts)
+    assert [source.uri for source in index.sources()] == [(docs / "deep" / "c.md").as_posix()]
+
+
+def test_a_table_that_was_stopped_is_read_again(
+    index: Index, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "PART", 400)
+    monkeypatch.setattr(batches, "WINDOW", 4)
+    path = docs / "t.csv"
+    table(path, 40)
+
+    class Stops(ScriptedEmbedder):
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            if any("lock30" in text for text in texts):
+                raise KeyboardInterrupt
+            return super().embed(texts)
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest(plan([path], index, "c"), index, Stops(dim=16), split=cut, fingerprint="c")
+    assert list(index.sources())
+    table(path, 3)
+    assert run(index, path).files == 1
+    assert [source.uri for source in index.sources()] == [path.as_posix()]

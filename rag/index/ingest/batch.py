@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -25,6 +27,8 @@ SLICE = 128
 """Chunks between two reports of progress."""
 HELD = 4 * WINDOW
 """Chunks, new or not, that wait for a commit."""
+EQUAL = 16 * WINDOW
+"""Chunks whose vectors are held, so that equal texts in other files are not embedded again."""
 TRIES = 10
 """Times that a source is planned and written while others change it."""
 
@@ -51,6 +55,7 @@ class Batch:
         self._index, self._embedder, self._on_progress = index, embedder, on_progress
         self._waiting: list[_Waiting] = []
         self._new = self._held = 0
+        self._embedded: dict[bytes, np.ndarray] = {}
         self.embedding_seconds = self.writing_seconds = 0.0
 
     def add(
@@ -66,6 +71,11 @@ class Batch:
         self._waiting.append(_Waiting(plan, chunks, digest, size, mtime_ns))
         self._new += len(plan.new)
         self._held += len(chunks)
+
+    @property
+    def new(self) -> int:
+        """The number of chunks that are to be embedded."""
+        return self._new
 
     @property
     def full(self) -> bool:
@@ -119,21 +129,34 @@ class Batch:
         return report
 
     def _embed(self, chunks: list[Chunk]) -> np.ndarray:
-        """Vectors of chunks, like lengths together, which pads least."""
+        """Vectors of chunks: of equal ones once, like lengths together, which pads least."""
         import numpy as np
 
         vectors = np.zeros((len(chunks), self._embedder.dim), dtype=np.float32)
         late = [at for at, chunk in enumerate(chunks) if chunk.within]
-        alone = [at for at, chunk in enumerate(chunks) if not chunk.within]
+        equal: dict[bytes, list[int]] = defaultdict(list)
+        for at, chunk in enumerate(chunks):
+            if not chunk.within:
+                equal[_key(chunk)].append(at)
+        done = 0
+        for key in equal.keys() & self._embedded.keys():
+            places = equal.pop(key)
+            vectors[places] = self._embedded[key]
+            done += len(places)
+        alone = [places[0] for places in equal.values()]
         alone.sort(key=lambda at: -len(chunks[at].indexed_text))
         parts = [list(group) for _, group in groupby(late, lambda at: document_of(chunks[at]))]
         parts += [alone[begin : begin + SLICE] for begin in range(0, len(alone), SLICE)]
         started = perf_counter()
-        done = 0
         for part in parts:
             vectors[part] = embed_chunks(self._embedder, [chunks[at] for at in part])
             done += len(part)
             self._on_progress(done)
+        for key, places in equal.items():
+            vectors[places] = vectors[places[0]]
+            self._embedded[key] = vectors[places[0]].copy()
+        for key in list(self._embedded)[:-EQUAL]:
+            del self._embedded[key]
         self.embedding_seconds += perf_counter() - started
         return vectors
 
@@ -147,3 +170,7 @@ class _Waiting:
     digest: str
     size: int
     mtime_ns: int
+
+
+def _key(chunk: Chunk) -> bytes:
+    return hashlib.sha256(chunk.indexed_text.encode("utf-8", "backslashreplace")).digest()

@@ -22,7 +22,8 @@ from langchain_core.documents import Document
 from rag.errors import LoadError
 from rag.index.index import Index
 from rag.index.ingest.batch import HELD, Batch
-from rag.index.ingest.plan import IngestPlan, part_uri, uri_of, whole_uri
+from rag.index.ingest.names import part_uri, uri_of, whole_uri
+from rag.index.ingest.plan import IngestPlan
 from rag.index.ingest.prefetch import prefetch
 from rag.index.readers.discover import FileRef, Skipped
 from rag.index.readers.read import read_file
@@ -36,7 +37,13 @@ Splitter = Callable[[Sequence[Document]], list[Chunk]]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an ingest is: files and bytes committed, chunks embedded so far."""
+    """How far an ingest is.
+
+    Attributes:
+        files: Committed.
+        bytes: Of the files, committed or, by their share of chunks, embedded.
+        chunks: Embedded.
+    """
 
     files: int
     bytes: int
@@ -105,7 +112,11 @@ def ingest(
         report.chunks_removed += index.delete(todo.gone)
         report.removed = len(todo.gone)
     window = _Window(index, embedder, report, on_progress)
-    work = (part for file in todo.files for part in _parse(file, split, fingerprint))
+    work = (
+        part
+        for file in todo.files
+        for part in _parse(file, uri_of(file.path, todo.root), split, fingerprint)
+    )
     ready = prefetch(work, weigh=lambda parsed: len(parsed.chunks), room=HELD)
     with closing(ready):
         for parsed in ready:
@@ -148,10 +159,9 @@ class _Parsed:
     failure: str = ""
 
 
-def _parse(file: FileRef, split: Splitter, fingerprint: str) -> Iterator[_Parsed]:
+def _parse(file: FileRef, uri: str, split: Splitter, fingerprint: str) -> Iterator[_Parsed]:
     """The parts of a file, the first one last."""
     started = perf_counter()
-    uri = uri_of(file.path)
     warnings: list[str] = []
     first: Sequence[Chunk] = ()
     parts: list[str] = []
@@ -262,4 +272,5 @@ class _Window:
 
     def _embedded(self, chunks: int) -> None:
         report = self._report
-        self._on_progress(Progress(report.files, self._bytes, report.chunks_added + chunks))
+        share = self._waiting * chunks // max(self._batch.new, chunks, 1)
+        self._on_progress(Progress(report.files, self._bytes + share, report.chunks_added + chunks))

@@ -8,9 +8,9 @@ from itertools import islice
 from pathlib import Path
 
 from rag.index.index import Index
+from rag.index.ingest.names import is_part, path_of, uri_of, whole_uri
 from rag.index.readers.discover import FileRef, Skipped, absolute, discover
 from rag.index.types import Source
-from rag.text.surrogates import escape_surrogates
 
 LOOKED_UP = 1_000
 """Files that the index is asked about at a time."""
@@ -25,16 +25,23 @@ class IngestPlan:
         unchanged: How many are as the index has them.
         skipped: Left out, with the reason.
         gone: Sources under the paths whose file is no longer there.
+        root: The folder that sources are named relative to.
     """
 
     files: list[FileRef]
     unchanged: int
     skipped: list[Skipped]
     gone: list[str]
+    root: Path | None = None
 
 
 def plan(
-    paths: Iterable[Path], index: Index | None, fingerprint: str, *, prune: bool = False
+    paths: Iterable[Path],
+    index: Index | None,
+    fingerprint: str,
+    *,
+    prune: bool = False,
+    root: Path | None = None,
 ) -> IngestPlan:
     """Compare files with what the index has of them; none is read.
 
@@ -47,6 +54,7 @@ def plan(
         fingerprint: Of the settings: see `rag.index.binding.IndexBinding.fingerprint`.
         prune: Find sources under `paths` whose file is gone. What cannot be looked at, a file
             or a folder that is skipped, is not gone.
+        root: The folder that sources are named relative to; None: by their absolute paths.
     """
     paths = [Path(path) for path in paths]
     files: list[FileRef] = []
@@ -54,7 +62,7 @@ def plan(
     unchanged = 0
     there: set[str] = set()
     for some in _batched(discover(paths)):
-        here = {uri_of(one.path): one for one in some if isinstance(one, FileRef)}
+        here = {uri_of(one.path, root): one for one in some if isinstance(one, FileRef)}
         skipped += [one for one in some if isinstance(one, Skipped)]
         known = index.known(here) if index else {}
         there |= here.keys()
@@ -65,14 +73,16 @@ def plan(
         files += changed
     gone: list[str] = []
     if prune and index:
-        roots = {uri_of(absolute(path)) for path in paths}
-        kept = {uri_of(one.path) for one in skipped}
+        roots = {absolute(path) for path in paths}
+        kept = {one.path for one in skipped}
         for source in index.sources():
-            file = whole_uri(source.uri)
-            above = {file, *(parent.as_posix() for parent in Path(file).parents)}
-            if not {source.uri, file} & there and above & roots and not above & kept:
+            file = path_of(source.uri, root if source.digest or is_part(source.uri) else None)
+            if file is None or {source.uri, whole_uri(source.uri)} & there:
+                continue
+            above = {file, *file.parents}
+            if above & roots and not above & kept:
                 gone.append(source.uri)
-    return IngestPlan(files, unchanged, skipped, gone)
+    return IngestPlan(files, unchanged, skipped, gone, root)
 
 
 def _same(file: FileRef, source: Source | None, fingerprint: str) -> bool:
@@ -87,28 +97,3 @@ def _batched(found: Iterable[FileRef | Skipped]) -> Iterator[list[FileRef | Skip
     rest = iter(found)
     while some := list(islice(rest, LOOKED_UP)):
         yield some
-
-
-def uri_of(path: Path) -> str:
-    """A file's name in the index; bytes that are no UTF-8 are escaped."""
-    return escape_surrogates(path.as_posix())
-
-
-PART = "#row="
-"""What stands in the name of a part of a large table before its first row (as in RFC 7111)."""
-
-
-def part_uri(uri: str, part: str) -> str:
-    """The name of a part of a file in the index.
-
-    Args:
-        uri: Of the file.
-        part: As readers name it: `row=4001`; "": how the names of all parts begin.
-    """
-    return f"{uri}#{part or PART[1:]}"
-
-
-def whole_uri(uri: str) -> str:
-    """The name of the file that a source is, or is a part of."""
-    before, mark, row = uri.rpartition(PART)
-    return before if mark and row.isdecimal() else uri
