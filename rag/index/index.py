@@ -50,13 +50,9 @@ class Index(Resource):
     Spec = IndexSpec
     shorthand = "path"
 
-    def __init__(self, address: Address, store: Store) -> None:
-        self.address = address
-        self._store = store
-        self.embedder = store.embedder
-        self.dim = store.dim
-        self.folder = store.folder
-        self.root: Path | None = None
+    def __init__(self, address: Address, store: Store, root: Path | None = None) -> None:
+        self.address, self._store, self.root = address, store, root
+        self.embedder, self.dim, self.folder = store.embedder, store.dim, store.folder
 
     @classmethod
     def open(cls, spec: IndexSpec | Address | Path | str, *, base: Path = Path()) -> Self:
@@ -72,9 +68,7 @@ class Index(Resource):
                 or its server cannot be reached.
         """
         address = address_of(spec, base)
-        index = cls(address, address.open())
-        index.root = root_of(spec, base)
-        return index
+        return cls(address, address.open(), root_of(spec, base))
 
     @classmethod
     def absent(cls, spec: Any, *, base: Path) -> RagError | None:
