@@ -20,14 +20,14 @@ PEOPLE = {"ann": "canal", "ben": "bridge"}
 
 
 def user(given: Annotated[HTTPBasicCredentials, Depends(HTTPBasic())]) -> str:
-    """The application's own authentication: whoever it names has documents of their own."""
+    """The application's own authentication: each user has chats and files of their own."""
     if not secrets.compare_digest(given.password, PEOPLE.get(given.username, secrets.token_hex())):
         raise HTTPException(401, headers={"WWW-Authenticate": "Basic"})
     return given.username
 
 
 app = FastAPI()
-app.include_router(router(load_flow(path("hybrid"), base=Path()), tenant=user), prefix="/rag")
+app.include_router(router(load_flow(path("hybrid"), base=Path()), identity=user), prefix="/rag")
 
 
 @app.get("/")

@@ -35,7 +35,7 @@ class AnswerCache(Operator):
 
     A semantic cache (GPTCache, Bang 2023). Where no stored question is near enough the flow
     `otherwise: {steps: [...]}` runs, which must write `answer`. An answer is found only under all
-    of: the same index and commit, embedder, language model and prompts, inner flow, and tenant.
+    of: the same index and commit, embedder, language model and prompts, inner flow, and user.
     Then numbers, months, names and negations of both questions must agree, with `same: model` the
     model must also say that they ask for the same, and every chunk that the answer was given from
     must still be there. Within a conversation (`history`) nothing is looked up or stored, and an
@@ -66,7 +66,7 @@ class AnswerCache(Operator):
             raise ConfigError(
                 "the inner flow of `answer_cache` names resources",
                 where="otherwise.resources",
-                fix="name them in the pipeline: a tenant's own take their place there",
+                fix="name them in the pipeline: a user's own take their place there",
             )
         if "answer" not in _loaded(json.dumps(otherwise)).output_types:
             what = "the inner flow of `answer_cache` writes no `answer`"

@@ -35,6 +35,9 @@ def ingest(
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on: ingest what changes, until interrupted.")
     ] = False,
+    collection: Annotated[
+        str, typer.Option(help="Which of the indexes that `rag serve` searches for its users.")
+    ] = "shared",
     as_json: Json = False,
 ) -> None:
     """Bring the index up to date with files; unchanged files are not read."""
@@ -42,7 +45,7 @@ def ingest(
     from rag.index import IndexBinding
 
     with closing(load(config, params)) as flow:
-        binding = IndexBinding(flow.resources)
+        binding = IndexBinding(flow.resources, collection=collection)
 
         def bring_up_to_date(*, quiet: bool = False) -> IngestReport:
             report = _work(binding, _plan(binding, paths, prune=prune))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +42,7 @@ def serve(
         Path | None,
         typer.Option(
             "--keys",
-            help="File of API keys, each of one tenant. Default: no keys.",
+            help="File of API keys. Default: no keys.",
             show_default=False,
         ),
     ] = None,
@@ -57,6 +58,15 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            help="Name under which the server is reached; repeatable. Default: on loopback its "
+            "own, else any.",
+            show_default=False,
+        ),
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Questions answered at a time.")] = 4,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the chat page.")] = True,
 ) -> None:
@@ -68,7 +78,7 @@ def serve(
         raise ConfigError(
             f"without API keys, anybody who reaches {host} could ask and upload",
             where="--host",
-            fix="create keys (rag keys add TENANT) and pass --keys, or listen on 127.0.0.1",
+            fix="create keys (rag keys add USER) and pass --keys, or listen on 127.0.0.1",
         )
     import rag.serve
 
@@ -82,7 +92,7 @@ def serve(
             fix = "give each another name"
             raise ConfigError(f"two pipelines are named {name!r}", where="rag serve", fix=fix)
         flows[name] = flow
-    _listen(flows, settings, host, port, keys, cors or [])
+    _listen(flows, settings, host, port, keys, cors or [], allowed_hosts)
 
 
 def _listen(
@@ -92,6 +102,7 @@ def _listen(
     port: int,
     keys: Path | None,
     cors: list[str],
+    hosts: list[str] | None,
 ) -> None:
     import socket
 
@@ -99,13 +110,15 @@ def _listen(
 
     uvicorn = require("uvicorn", "serve")
     from rag.serve import app
+    from rag.serve.identity import single_user
     from rag.serve.server import Server
     from rag.serve.service import Service
 
     service = Service(flows, settings)
     # Against DNS rebinding: on loopback only these host names are served.
-    hosts = [host, "localhost", "127.0.0.1"] if host in LOOPBACK else ["*"]
-    application = app(flows, keys=keys, service=service, cors=cors, hosts=hosts)
+    names = hosts or ([host, "localhost", "127.0.0.1"] if host in LOOPBACK else ["*"])
+    who = None if keys else single_user
+    application = app(flows, identity=who, keys=keys, service=service, origins=cors, hosts=names)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -126,27 +139,71 @@ def _listen(
 
 @keys.command()
 def add(
-    tenant: Annotated[str, typer.Argument(help="The tenant that the key belongs to.")],
+    user: Annotated[str, typer.Argument(help="Whose key it is.")],
     file: KeyFilePath = KEYS,
+    collections: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--collection",
+            help="What is searched; repeatable. Uploads go to the last one. Default: `shared` (the "
+            "pipeline's own index), and one of the user's name.",
+            show_default=False,
+        ),
+    ] = None,
+    may: Annotated[
+        list[str], typer.Option(help="What the user may do: ask, upload, admin; repeatable.")
+    ] = ["ask", "upload"],  # noqa: B006 - typer copies it
+    groups: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group",
+            help="Documents whose `access` names it are found; repeatable. `*`: all.",
+            show_default=False,
+        ),
+    ] = None,
+    expires: Annotated[
+        datetime | None,
+        typer.Option(help="Day on which the key ends (UTC). Default: never.", show_default=False),
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(help="Questions and uploads.", show_default=False)
+    ] = None,
+    tokens_per_day: Annotated[
+        int | None, typer.Option(help="That models read and write.", show_default=False)
+    ] = None,
 ) -> None:
     """Create a key and print it; it is not shown again."""
     from rag.serve.keys import KeyFile
 
-    typer.echo(KeyFile(file).add(tenant))
+    typer.echo(
+        KeyFile(file).add(
+            user,
+            collections=collections,
+            may=may,
+            groups=groups or (),
+            expires=expires.replace(tzinfo=UTC) if expires else None,
+            requests_per_minute=requests_per_minute,
+            tokens_per_day=tokens_per_day,
+        )
+    )
 
 
 @keys.command("list")
 def listed(file: KeyFilePath = KEYS, as_json: Json = False) -> None:
-    """List the ids and tenants of the keys, never the keys themselves."""
+    """List the ids and users of the keys, never the keys themselves."""
     from rag.cli.output import print_json
     from rag.serve.keys import KeyFile
 
-    records = [record.model_dump(exclude={"sha256"}) for record in KeyFile(file).records()]
+    records = [
+        record.model_dump(mode="json", exclude={"sha256"}) for record in KeyFile(file).records()
+    ]
     if as_json:
         print_json(records)
         return
     for record in records:
-        typer.echo(f"{record['id']}  {record['tenant']}  {record['created']}")
+        ends = f"  until {record['expires']}" if record["expires"] else ""
+        may = ",".join(record["may"])
+        typer.echo(f"{record['id']}  {record['user']}  {may}  {record['created']}{ends}")
 
 
 @keys.command()

@@ -45,9 +45,7 @@ class AnswersSpec(Spec):
     most: PositiveInt = Field(
         default=MOST, description="answers at most; the least recently used go first"
     )
-    salt: str = Field(
-        default="", description="the tenant's: answers are never shared between salts"
-    )
+    salt: str = Field(default="", description="the user's: answers are never shared between salts")
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ class Answers(Resource):
     Args:
         path: The file; None: memory.
         most: Answers at most, of all scopes together.
-        salt: The tenant's; part of every scope.
+        salt: The user's; part of every scope.
 
     Raises:
         ConfigError: The file cannot be opened.
@@ -102,14 +100,14 @@ class Answers(Resource):
         return cls(path, spec.most, spec.salt)
 
     def salted(self, salt: str) -> Answers:
-        """The same store for another tenant, who finds nothing of this one's."""
+        """The same store for another user, who finds nothing of this one's."""
         view = object.__new__(Answers)
         view.__dict__.update(self.__dict__)
         view.salt = salt
         return view
 
     def scope(self, **parts: Any) -> str:
-        """The digest of all that answers depend on, and of the tenant."""
+        """The digest of all that answers depend on, and of the user."""
         text = json.dumps([self.salt, parts], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -25,6 +27,17 @@ from rag.text.chunk import Chunk
 if TYPE_CHECKING:
     from rag.index.ingest.ingest import Splitter
 
+SHARED = "shared"
+"""The collection that is the pipeline's own index."""
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+def plain(name: str) -> str:
+    """A name that any file system and database takes: the name itself, or a digest of it."""
+    if _PLAIN.fullmatch(name):
+        return name
+    return "h_" + hashlib.sha256(name.encode()).hexdigest()[:40]
+
 
 @dataclass(frozen=True)
 class IndexBinding:
@@ -37,12 +50,15 @@ class IndexBinding:
         index: The name of the index among them.
         embedder: The name of the embedder that makes its vectors.
         llm: The name of the language model that describes chunks, if the index wants that.
+        collection: Which of the indexes that stand beside one another (`Address.of_collection`);
+            `shared` is the one that the pipeline names.
     """
 
     resources: Resources
     index: str = "index"
     embedder: str = "embedder"
     llm: str = "llm"
+    collection: str = SHARED
 
     @cached_property
     def spec(self) -> IndexSpec:
@@ -72,7 +88,8 @@ class IndexBinding:
         Raises:
             ConfigError: There is no such kind of store.
         """
-        return address_of(self.spec, self.resources.base)
+        own = address_of(self.spec, self.resources.base)
+        return own if self.collection == SHARED else own.of_collection(plain(self.collection))
 
     @property
     def root(self) -> Path | None:

@@ -185,8 +185,8 @@ class Address(Protocol):
                 one writer at a time and another process is it.
         """
 
-    def of_tenant(self, name: str) -> Address:
-        """The index of a tenant beside this one: nothing of one is found in another.
+    def of_collection(self, name: str) -> Address:
+        """The index of a collection beside this one: nothing of one is found in another.
 
         Args:
             name: Letters, digits, `_` and `-`.

@@ -11,13 +11,13 @@ FORMAT = b"rag-kv-2"
 
 @dataclass(frozen=True)
 class Keys:
-    """Makes keys for one model and one tenant.
+    """Makes keys for one model and one user.
 
     States depend on token ids, so nothing of a tokenizer is in a key.
 
     Args:
         model: The model's fingerprint (`fingerprint.fingerprint`).
-        salt: The tenant's; chosen by the server, never by a request.
+        salt: The user's; chosen by the server, never by a request.
     """
 
     model: str

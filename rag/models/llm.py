@@ -117,7 +117,7 @@ class LLMSpec(ModelSpec):
         description="bytes of the states of all requests that are worked on; further requests "
         "wait, and one that needs more is worked on alone",
     )
-    salt: str = Field(default="", description="the tenant's: states are never shared between salts")
+    salt: str = Field(default="", description="the user's: states are never shared between salts")
     profile: Profile | None = Field(
         default=None, description="what is set otherwise than the model's size says"
     )

@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rag.serve.http.endpoints import app, router
+    from rag.serve.identity import Identity, single_user
     from rag.serve.settings import Settings
 
-__all__ = ["Settings", "app", "router"]
+__all__ = ["Identity", "Settings", "app", "router", "single_user"]
+_MODULES = {"Settings": "settings", "Identity": "identity", "single_user": "identity"}
 
 
 def __getattr__(name: str) -> Any:
@@ -16,9 +18,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'rag.serve' has no attribute {name!r}")
     try:
-        module = import_module(
-            "rag.serve.settings" if name == "Settings" else "rag.serve.http.endpoints"
-        )
+        module = import_module(f"rag.serve.{_MODULES.get(name, 'http.endpoints')}")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "rag":
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -19,11 +19,13 @@ from rag.serve.answer import Answer, Usage, outputs, sources
 from rag.serve.conversations import Conversations
 from rag.serve.deadline import Deadline
 from rag.serve.errors import details, problem_of
+from rag.serve.flows import Flows
+from rag.serve.identity import Identity
+from rag.serve.limits import UserLimits
 from rag.serve.metrics import Metrics
 from rag.serve.pipeline import Overrides, Pipeline
 from rag.serve.queue import RunQueue
 from rag.serve.runs import Runs, RunStep
-from rag.serve.tenants import Tenants
 from rag.text.abstention import abstains
 
 REMEMBERED = 8
@@ -38,7 +40,7 @@ class Question:
     Args:
         query: The question.
         pipeline: The pipeline that answers.
-        tenant: Who asks.
+        identity: Who asks.
         inputs: Further inputs of the flow.
         history: Earlier messages, oldest first, each `role` and `content`.
         overrides: What differs from the pipeline's own settings.
@@ -47,7 +49,7 @@ class Question:
 
     query: str
     pipeline: Pipeline
-    tenant: str
+    identity: Identity
     inputs: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[dict[str, str], ...] = ()
     overrides: Overrides = field(default_factory=Overrides)
@@ -95,10 +97,11 @@ class Answering:
 
     Args:
         queue: Says when a run may start.
-        tenants: Opens the flows.
+        flows: Opens the flows.
         runs: Keeps what runs did.
         conversations: Keeps questions and answers.
         metrics: Counts.
+        limits: Of what a user may use.
         run_timeout: Seconds that a run may take.
     """
 
@@ -106,22 +109,24 @@ class Answering:
         self,
         *,
         queue: RunQueue,
-        tenants: Tenants,
+        flows: Flows,
         runs: Runs,
         conversations: Conversations,
         metrics: Metrics,
+        limits: UserLimits,
         run_timeout: float,
     ) -> None:
-        self.queue, self.tenants, self.runs = queue, tenants, runs
+        self.queue, self.flows, self.runs, self.limits = queue, flows, runs, limits
         self.conversations, self.metrics, self.run_timeout = conversations, metrics, run_timeout
         self.active: set[AnswerRun] = set()
 
-    def admit(self, question: Question) -> AnswerRun:
-        """The run that answers the question.
+    async def admit(self, question: Question) -> AnswerRun:
+        """The run that answers the question; it has to be closed.
 
         Raises:
-            Problem: As `RunQueue.admit`.
+            Problem: As `RunQueue.admit`; or 429, the user asks too often or too much.
         """
+        await self.limits.request(question.identity)
         return AnswerRun(self, question)
 
     def interrupt(self) -> None:
@@ -132,16 +137,23 @@ class Answering:
 
 
 class AnswerRun:
-    """A question that was admitted; `events` runs it, once."""
+    """A question that was admitted; `events` runs it, once. It must be closed, run or not."""
 
     def __init__(self, answering: Answering, question: Question) -> None:
         self._answering, self.question = answering, question
-        self._ticket = answering.queue.admit(question.tenant)
-        self.record = answering.runs.begin(question.tenant, question.pipeline.name)
+        self._ticket = answering.queue.admit(question.identity.user)
+        self.record = answering.runs.begin(question.identity.user, question.pipeline.name)
         self.deadline = Deadline(answering.run_timeout)
         self._written: dict[str, Any] = {}
         self._text: list[str] = []
         self._answer: Answer | None = None
+
+    def close(self) -> None:
+        """Give up the place in the queue; a run that never began is cancelled."""
+        self._ticket.close()
+        if self.record.status == "waiting":
+            self.record.status = "cancelled"
+            self._answering.runs.end(self.record)
 
     async def answer(self) -> Answer:
         """Run, and give the answer; raises as `events` does."""
@@ -182,11 +194,13 @@ class AnswerRun:
             yield
         except Exception as error:
             problem = problem_of(error)
-            record.status, record.error = "failed", details(problem)
-            about["error"] = {"code": problem.code, "what": problem.what, "fix": problem.fix}
+            seen = problem.seen_by(question.identity)
+            record.status, record.error = "failed", details(seen)
+            about["error"] = {"code": seen.code, "what": seen.what, "fix": seen.fix}
             raise problem from error
         finally:
             answering.active.discard(self)
+            self._ticket.close()
             cancelled = record.status in ("waiting", "running")
             if cancelled:
                 record.status = "cancelled"
@@ -199,9 +213,10 @@ class AnswerRun:
             record.seconds = perf_counter() - created
             answering.metrics.ended(record)
             answering.runs.end(record)
+            await answering.limits.used(question.identity, record.tokens)
             if question.conversation is not None and (text or not cancelled):
                 await answering.conversations.add_answer(
-                    question.tenant, question.conversation, text, about
+                    question.identity.user, question.conversation, text, about
                 )
 
     async def _history(self) -> History:
@@ -210,13 +225,20 @@ class AnswerRun:
         if question.conversation is None:
             return list(question.history)
         return await self._answering.conversations.add_question(
-            question.tenant, question.conversation, question.query, REMEMBERED
+            question.identity.user, question.conversation, question.query, REMEMBERED
         )
 
     async def _run(self, history: History) -> AsyncGenerator[AnswerEvent]:
+        pipeline, within = self.question.pipeline, self.deadline.within
+        lease = await within(self._answering.flows.lease(pipeline, self.question.identity))
+        with closing(lease):
+            async with aclosing(self._over(lease.flow, history)) as events:
+                async for event in events:
+                    yield event
+
+    async def _over(self, flow: Flow, history: History) -> AsyncGenerator[AnswerEvent]:
         question, pipeline, within = self.question, self.question.pipeline, self.deadline.within
         started = perf_counter()
-        flow = await within(self._answering.tenants.flow(pipeline, question.tenant))
         inputs, query = {**question.inputs}, question.query
         if pipeline.takes_history:
             inputs["history"] = history

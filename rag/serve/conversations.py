@@ -1,4 +1,4 @@
-"""Conversations, each a tenant's own: begun, continued, listed, exported, deleted."""
+"""Conversations, each a user's own: begun, continued, listed, exported, deleted."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rag.serve.state import ServerState
 
 CONVERSATIONS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS conversations (
-    id TEXT PRIMARY KEY, tenant TEXT NOT NULL, title TEXT NOT NULL,
+    id TEXT PRIMARY KEY, user TEXT NOT NULL, title TEXT NOT NULL,
     created REAL NOT NULL, updated REAL NOT NULL
 );
-CREATE INDEX IF NOT EXISTS conversations_by_tenant ON conversations (tenant, updated);
+CREATE INDEX IF NOT EXISTS conversations_by_user ON conversations (user, updated);
 CREATE TABLE IF NOT EXISTS messages (
     number INTEGER PRIMARY KEY, conversation TEXT NOT NULL REFERENCES conversations (id)
         ON DELETE CASCADE,
@@ -59,45 +59,45 @@ class Conversation(ConversationHead):
 
 
 class Conversations:
-    """The conversations in the server's file; nobody sees those of another tenant."""
+    """The conversations in the server's file; nobody sees those of another user."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
 
-    async def begin(self, tenant: str) -> ConversationHead:
+    async def begin(self, user: str) -> ConversationHead:
         """A new, empty conversation."""
         now = time.time()
         head = ConversationHead(id=uuid.uuid4().hex, title="", created=now, updated=now)
 
         def write(db: sqlite3.Connection) -> None:
-            row = (head.id, tenant, head.title, head.created, head.updated)
+            row = (head.id, user, head.title, head.created, head.updated)
             db.execute("INSERT INTO conversations VALUES (?, ?, ?, ?, ?)", row)
 
         await self._state.do(write)
         return head
 
-    async def heads(self, tenant: str) -> list[ConversationHead]:
-        """The tenant's conversations, the latest first."""
+    async def heads(self, user: str) -> list[ConversationHead]:
+        """The user's conversations, the latest first."""
         rows = await self._state.do(
             lambda db: db.execute(
-                "SELECT id, title, created, updated FROM conversations WHERE tenant = ? "
+                "SELECT id, title, created, updated FROM conversations WHERE user = ? "
                 "ORDER BY updated DESC LIMIT ?",
-                (tenant, LISTED),
+                (user, LISTED),
             ).fetchall()
         )
         return [ConversationHead(**dict(row)) for row in rows]
 
-    async def get(self, tenant: str, name: str) -> Conversation:
+    async def get(self, user: str, name: str) -> Conversation:
         """A whole conversation.
 
         Raises:
-            Problem: 404, the tenant has none of this id.
+            Problem: 404, the user has none of this id.
         """
 
         def read(db: sqlite3.Connection) -> Conversation:
             head = db.execute(
-                "SELECT id, title, created, updated FROM conversations WHERE id = ? AND tenant = ?",
-                (name, tenant),
+                "SELECT id, title, created, updated FROM conversations WHERE id = ? AND user = ?",
+                (name, user),
             ).fetchone()
             if head is None:
                 raise missing(name)
@@ -111,12 +111,12 @@ class Conversations:
         return await self._state.do(read)
 
     async def add_question(
-        self, tenant: str, name: str, query: str, earlier: int
+        self, user: str, name: str, query: str, earlier: int
     ) -> list[dict[str, str]]:
         """Put a question behind the other messages; the first one gives the title.
 
         Args:
-            tenant: Whose conversation it is.
+            user: Whose conversation it is.
             name: Its id.
             query: The question.
             earlier: How many earlier messages are wanted.
@@ -125,7 +125,7 @@ class Conversations:
             The latest messages before the question, oldest first, each `role` and `content`.
 
         Raises:
-            Problem: 404, the tenant has no such conversation.
+            Problem: 404, the user has no such conversation.
         """
 
         def write(db: sqlite3.Connection) -> list[dict[str, str]]:
@@ -134,23 +134,23 @@ class Conversations:
                 "AND text != '' ORDER BY number DESC LIMIT ?",
                 (name, earlier),
             ).fetchall()
-            _add(db, tenant, name, "user", query, {})
+            _add(db, user, name, "user", query, {})
             return [dict(row) for row in reversed(rows)]
 
         return await self._state.do(write)
 
-    async def add_answer(self, tenant: str, name: str, answer: str, about: dict[str, Any]) -> None:
+    async def add_answer(self, user: str, name: str, answer: str, about: dict[str, Any]) -> None:
         """Put an answer behind the other messages.
 
         Raises:
-            Problem: 404, the tenant has no such conversation.
+            Problem: 404, the user has no such conversation.
         """
-        await self._state.do(lambda db: _add(db, tenant, name, "assistant", answer, about))
+        await self._state.do(lambda db: _add(db, user, name, "assistant", answer, about))
 
-    async def delete(self, tenant: str, name: str | None = None) -> int:
-        """Delete one conversation, or all of the tenant's; returns how many."""
-        statement = "DELETE FROM conversations WHERE tenant = ? AND id = coalesce(?, id)"
-        return await self._state.do(lambda db: db.execute(statement, (tenant, name)).rowcount)
+    async def delete(self, user: str, name: str | None = None) -> int:
+        """Delete one conversation, or all of the user's; returns how many."""
+        statement = "DELETE FROM conversations WHERE user = ? AND id = coalesce(?, id)"
+        return await self._state.do(lambda db: db.execute(statement, (user, name)).rowcount)
 
 
 def _message(row: sqlite3.Row) -> Message:
@@ -163,13 +163,13 @@ def _message(row: sqlite3.Row) -> Message:
 
 
 def _add(
-    db: sqlite3.Connection, tenant: str, name: str, role: str, text: str, about: dict[str, Any]
+    db: sqlite3.Connection, user: str, name: str, role: str, text: str, about: dict[str, Any]
 ) -> None:
     now = time.time()
     changed = db.execute(
         "UPDATE conversations SET updated = ?, title = iif(title = '', ?, title) "
-        "WHERE id = ? AND tenant = ?",
-        (now, " ".join(text.split())[:TITLE], name, tenant),
+        "WHERE id = ? AND user = ?",
+        (now, " ".join(text.split())[:TITLE], name, user),
     ).rowcount
     if not changed:
         raise missing(name)

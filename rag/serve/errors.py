@@ -21,6 +21,8 @@ from rag.flow.operator import snake_case
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from rag.serve.identity import Identity
+
 log = logging.getLogger("rag.serve")
 
 STATUS: tuple[tuple[type[RagError], int], ...] = (
@@ -32,6 +34,9 @@ STATUS: tuple[tuple[type[RagError], int], ...] = (
     (BudgetError, 504),
 )
 """Any other error is the fault of the server's own configuration or code: 500."""
+
+ABOUT_REQUESTS = frozenset({409, 422, 504})
+OPERATOR = "tell the server's operator, or try again later"
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -46,6 +51,7 @@ class Problem(RagError):  # noqa: N818 - what RFC 9457 calls it
         where: Field, header or path.
         fix: How to mend it.
         headers: Further headers of the answer, such as `Retry-After`.
+        internal: It tells of the server's own files or configuration.
     """
 
     def __init__(
@@ -57,9 +63,18 @@ class Problem(RagError):  # noqa: N818 - what RFC 9457 calls it
         where: str | None = None,
         fix: str | None = None,
         headers: Mapping[str, str] | None = None,
+        internal: bool = False,
     ) -> None:
         super().__init__(what, where=where, fix=fix)
         self.status, self.code, self.headers = status, code, dict(headers or {})
+        self.internal = internal
+
+    def seen_by(self, identity: Identity | None) -> Problem:
+        """The problem as it is shown to someone: only administrators see the server's insides."""
+        if not self.internal or (identity is not None and "admin" in identity.may):
+            return self
+        what = "the server cannot answer; its log says why"
+        return Problem(self.status, self.code, what, fix=OPERATOR, headers=self.headers)
 
 
 def problem_of(error: BaseException) -> Problem:
@@ -73,7 +88,10 @@ def problem_of(error: BaseException) -> Problem:
     if isinstance(error, StepError) and isinstance(cause, RagError):
         inner = problem_of(cause)
         where = inner.where or error.where
-        return Problem(inner.status, inner.code, inner.what, where=where, fix=inner.fix)
+        return Problem(
+            inner.status, inner.code, inner.what, where=where, fix=inner.fix,
+            internal=inner.internal,
+        )  # fmt: skip
     if isinstance(error, RagError):
         foreign = isinstance(error, StepError)
         if foreign:
@@ -82,7 +100,12 @@ def problem_of(error: BaseException) -> Problem:
         what = "a step failed; the server's log says why" if foreign else error.what
         code = snake_case(type(error).__name__)
         headers = {"Retry-After": "5"} if status == 503 else {}
-        return Problem(status, code, what, where=error.where, fix=error.fix, headers=headers)
+        internal = status not in ABOUT_REQUESTS and not foreign
+        if internal:
+            log.error("%s", error)
+        return Problem(
+            status, code, what, where=error.where, fix=error.fix, headers=headers, internal=internal
+        )
     log.error("a request failed", exc_info=error)
     return Problem(500, "internal_error", "the server failed; its log says why")
 

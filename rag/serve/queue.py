@@ -1,4 +1,4 @@
-"""The queue of questions: bounded, and fair between tenants."""
+"""The queue of questions: bounded, and fair between users."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from rag.serve.errors import Problem
 class RunQueue:
     """Limits how many runs go on concurrently; the others wait.
 
-    The next turn goes to the tenant with the fewest runs, among equals to the one served longest
-    ago; within a tenant, first come, first served. Belongs to one event loop.
+    The next turn goes to the user with the fewest runs, among equals to the one served longest
+    ago; within a user, first come, first served. Belongs to one event loop.
 
     Args:
         concurrency: Runs at once.
         limit: Runs that may wait.
-        per_tenant: Of these, of one tenant.
+        per_user: Of these, of one user.
         timeout: Seconds that one may wait.
     """
 
-    def __init__(self, concurrency: int, limit: int, per_tenant: int, timeout: float) -> None:
+    def __init__(self, concurrency: int, limit: int, per_user: int, timeout: float) -> None:
         self._concurrency, self._limit = concurrency, limit
-        self._per_tenant, self._timeout = per_tenant, timeout
+        self._per_user, self._timeout = per_user, timeout
         self._queues: defaultdict[str, deque[Ticket]] = defaultdict(deque)
         self._running: defaultdict[str, int] = defaultdict(int)
         self._served: dict[str, int] = {}
@@ -49,23 +49,31 @@ class RunQueue:
         """Runs that wait."""
         return sum(len(queue) for queue in self._queues.values())
 
-    def admit(self, tenant: str) -> Ticket:
-        """A place in the queue, to be entered with `async with`.
+    def admit(self, user: str) -> Ticket:
+        """A place, reserved at once: a run's if one is free, else one in the queue.
+
+        It is entered with `async with`, and must be closed, entered or not.
 
         Raises:
-            Problem: 429, too many of the tenant's questions are waiting; 503, too many are in
+            Problem: 429, too many of the user's questions are waiting; 503, too many are in
                 all, or the server is shutting down. Each says when to try again.
         """
         if self.draining:
             raise self._refusal(503, "stopping", "the server is shutting down")
+        ticket = Ticket(self, user)
         if self._free() and not self.waiting:
-            return Ticket(self, tenant)
-        if len(self._queues[tenant]) >= self._per_tenant:
-            what = f"{self._per_tenant} of your questions are waiting already"
-            raise self._refusal(429, "too_many_requests", what)
-        if self.waiting >= self._limit:
-            raise self._refusal(503, "queue_full", f"{self._limit} questions are waiting already")
-        return Ticket(self, tenant)
+            self._start(ticket)
+        else:
+            if len(self._queues.get(user, ())) >= self._per_user:
+                what = f"{self._per_user} of your questions are waiting already"
+                raise self._refusal(429, "too_many_requests", what)
+            if self.waiting >= self._limit:
+                what = f"{self._limit} questions are waiting already"
+                raise self._refusal(503, "queue_full", what)
+            ticket.before = self.waiting + 1
+            self._queues[user].append(ticket)
+        self._idle.clear()
+        return ticket
 
     def drain(self) -> None:
         """Admit nobody any more; what was admitted goes on."""
@@ -91,71 +99,76 @@ class RunQueue:
     def _free(self) -> bool:
         return self.running < self._concurrency
 
-    async def _enter(self, ticket: Ticket) -> None:
-        self._idle.clear()
-        if self._free() and not self.waiting:
-            self._start(ticket)
-            return
-        self._queues[ticket.tenant].append(ticket)
+    async def _turn(self, ticket: Ticket) -> None:
         try:
             async with asyncio.timeout(self._timeout):
                 await ticket.turn.wait()
-            if ticket.refused:
-                raise self._refusal(503, "stopping", "the server is shutting down")
-        except BaseException as error:
-            if ticket.started:  # the turn came in the same moment
-                self._leave(ticket)
-            else:
-                self._queues[ticket.tenant].remove(ticket)
-                self._settle()
-            if isinstance(error, TimeoutError):
+        except TimeoutError as error:
+            if not ticket.started:  # else the turn came in the same moment
                 what = f"the question waited {self._timeout:g} s for its turn"
                 raise self._refusal(503, "queue_timeout", what) from error
-            raise
+        if ticket.refused:
+            raise self._refusal(503, "stopping", "the server is shutting down")
 
     def _start(self, ticket: Ticket) -> None:
-        self._running[ticket.tenant] += 1
-        self._served[ticket.tenant] = next(self._clock)
-        ticket.started = perf_counter()
+        self._running[ticket.user] += 1
+        self._served[ticket.user] = next(self._clock)
+        ticket.started = True
         ticket.turn.set()
 
     def _leave(self, ticket: Ticket) -> None:
-        self._running[ticket.tenant] -= 1
-        self._seconds += 0.2 * (perf_counter() - ticket.started - self._seconds)
+        if not ticket.started:
+            self._queues[ticket.user].remove(ticket)
+            self._settle()
+            return
+        self._running[ticket.user] -= 1
+        if ticket.entered:
+            self._seconds += 0.2 * (perf_counter() - ticket.entered - self._seconds)
         while self._free() and self.waiting:
-            tenants = [tenant for tenant, queue in self._queues.items() if queue]
-            chosen = min(tenants, key=lambda t: (self._running[t], self._served.get(t, 0)))
+            users = [user for user, queue in self._queues.items() if queue]
+            chosen = min(users, key=lambda t: (self._running[t], self._served.get(t, 0)))
             self._start(self._queues[chosen].popleft())
         self._settle()
 
     def _settle(self) -> None:
-        for tenant in [t for t, queue in self._queues.items() if not queue]:
-            del self._queues[tenant]
-        for tenant in [t for t, number in self._running.items() if not number]:
-            del self._running[tenant]
-            if tenant not in self._queues and not self.waiting:
-                self._served.pop(tenant, None)
+        for user in [t for t, queue in self._queues.items() if not queue]:
+            del self._queues[user]
+        for user in [t for t, number in self._running.items() if not number]:
+            del self._running[user]
+            if user not in self._queues and not self.waiting:
+                self._served.pop(user, None)
         if not self._running and not self._queues:
             self._idle.set()
 
 
 class Ticket:
-    """A place in the queue: entering waits for the turn, leaving gives it to the next."""
+    """A place: entering it waits for the turn, closing it gives the turn to the next.
 
-    def __init__(self, queue: RunQueue, tenant: str) -> None:
-        self._queue, self.tenant = queue, tenant
+    Attributes:
+        before: Runs that came before this one when it was admitted, itself included; 0: it did
+            not have to wait.
+    """
+
+    def __init__(self, queue: RunQueue, user: str) -> None:
+        self._queue, self.user = queue, user
         self.turn = asyncio.Event()
-        self.started = 0.0
-        self.refused = False
+        self.before = 0
+        self.started = self.refused = self._closed = False
+        self.entered = 0.0
 
-    @property
-    def before(self) -> int:
-        """Runs that come before this one, itself included, if it has to wait; else 0."""
-        queue = self._queue
-        return 0 if queue._free() and not queue.waiting else queue.waiting + 1
+    def close(self) -> None:
+        """Give the place up; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._queue._leave(self)
 
     async def __aenter__(self) -> Self:
-        await self._queue._enter(self)
+        try:
+            await self._queue._turn(self)
+        except BaseException:
+            self.close()
+            raise
+        self.entered = perf_counter()
         return self
 
     async def __aexit__(
@@ -164,4 +177,4 @@ class Ticket:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._queue._leave(self)
+        self.close()

@@ -1,4 +1,4 @@
-"""Runs: those that go on in memory, those that ended in the server's file."""
+"""Runs: those that go on in memory too, all in the server's file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import sqlite3
 import time
 import uuid
-from collections import OrderedDict
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -15,9 +14,9 @@ from rag.serve.state import ServerState
 
 RUNS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
-    id TEXT PRIMARY KEY, tenant TEXT NOT NULL, ended REAL NOT NULL, record TEXT NOT NULL
+    id TEXT PRIMARY KEY, user TEXT NOT NULL, changed REAL NOT NULL, record TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS runs_by_end ON runs (ended)
+CREATE INDEX IF NOT EXISTS runs_by_user ON runs (user, changed)
 """
 
 Status = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -51,57 +50,52 @@ class ServedRun(BaseModel):
 
 
 class Runs:
-    """The runs of a server.
+    """The runs of a server; its other processes see them as they were when they began or ended.
 
     Args:
-        state: Keeps those that ended.
-        limit: How many of them.
+        state: Keeps them.
+        limit: How many of them, of each user.
     """
 
     def __init__(self, state: ServerState, limit: int) -> None:
         self._state, self._limit = state, limit
-        self._recent: OrderedDict[str, tuple[str, ServedRun]] = OrderedDict()
-        self._ended = 0
+        self._active: dict[str, tuple[str, ServedRun]] = {}
 
-    def begin(self, tenant: str, pipeline: str) -> ServedRun:
+    def begin(self, user: str, pipeline: str) -> ServedRun:
         """A new run."""
         run = ServedRun(id=uuid.uuid4().hex, pipeline=pipeline, created=time.time())
-        self._recent[run.id] = (tenant, run)
+        self._active[run.id] = (user, run)
+        self._store(user, run)
         return run
 
     def end(self, run: ServedRun) -> None:
-        """Keep a run that ended."""
-        tenant, _ = self._recent[run.id]
-        self._ended += 1
-        prune = self._ended % 100 == 1
+        """Store a run that ended; the user's oldest ones beyond the limit are deleted."""
+        user, _ = self._active.pop(run.id)
+        self._store(user, run)
+        self._state.post(
+            lambda db: db.execute(
+                "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE user = ? "
+                "ORDER BY changed DESC LIMIT -1 OFFSET ?)",
+                (user, self._limit),
+            )
+        )
 
-        def write(db: sqlite3.Connection) -> None:
-            row = (run.id, tenant, time.time(), run.model_dump_json())
-            db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", row)
-            if prune:
-                db.execute(
-                    "DELETE FROM runs WHERE id NOT IN "
-                    "(SELECT id FROM runs ORDER BY ended DESC LIMIT ?)",
-                    (self._limit,),
-                )
-
-        self._state.post(write)
-        while len(self._recent) > self._limit:
-            oldest = next(iter(self._recent))
-            if self._recent[oldest][1].status in ("waiting", "running"):
-                break
-            del self._recent[oldest]
-
-    async def get(self, tenant: str, name: str) -> ServedRun | None:
-        """The run of that id, if it is this tenant's."""
-        found = self._recent.get(name)
+    async def get(self, user: str, name: str) -> ServedRun | None:
+        """The run of that id, if it is this user's."""
+        found = self._active.get(name)
         if found is not None:
-            return found[1] if found[0] == tenant else None
+            return found[1] if found[0] == user else None
 
         def read(db: sqlite3.Connection) -> Any:
             return db.execute(
-                "SELECT record FROM runs WHERE id = ? AND tenant = ?", (name, tenant)
+                "SELECT record FROM runs WHERE id = ? AND user = ?", (name, user)
             ).fetchone()
 
         row = await self._state.do(read)
         return ServedRun(**json.loads(row["record"])) if row else None
+
+    def _store(self, user: str, run: ServedRun) -> None:
+        row = (run.id, user, time.time(), run.model_dump_json())
+        self._state.post(
+            lambda db: db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", row)
+        )

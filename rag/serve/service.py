@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 from rag.flow import Flow
@@ -12,18 +12,23 @@ from rag.index.store import Address
 from rag.serve.answering import Answering
 from rag.serve.conversations import CONVERSATIONS_SCHEMA, Conversations
 from rag.serve.errors import Problem, problem_of
+from rag.serve.flows import Flows
+from rag.serve.identity import single_user
 from rag.serve.inspection import Limits
+from rag.serve.limits import UserLimits
 from rag.serve.metrics import Metrics
 from rag.serve.pipeline import Pipelines
 from rag.serve.queue import RunQueue
 from rag.serve.runs import RUNS_SCHEMA, Runs
 from rag.serve.settings import Settings
 from rag.serve.state import ServerState
-from rag.serve.tenants import DEFAULT, Tenants
 from rag.serve.upload_worker import UploadWorker
 from rag.serve.uploads import UPLOADS_SCHEMA, Uploads
 
 log = logging.getLogger("rag.serve")
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds between tries to open pipelines that cannot be opened."""
 
 
 class Service:
@@ -41,10 +46,13 @@ class Service:
         self.settings = settings
         self.pipelines = Pipelines(flows)
         self.queue = RunQueue(
-            settings.concurrency, settings.queue, settings.queue_per_tenant, settings.queue_timeout
+            settings.concurrency, settings.queue, settings.queue_per_user, settings.queue_timeout
         )
         self.metrics = Metrics(self.queue)
-        self.tenants = Tenants(self.pipelines, settings.data)
+        self.flows = Flows(self.pipelines, settings.data, settings.open_flows)
+        self.limits = UserLimits(
+            settings.redis, settings.requests_per_minute, settings.tokens_per_day
+        )
         self.state = ServerState(
             settings.data / "serve.sqlite", RUNS_SCHEMA, CONVERSATIONS_SCHEMA, UPLOADS_SCHEMA
         )
@@ -52,23 +60,25 @@ class Service:
         self.conversations = Conversations(self.state)
         self.answering = Answering(
             queue=self.queue,
-            tenants=self.tenants,
+            flows=self.flows,
             runs=self.runs,
             conversations=self.conversations,
             metrics=self.metrics,
+            limits=self.limits,
             run_timeout=settings.run_timeout,
         )
         self.uploads = Uploads(
             self.state,
             settings.data,
-            index_address=self._index_address,
+            address=self._address,
             max_bytes=settings.max_upload,
             max_documents=settings.max_documents,
+            max_user_bytes=settings.max_user_bytes,
         )
         self.upload_worker = UploadWorker(
             self.uploads,
             self.pipelines,
-            self.tenants,
+            self.flows,
             Limits(
                 pages=settings.max_pages,
                 text=settings.max_text,
@@ -77,7 +87,7 @@ class Service:
             ),
             settled=lambda status: self.metrics.uploads.labels(status).inc(),
         )
-        self._unready: Problem | None = Problem(503, "starting", "the models are being loaded")
+        self._unready = Problem(503, "starting", "the models are being loaded")
         self._started: asyncio.Future[None] | None = None
         self._warming: asyncio.Task[None] | None = None
 
@@ -114,9 +124,10 @@ class Service:
             self.answering.interrupt()
             await self.queue.drained()
         if self._warming is not None:
+            self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
         await self.upload_worker.stop()
-        await asyncio.to_thread(self.tenants.close)
+        await asyncio.to_thread(self.flows.close)
         await self.state.close()
         self._started = None
 
@@ -135,21 +146,31 @@ class Service:
         Raises:
             Problem: 503, they are not.
         """
-        if self._unready is not None:
+        if not self.flows.opened.issuperset(self.pipelines):
             raise self._unready
         if self.queue.draining:
             raise Problem(503, "stopping", "the server is shutting down")
 
     async def _warm(self) -> None:
-        """Open what the pipelines need before the first question comes."""
-        try:
-            for pipeline in self.pipelines.values():
-                await self.tenants.flow(pipeline, DEFAULT)
-        except Exception as error:  # noqa: BLE001 - reported by /ready
-            self._unready = problem_of(error)
-            log.error("the pipeline cannot be opened: %s", error)
-        else:
-            self._unready = None
+        """Open what the pipelines need before the first question comes, however often it takes."""
+        for wait in _pauses():
+            try:
+                for pipeline in self.pipelines.values():
+                    (await self.flows.lease(pipeline, single_user())).close()
+            except Exception as error:  # noqa: BLE001 - reported by /ready
+                self._unready = problem_of(error)
+                log.error("a pipeline cannot be opened, the next try is in %g s: %s", wait, error)
+                await asyncio.sleep(wait)
+            else:
+                return
 
-    def _index_address(self, pipeline: str, tenant: str) -> Address:
-        return self.tenants.index_address(self.pipelines[pipeline].flow, tenant)
+    def _address(self, pipeline: str, collection: str) -> Address:
+        return self.flows.binding(self.pipelines[pipeline], collection).address
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between tries to open the pipelines."""
+    wait = FIRST_PAUSE
+    while True:
+        yield wait
+        wait = min(2 * wait, LONGEST_PAUSE)

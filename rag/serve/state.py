@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 log = logging.getLogger("rag.serve")
 
-FORMAT = 1
+FORMAT = 2
 
 
 class ServerState:
@@ -81,9 +81,15 @@ class ServerState:
     def _prepare(self, db: sqlite3.Connection) -> None:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA foreign_keys = ON")
-        if db.execute("PRAGMA user_version").fetchone()[0] > FORMAT:
-            what = "the server's file was made by a later version"
-            raise ConfigError(what, where=str(self._path), fix="update the package")
+        made = db.execute("PRAGMA user_version").fetchone()[0]
+        if made not in (0, FORMAT):
+            when, fix = (
+                ("a later", "update the package")
+                if made > FORMAT
+                else ("an earlier", "move its folder away, or give another one with --data")
+            )
+            what = f"the server's file was made by {when} version"
+            raise ConfigError(what, where=str(self._path), fix=fix)
         db.executescript(
             f"BEGIN IMMEDIATE; {self._schema}; PRAGMA user_version = {FORMAT}; COMMIT;"
         )

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 
 from rag.errors import IndexStateError, LoadError, RagError
-from rag.flow import Flow
 from rag.index import Index, IndexBinding
 from rag.index.ingest.ingest import Progress, ingest
 from rag.index.ingest.plan import plan
 from rag.serve.errors import problem_of
+from rag.serve.flows import Flows
 from rag.serve.inspection import Limits, inspect_apart
 from rag.serve.pipeline import Pipelines
-from rag.serve.tenants import Tenants
 from rag.serve.uploads import StoredUpload, Uploads
 
 log = logging.getLogger("rag.serve")
@@ -34,7 +34,7 @@ class UploadWorker:
     Args:
         uploads: What is to be done.
         pipelines: Whose indexes are written.
-        tenants: Knows where they are, and has the embedders.
+        flows: Knows where they are.
         limits: What a file may hold and take.
         settled: Called with `ready` or `failed` when an upload is done.
     """
@@ -43,13 +43,14 @@ class UploadWorker:
         self,
         uploads: Uploads,
         pipelines: Pipelines,
-        tenants: Tenants,
+        flows: Flows,
         limits: Limits,
         settled: Callable[[str], None],
     ) -> None:
-        self._uploads, self._pipelines, self._tenants = uploads, pipelines, tenants
+        self._uploads, self._pipelines, self._flows = uploads, pipelines, flows
         self._limits, self._settled = limits, settled
-        self._writing = asyncio.Lock()
+        self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By index: this process writes to each once at a time."""
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -58,23 +59,24 @@ class UploadWorker:
         self._task = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
-        """Finish the upload at hand; what is queued is taken up at the next start."""
+        """Stop behind the batch at hand; what is queued or half done goes on at the next start."""
         self._stopping = True
         self._uploads.queued.set()
         if self._task is not None:
             await self._task
         self._uploads.close()
 
-    async def delete(self, tenant: str, key: str) -> None:
+    async def delete(self, user: str, key: str) -> None:
         """Take an upload out of the index, and delete its file.
 
         Raises:
-            Problem: 404, the tenant has none of this id.
+            Problem: 404, the user has none of this id.
             IndexStateError: Another process writes to the index.
         """
-        upload = await self._uploads.stored(tenant, key)
-        async with self._writing:
-            index = await self._writer(upload, tries=DELETE_TRIES)
+        upload = await self._uploads.stored(user, key)
+        binding = self._binding(upload)
+        async with self._writing[binding.address.key]:
+            index = await self._writer(binding, DELETE_TRIES)
             try:
                 await asyncio.to_thread(index.delete, [str(upload.path)])
             finally:
@@ -91,29 +93,33 @@ class UploadWorker:
                     await asyncio.wait_for(self._uploads.queued.wait(), POLL)
                 continue
             try:
-                async with self._writing:
-                    chunks = await self._ingest(upload)
+                chunks = await self._ingest(upload)
                 await self._uploads.settle(upload, "ready", chunks=chunks, progress=1.0)
                 self._settled("ready")
             except _Stopped:
                 await self._uploads.settle(upload, "queued")
             except Exception as error:
+                if _is_locked(error):  # others need not wait for it
+                    await self._uploads.settle(upload, "queued")
+                    await asyncio.sleep(RETRY)
+                    continue
                 if not isinstance(error, RagError):
                     log.exception("an upload could not be ingested")
                 await self._uploads.settle(upload, "failed", detail=problem_of(error).what)
                 self._settled("failed")
 
+    def _binding(self, upload: StoredUpload) -> IndexBinding:
+        return self._flows.binding(self._pipelines[upload.pipeline], upload.collection)
+
     async def _ingest(self, upload: StoredUpload) -> int:
         """Ingest a file; returns the number of its chunks."""
         await inspect_apart(upload.path, self._limits)
-        flow = self._pipelines[upload.pipeline].flow
-        binding = IndexBinding(flow.resources)
+        binding = self._binding(upload)
         embedder = await asyncio.to_thread(binding.open_embedder)
         split, fingerprint = binding.splitter(), binding.fingerprint
-        index = await self._writer(upload)
         report = self._reporter(upload)
 
-        def work() -> int:
+        def work(index: Index) -> int:
             todo = plan([upload.path], index, fingerprint)
             done = ingest(
                 todo, index, embedder, fingerprint=fingerprint, on_progress=report, split=split
@@ -123,17 +129,21 @@ class UploadWorker:
             source = index.source(upload.path.as_posix())
             return source.chunks if source else 0
 
-        try:
-            return await asyncio.to_thread(work)
-        finally:
-            index.close()
+        async with self._writing[binding.address.key]:
+            index = await self._writer(binding, 1)
+            try:
+                return await asyncio.to_thread(work, index)
+            finally:
+                index.close()
 
     def _reporter(self, upload: StoredUpload) -> Callable[[Progress], None]:
-        """Takes the progress of an ingest, in its thread, and keeps it as a growing share."""
+        """Takes the progress of an ingest, in its thread; ends it where the server stops."""
         loop, size, highest = asyncio.get_running_loop(), max(upload.bytes, 1), 0.0
 
         def report(progress: Progress) -> None:
             nonlocal highest
+            if self._stopping:
+                raise _Stopped
             # How many chunks will come is not known before the file is read to its end.
             share = max(progress.bytes / size, progress.chunks / (progress.chunks + 64))
             if share > highest:
@@ -142,29 +152,27 @@ class UploadWorker:
 
         return report
 
-    async def _writer(self, upload: StoredUpload, tries: int | None = None) -> Index:
-        """The index, open for writing; waits while another process writes to it.
+    async def _writer(self, binding: IndexBinding, tries: int) -> Index:
+        """An index, open for writing.
 
         Args:
-            upload: Says whose index.
-            tries: Give up after so many; None: go on until the server stops.
+            binding: Says where it is and how it is filled.
+            tries: Give up after so many if another process writes to it.
         """
-        flow: Flow = self._pipelines[upload.pipeline].flow
-        address = self._tenants.index_address(flow, upload.tenant)
         while True:
             try:
-                return await asyncio.to_thread(IndexBinding(flow.resources).writer, address)
+                return await asyncio.to_thread(binding.writer)
             except IndexStateError as error:
-                if "another process" not in error.what:
+                tries -= 1
+                if not _is_locked(error) or tries <= 0:
                     raise
-                if tries is not None:
-                    tries -= 1
-                    if tries <= 0:
-                        raise
-                if self._stopping:
-                    raise _Stopped from error
                 await asyncio.sleep(RETRY)
 
 
+def _is_locked(error: Exception) -> bool:
+    """Whether another process writes to the index."""
+    return isinstance(error, IndexStateError) and "another process" in error.what
+
+
 class _Stopped(Exception):  # noqa: N818 - no error: the work goes on at the next start
-    """The server stops before an upload was begun."""
+    """The server stops before an upload is done."""

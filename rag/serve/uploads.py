@@ -18,20 +18,22 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from rag.files import sync
+from rag.index.binding import plain
 from rag.index.store import Address
 from rag.serve.claims import Claims
 from rag.serve.errors import Problem
 from rag.serve.inspection import refusal
 from rag.serve.state import ServerState
-from rag.serve.tenants import folder
 
 UPLOADS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
-    id TEXT NOT NULL, tenant TEXT NOT NULL, pipeline TEXT NOT NULL, name TEXT NOT NULL,
+    id TEXT NOT NULL, user TEXT NOT NULL, collection TEXT NOT NULL, pipeline TEXT NOT NULL,
+    name TEXT NOT NULL,
     path TEXT NOT NULL, bytes INTEGER NOT NULL, status TEXT NOT NULL,
     detail TEXT NOT NULL DEFAULT '', chunks INTEGER NOT NULL DEFAULT 0,
     progress REAL NOT NULL DEFAULT 0, worker TEXT, created REAL NOT NULL,
-    PRIMARY KEY (tenant, id)
+    begun INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (user, id)
 );
 CREATE INDEX IF NOT EXISTS documents_by_status ON documents (status, created)
 """
@@ -39,7 +41,9 @@ NAME_BYTES = 120
 """UTF-8 bytes of a file's name at most."""
 LISTED = 1000
 """Uploads in a list at most."""
-_SHOWN = "SELECT id, name, bytes, status, detail, chunks, progress, created FROM documents "
+_SHOWN = (
+    "SELECT id, name, collection, bytes, status, detail, chunks, progress, created FROM documents "
+)
 _UNSAFE = re.compile(r"[^\w.\- ()]+")
 
 Status = Literal["queued", "ingesting", "ready", "failed"]
@@ -50,6 +54,7 @@ class Upload(BaseModel):
 
     id: str
     name: str
+    collection: str = Field(description="the one whose index has it")
     bytes: int
     status: Status
     detail: str = Field(description="of one that failed: why")
@@ -63,7 +68,8 @@ class StoredUpload:
     """An upload as its worker needs it: whose it is, and where its file is."""
 
     id: str
-    tenant: str
+    user: str
+    collection: str
     pipeline: str
     path: Path
     bytes: int
@@ -72,8 +78,8 @@ class StoredUpload:
     @classmethod
     def of(cls, row: sqlite3.Row) -> StoredUpload:
         """The upload of a row of the table."""
-        path = Path(row["path"])
-        return cls(row["id"], row["tenant"], row["pipeline"], path, row["bytes"], row["created"])
+        fields = {name: row[name] for name in cls.__dataclass_fields__}
+        return cls(**{**fields, "path": Path(row["path"])})
 
 
 class Uploads:
@@ -84,9 +90,10 @@ class Uploads:
     Args:
         state: Keeps the table.
         data: The server's folder; the files are in `files` there.
-        index_address: Where the index is that a pipeline (its name) has for a tenant.
+        address: The index that a pipeline (its name) has for a collection.
         max_bytes: Of a file.
-        max_documents: Of a tenant.
+        max_documents: Of a user.
+        max_user_bytes: Of all files of a user.
     """
 
     def __init__(
@@ -94,13 +101,15 @@ class Uploads:
         state: ServerState,
         data: Path,
         *,
-        index_address: Callable[[str, str], Address],
+        address: Callable[[str, str], Address],
         max_bytes: int,
         max_documents: int,
+        max_user_bytes: int,
     ) -> None:
-        self._state, self._index_address = state, index_address
+        self._state, self._address = state, address
         self._files = (data / "files").absolute()
         self._max_bytes, self._max_documents = max_bytes, max_documents
+        self._max_user_bytes = max_user_bytes
         self._claims = Claims((data / "workers").absolute())
         self.queued = asyncio.Event()
         """Set when there may be something to ingest."""
@@ -134,73 +143,81 @@ class Uploads:
         path.mkdir(parents=True, exist_ok=True)
         return path / uuid.uuid4().hex
 
-    async def keep(self, tenant: str, pipeline: str, name: str, data: Path) -> Upload:
+    async def keep(
+        self, user: str, collection: str, pipeline: str, name: str, data: Path
+    ) -> Upload:
         """Take a file over, durably, to be ingested in the background.
 
         Args:
-            tenant: Whose it is.
-            pipeline: Into whose index it goes.
+            user: Whose it is.
+            collection: The one that it goes into.
+            pipeline: Whose index that is.
             name: From `check`.
             data: The file, at a path of `incoming`; it is moved.
 
         Raises:
-            Problem: 409, the tenant has as many documents as it may have.
+            Problem: 409, the user has as many documents as a user may have; 413, as many bytes.
         """
-        index = self._index_address(pipeline, tenant)
+        index = self._address(pipeline, collection).key
         key = hashlib.sha256(f"{index}\0{name}".encode()).hexdigest()[:32]
-        path = self._files / folder(tenant) / key / name
+        path = self._files / plain(user) / key / name
 
         def write(db: sqlite3.Connection) -> Upload:
             size = data.stat().st_size
-            count = db.execute(
-                "SELECT count(*) FROM documents WHERE tenant = ? AND id != ?", (tenant, key)
-            ).fetchone()[0]
+            count, total = db.execute(
+                "SELECT count(*), coalesce(sum(bytes), 0) FROM documents "
+                "WHERE user = ? AND id != ?",
+                (user, key),
+            ).fetchone()
             if count >= self._max_documents:
                 what = f"there are {count} documents, the limit is {self._max_documents}"
                 raise Problem(409, "too_many_documents", what, fix="delete some")
+            if total + size > self._max_user_bytes:
+                what = f"your documents have {total:,} bytes, the limit is {self._max_user_bytes:,}"
+                raise Problem(413, "too_many_bytes", what, where=name, fix="delete some")
             path.parent.mkdir(parents=True, exist_ok=True)
             data.replace(path)
             sync(path)
             db.execute(
-                "INSERT OR REPLACE INTO documents (id, tenant, pipeline, name, path, bytes, "
-                "status, created) VALUES (?, ?, ?, ?, ?, ?, 'queued', ?)",
-                (key, tenant, pipeline, name, str(path), size, time.time()),
+                "INSERT OR REPLACE INTO documents (id, user, collection, pipeline, name, path, "
+                "bytes, status, created) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?)",
+                (key, user, collection, pipeline, name, str(path), size, time.time()),
             )
-            return _one(db, tenant, key)
+            return _one(db, user, key)
 
         kept = await self._state.do(write)
         self.queued.set()
         return kept
 
-    async def get(self, tenant: str, key: str) -> Upload:
+    async def get(self, user: str, key: str) -> Upload:
         """An upload and its progress.
 
         Raises:
-            Problem: 404, the tenant has none of this id.
+            Problem: 404, the user has none of this id.
         """
-        return await self._state.do(lambda db: _one(db, tenant, key))
+        return await self._state.do(lambda db: _one(db, user, key))
 
-    async def of(self, tenant: str) -> list[Upload]:
-        """The tenant's uploads, the latest first."""
+    async def of(self, user: str) -> list[Upload]:
+        """The user's uploads, the latest first."""
         rows = await self._state.do(
             lambda db: db.execute(
-                _SHOWN + "WHERE tenant = ? ORDER BY created DESC LIMIT ?", (tenant, LISTED)
+                _SHOWN + "WHERE user = ? ORDER BY created DESC LIMIT ?", (user, LISTED)
             ).fetchall()
         )
         return [Upload(**dict(row)) for row in rows]
 
     # For the worker
 
-    async def stored(self, tenant: str, key: str) -> StoredUpload:
+    async def stored(self, user: str, key: str) -> StoredUpload:
         """An upload and where its file is.
 
         Raises:
-            Problem: 404, the tenant has none of this id.
+            Problem: 404, the user has none of this id.
         """
 
         def read(db: sqlite3.Connection) -> StoredUpload:
             row = db.execute(
-                "SELECT * FROM documents WHERE tenant = ? AND id = ?", (tenant, key)
+                "SELECT * FROM documents WHERE user = ? AND id = ?", (user, key)
             ).fetchone()
             if row is None:
                 raise _missing(key)
@@ -226,14 +243,19 @@ class Uploads:
         await self._state.do(write)
 
     async def claim(self) -> StoredUpload | None:
-        """The upload that is queued longest, claimed by this process; None if none is."""
+        """An upload that is queued, claimed by this process; None if none is.
+
+        It is the oldest one of the user whose uploads were begun least, lately.
+        """
         worker = self._claims.hold()
 
         def write(db: sqlite3.Connection) -> StoredUpload | None:
             row = db.execute(
-                "UPDATE documents SET status = 'ingesting', worker = ? WHERE rowid = "
-                "(SELECT rowid FROM documents WHERE status = 'queued' ORDER BY created LIMIT 1) "
-                "RETURNING *",
+                "UPDATE documents SET status = 'ingesting', worker = ?, begun = "
+                "(SELECT coalesce(max(begun), 0) + 1 FROM documents) WHERE rowid = "
+                "(SELECT rowid FROM documents WHERE status = 'queued' AND user = "
+                "(SELECT user FROM documents GROUP BY user HAVING max(status = 'queued') "
+                "ORDER BY max(begun), min(created) LIMIT 1) ORDER BY created LIMIT 1) RETURNING *",
                 (worker,),
             ).fetchone()
             return None if row is None else StoredUpload.of(row)
@@ -244,8 +266,8 @@ class Uploads:
         """Note how much of an upload is ingested, 0 to 1."""
         self._state.post(
             lambda db: db.execute(
-                "UPDATE documents SET progress = ? WHERE tenant = ? AND id = ?",
-                (share, upload.tenant, upload.id),
+                "UPDATE documents SET progress = ? WHERE user = ? AND id = ?",
+                (share, upload.user, upload.id),
             )
         )
 
@@ -262,8 +284,8 @@ class Uploads:
         await self._state.do(
             lambda db: db.execute(
                 "UPDATE documents SET status = ?, detail = ?, chunks = ?, progress = ?, "
-                "worker = NULL WHERE tenant = ? AND id = ? AND created = ?",
-                (status, detail, chunks, progress, upload.tenant, upload.id, upload.created),
+                "worker = NULL WHERE user = ? AND id = ? AND created = ?",
+                (status, detail, chunks, progress, upload.user, upload.id, upload.created),
             )
         )
 
@@ -271,7 +293,7 @@ class Uploads:
         """Delete an upload and its file."""
         await self._state.do(
             lambda db: db.execute(
-                "DELETE FROM documents WHERE tenant = ? AND id = ?", (upload.tenant, upload.id)
+                "DELETE FROM documents WHERE user = ? AND id = ?", (upload.user, upload.id)
             )
         )
         await asyncio.to_thread(shutil.rmtree, upload.path.parent, ignore_errors=True)
@@ -296,8 +318,8 @@ def safe_name(name: str) -> str:
     return stem.encode()[:room].decode(errors="ignore") + dot + suffix
 
 
-def _one(db: sqlite3.Connection, tenant: str, key: str) -> Upload:
-    row = db.execute(_SHOWN + "WHERE tenant = ? AND id = ?", (tenant, key)).fetchone()
+def _one(db: sqlite3.Connection, user: str, key: str) -> Upload:
+    row = db.execute(_SHOWN + "WHERE user = ? AND id = ?", (user, key)).fetchone()
     if row is None:
         raise _missing(key)
     return Upload(**dict(row))

@@ -144,7 +144,7 @@ def test_addresses(tmp_path: Path) -> None:
     assert address.url == "postgresql://me:pass@host:5432/db?sslmode=require"
     assert str(address_of("postgresql://host/db?password=pass&x=1")) == "postgresql://host/db?x=1"
     assert str(address_of("./index", tmp_path)) == str(tmp_path / "index")
-    assert len(address.of_tenant("x" * 64).schema) <= 63
+    assert len(address.of_collection("x" * 64).schema) <= 63
     for wrong, what in {
         "postgressql://host/db": "did you mean 'postgresql'",
         "postgresql://host": "names no database",

@@ -10,6 +10,7 @@ import pytest
 
 from rag.errors import ConfigError, IndexStateError
 from rag.index import Index
+from rag.index.local.lock import writer_lock
 from tests.index import index_scenario as scenario
 
 
@@ -158,6 +159,23 @@ def test_second_writer_is_refused_by_pid(folder: Path) -> None:
         assert Index.open(folder).sparse("ferry", 1)
         other.communicate("\n")
     scenario.writer(folder).close()
+
+
+def test_a_search_waits_for_words_that_a_writer_is_making(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, aside = folder / "bm25-1", folder.with_name("aside")
+    words.rename(aside)
+    lock = writer_lock(folder)
+    index = Index.open(folder)
+
+    def wait(_: float) -> None:
+        lock.release()
+        aside.rename(words)
+
+    monkeypatch.setattr("rag.index.local.reader.time.sleep", wait)
+    assert index.sparse("ferry", 1)
+    index.close()
 
 
 def test_reader_sees_commits_of_another_process(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from rag.index import Index, IndexWriter
 from rag.index.answers import Answers
 from rag.operators import AnswerCache
 from rag.operators.orchestration.answer_cache import alike
+from rag.serve.flows import Flows, collection_of
+from rag.serve.identity import Identity
 from rag.serve.pipeline import Pipelines
-from rag.serve.tenants import Tenants
 from rag.testing.encoders import ScriptedEmbedder
 from rag.testing.llm import ScriptedLLM
 
@@ -225,17 +226,17 @@ def test_tenants_of_a_server_find_nothing_of_each_other(tmp_path: Path) -> None:
     stored = {"answers": {"path": str(tmp_path / "answers.sqlite")}}
     flow = Flow(AnswerCache(otherwise=STEPS), resources={**resources, **stored})
     pipelines = Pipelines({"cached": flow})
-    tenants = Tenants(pipelines, tmp_path / "data")
+    flows = Flows(pipelines, tmp_path / "data", 4)
     document = Document(page_content="The north lock opens at six.", metadata={"source": "a"})
     salts = set()
-    for tenant in ("north", "south"):
-        IndexWriter(tenants.index_address(flow, tenant)).write([document], embedder)
-        bound = tenants.open(pipelines["cached"], tenant)
+    for user in ("north", "south"):
+        IndexWriter(collection_of(flow, user, "index")).write([document], embedder)
+        bound = flows.open(pipelines["cached"], Identity(user)).flow
         salts.add(bound.resources.get("answers", Answers).salt)
         assert bound.invoke(query=ASKED)["cached"] == {}
         assert bound.invoke(query=AGAIN)["cached"]
     assert len(salts | {""}) == 3
-    tenants.close()
+    flows.close()
 
 
 # The store

@@ -17,6 +17,7 @@ from rag import Document, Flow, RunContext, operator
 from rag.errors import ModelError
 from rag.models import LLM, Embedder
 from rag.operators import BM25, Cite, Generate
+from rag.serve import app, single_user
 from rag.serve.server import Server
 from rag.serve.service import Service
 
@@ -82,6 +83,11 @@ async def say(
 def toy(name: str = "toy") -> Flow:
     """A flow without models."""
     return Flow(shelf() >> say() >> Cite(), name=name, description="finds what is on the shelf")
+
+
+def local(*flows: Any, **options: Any) -> Any:
+    """The application for one user, who may do everything."""
+    return app(*flows, identity=single_user, **options)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Answers given again, through the server: streamed, to OpenAI's clients, by tenant."""
+"""Answers given again, through the server: streamed, to OpenAI's clients, by user."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from langchain_core.documents import Document
 
 from rag.flow import Flow
 from rag.index import IndexWriter
+from rag.index.binding import SHARED
 from rag.operators import AnswerCache
-from rag.serve import Settings, app
+from rag.serve import Settings, app, single_user
+from rag.serve.flows import collection_of
 from rag.serve.keys import KeyFile
-from rag.serve.pipeline import Pipelines
-from rag.serve.tenants import Tenants
 from rag.testing.encoders import ScriptedEmbedder
 from rag.testing.llm import ScriptedLLM
 from tests.serve.conftest import running, sent
@@ -31,7 +31,7 @@ CITED = "The north lock opens at six [1]."
 
 
 class House:
-    """A flow with a cache of answers, over an index of one text for each tenant."""
+    """A flow with a cache of answers, over an index of one text for each collection."""
 
     def __init__(self, folder: Path, answer: str = TEXT) -> None:
         self.folder = folder
@@ -46,15 +46,16 @@ class House:
             },
         )  # fmt: skip
 
-    def fill(self, tenant: str = "default") -> None:
-        tenants = Tenants(Pipelines(self.flow), self.folder / "data")
+    def fill(self, collection: str = SHARED) -> None:
         document = Document(page_content=TEXT, metadata={"source": "locks", "path": "locks.md"})
-        IndexWriter(tenants.index_path(self.flow, tenant)).write([document], self.embedder)
+        where = collection_of(self.flow, collection, "index")
+        IndexWriter(where).write([document], self.embedder)
 
     @contextmanager
     def served(self, keys: Path | None = None) -> Iterator[str]:
         settings = Settings(data=self.folder / "data")
-        with running(app(self.flow, keys=keys, settings=settings)) as address:
+        who = None if keys else single_user
+        with running(app(self.flow, identity=who, keys=keys, settings=settings)) as address:
             yield address
 
 
@@ -119,12 +120,12 @@ def test_openais_client_gets_both_alike(house: House) -> None:
     assert len(house.llm.calls) == 1
 
 
-def test_no_tenant_gets_anothers_answer(tmp_path: Path, client: Any) -> None:
+def test_no_user_gets_anothers_answer(tmp_path: Path, client: Any) -> None:
     """The same question, model, text and file of answers, and yet each has its own."""
     house, keys = House(tmp_path), tmp_path / "keys.json"
-    made = {tenant: KeyFile(keys).add(tenant) for tenant in ("north", "south")}
-    for tenant in made:
-        house.fill(tenant)
+    made = {user: KeyFile(keys).add(user) for user in ("north", "south")}
+    for user in made:
+        house.fill(user)
     with house.served(keys) as address:
         for calls, key in enumerate(made.values(), start=1):
             http = client(address, headers={"Authorization": f"Bearer {key}"})

@@ -16,11 +16,12 @@ from rag import Budget, Document, Flow, Interrupt, RunContext, operator
 from rag.errors import ConfigError
 from rag.flow import Guard, Loop, Node, Retry, Route
 from rag.operators import Generate
-from rag.serve import Settings, app, router
+from rag.serve import Identity, Settings, app, router, single_user
 from rag.serve.answer_steps import final, writers
+from rag.serve.identity import EVERYTHING
 from rag.serve.pipeline import Overrides, Pipeline
 from rag.serve.service import Service
-from tests.serve.conftest import Doors, running, say, sent, shelf, toy, until
+from tests.serve.conftest import Doors, local, running, say, sent, shelf, toy, until
 
 
 def settings(folder: Path, **more: Any) -> Settings:
@@ -29,7 +30,9 @@ def settings(folder: Path, **more: Any) -> Settings:
 
 def test_one_line_in_an_application(tmp_path: Path, client: Any) -> None:
     own = FastAPI()
-    own.include_router(router(toy(), settings=settings(tmp_path)), prefix="/rag")
+    own.include_router(
+        router(toy(), identity=single_user, settings=settings(tmp_path)), prefix="/rag"
+    )
     with running(own) as address:
         http = client(address)
         response = http.post("/rag/ask", json={"query": "Books"})
@@ -44,7 +47,7 @@ def test_one_line_in_an_application(tmp_path: Path, client: Any) -> None:
         run = http.get(f"/rag/runs/{answer['run']}").json()
         assert run["status"] == "done"
         assert [step["node"].split(".")[-1] for step in run["steps"]] == ["shelf", "say", "cite"]
-        assert http.get("/rag/ready").json() == {"status": "ready", "pipelines": ["toy"]}
+        assert http.get("/rag/ready").json() == {"status": "ready"}
         assert 'rag_runs_total{pipeline="toy",status="done"} 1.0' in http.get("/rag/metrics").text
         assert "/rag/ask" in http.get("/openapi.json").json()["paths"]
         assert http.get("/rag").status_code in (307, 404)
@@ -52,7 +55,7 @@ def test_one_line_in_an_application(tmp_path: Path, client: Any) -> None:
 
 
 def test_events(tmp_path: Path, client: Any) -> None:
-    with running(app(toy(), settings=settings(tmp_path))) as address:
+    with running(local(toy(), settings=settings(tmp_path))) as address:
         http = client(address)
         by_header = http.post(
             "/ask", json={"query": "Maps"}, headers={"Accept": "text/event-stream"}
@@ -73,7 +76,7 @@ def test_events(tmp_path: Path, client: Any) -> None:
 
 
 def test_errors_are_problems(tmp_path: Path, client: Any) -> None:
-    with running(app(toy(), settings=settings(tmp_path, max_question=100))) as address:
+    with running(local(toy(), settings=settings(tmp_path, max_question=100))) as address:
         http = client(address)
 
         def problem(expected: int, **body: Any) -> dict[str, Any]:
@@ -107,7 +110,7 @@ def test_errors_are_problems(tmp_path: Path, client: Any) -> None:
 
 
 def test_bodies_are_bounded(tmp_path: Path, client: Any) -> None:
-    with running(app(toy(), settings=settings(tmp_path, max_body=1000))) as address:
+    with running(local(toy(), settings=settings(tmp_path, max_body=1000))) as address:
         http = client(address)
         declared = http.post("/ask", json={"query": "x" * 2000})
         chunked = http.post("/ask", content=(b"x" * 100 for _ in range(50)))
@@ -129,25 +132,25 @@ def test_who_leaves_cancels(tmp_path: Path, doors: Doors, stream: bool) -> None:
             await asyncio.gather(asked, return_exceptions=True)
         await asyncio.to_thread(until, lambda: doors.cancelled == ["Gone"])
 
-    with running(app(toy(), settings=settings(tmp_path))) as address:
+    with running(local(toy(), settings=settings(tmp_path))) as address:
         asyncio.run(leave(address))
 
 
 def test_the_queue_is_bounded(tmp_path: Path, doors: Doors, client: Any) -> None:
     doors.shut()
-    limits = settings(tmp_path, concurrency=1, queue=3, queue_per_tenant=2)
+    limits = settings(tmp_path, concurrency=1, queue=3, queue_per_user=2)
 
-    def tenant(user: str = "a") -> str:
-        return user
+    def user(name: str = "a") -> Identity:
+        return Identity(name, may=EVERYTHING)
 
     with (
-        running(app(toy(), tenant=tenant, settings=limits)) as address,
+        running(app(toy(), identity=user, settings=limits)) as address,
         ThreadPoolExecutor(8) as pool,
     ):
         http = client(address)
 
         def ask(user: str) -> httpx.Response:
-            return httpx.post(f"{address}/ask?user={user}", json={"query": user}, timeout=30)
+            return httpx.post(f"{address}/ask?name={user}", json={"query": user}, timeout=30)
 
         def waits(number: int) -> None:
             until(lambda: f"rag_waiting {number}.0" in http.get("/metrics").text)
@@ -167,14 +170,14 @@ def test_the_queue_is_bounded(tmp_path: Path, doors: Doors, client: Any) -> None
         assert int(full.headers["retry-after"]) >= 1
         doors.open()
         assert [one.result().status_code for one in asked] == [200] * 4
-        # The other tenant comes before the second question of the first.
+        # The other user comes before the second question of the first.
         assert doors.entered == ["a", "b", "a", "a"]
 
 
 def test_a_run_and_a_wait_end_in_time(tmp_path: Path, doors: Doors, client: Any) -> None:
     doors.shut()
     limits = settings(tmp_path, concurrency=1, run_timeout=0.3, queue_timeout=0.1)
-    with running(app(toy(), settings=limits)) as address, ThreadPoolExecutor(2) as pool:
+    with running(local(toy(), settings=limits)) as address, ThreadPoolExecutor(2) as pool:
         http = client(address)
         first = pool.submit(http.post, "/ask", json={"query": "long"})
         until(lambda: bool(doors.entered))
@@ -190,7 +193,7 @@ def test_a_shutdown_finishes_what_was_accepted(tmp_path: Path, doors: Doors) -> 
     doors.shut()
     service = Service(toy(), settings(tmp_path, concurrency=1))
     with ThreadPoolExecutor(4) as pool:
-        with running(app({}, service=service), service) as address:
+        with running(local({}, service=service), service) as address:
             asked = [pool.submit(_ask, address, one) for one in "ab"]
             until(lambda: "rag_waiting 1.0" in httpx.get(f"{address}/metrics").text)
             pool.submit(lambda: (until(lambda: service.queue.draining), doors.open()))
@@ -201,7 +204,7 @@ def test_a_shutdown_that_takes_too_long_ends_with_an_error(tmp_path: Path, doors
     doors.shut()
     service = Service(toy(), settings(tmp_path, concurrency=1, shutdown_timeout=0.2))
     with ThreadPoolExecutor(4) as pool:
-        with running(app({}, service=service), service) as address:
+        with running(local({}, service=service), service) as address:
             asked = [pool.submit(_ask, address, one, stream=True) for one in "ab"]
             until(lambda: "rag_waiting 1.0" in httpx.get(f"{address}/metrics").text)
         for one in asked:
@@ -211,7 +214,7 @@ def test_a_shutdown_that_takes_too_long_ends_with_an_error(tmp_path: Path, doors
 
 def test_who_comes_during_a_shutdown_is_refused(tmp_path: Path, client: Any) -> None:
     service = Service(toy(), settings(tmp_path))
-    with running(app({}, service=service)) as address:
+    with running(local({}, service=service)) as address:
         http = client(address)
         service.queue.drain()
         refused = http.post("/ask", json={"query": "c"})
@@ -225,7 +228,7 @@ def _ask(address: str, query: str, **more: Any) -> httpx.Response:
 
 
 def test_overrides_reach_the_answering_step(tmp_path: Path, client: Any) -> None:
-    with running(app(toy(), settings=settings(tmp_path))) as address:
+    with running(local(toy(), settings=settings(tmp_path))) as address:
         http = client(address)
         response = http.post("/ask", json={"query": "Ink", "max_tokens": 2, "seed": 7})
         assert response.json()["answer"] == "Ink stand [1]"
@@ -237,7 +240,7 @@ def test_overrides_reach_the_answering_step(tmp_path: Path, client: Any) -> None
 def test_an_override_without_effect_is_an_error(
     tmp_path: Path, client: Any, name: str, value: Any
 ) -> None:
-    with running(app(toy(), settings=settings(tmp_path))) as address:
+    with running(local(toy(), settings=settings(tmp_path))) as address:
         http = client(address)
         response = http.post("/ask", json={"query": "Ink", name: value})
         problem = response.json()
@@ -275,14 +278,14 @@ def test_an_override_without_effect_is_an_error(
 def test_an_invalid_request_gets_a_fix_that_says_what_to_change(
     tmp_path: Path, client: Any, body: Any, where: str, fix: str
 ) -> None:
-    with running(app(toy(), settings=settings(tmp_path))) as address:
+    with running(local(toy(), settings=settings(tmp_path))) as address:
         problem = client(address).post("/ask", json=body).json()
         assert (problem["code"], problem["where"]) == ("invalid_request", where)
         assert fix in problem["fix"]
 
 
 def test_a_body_that_is_no_json_is_refused(tmp_path: Path, client: Any) -> None:
-    with running(app(toy(), settings=settings(tmp_path))) as address:
+    with running(local(toy(), settings=settings(tmp_path))) as address:
         http = client(address)
         headers = {"Content-Type": "application/json"}
         broken = http.post("/ask", content=b'{"query": ', headers=headers)
@@ -299,7 +302,7 @@ def thinks_twice(query: str, *, ctx: RunContext) -> str:
 
 def test_a_run_that_exceeds_its_budget_is_a_timeout(tmp_path: Path, client: Any) -> None:
     flow = Flow(thinks_twice(), name="toy", budget=Budget(llm_calls=1))
-    with running(app(flow, settings=settings(tmp_path))) as address:
+    with running(local(flow, settings=settings(tmp_path))) as address:
         response = client(address).post("/ask", json={"query": "x"})
         assert (response.status_code, response.json()["code"]) == (504, "budget_error")
         assert "budget is 1" in response.json()["what"]
@@ -329,7 +332,7 @@ def streamed(http: httpx.Client, **more: Any) -> str:
 def test_a_draft_of_another_channel_is_not_the_answer(tmp_path: Path, client: Any) -> None:
     first = draft(name="first", outputs={"answer": "text"})
     flow = Flow(first >> polished(inputs={"answer": "text"}), name="toy")
-    with running(app(flow, settings=settings(tmp_path))) as address:
+    with running(local(flow, settings=settings(tmp_path))) as address:
         http = client(address)
         assert streamed(http) == "final 0"
         events = sent(http.post("/ask", json={"query": "q", "stream": True}).text)
@@ -344,7 +347,7 @@ def test_an_inner_flows_draft_is_not_the_answer(tmp_path: Path, client: Any) -> 
 
     inner = Flow(prepare() >> draft(), name="inner", outputs=["answer"])
     outer = Flow(inner.at() >> polished(), name="toy", outputs=["answer"])
-    with running(app(outer, settings=settings(tmp_path))) as address:
+    with running(local(outer, settings=settings(tmp_path))) as address:
         http = client(address)
         assert http.post("/ask", json={"query": "q"}).json()["answer"] == "final 0"
         assert streamed(http) == "final 0"
@@ -353,7 +356,7 @@ def test_an_inner_flows_draft_is_not_the_answer(tmp_path: Path, client: Any) -> 
 def test_an_inner_flow_that_answers_is_streamed_and_set(tmp_path: Path, client: Any) -> None:
     inner = Flow(draft(), name="inner", outputs=["answer"])
     outer = Flow(inner.at(outputs={"answer": "first"}) >> inner.at(name="last"), name="toy")
-    with running(app(outer, settings=settings(tmp_path))) as address:
+    with running(local(outer, settings=settings(tmp_path))) as address:
         http = client(address)
         assert streamed(http) == "DRAFT 0 "
         assert streamed(http, seed=3) == "DRAFT 3 "

@@ -7,19 +7,19 @@ from typing import Any
 
 from rag import Document, Flow, operator
 from rag.operators import Generate
-from rag.serve import Settings, app
+from rag.serve import Settings
 from rag.testing.llm import ScriptedLLM
-from tests.serve.conftest import Doors, running, sent, toy
+from tests.serve.conftest import Doors, local, running, sent, toy
 
 
 def test_a_conversation_is_kept(tmp_path: Path, client: Any) -> None:
     settings = Settings(data=tmp_path / "data")
-    with running(app(toy(), settings=settings)) as address:
+    with running(local(toy(), settings=settings)) as address:
         http = client(address)
         key = http.post("/conversations").json()["id"]
         for question in ("Books", "crash"):
             http.post("/ask", json={"query": question, "conversation": key})
-    with running(app(toy(), settings=settings)) as address:
+    with running(local(toy(), settings=settings)) as address:
         http = client(address)
         (head,) = http.get("/conversations").json()
         assert (head["id"], head["title"]) == (key, "Books")
@@ -43,7 +43,7 @@ def test_a_conversation_is_kept(tmp_path: Path, client: Any) -> None:
 def test_an_answer_that_was_stopped_is_kept_as_far_as_it_came(
     tmp_path: Path, client: Any, doors: Doors
 ) -> None:
-    with running(app(toy(), settings=Settings(data=tmp_path / "data"))) as address:
+    with running(local(toy(), settings=Settings(data=tmp_path / "data"))) as address:
         http = client(address)
         key = http.post("/conversations").json()["id"]
         body = {"query": "Books", "conversation": key, "stream": True}
@@ -78,7 +78,7 @@ def with_model(llm: ScriptedLLM) -> Flow:
 
 def test_a_question_that_refers_to_its_history_is_rewritten(tmp_path: Path, client: Any) -> None:
     llm = ScriptedLLM({"condense_query": WRITTEN, "generate": "The keeper."})
-    with running(app(with_model(llm), settings=Settings(data=tmp_path / "data"))) as address:
+    with running(local(with_model(llm), settings=Settings(data=tmp_path / "data"))) as address:
         http = client(address)
         body = {"query": "And at night?", "history": HISTORY}
         answer = http.post("/ask", json=body).json()
@@ -98,7 +98,7 @@ def test_a_question_that_refers_to_its_history_is_rewritten(tmp_path: Path, clie
 
 def test_a_conversation_is_the_history(tmp_path: Path, client: Any) -> None:
     llm = ScriptedLLM({"condense_query": WRITTEN, "generate": "The keeper."})
-    with running(app(with_model(llm), settings=Settings(data=tmp_path / "data"))) as address:
+    with running(local(with_model(llm), settings=Settings(data=tmp_path / "data"))) as address:
         http = client(address)
         key = http.post("/conversations").json()["id"]
         for query in ("Who may open the north lock?", "And at night?"):
@@ -123,7 +123,7 @@ def recited(query: str, history: list[dict[str, str]] | None = None) -> str:
 def test_a_flow_that_reads_the_history_gets_it(tmp_path: Path, client: Any) -> None:
     inputs = {"query": str, "history": list[dict[str, str]] | None}
     flow = Flow(recited(), name="recites", inputs=inputs)
-    with running(app(flow, settings=Settings(data=tmp_path / "data"))) as address:
+    with running(local(flow, settings=Settings(data=tmp_path / "data"))) as address:
         http = client(address)
         key = http.post("/conversations").json()["id"]
         for number in range(6):

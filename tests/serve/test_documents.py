@@ -16,14 +16,15 @@ import pytest
 
 from rag import Flow
 from rag.errors import LoadError
-from rag.serve import Settings, app
+from rag.index.local.address import FolderAddress
+from rag.serve import Settings
 from rag.serve.claims import Claims
 from rag.serve.errors import Problem
 from rag.serve.inspection import inspect, limit_this_process
 from rag.serve.service import Service
 from rag.serve.state import ServerState
 from rag.serve.uploads import UPLOADS_SCHEMA, Uploads, safe_name
-from tests.serve.conftest import running, until
+from tests.serve.conftest import local, running, until
 
 NOTE = b"# Ferry\n\nThe ferry Borealis leaves the quay at seven.\n"
 
@@ -32,7 +33,7 @@ NOTE = b"# Ferry\n\nThe ferry Borealis leaves the quay at seven.\n"
 def http(tmp_path: Path, real: Flow) -> Iterator[httpx.Client]:
     limits = Settings(data=tmp_path / "data", max_upload=400_000, max_pages=3, max_text=20_000)
     with (
-        running(app(real, settings=limits)) as address,
+        running(local(real, settings=limits)) as address,
         httpx.Client(base_url=address, timeout=60) as found,
     ):
         yield found
@@ -162,10 +163,10 @@ def test_nothing_accepted_is_lost(tmp_path: Path, real: Flow) -> None:
     """A server that stops before the work is done takes it up at its next start."""
     settings = Settings(data=tmp_path / "data")
     service = Service(real, settings)
-    with running(app(real, service=service)) as address, httpx.Client(base_url=address) as http:
+    with running(local(real, service=service)) as address, httpx.Client(base_url=address) as http:
         service.upload_worker._stopping = True
         (document,) = send(http, "ferry.md", NOTE).json()
-    with running(app(real, settings=settings)) as address, httpx.Client(base_url=address) as http:
+    with running(local(real, settings=settings)) as address, httpx.Client(base_url=address) as http:
         assert ready(http, document["id"])["status"] == "ready"
 
 
@@ -178,16 +179,17 @@ def test_what_a_dead_worker_claimed_is_queued_again(tmp_path: Path) -> None:
             return Uploads(
                 state,
                 tmp_path,
-                index_address=lambda *_: tmp_path / "index",
+                address=lambda *_: FolderAddress(tmp_path / "index"),
                 max_bytes=1000,
                 max_documents=5,
+                max_user_bytes=10_000,
             )
 
         crashed, alive, other = uploads(), uploads(), uploads()
         for name in ("a.md", "b.md"):
             path = crashed.incoming()
             path.write_bytes(NOTE)
-            await crashed.keep("north", "p", name, path)
+            await crashed.keep("ann", "north", "p", name, path)
         first, second = await crashed.claim(), await alive.claim()
         assert first is not None
         assert second is not None
@@ -199,11 +201,49 @@ def test_what_a_dead_worker_claimed_is_queued_again(tmp_path: Path) -> None:
         again = await other.claim()
         assert again == first
         await alive.settle(second, "ready", chunks=3, progress=1.0)
-        found = {one.name: (one.status, one.chunks) for one in await other.of("north")}
+        found = {one.name: (one.status, one.chunks) for one in await other.of("ann")}
         assert found == {"a.md": ("ingesting", 0), "b.md": ("ready", 3)}
         await state.close()
 
     asyncio.run(run())
+
+
+def test_a_user_with_many_uploads_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    async def run() -> list[str]:
+        state = ServerState(tmp_path / "serve.sqlite", UPLOADS_SCHEMA)
+        await state.open()
+        uploads = Uploads(
+            state,
+            tmp_path,
+            address=lambda *_: FolderAddress(tmp_path / "index"),
+            max_bytes=1000,
+            max_documents=50,
+            max_user_bytes=10_000,
+        )
+
+        async def keep(user: str, *names: str) -> None:
+            for name in names:
+                path = uploads.incoming()
+                path.write_bytes(NOTE)
+                await uploads.keep(user, user, "p", f"{user}{name}.md", path)
+
+        begun = []
+        await keep("ann", "1", "2", "3", "4")
+        await keep("ben", "1", "2")
+        for number in range(7):
+            claimed = await uploads.claim()
+            assert claimed is not None
+            begun.append(claimed.path.stem)
+            await uploads.settle(claimed, "ready")
+            if number == 2:
+                await keep("cat", "1")
+        assert await uploads.claim() is None
+        uploads.close()
+        await state.close()
+        return begun
+
+    begun = asyncio.run(run())
+    assert begun == ["ann1", "ben1", "ann2", "cat1", "ben2", "ann3", "ann4"]
 
 
 def test_a_killed_process_is_known_to_be_dead(tmp_path: Path) -> None:

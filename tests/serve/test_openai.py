@@ -12,12 +12,12 @@ from langchain_openai import ChatOpenAI
 from rag import Flow, operator
 from rag.serve import Settings, app
 from rag.serve.keys import KeyFile
-from tests.serve.conftest import Doors, running, toy, until
+from tests.serve.conftest import Doors, local, running, toy, until
 
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    with running(app(toy(), settings=Settings(data=tmp_path / "data"))) as found:
+    with running(local(toy(), settings=Settings(data=tmp_path / "data"))) as found:
         yield found
 
 
@@ -87,7 +87,7 @@ def test_top_p_reaches_the_step(tmp_path: Path) -> None:
 
     flow = Flow(share(), name="toy")
     with (
-        running(app(flow, settings=Settings(data=tmp_path / "data"))) as address,
+        running(local(flow, settings=Settings(data=tmp_path / "data"))) as address,
         openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client,
     ):
         done = client.chat.completions.create(model="toy", messages=say("x"), top_p=0.25)
@@ -145,7 +145,7 @@ def test_langchain(address: str) -> None:
 
 def test_the_real_models(tmp_path: Path, real: Flow) -> None:
     with (
-        running(app(real, settings=Settings(data=tmp_path / "data"))) as address,
+        running(local(real, settings=Settings(data=tmp_path / "data"))) as address,
         openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client,
     ):
         question = say("How long does a full passage of the north lock take?")

@@ -19,7 +19,7 @@ from rag.operators import Cite
 from rag.serve import Settings, app
 from rag.serve.http.page import FOLDER
 from rag.serve.keys import KeyFile
-from tests.serve.conftest import DOORS, Doors, running, toy
+from tests.serve.conftest import DOORS, Doors, local, running, toy
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
@@ -107,7 +107,7 @@ def answered(page: Page, number: int = 1) -> None:
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    with running(app(toy(), settings=Settings(data=tmp_path / "data"))) as found:
+    with running(local(toy(), settings=Settings(data=tmp_path / "data"))) as found:
         yield found
 
 
@@ -187,7 +187,7 @@ def test_upload(browser: Browser, tmp_path: Path, real: Flow) -> None:
     wrong = tmp_path / "picture.png"
     wrong.write_bytes(b"\x89PNG")
     with (
-        running(app(real, settings=Settings(data=tmp_path / "data"))) as address,
+        running(local(real, settings=Settings(data=tmp_path / "data"))) as address,
         opened(browser, address, allowed=["415"]) as page,
     ):
         page.locator("#files").set_input_files(note)
@@ -222,7 +222,7 @@ def test_nothing_in_answers_or_documents_runs(browser: Browser, tmp_path: Path) 
     assert len(PAYLOADS) >= 30
     forbidden = "#log :is(script, iframe, object, embed, form, img, style)"
     with (
-        running(app(flow, settings=Settings(data=tmp_path / "data"))) as address,
+        running(local(flow, settings=Settings(data=tmp_path / "data"))) as address,
         # What a browser refuses or cannot load it says; that is how it should be.
         opened(browser, address, allowed=["Content Security Policy", "404"]) as page,
     ):

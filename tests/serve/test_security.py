@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks as openapi_checks
 
-from rag.serve import Settings, app
-from tests.serve.conftest import running, toy
+from rag.serve import Settings
+from tests.serve.conftest import local, running, toy
 
-APP = app(toy(), settings=Settings(data=Path("unused")))
+APP = local(toy(), settings=Settings(data=Path("unused")))
 CHECKS = [
     not_a_server_error,
     *(
@@ -31,7 +31,7 @@ SCHEMA = schemathesis.openapi.from_dict(APP.openapi())
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("served")
     limits = Settings(data=folder / "data", run_timeout=5)
-    with running(app(toy(), settings=limits, cors=["https://own.example"])) as found:
+    with running(local(toy(), settings=limits, origins=["https://own.example"])) as found:
         yield found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag.errors import IndexStateError, RagError
-from rag.index.local.database import FILE
+from rag.index.local.database import FILE, Database, check
 
 if TYPE_CHECKING:
     from rag.index.local.store import LocalStore
@@ -35,8 +35,17 @@ class FolderAddress:
         return IndexStateError("there is no index here", where=str(self), fix="rag ingest PATH")
 
     def exists(self) -> bool:
-        """See `Address`."""
-        return (self.path / FILE).is_file()
+        """See `Address`; one that a writer is just making is not there yet."""
+        if not (self.path / FILE).is_file():
+            return False
+        database = Database(self.path, write=False)
+        try:
+            with database.connection() as connection:
+                return check(connection, self.path)
+        except IndexStateError:
+            return True  # whoever opens it learns what is wrong
+        finally:
+            database.close()
 
     def open(self) -> LocalStore:
         """See `Address`; the folder need not be writable."""
@@ -50,6 +59,6 @@ class FolderAddress:
 
         return LocalStore.writing(self.path, embedder, dim, create=create, embed=embed)
 
-    def of_tenant(self, name: str) -> FolderAddress:
+    def of_collection(self, name: str) -> FolderAddress:
         """See `Address`."""
-        return FolderAddress(self.path.with_name(f"{self.path.name}.tenants") / name)
+        return FolderAddress(self.path.with_name(f"{self.path.name}.collections") / name)

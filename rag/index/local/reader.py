@@ -69,7 +69,9 @@ class Reader:
                     bm25 = self._bm25_of(snapshot.state)
                 except IndexStateError:
                     if not self._compacted_since(connection, snapshot.state):
-                        raise
+                        if time.monotonic() >= until:
+                            raise
+                        time.sleep(POLL)  # a writer may be making the first one
                     continue
                 if _behind(bm25, snapshot.state) and time.monotonic() < until:
                     time.sleep(POLL)

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from rag.files import total_size
 from rag.index.local.reader import Reader
-from rag.index.types import IndexStats, ListsStats
+from rag.index.types import IndexStats
 
-_FILES = {
-    "sqlite": "index.sqlite*",
-    "vectors": "vectors-*.f32",
-    "bm25": "bm25-*/*",
-    "lists": "lists-*.faiss",
-}
+_FILES = {"sqlite": "index.sqlite*", "vectors": "vectors-*.f32", "bm25": "bm25-*/*"}
 
 
 def stats(reader: Reader, embedder: str, dim: int) -> IndexStats:
@@ -19,7 +14,6 @@ def stats(reader: Reader, embedder: str, dim: int) -> IndexStats:
     with reader.vectors() as (connection, snapshot):
         sources = connection.execute("SELECT count(*) FROM sources").fetchone()[0]
     live = snapshot.live.count
-    about = snapshot.lists.about if snapshot.lists else None
     return IndexStats(
         address=str(reader.folder),
         sources=sources,
@@ -28,6 +22,5 @@ def stats(reader: Reader, embedder: str, dim: int) -> IndexStats:
         bytes={part: total_size(reader.folder.glob(files)) for part, files in _FILES.items()},
         embedder=embedder,
         dim=dim,
-        vectors="lists" if about and about.efforts else "flat",
-        lists=ListsStats(about.vectors, about.efforts) if about else None,
+        vectors="flat",
     )

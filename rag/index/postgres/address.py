@@ -55,6 +55,6 @@ class PostgresAddress(Location):
 
         return PostgresStore.opened(self, (embedder, dim), create=create)
 
-    def of_tenant(self, name: str) -> PostgresAddress:
+    def of_collection(self, name: str) -> PostgresAddress:
         """See `Address`: a collection of its own."""
-        return PostgresAddress(self.url, f"{self.collection}.tenants.{name}")
+        return PostgresAddress(self.url, f"{self.collection}.collections.{name}")

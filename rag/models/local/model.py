@@ -53,7 +53,7 @@ class LocalLLM(LLM):
         window: Tokens that prompt and answer may have together.
         kv: Where states are stored (see `rag.kvcache.store.open_store`), and the folder that its
             relative paths start from.
-        salt: The tenant's: states are never shared between salts.
+        salt: The user's: states are never shared between salts.
         weights: What is decoded with (`LLMSpec.weights`); a `Decoder` has them so already.
         buffers: Bytes of the states of all requests that are worked on.
         profile: What operators depend on; it reasons only if the profile says so.

@@ -1,7 +1,7 @@
 """Ask a question; look at its run."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Request
@@ -11,13 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from rag.serve.answer import Answer
 from rag.serve.answering import Answering, AnswerRun, Question
 from rag.serve.errors import Problem, details, problem_of
+from rag.serve.http.authentication import asks
 from rag.serve.http.disconnect import while_connected
 from rag.serve.http.events import encoded
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEMS, Id
 from rag.serve.http.sse import EventStream, event
+from rag.serve.identity import Identity
 from rag.serve.pipeline import Overrides, Pipelines
 from rag.serve.runs import Runs, ServedRun
+from rag.serve.settings import Settings
 
 
 class MessageBody(BaseModel):
@@ -46,7 +49,7 @@ class AskBody(BaseModel):
     top_p: float | None = Field(default=None, gt=0, le=1)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     stop: list[str] | None = Field(default=None, max_length=8)
-    max_tokens: int | None = Field(default=None, ge=1, le=100_000)
+    max_tokens: int | None = Field(default=None, ge=1)
 
 
 EXAMPLES: dict[str, Any] = {
@@ -76,30 +79,37 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 def routes(
-    shared: Endpoints, answering: Answering, runs: Runs, pipelines: Pipelines, max_question: int
+    shared: Endpoints, answering: Answering, pipelines: Pipelines, settings: Settings
 ) -> APIRouter:
-    """`POST /ask`, `GET /runs/{id}`."""
+    """`POST /ask`."""
     router = shared.router(tags=["ask"])
-    Tenant = Annotated[str, Depends(shared.tenant)]  # noqa: N806 - a type
 
     @router.post("/ask", response_model=Answer, responses=_ANSWERS)
     async def ask(
         request: Request,
         body: Annotated[AskBody, Body(openapi_examples=EXAMPLES)],
-        tenant: Tenant,
+        who: Annotated[Identity, Depends(asks)],
     ) -> Response:
         """Ask a question. A client that leaves cancels it."""
-        run = answering.admit(question_of(body, tenant, pipelines, max_question))
+        run = await answering.admit(question_of(body, who, pipelines, settings))
         headers = {"X-Run-Id": run.record.id}
         if body.stream or "text/event-stream" in request.headers.get("accept", ""):
-            return EventStream(_stream(run), headers)
-        answer = await while_connected(request.receive, run.answer())
+            return EventStream(_stream(run), headers, run.close)
+        with closing(run):
+            answer = await while_connected(request.receive, run.answer())
         return JSONResponse(answer.model_dump(), headers=headers)
 
+    return router
+
+
+def run_routes(shared: Endpoints, runs: Runs) -> APIRouter:
+    """`GET /runs/{id}`."""
+    router = shared.router(tags=["ask"])
+
     @router.get("/runs/{run}", responses=PROBLEMS)
-    async def read(run: Id, tenant: Tenant) -> ServedRun:
+    async def read(run: Id, who: Annotated[Identity, Depends(asks)]) -> ServedRun:
         """A run: its steps, what they took, how it ended."""
-        found = await runs.get(tenant, run)
+        found = await runs.get(who.user, run)
         if found is None:
             raise Problem(404, "no_run", f"there is no run {run!r}")
         return found
@@ -107,12 +117,16 @@ def routes(
     return router
 
 
-def question_of(body: AskBody, tenant: str, pipelines: Pipelines, max_question: int) -> Question:
+def question_of(body: AskBody, who: Identity, pipelines: Pipelines, settings: Settings) -> Question:
     """The question of a body.
 
     Raises:
-        Problem: It is empty or too long, there is no such pipeline, or it has no such setting.
+        Problem: It is empty or too long, there is no such pipeline, it has no such setting, or too
+            long an output is asked for.
     """
+    if (body.max_tokens or 0) > settings.max_tokens:
+        what = f"{body.max_tokens:,} tokens are more than {settings.max_tokens:,}"
+        raise Problem(422, "too_many_tokens", what, where="max_tokens", fix="ask for less")
     pipeline = pipelines.named(body.pipeline)
     overrides = Overrides(
         temperature=body.temperature,
@@ -123,9 +137,9 @@ def question_of(body: AskBody, tenant: str, pipelines: Pipelines, max_question: 
     )
     pipeline.check(overrides)
     return Question(
-        checked_query(body.query, max_question),
+        checked_query(body.query, settings.max_question),
         pipeline,
-        tenant,
+        who,
         inputs={name: value for name, value in body.inputs.items() if name != "query"},
         history=tuple(one.model_dump() for one in body.history),
         overrides=overrides,
@@ -156,4 +170,4 @@ async def _stream(run: AnswerRun) -> AsyncGenerator[str]:
                 if found is not None:
                     yield event(*found)
     except Exception as error:  # noqa: BLE001 - the stream's last event
-        yield event("error", details(problem_of(error)))
+        yield event("error", details(problem_of(error).seen_by(run.question.identity)))

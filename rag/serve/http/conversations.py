@@ -12,29 +12,31 @@ from rag.serve.conversations import (
     markdown,
     missing,
 )
+from rag.serve.http.authentication import asks
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEMS, Id
+from rag.serve.identity import Identity
 
 
 def routes(shared: Endpoints, conversations: Conversations) -> APIRouter:
     """The endpoints under `/conversations`."""
     router = shared.router(prefix="/conversations", tags=["conversations"], responses=PROBLEMS)
-    Tenant = Annotated[str, Depends(shared.tenant)]  # noqa: N806 - a type
+    Asker = Annotated[Identity, Depends(asks)]  # noqa: N806 - a type
 
     @router.post("", status_code=201)
-    async def begin(tenant: Tenant) -> ConversationHead:
+    async def begin(who: Asker) -> ConversationHead:
         """Begin a conversation; questions name its id."""
-        return await conversations.begin(tenant)
+        return await conversations.begin(who.user)
 
     @router.get("")
-    async def listed(tenant: Tenant) -> list[ConversationHead]:
+    async def listed(who: Asker) -> list[ConversationHead]:
         """The conversations, the latest first."""
-        return await conversations.heads(tenant)
+        return await conversations.heads(who.user)
 
     @router.get("/{conversation}")
-    async def read(conversation: Id, tenant: Tenant) -> Conversation:
+    async def read(conversation: Id, who: Asker) -> Conversation:
         """A conversation with all its messages."""
-        return await conversations.get(tenant, conversation)
+        return await conversations.get(who.user, conversation)
 
     @router.get(
         "/{conversation}/export",
@@ -50,11 +52,11 @@ def routes(shared: Endpoints, conversations: Conversations) -> APIRouter:
     )
     async def export(
         conversation: Id,
-        tenant: Tenant,
+        who: Asker,
         format: Literal["json", "markdown"] = "markdown",  # noqa: A002 - the query's name
     ) -> Response:
         """A conversation as a file."""
-        found = await conversations.get(tenant, conversation)
+        found = await conversations.get(who.user, conversation)
         kind, text, suffix = "text/markdown", markdown(found), "md"
         if format == "json":
             kind, text, suffix = "application/json", found.model_dump_json(indent=2), "json"
@@ -62,14 +64,14 @@ def routes(shared: Endpoints, conversations: Conversations) -> APIRouter:
         return Response(text, media_type=kind, headers=headers)
 
     @router.delete("/{conversation}", status_code=204)
-    async def delete(conversation: Id, tenant: Tenant) -> None:
+    async def delete(conversation: Id, who: Asker) -> None:
         """Delete a conversation."""
-        if not await conversations.delete(tenant, conversation):
+        if not await conversations.delete(who.user, conversation):
             raise missing(conversation)
 
     @router.delete("", status_code=204)
-    async def clear(tenant: Tenant) -> None:
+    async def clear(who: Asker) -> None:
         """Delete all conversations."""
-        await conversations.delete(tenant)
+        await conversations.delete(who.user)
 
     return router

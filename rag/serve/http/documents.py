@@ -6,10 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Query, UploadFile
 
+from rag.index.binding import SHARED
 from rag.serve.errors import Problem
+from rag.serve.http.authentication import uploads as may_upload
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEM, PROBLEMS, Id
+from rag.serve.identity import Identity
 from rag.serve.inspection import HEAD
+from rag.serve.limits import UserLimits
 from rag.serve.pipeline import Pipelines
 from rag.serve.upload_worker import UploadWorker
 from rag.serve.uploads import Upload, Uploads
@@ -26,6 +30,7 @@ def routes(
     uploads: Uploads,
     worker: UploadWorker,
     pipelines: Pipelines,
+    limits: UserLimits,
     *,
     max_upload: int,
     max_files: int,
@@ -37,6 +42,7 @@ def routes(
         uploads: Keeps the files.
         worker: Ingests and deletes them.
         pipelines: Whose indexes there are.
+        limits: Of what a user may use.
         max_upload: Bytes of a file.
         max_files: Files of one request.
     """
@@ -46,18 +52,22 @@ def routes(
         tags=["documents"],
         responses={**PROBLEMS, 409: PROBLEM, 415: PROBLEM},
     )
-    Tenant = Annotated[str, Depends(shared.tenant)]  # noqa: N806 - a type
+    Uploader = Annotated[Identity, Depends(may_upload)]  # noqa: N806 - a type
 
     @router.post("", status_code=202)
     async def upload(
         files: Annotated[list[UploadFile], File(description="the documents")],
-        tenant: Tenant,
+        who: Uploader,
         pipeline: Annotated[
             str | None, Query(description="into whose index; none: the first")
         ] = None,
+        collection: Annotated[
+            str | None, Query(description="one of the user's; none: the last of them")
+        ] = None,
     ) -> list[Upload]:
         """Upload documents. They are ingested in the background; `GET` shows the progress."""
-        name = pipelines.named(pipeline).name
+        name, into = pipelines.named(pipeline).name, _collection(who, collection)
+        await limits.request(who)
         if len(files) > max_files:
             what = f"{len(files)} files, the limit is {max_files}"
             raise Problem(413, "too_many_files", what, where="files", fix="send them in parts")
@@ -71,27 +81,47 @@ def routes(
             path = uploads.incoming()
             try:
                 await _receive(file, path)
-                kept.append(await uploads.keep(tenant, name, safe_name, path))
+                kept.append(await uploads.keep(who.user, into, name, safe_name, path))
             finally:
                 path.unlink(missing_ok=True)
         return kept
 
     @router.get("")
-    async def listed(tenant: Tenant) -> list[Upload]:
+    async def listed(who: Uploader) -> list[Upload]:
         """The uploaded documents, the latest first."""
-        return await uploads.of(tenant)
+        return await uploads.of(who.user)
 
     @router.get("/{document}")
-    async def read(document: Id, tenant: Tenant) -> Upload:
+    async def read(document: Id, who: Uploader) -> Upload:
         """A document and the progress of its ingest."""
-        return await uploads.get(tenant, document)
+        return await uploads.get(who.user, document)
 
     @router.delete("/{document}", status_code=204)
-    async def delete(document: Id, tenant: Tenant) -> None:
+    async def delete(document: Id, who: Uploader) -> None:
         """Take a document out of the index."""
-        await worker.delete(tenant, document)
+        await worker.delete(who.user, document)
 
     return router
+
+
+def _collection(who: Identity, wanted: str | None) -> str:
+    """The collection that an upload goes to.
+
+    Raises:
+        Problem: 403, the user may not upload there.
+    """
+    chosen = wanted or who.own
+    if chosen not in (who.collections or ()):
+        raise Problem(
+            403, "not_allowed", f"the collection {chosen[:64]!r} is not yours", where="collection",
+            fix=f"yours are: {', '.join(who.collections or ())}",
+        )  # fmt: skip
+    if chosen == SHARED and "admin" not in who.may:
+        raise Problem(
+            403, "not_allowed", "only administrators upload into the shared collection",
+            where="collection", fix="name another one, or ask an administrator",
+        )  # fmt: skip
+    return chosen
 
 
 async def _receive(file: UploadFile, path: Path) -> None:

@@ -12,11 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Lifespan
 
+from rag.errors import ConfigError
 from rag.flow import Flow
 from rag.serve.errors import Problem, respond
 from rag.serve.http import ask, conversations, documents, openai, page, status
+from rag.serve.http.authentication import anonymous, by_keys
+from rag.serve.http.cors import preflight_routes
 from rag.serve.http.route import HEADERS, Endpoints
-from rag.serve.identity import Tenant, by_keys, everybody
+from rag.serve.identity import Identify
 from rag.serve.service import Service
 from rag.serve.settings import Settings
 
@@ -24,88 +27,109 @@ from rag.serve.settings import Settings
 def router(
     flow: Flow | Mapping[str, Flow],
     *,
-    tenant: Tenant | None = None,
+    identity: Identify | None = None,
     keys: Path | None = None,
+    origins: Sequence[str] = (),
+    hosts: Sequence[str] | None = None,
     settings: Settings | None = None,
     service: Service | None = None,
 ) -> APIRouter:
     """The endpoints, for `app.include_router(router(flow), prefix="/rag")`.
+
+    Without `identity` and `keys` anybody may ask, and nobody can do anything else: there are
+    `/ask`, `/v1`, `/pipelines`, `/health` and `/ready`. With either there are also uploads,
+    conversations, runs, metrics and the chat page, each user's own.
 
     Models are loaded when the application starts (or, where nobody runs its lifespan, with the
     first request), and closed with it.
 
     Args:
         flow: What answers; several by name.
-        tenant: The application's own authentication: a FastAPI dependency that returns the
-            name of the tenant who asks, or raises. Each tenant has an index, stored states and
-            conversations of its own.
+        identity: The application's own authentication: a FastAPI dependency that returns who asks
+            (a `rag.serve.Identity`, or a string, number or UUID that names the user), or raises.
+            It runs once a request, before the body is read, and must not read the body itself.
         keys: Or a file of API keys, made by `rag keys add`.
-        settings: Limits, and the folder for what is kept.
+        origins: Other sites whose pages may call the endpoints, as `https://app.example`. Those
+            that the application's own `CORSMiddleware` allows need not be named again.
+        hosts: Names under which the server is reached, `*.example` for all below one. None: any
+            where requests are authenticated; else addresses and names without a dot only, so that
+            no foreign page can reach the server through a name of its own.
+        settings: Limits, and the folder for what is stored.
         service: Use this one; it has flow and settings already.
 
     Raises:
-        ConfigError: The flow cannot be served, or the file of keys is missing.
+        ConfigError: The flow cannot be served, the file of keys is missing, or there are both
+            `identity` and `keys`.
     """
+    if identity and keys:
+        raise ConfigError(
+            "there are two ways to say who asks", where="router(identity=, keys=)",
+            fix="give one of them",
+        )  # fmt: skip
     service = service or Service(flow, settings or Settings())
     settings = service.settings
+    identified = identity is not None or keys is not None
     shared = Endpoints(
         start=service.start,
         count=lambda *labels: service.metrics.requests.labels(*labels).inc(),
-        tenant=tenant or (by_keys(Path(keys)) if keys else everybody),
+        identify=identity or (by_keys(Path(keys)) if keys else anonymous),
         max_body=settings.max_body,
+        origins=tuple(origins),
+        hosts=("*",) if hosts is None and identified else hosts,
     )
     pipelines, answering = service.pipelines, service.answering
     made = APIRouter(lifespan=service.lifespan)
-    made.include_router(
-        ask.routes(shared, answering, service.runs, pipelines, settings.max_question)
-    )
-    made.include_router(conversations.routes(shared, service.conversations))
-    made.include_router(
-        documents.routes(
-            shared,
-            service.uploads,
-            service.upload_worker,
-            pipelines,
-            max_upload=settings.max_upload,
-            max_files=settings.max_files,
+    made.include_router(ask.routes(shared, answering, pipelines, settings))
+    made.include_router(openai.routes(shared, answering, pipelines, settings))
+    made.include_router(status.routes(shared, pipelines, service.check_ready))
+    if identified:
+        made.include_router(ask.run_routes(shared, service.runs))
+        made.include_router(conversations.routes(shared, service.conversations))
+        made.include_router(
+            documents.routes(
+                shared,
+                service.uploads,
+                service.upload_worker,
+                pipelines,
+                service.limits,
+                max_upload=settings.max_upload,
+                max_files=settings.max_files,
+            )
         )
-    )
-    made.include_router(openai.routes(shared, answering, pipelines, settings.max_question))
-    made.include_router(status.routes(shared, pipelines, service.metrics, service.check_ready))
-    if settings.page:
-        made.include_router(page.routes(shared))
+        made.include_router(status.private_routes(shared, service.metrics))
+        if settings.page:
+            made.include_router(page.routes(shared))
+    if origins:
+        made.include_router(preflight_routes(origins))
     return made
 
 
 def app(
     flow: Flow | Mapping[str, Flow],
     *,
-    tenant: Tenant | None = None,
+    identity: Identify | None = None,
     keys: Path | None = None,
+    origins: Sequence[str] = (),
+    hosts: Sequence[str] | None = None,
     settings: Settings | None = None,
     service: Service | None = None,
-    cors: Sequence[str] = (),
-    hosts: Sequence[str] = ("*",),
     lifespan: Lifespan[Any] | None = None,
 ) -> FastAPI:
     """The endpoints as an ASGI application, to be run or mounted.
 
     Args:
-        flow: As for `router`, with `tenant`, `keys`, `settings` and `service`.
-        tenant: See `router`.
+        flow: As for `router`, with everything but `lifespan`.
+        identity: See `router`.
         keys: See `router`.
+        origins: See `router`.
+        hosts: See `router`.
         settings: See `router`.
         service: See `router`.
-        cors: Origins whose pages may ask; none by default.
-        hosts: Names under which the server answers.
         lifespan: Runs in place of the router's own.
 
     Raises:
         ConfigError: As for `router`.
     """
-    from starlette.middleware.cors import CORSMiddleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-
     import rag
 
     made = FastAPI(
@@ -116,18 +140,17 @@ def app(
         lifespan=lifespan,
         exception_handlers={HTTPException: _unrouted},
     )
-    made.state.cors = tuple(cors)
-    made.include_router(router(flow, tenant=tenant, keys=keys, settings=settings, service=service))
-    if cors:
-        made.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(cors),
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key"],
-            expose_headers=["X-Run-Id", "Retry-After"],
+    made.include_router(
+        router(
+            flow,
+            identity=identity,
+            keys=keys,
+            origins=origins,
+            hosts=hosts,
+            settings=settings,
+            service=service,
         )
-    if "*" not in hosts:
-        made.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    )
     return made
 
 

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -15,10 +15,13 @@ from rag.serve.answer import Answer, AnswerSource
 from rag.serve.answering import Answering, AnswerRun, AnswerToken, Question
 from rag.serve.errors import Problem, problem_of
 from rag.serve.http.ask import checked_query
+from rag.serve.http.authentication import asks
 from rag.serve.http.disconnect import while_connected
 from rag.serve.http.route import Endpoints
 from rag.serve.http.sse import EventStream, data_only
+from rag.serve.identity import Identity
 from rag.serve.pipeline import Overrides, Pipelines
+from rag.serve.settings import Settings
 
 _MARK = re.compile(r"\[(\d{1,3})\]")
 _TYPES = {
@@ -104,23 +107,23 @@ EXAMPLES: dict[str, Any] = {
 
 
 def routes(
-    shared: Endpoints, answering: Answering, pipelines: Pipelines, max_question: int
+    shared: Endpoints, answering: Answering, pipelines: Pipelines, settings: Settings
 ) -> APIRouter:
     """`POST /v1/chat/completions`, `GET /v1/models`."""
     router = shared.router(prefix="/v1", respond=respond, tags=["openai"], responses=ERRORS)
-    Tenant = Annotated[str, Depends(shared.tenant)]  # noqa: N806 - a type
+    Asker = Annotated[Identity, Depends(asks)]  # noqa: N806 - a type
     started = int(time.time())
 
     def card(name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": started, "owned_by": "rag"}
 
     @router.get("/models")
-    async def models(tenant: Tenant) -> dict[str, Any]:
+    async def models(who: Asker) -> dict[str, Any]:
         """The pipelines."""
         return {"object": "list", "data": [card(name) for name in pipelines]}
 
     @router.get("/models/{model}")
-    async def model(model: str, tenant: Tenant) -> dict[str, Any]:
+    async def model(model: str, who: Asker) -> dict[str, Any]:
         """A pipeline."""
         return card(pipelines.named(model).name)
 
@@ -132,22 +135,23 @@ def routes(
     async def complete(
         request: Request,
         body: Annotated[CompletionBody, Body(openapi_examples=EXAMPLES)],
-        tenant: Tenant,
+        who: Asker,
     ) -> Response:
         """Answer the last message from the pipeline's documents."""
-        run = answering.admit(question_of(body, tenant, pipelines, max_question))
+        run = await answering.admit(question_of(body, who, pipelines, settings))
         headers = {"X-Run-Id": run.record.id}
         if body.stream:
             usage = body.stream_options is not None and body.stream_options.include_usage
-            return EventStream(_chunks(run, body.model, usage=usage), headers)
-        answer = await while_connected(request.receive, run.answer())
+            return EventStream(_chunks(run, body.model, usage=usage), headers, run.close)
+        with closing(run):
+            answer = await while_connected(request.receive, run.answer())
         return JSONResponse(completion(answer, body.model), headers=headers)
 
     return router
 
 
 def question_of(
-    body: CompletionBody, tenant: str, pipelines: Pipelines, max_question: int
+    body: CompletionBody, who: Identity, pipelines: Pipelines, settings: Settings
 ) -> Question:
     """The last message as a question, the others as its history.
 
@@ -181,18 +185,19 @@ def question_of(
             fix="end with a message of the role user",
         )  # fmt: skip
     *history, last = messages
+    wanted = body.max_completion_tokens or body.max_tokens
     stop = [body.stop] if isinstance(body.stop, str) else body.stop
     return Question(
-        checked_query(last["content"], max_question),
+        checked_query(last["content"], settings.max_question),
         pipeline,
-        tenant,
+        who,
         history=tuple(history),
         overrides=Overrides(
             temperature=body.temperature,
             top_p=body.top_p,
             seed=body.seed,
             stop=None if stop is None else tuple(stop),
-            max_tokens=body.max_completion_tokens or body.max_tokens,
+            max_tokens=None if wanted is None else min(wanted, settings.max_tokens),
             system="\n".join(system) or None,
         ),
     )
@@ -288,7 +293,7 @@ async def _chunks(run: AnswerRun, model: str, *, usage: bool) -> AsyncGenerator[
                         if usage:
                             yield data_only({**head, "choices": [], "usage": usage_of(event)})
     except Exception as error:  # noqa: BLE001 - the stream's last chunk
-        yield data_only(error_of(problem_of(error)))
+        yield data_only(error_of(problem_of(error).seen_by(run.question.identity)))
     yield "data: [DONE]"
 
 

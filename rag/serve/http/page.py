@@ -24,7 +24,7 @@ KINDS = {
 
 def routes(shared: Endpoints) -> APIRouter:
     """`GET /chat/`, its files, and a redirect to it from the root."""
-    router = shared.router(include_in_schema=False)
+    router = shared.router(public=True, include_in_schema=False)
     files = {
         path.relative_to(FOLDER).as_posix(): path
         for path in FOLDER.rglob("*")

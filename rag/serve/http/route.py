@@ -1,12 +1,12 @@
-"""What all endpoints share: bounded bodies, errors as answers, headers, counts."""
+"""What all endpoints share: who asks and from where, bounded bodies, errors, headers, counts."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -16,10 +16,12 @@ from starlette.responses import Response
 from starlette.types import Message, Receive
 
 from rag.serve.errors import Problem, problem_of, respond
+from rag.serve.http.authentication import authentication, of_request
+from rag.serve.http.browsers import check_host, check_origin
+from rag.serve.http.cors import let_read
 from rag.serve.http.disconnect import ClientLeftError
-from rag.serve.http.origin import own_pages_only
 from rag.serve.http.validation import invalid_request
-from rag.serve.identity import Tenant
+from rag.serve.identity import Identify
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -43,18 +45,23 @@ class Endpoints:
     Args:
         start: Starts the service, where no lifespan did it.
         count: Takes path, method and status of each request.
-        tenant: Says who asks: a FastAPI dependency.
+        identify: Says who asks: a FastAPI dependency.
         max_body: Bytes of a body, where a group has no other limit.
+        origins: Other sites' pages that may send requests.
+        hosts: Names of the server; None: see `check_host`.
     """
 
     start: Callable[[], Awaitable[None]]
     count: Callable[[str, str, int], None]
-    tenant: Tenant
+    identify: Identify
     max_body: int
+    origins: Sequence[str] = ()
+    hosts: Sequence[str] | None = None
 
     def router(
         self,
         *,
+        public: bool = False,
         max_body: int | None = None,
         respond: Respond = respond,
         **options: Any,
@@ -62,33 +69,40 @@ class Endpoints:
         """A router for a group of endpoints.
 
         Args:
+            public: Anybody may call them: nobody is asked who it is.
             max_body: Bytes of a body.
             respond: Encodes a problem as this group's clients expect it.
             options: Of FastAPI's router.
         """
         made: APIRouter = APIRouter(
-            route_class=_route_class(self, max_body or self.max_body, respond),
-            dependencies=[Depends(own_pages_only)],
+            route_class=_route_class(self, public, max_body or self.max_body, respond),
             **options,
         )
         return made
 
 
-def _route_class(shared: Endpoints, limit: int, respond: Respond) -> type[APIRoute]:
+def _route_class(shared: Endpoints, public: bool, limit: int, respond: Respond) -> type[APIRoute]:
     class Route(APIRoute):
         def get_route_handler(self) -> Handler:
             inner, fields = super().get_route_handler(), _fields(self)
+            authenticate = authentication(shared.identify)
 
             async def handle(request: Request) -> Response:
                 try:
+                    check_host(request, shared.hosts)
+                    check_origin(request, shared.origins)
+                    if not public:
+                        await authenticate(request)
                     await shared.start()
                     response = await inner(_bounded(request, limit))
                 except ClientLeftError:
                     response = Response(status_code=CLIENT_LEFT)
                 except Exception as error:  # noqa: BLE001 - becomes the answer
-                    response = respond(_problem(error, fields))
+                    problem = _problem(error, fields)
+                    response = respond(problem.seen_by(of_request(request)))
                 for name, value in HEADERS.items():
                     response.headers.setdefault(name, value)
+                let_read(response, request, shared.origins)
                 shared.count(self.path_format, request.method, response.status_code)
                 return response
 

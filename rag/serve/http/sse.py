@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -27,12 +27,18 @@ class EventStream(Response):
     Args:
         source: The events as they are sent, without the blank line behind each.
         headers: Further headers.
+        close: Called at the end, also where no event was ever taken from the source.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, source: AsyncGenerator[str], headers: dict[str, str] | None = None) -> None:
-        self._source = source
+    def __init__(
+        self,
+        source: AsyncGenerator[str],
+        headers: dict[str, str] | None = None,
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._source, self._close = source, close
         self.status_code, self.background, self.body = 200, None, b""
         self.init_headers(
             {"Cache-Control": "no-store", "X-Accel-Buffering": "no"} | (headers or {})
@@ -42,8 +48,11 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
         # An OSError says that the client left while something was sent.
-        with contextlib.suppress(ClientLeftError, OSError):
-            await while_connected(receive, self._send(send))
+        try:
+            with contextlib.suppress(ClientLeftError, OSError):
+                await while_connected(receive, self._send(send))
+        finally:
+            self._close()
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})

@@ -8,9 +8,10 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from rag.flow.draw.svg import svg
+from rag.serve.http.authentication import administers, asks, identified
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEMS
-from rag.serve.identity import everybody
+from rag.serve.identity import Identity
 from rag.serve.metrics import Metrics
 from rag.serve.pipeline import Pipelines
 
@@ -26,45 +27,39 @@ class PipelineBody(BaseModel):
     drawing: str = Field(description="the flow as SVG; a step's box has its node as data-node")
 
 
-def routes(
-    shared: Endpoints, pipelines: Pipelines, metrics: Metrics, check_ready: Callable[[], None]
-) -> APIRouter:
-    """`GET /health`, `/ready`, `/metrics`, `/pipelines`.
+class IdentityBody(BaseModel):
+    """Who asks, as the server sees it."""
+
+    user: str
+    collections: list[str] = Field(description="what is searched for the user, together")
+    may: list[str] = Field(description="ask, upload, admin")
+
+
+def routes(shared: Endpoints, pipelines: Pipelines, check_ready: Callable[[], None]) -> APIRouter:
+    """`GET /health`, `/ready`, `/pipelines`, `/identity`.
 
     Args:
         shared: What all endpoints share.
         pipelines: The pipelines.
-        metrics: The counts; a server with tenants shows them to tenants only.
         check_ready: Raises a `Problem` while the server is not ready.
     """
-    router = shared.router(tags=["status"])
-    is_open = shared.tenant is everybody
+    public = shared.router(public=True, tags=["status"])
 
-    @router.get("/health")
+    @public.get("/health")
     async def health() -> dict[str, str]:
         """Whether the server is alive."""
         return {"status": "ok"}
 
-    @router.get("/ready", responses={503: PROBLEMS[503]})
+    @public.get("/ready", responses={503: PROBLEMS[503]})
     async def ready() -> dict[str, Any]:
         """Whether the models are loaded and questions are accepted."""
         check_ready()
-        return {"status": "ready", "pipelines": list(pipelines)}
+        return {"status": "ready"}
 
-    @router.get(
-        "/metrics",
-        dependencies=[] if is_open else [Depends(shared.tenant)],
-        response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-    )
-    async def counts() -> Response:
-        """Counts for Prometheus."""
-        from prometheus_client import CONTENT_TYPE_LATEST
+    router = shared.router(tags=["status"], responses=PROBLEMS)
 
-        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
-    @router.get("/pipelines", responses=PROBLEMS)
-    async def listed(tenant: Annotated[str, Depends(shared.tenant)]) -> list[PipelineBody]:
+    @router.get("/pipelines")
+    async def listed(_: Annotated[Identity, Depends(asks)]) -> list[PipelineBody]:
         """The pipelines, each with its drawing."""
         return [
             PipelineBody(
@@ -77,5 +72,31 @@ def routes(
             )
             for name, pipeline in pipelines.items()
         ]
+
+    @router.get("/identity")
+    async def identity(who: Annotated[Identity, Depends(identified)]) -> IdentityBody:
+        """Who asks, and what they may do."""
+        may, collections = sorted(who.may), list(who.collections or ())
+        return IdentityBody(user=who.user, collections=collections, may=may)
+
+    router.include_router(public)
+    return router
+
+
+def private_routes(shared: Endpoints, metrics: Metrics) -> APIRouter:
+    """`GET /metrics`, for administrators."""
+    router = shared.router(tags=["status"], responses=PROBLEMS)
+
+    @router.get(
+        "/metrics",
+        dependencies=[Depends(administers)],
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def counts() -> Response:
+        """Counts for Prometheus."""
+        from prometheus_client import CONTENT_TYPE_LATEST
+
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return router

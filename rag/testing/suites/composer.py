@@ -185,7 +185,7 @@ class ComposerSuite:
                     assert all(one.hit for one in report.chunks)
 
     def test_salts_never_share(self) -> None:
-        """A tenant's states are not found by another."""
+        """A user's states are not found by another."""
         engine = self.llama()
         self.prefill(engine)
         for salt in ("another", "third"):

@@ -185,10 +185,12 @@ class StoreWrites(StoreFixtures):
         with pytest.raises(IndexStateError, match="format"):
             Index.writer(address, embedder="scripted", dim=16)
 
-    def test_tenants_are_apart(self, index: Index, address: Address, opened: list[Index]) -> None:
-        """Each tenant's index is one of its own, beside the shared one."""
+    def test_collections_are_apart(
+        self, index: Index, address: Address, opened: list[Index]
+    ) -> None:
+        """Each collection's index is one of its own, beside the shared one."""
         put(index, "a", "ferry of all")
-        places = {name: address.of_tenant(name) for name in ("one", "two", "o-ne_" + "x" * 59)}
+        places = {name: address.of_collection(name) for name in ("one", "two", "o-ne_" + "x" * 59)}
         assert len({place.key for place in places.values()} | {address.key}) == 4
         for name, place in places.items():
             assert not place.exists()

@@ -1,9 +1,10 @@
-"""Keys and tenants: who may ask, and that nobody sees another's."""
+"""Who may ask, and that nobody sees another's."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -13,19 +14,19 @@ from rag import Document, Flow, operator
 from rag.flow import Resources
 from rag.models import LLM, Embedder
 from rag.operators import BM25, Agent, Cite, Generate, Rewrite, WriteIndex
-from rag.serve import Settings, app
+from rag.serve import Identity, Settings, app
+from rag.serve.flows import Flows
 from rag.serve.keys import KeyFile
 from rag.serve.pipeline import Pipelines
-from rag.serve.tenants import Tenants
 from rag.testing.llm import ScriptedLLM
 from tests.cli.command import rag
-from tests.serve.conftest import running, until
+from tests.serve.conftest import local, running, until
 
 
 @pytest.fixture
 def keys(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     path = tmp_path / "keys.json"
-    return path, {tenant: KeyFile(path).add(tenant) for tenant in ("north", "south")}
+    return path, {user: KeyFile(path).add(user) for user in ("north", "south")}
 
 
 @pytest.fixture
@@ -40,10 +41,10 @@ def clients(
     path, made = keys
     with running(app(flow, keys=path, settings=Settings(data=tmp_path / "data"))) as address:
         found = {
-            tenant: httpx.Client(
+            user: httpx.Client(
                 base_url=address, timeout=60, headers={"Authorization": f"Bearer {key}"}
             )
-            for tenant, key in made.items()
+            for user, key in made.items()
         }
         found["nobody"] = httpx.Client(base_url=address)
         yield found
@@ -64,7 +65,7 @@ def ask(client: httpx.Client) -> dict[str, object]:
     return answer
 
 
-def test_tenants_share_nothing(clients: dict[str, httpx.Client]) -> None:
+def test_users_see_nothing_of_each_other(clients: dict[str, httpx.Client]) -> None:
     north, south = clients["north"], clients["south"]
     document = upload(north)
     assert len(ask(north)["sources"]) == 1  # type: ignore[arg-type]
@@ -80,15 +81,15 @@ def test_tenants_share_nothing(clients: dict[str, httpx.Client]) -> None:
     assert south.post("/ask", json={"query": "x", "conversation": talk}).status_code == 404
 
 
-def test_stored_states_are_a_tenants_own(clients: dict[str, httpx.Client]) -> None:
+def test_stored_states_are_a_users_own(clients: dict[str, httpx.Client]) -> None:
     def hits(client: httpx.Client) -> list[bool]:
         reuse = ask(client)["reuse"]
         return [chunk["hit"] for chunk in reuse["chunks"]]  # type: ignore[index]
 
-    for tenant in ("north", "south"):
-        upload(clients[tenant])
-        assert hits(clients[tenant]) == [False]
-        assert hits(clients[tenant]) == [True]
+    for user in ("north", "south"):
+        upload(clients[user])
+        assert hits(clients[user]) == [False]
+        assert hits(clients[user]) == [True]
 
 
 def test_who_has_no_key_gets_nothing(clients: dict[str, httpx.Client]) -> None:
@@ -99,6 +100,7 @@ def test_who_has_no_key_gets_nothing(clients: dict[str, httpx.Client]) -> None:
         ("GET", "/conversations"),
         ("GET", "/pipelines"),
         ("GET", "/metrics"),
+        ("GET", "/identity"),
         ("POST", "/v1/chat/completions"),
         ("GET", "/v1/models"),
     ):
@@ -113,7 +115,7 @@ def test_a_revoked_key_is_refused_at_once(
 ) -> None:
     file = KeyFile(keys[0])
     assert clients["south"].get("/documents").status_code == 200
-    file.revoke(next(one.id for one in file.records() if one.tenant == "south"))
+    file.revoke(next(one.id for one in file.records() if one.user == "south"))
     assert clients["south"].get("/documents").status_code == 401
     assert clients["north"].get("/documents").status_code == 200
 
@@ -126,12 +128,19 @@ def test_keys_are_kept_as_digests(keys: tuple[Path, dict[str, str]]) -> None:
 
 def test_the_command(tmp_path: Path) -> None:
     key = rag("keys", "add", "north", cwd=tmp_path).strip()
-    assert KeyFile(tmp_path / ".rag" / "keys.json").tenant(key) == "north"
+    record = KeyFile(tmp_path / ".rag" / "keys.json").find(key)
+    assert record is not None
+    assert record.identity == Identity("north")
     (one,) = json.loads(rag("keys", "list", "--json", cwd=tmp_path))
-    assert one["tenant"] == "north"
+    assert (one["user"], one["may"]) == ("north", ["ask", "upload"])
     rag("keys", "revoke", one["id"], cwd=tmp_path)
     assert json.loads(rag("keys", "list", "--json", cwd=tmp_path)) == []
     assert "rag keys add" in rag("serve", "--host", "192.0.2.1", cwd=tmp_path, code=2)
+
+
+def alone(user: str) -> Identity:
+    """A user who sees one collection of their own and nothing else."""
+    return Identity(user, (user,))
 
 
 def refuse(*_: object, **__: object) -> None:
@@ -147,7 +156,7 @@ def note(query: str) -> list[Document]:
 
 @pytest.mark.parametrize("inner", [False, True])
 @pytest.mark.parametrize("own", [False, True])
-def test_what_a_tenant_writes_goes_to_its_own_index(
+def test_what_a_user_writes_goes_to_the_own_collection(
     tmp_path: Path, embedder: Embedder, inner: bool, own: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Embedder, "load", refuse)
@@ -160,27 +169,28 @@ def test_what_a_tenant_writes_goes_to_its_own_index(
     else:
         flow = Flow(steps, resources={**index, "embedder": embedder})
     pipelines = Pipelines({"notes": flow})
-    tenants = Tenants(pipelines, tmp_path / "data")
-    for tenant in ("north", "south"):
-        bound = tenants.open(pipelines["notes"], tenant)
-        found = bound.invoke(query=f"ferry of {tenant}")["documents"]
-        assert [one.page_content for one in found] == [f"ferry of {tenant}"]
+    flows = Flows(pipelines, tmp_path / "data", 8)
+    for user in ("north", "south"):
+        with closing(flows.open(pipelines["notes"], alone(user))) as lease:
+            found = lease.flow.invoke(query=f"ferry of {user}")["documents"]
+            assert [one.page_content for one in found] == [f"ferry of {user}"]
     assert not (tmp_path / "index").exists()
-    tenants.close()
+    flows.close()
 
 
-def test_an_index_that_the_flow_does_not_name_is_a_tenants_own_too(
+def test_an_index_that_the_flow_does_not_name_has_collections_too(
     tmp_path: Path, embedder: Embedder
 ) -> None:
     resources = Resources({"embedder": embedder}, base=tmp_path)
     pipelines = Pipelines({"notes": Flow(note() >> WriteIndex(), resources=resources)})
-    tenants = Tenants(pipelines, tmp_path / "data")
-    tenants.open(pipelines["notes"], "north").invoke(query="ferry")
+    flows = Flows(pipelines, tmp_path / "data", 8)
+    with closing(flows.open(pipelines["notes"], alone("north"))) as lease:
+        lease.flow.invoke(query="ferry")
     assert [path.name for path in tmp_path.glob("index*/*")] == ["north"]
-    tenants.close()
+    flows.close()
 
 
-def test_what_an_agents_tools_search_is_the_tenants_own(tmp_path: Path, embedder: Embedder) -> None:
+def test_what_an_agents_tools_search_is_the_users_own(tmp_path: Path, embedder: Embedder) -> None:
     search = {"tool": "search", "arguments": {"query": "ferry"}}
     llm = ScriptedLLM({"agent": [search, {"tool": "answer"}] * 4}, constrained=True)
     inner = {"resources": {"index": str(tmp_path / "own")}, "steps": [{"use": "bm25"}]}
@@ -193,12 +203,12 @@ def test_what_an_agents_tools_search_is_the_tenants_own(tmp_path: Path, embedder
         own = Flow(fill, resources={"index": str(tmp_path / "own"), "embedder": embedder})
         flow = Flow(fill >> own.at(outputs={"written": "others"}) >> Agent(), resources=resources)
         pipelines = Pipelines({"notes": flow})
-        tenants = Tenants(pipelines, tmp_path / "data")
-        for tenant in ("north", "south"):
-            bound = tenants.open(pipelines["notes"], tenant)
-            found = bound.invoke(query=f"ferry of {tenant}")["documents"]
-            assert [one.page_content for one in found] == [f"ferry of {tenant}"]
-        tenants.close()
+        flows = Flows(pipelines, tmp_path / "data", 8)
+        for user in ("north", "south"):
+            with closing(flows.open(pipelines["notes"], alone(user))) as lease:
+                found = lease.flow.invoke(query=f"ferry of {user}")["documents"]
+                assert [one.page_content for one in found] == [f"ferry of {user}"]
+        flows.close()
 
 
 def test_a_flow_with_two_models_opens_no_third(
@@ -216,7 +226,7 @@ def test_a_flow_with_two_models_opens_no_third(
     )
     rewrite = Rewrite(outputs={"query": "search"}, resources={"llm": "small"})
     flow = Flow(rewrite >> note() >> inner, name="two", resources={"small": small})
-    with running(app(flow, settings=Settings(data=tmp_path / "data"))) as address:
+    with running(local(flow, settings=Settings(data=tmp_path / "data"))) as address:
         answer = httpx.post(f"{address}/ask", json={"query": "Who?"}).json()
         assert answer["answer"] == "The keeper."
         assert (small.names, large.names) == (["rewrite"], ["generate"])
