@@ -1,13 +1,18 @@
 """What office documents, books, letters, notebooks, XML and reStructuredText become."""
 
+import io
 import json
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
 from langchain_core.documents import Document
+from PIL import Image, ImageDraw, ImageFont
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfgen.canvas import Canvas
 
 from rag.index.readers.content_type import content_type
+from rag.index.readers.formats import pdf_ocr
 from rag.text.chunk import Chunk
 from rag.text.splitting import split
 from tests.index.readers.files import (
@@ -294,3 +299,34 @@ def test_languages_of_source_code() -> None:
         "a.py": "python", "a.hpp": "cpp", "a.ts": "ts", "b": "bash", "a.pm": "perl",
         "a.kt": "kotlin", "Dockerfile": "dockerfile", "a.toml": "toml", "a.mjs": "js",
     }  # fmt: skip
+
+
+def scan(*lines: str) -> bytes:
+    """A PDF of a picture of text and a page of text."""
+    picture = Image.new("RGB", (1240, 500), "white")
+    for at, line in enumerate(lines):
+        ImageDraw.Draw(picture).text(
+            (120, 100 + 90 * at), line, fill="black", font=ImageFont.load_default(size=40)
+        )
+    held = io.BytesIO()
+    canvas = Canvas(held)
+    canvas.drawImage(ImageReader(picture), 0, 600, 595, 240)
+    canvas.showPage()
+    canvas.drawString(72, 700, "A typed page.")
+    canvas.save()
+    return held.getvalue()
+
+
+def test_pages_that_are_pictures_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf_ocr, "find_spec", lambda name: None)
+    warnings: list[str] = []
+    found = only("a.pdf", scan("The lock opens."), warnings)
+    assert (found.page_content, found.metadata["page"]) == ("A typed page.", 2)
+    assert warnings == ['1 of 2 pages are pictures: pip install "modular-rag[ocr]"']
+
+
+def test_pages_that_are_pictures_are_read_by_ocr() -> None:
+    pytest.importorskip("rapidocr")
+    first, second = read("a.pdf", scan("The north lock opens at six.", "Ferries wait."))
+    assert first.page_content == "The north lock opens at six.\nFerries wait."
+    assert (first.metadata["ocr"], "ocr" in second.metadata) == (True, False)

@@ -33,6 +33,8 @@ class OdtReader(Reader):
         """Headings, paragraphs, lists and tables, in their order."""
         data = file.data()
         parts = unpacked(data)
+        if "content.xml" not in parts.namelist():
+            raise LoadError("there is no text in it: it holds styles only")
         known = dublin_core(parts.read("meta.xml")) if "meta.xml" in parts.namelist() else {}
         root = xml_of(parts.read("content.xml"))
         body = None if root is None else root.find(".//{*}body")
