@@ -20,6 +20,7 @@ from rag.operators.generation.verify_nli import VerifyNLI
 from rag.operators.indexing.describe import Describe
 from rag.operators.indexing.label import Label
 from rag.operators.indexing.load import Load
+from rag.operators.indexing.load_with import LoadWith
 from rag.operators.indexing.split import Split
 from rag.operators.indexing.summarise import Summarise
 from rag.operators.indexing.write_index import WriteIndex
@@ -131,6 +132,7 @@ __all__ = [
     "Leaves",
     "ListwiseRerank",
     "Load",
+    "LoadWith",
     "MapReduce",
     "MaskLowConfidence",
     "MaxSim",

@@ -31,6 +31,7 @@ from rag.operators import (
     Describe,
     Label,
     Load,
+    LoadWith,
     Parents,
     Split,
     WriteIndex,
@@ -561,3 +562,40 @@ def test_a_server_reads_no_file_that_a_request_names(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="any file of the server"):
         Pipeline("p", flow())
     assert Pipeline("p", flow(root=str(tmp_path))).settings == frozenset()
+
+
+LOADER = """
+from langchain_core.document_loaders import BaseLoader
+from langchain_core.documents import Document
+
+
+class WikiLoader(BaseLoader):
+    def __init__(self, pages: dict[str, str]):
+        self.pages = pages
+
+    def lazy_load(self):
+        for name, text in self.pages.items():
+            if text == "broken":
+                raise OSError("the wiki is away")
+            yield Document(page_content=text, metadata={"source": f"wiki:{name}"})
+"""
+
+
+def test_another_librarys_loader_fills_the_index(
+    tmp_path: Path, resources: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "langchain_wiki.py").write_text(LOADER)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def load(**pages: str) -> Any:
+        step = LoadWith(loader="langchain_wiki.WikiLoader", arguments={"pages": pages})
+        steps = step >> Split(chunk_size=20, chunk_overlap=0) >> WriteIndex()
+        return Flow(steps, inputs={}, resources=resources).invoke()["written"]
+
+    assert counts(load(a="# North\n\nIt opens.", b="It is closed.")) == (2, 0, 0)
+    assert {chunk.heading for chunk in stored(resources["index"])} == {"North", ""}
+    assert counts(load(a="# North\n\nIt opens.", b="")) == (0, 1, 1)
+    with pytest.raises(StepError, match="the wiki is away"):
+        load(a="broken")
+    with pytest.raises(StepError, match="is not a BaseLoader"):
+        Flow(LoadWith(loader="langchain_core.documents.Document"), inputs={}).invoke()
