@@ -22,6 +22,9 @@ GROUP = "rag.stores"
 STORES: dict[str, str] = {
     "postgres": "rag.index.postgres.address:address",
     "postgresql": "rag.index.postgres.address:address",
+    "qdrant": "rag.index.qdrant.address:address",
+    "qdrant+file": "rag.index.qdrant.address:address",
+    "qdrant+https": "rag.index.qdrant.address:address",
 }
 """Scheme to what makes an address of a text, of the stores that come with the library."""
 

@@ -1,11 +1,11 @@
-"""Ordering what searches by vectors and by words found together."""
+"""Scores of sources by their chunks, and the order of what two searches found together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rag.index.types import Candidates, Hit
+from rag.index.types import Aggregate, Candidates, Hit
 from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
@@ -37,3 +37,23 @@ def ranked(
         )
         for n in best
     ]
+
+
+def aggregated(
+    vectors: np.ndarray,
+    cosines: np.ndarray,
+    starts: np.ndarray,
+    query: np.ndarray,
+    aggregate: Aggregate,
+) -> np.ndarray:
+    """The scores of sources whose chunks follow one another from `starts`: float32 [sources]."""
+    import numpy as np
+
+    if aggregate == "max":
+        return np.asarray(np.maximum.reduceat(cosines, starts))
+    if aggregate == "attention":
+        weights = np.exp((cosines - 1) / TEMPERATURE)
+        total = np.add.reduceat(weights, starts)
+        return np.asarray(np.add.reduceat(weights * cosines, starts) / total)
+    sums = np.add.reduceat(vectors, starts, axis=0)
+    return np.asarray(sums @ query / np.maximum(np.linalg.norm(sums, axis=1), 1e-12))

@@ -33,13 +33,13 @@ def postgres() -> Iterator[str]:
         yield f"postgresql://rag@/postgres?host={folder}"
 
 
-@pytest.fixture(params=["postgresql"])
+@pytest.fixture(params=["postgresql", "qdrant"])
 def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A pipeline file beside two documents."""
     if request.param == "postgresql":
         address = f"{request.getfixturevalue('postgres')}&collection={tmp_path.name}"
     else:
-        address = "qdrant+file:///./qdrant/book"
+        address = "qdrant+file://./qdrant/book"
     (tmp_path / "docs").mkdir()
     for name, text in TEXTS.items():
         (tmp_path / "docs" / name).write_text(text)

@@ -11,7 +11,7 @@ from rag.index.local.reader import Reader
 from rag.index.local.snapshot import Selection, Snapshot
 from rag.index.local.tables import fetch
 from rag.index.local.vectors import search as nearest
-from rag.index.ranking import TEMPERATURE
+from rag.index.ranking import aggregated
 from rag.index.types import Aggregate, Candidates, Hit
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def by_source(
         starts = np.flatnonzero(np.concatenate([[True], sources[1:] != sources[:-1]]))
         vectors = np.asarray(snapshot.matrix[at])
         cosines = vectors @ query
-        scores = _aggregated(vectors, cosines, starts, query, aggregate)
+        scores = aggregated(vectors, cosines, starts, query, aggregate)
         best = np.argsort(-scores, kind="stable")[:k]
         ends = [*starts[1:], len(at)]
         nearest = [int(starts[n] + cosines[starts[n] : ends[n]].argmax()) for n in best]
@@ -100,26 +100,6 @@ def by_source(
         Hit(chunk, float(scores[n]), {"dense": float(cosines[near])})
         for chunk, n, near in zip(chunks, best, nearest, strict=True)
     ]
-
-
-def _aggregated(
-    vectors: np.ndarray,
-    cosines: np.ndarray,
-    starts: np.ndarray,
-    query: np.ndarray,
-    aggregate: Aggregate,
-) -> np.ndarray:
-    """The scores of sources whose chunks follow one another from `starts`: float32 [sources]."""
-    import numpy as np
-
-    if aggregate == "max":
-        return np.asarray(np.maximum.reduceat(cosines, starts))
-    if aggregate == "attention":
-        weights = np.exp((cosines - 1) / TEMPERATURE)
-        total = np.add.reduceat(weights, starts)
-        return np.asarray(np.add.reduceat(weights * cosines, starts) / total)
-    sums = np.add.reduceat(vectors, starts, axis=0)
-    return np.asarray(sums @ query / np.maximum(np.linalg.norm(sums, axis=1), 1e-12))
 
 
 def _matching(

@@ -146,16 +146,6 @@ class StoreSuite(StoreSearches, StoreWrites):
         assert [hit.chunk.source for hit in other.sparse("ferry", 9)] == ["b"]
         assert index.verify() == []
 
-    def test_indexed_metadata_change_no_answer(self, index: Index) -> None:
-        """Filters give the same with an index of the values, with another one, and without."""
-        put(index, "a", *(Chunk(f"ferry {n}", {"n": n, "name": f"n{n}"}) for n in range(5)))
-        where = {"n": {"$gt": 1}, "name": {"$lt": "n4"}}
-        before = index.dense(vector("ferry"), 9, where=where)
-        assert {hit.chunk.metadata["n"] for hit in before} == {2, 3}
-        for keys in (["n", "name"], ["name", "other"], []):
-            index.index_metadata(keys)
-            assert index.dense(vector("ferry"), 9, where=where) == before
-
     def test_files_are_ingested_and_pruned(
         self, index: Index, tmp_path: Path, reader: Reader
     ) -> None:

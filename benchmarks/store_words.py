@@ -1,11 +1,11 @@
-"""How should PostgreSQL rank by words: its own ts_rank, or BM25 over postings of ours?
+"""How well do the stores rank by words, and would PostgreSQL's own ranking do?
 
-    python benchmarks/postgres_words.py --data DIR [--data DIR ...] --server URL [--queries 300]
+    python benchmarks/store_words.py --data DIR [--data DIR ...] --server URL [--queries 300]
 
-`--server` is the URL of a database that may be written, with pgvector; a schema is made in it and
-dropped again. Data folders are in BEIR's format. Prints nDCG@10 for each: the index's BM25, the
-functions ts_rank and ts_rank_cd over the same texts (any word matches; with and without division
-by length), and BM25 by Tantivy in a folder.
+`--server` is the URL of a PostgreSQL database that may be written, with pgvector; a schema is made
+in it and dropped again. Qdrant is its client's own engine in a folder. Data folders are in BEIR's
+format. Prints nDCG@10 of BM25 in each store, and of ts_rank and ts_rank_cd over the same texts (any
+word matches; with and without division by length).
 """
 
 from __future__ import annotations
@@ -84,22 +84,27 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch, psycopg.connect(address.url) as connection:
             shared = Index.writer(address, embedder="none", dim=1)
             local = Index.writer(Path(scratch) / "index", embedder="none", dim=1)
-            for index in (shared, local):
+            qdrant = Index.writer(f"qdrant+file://{scratch}/qdrant/words", embedder="none", dim=1)
+            for index in (shared, local, qdrant):
                 fill(index, data)
             connection.execute(f'SET search_path = "{address.schema}", public'.encode())
             connection.execute(
                 "CREATE TEMPORARY TABLE texts AS SELECT row, source, to_tsvector('english',"
                 " coalesce(metadata::jsonb ->> 'title', '') || ' ' || content) AS words FROM chunks"
             )
-            ways = {"BM25 over postings": by_bm25(shared), "BM25 by Tantivy": by_bm25(local)}
+            ways = {
+                "folder": by_bm25(local),
+                "PostgreSQL": by_bm25(shared),
+                "Qdrant": by_bm25(qdrant),
+            }
             for rank in ("ts_rank", "ts_rank_cd"):
                 ways[rank] = by_tsvector(connection, rank, 0)
                 ways[f"{rank}, by length"] = by_tsvector(connection, rank, 1)
             print(f"{folder.name}: {len(data.documents)} documents, nDCG@{K}")
             for name, search in ways.items():
                 print(f"  {name:22} {ndcg(data, search, arguments.queries):.3f}")
-            shared.close()
-            local.close()
+            for index in (shared, local, qdrant):
+                index.close()
             connection.execute(f'DROP SCHEMA "{address.schema}" CASCADE'.encode())
 
 
