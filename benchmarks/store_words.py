@@ -29,20 +29,21 @@ K = 10
 BATCH = 500
 
 Search = Callable[[str], list[str]]
-"""A query to the sources of the best documents."""
+"""A query to the ids of the best documents."""
 
 
 def fill(index: Index, data: Dataset) -> None:
     for start in range(0, len(data.documents), BATCH):
-        updates = []
-        for document in data.documents[start : start + BATCH]:
-            plan = index.plan(str(document.id), [Chunk(document.page_content, document.metadata)])
-            updates.append(SourceUpdate(plan, np.ones((len(plan.new), 1), dtype=np.float32)))
-        index.write(updates)
+        chunks = [
+            Chunk(one.page_content, {**one.metadata, "document": one.id})
+            for one in data.documents[start : start + BATCH]
+        ]
+        plan = index.plan(f"from {start}", chunks)
+        index.write([SourceUpdate(plan, np.ones((len(chunks), 1), dtype=np.float32))])
 
 
 def by_bm25(index: Index) -> Search:
-    return lambda query: [hit.chunk.source for hit in index.sparse(query, K)]
+    return lambda query: [str(hit.chunk.metadata["document"]) for hit in index.sparse(query, K)]
 
 
 def by_tsvector(connection: Any, rank: str, division: int) -> Search:
@@ -50,11 +51,11 @@ def by_tsvector(connection: Any, rank: str, division: int) -> Search:
     sql = f"""
         WITH asked AS (
             SELECT replace(plainto_tsquery('english', %s)::text, '&', '|')::tsquery AS query)
-        SELECT source FROM texts, asked WHERE words @@ query
+        SELECT document FROM texts, asked WHERE words @@ query
         ORDER BY {rank}(words, query, {division}) DESC, row LIMIT {K}"""  # noqa: S608
 
     def search(query: str) -> list[str]:
-        return [source for (source,) in connection.execute(sql.encode(), (query,)).fetchall()]
+        return [document for (document,) in connection.execute(sql.encode(), (query,)).fetchall()]
 
     return search
 
@@ -89,7 +90,8 @@ def main() -> None:
                 fill(index, data)
             connection.execute(f'SET search_path = "{address.schema}", public'.encode())
             connection.execute(
-                "CREATE TEMPORARY TABLE texts AS SELECT row, source, to_tsvector('english',"
+                "CREATE TEMPORARY TABLE texts AS SELECT row,"
+                " metadata::jsonb ->> 'document' AS document, to_tsvector('english',"
                 " coalesce(metadata::jsonb ->> 'title', '') || ' ' || content) AS words FROM chunks"
             )
             ways = {
