@@ -141,6 +141,36 @@ class WriteReport:
 
 
 @dataclass(frozen=True)
+class ListsEffort:
+    """What a search for k hits over inverted lists does, and what it finds by that.
+
+    Attributes:
+        k: Hits.
+        probed: Lists that are scanned.
+        reranked: Vectors that are scored exactly.
+        recall: Share of the k nearest that was found, measured when the lists were built.
+    """
+
+    k: int
+    probed: int
+    reranked: int
+    recall: float
+
+
+@dataclass(frozen=True)
+class ListsStats:
+    """Inverted lists over the vectors of a large index.
+
+    Attributes:
+        vectors: How many are in the lists; the others are scanned one by one.
+        efforts: By rising k; none if all vectors are scanned after all.
+    """
+
+    vectors: int
+    efforts: tuple[ListsEffort, ...]
+
+
+@dataclass(frozen=True)
 class IndexStats:
     """What an index holds.
 
@@ -153,6 +183,7 @@ class IndexStats:
         embedder: Id of the embedder that made the vectors.
         dim: Length of a vector.
         vectors: Kind of vector index.
+        lists: The inverted lists, of a folder with very many chunks.
     """
 
     address: str
@@ -163,6 +194,7 @@ class IndexStats:
     embedder: str
     dim: int
     vectors: str
+    lists: ListsStats | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +26,21 @@ def of_vectors(vectors: np.ndarray) -> int:
     from xxhash import xxh3_64
 
     return _signed(xxh3_64(np.ascontiguousarray(vectors).data).intdigest())
+
+
+def of_file(path: Path) -> int:
+    """The checksum of a file, as SQLite's integer.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    from xxhash import xxh3_64
+
+    digest = xxh3_64()
+    with path.open("rb") as file:
+        while block := file.read(1 << 24):
+            digest.update(block)
+    return _signed(digest.intdigest())
 
 
 def _signed(number: int) -> int:

@@ -48,6 +48,11 @@ CREATE TABLE tombstones (n INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NU
 CREATE TABLE segments (
     start INTEGER PRIMARY KEY, count INTEGER NOT NULL, checksum INTEGER NOT NULL);
 
+-- inverted lists over the vectors: one row at most
+CREATE TABLE lists (
+    seq INTEGER NOT NULL, generation INTEGER NOT NULL, vectors INTEGER NOT NULL,
+    trained INTEGER NOT NULL, efforts TEXT NOT NULL, checksum INTEGER NOT NULL);
+
 -- metadata keys that are filtered often, and their values: numbers, texts, and x'00' for others
 CREATE TABLE filter_keys (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL);
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rag.index.local.bm25 import BM25, FEW
+from rag.index.local.nearest import nearest
 from rag.index.local.reader import Reader
 from rag.index.local.snapshot import Selection, Snapshot
 from rag.index.local.tables import fetch
-from rag.index.local.vectors import search as nearest
 from rag.index.ranking import aggregated
 from rag.index.types import Aggregate, Candidates, Hit
 
@@ -24,7 +24,7 @@ def dense(reader: Reader, query: np.ndarray, k: int, where: Where) -> list[Hit]:
     """See `Index.dense`; the query is float32 [dim] of unit length."""
     with reader.vectors() as (connection, snapshot):
         chosen = snapshot.select(connection, where)
-        positions, scores = nearest(snapshot.matrix, query, k, chosen.bits, chosen.count)
+        positions, scores = nearest(snapshot, query, k, chosen)
         return _hits(connection, snapshot.rows(positions), scores)
 
 
@@ -50,7 +50,7 @@ def hybrid(
 
     with reader.words() as (connection, snapshot, bm25):
         chosen = snapshot.select(connection, where)
-        near, _ = nearest(snapshot.matrix, vector, depth, chosen.bits, chosen.count)
+        near, _ = nearest(snapshot, vector, depth, chosen)
         alike, _ = _matching(bm25, snapshot, query, depth, chosen)
         at = np.union1d(near, snapshot.positions(alike))
         if not len(at):

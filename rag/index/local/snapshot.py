@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag.index.filters import Condition, parse_filter
 from rag.index.local.database import State
+from rag.index.local.lists import Lists, ListsFile
 from rag.index.local.selection import passing
 from rag.index.local.vectors import map_file, vector_file
 
@@ -54,6 +55,7 @@ class Snapshot:
         state: The commit.
         matrix: float32 [n, dim], mapped from the file.
         live: The vectors whose chunks exist.
+        lists: Inverted lists over the first vectors.
         filters: Cached results of filters, of this commit or of an earlier one with the same
             metadata: bool [m], m <= n. They say nothing of deleted chunks.
     """
@@ -61,6 +63,7 @@ class Snapshot:
     state: State
     matrix: np.ndarray
     live: Selection
+    lists: Lists | None = None
     filters: dict[Condition, np.ndarray] = field(default_factory=dict)
 
     def select(self, connection: sqlite3.Connection, where: Mapping[str, Any] | None) -> Selection:
@@ -122,13 +125,17 @@ def read_snapshot(
 
     live = np.ones(state.vectors, dtype=bool)
     filters: dict[Condition, np.ndarray] = {}
+    about = ListsFile.of(connection, state.generation)
+    lists = Lists(folder, about) if about else None
     last_tombstone = 0
     if previous is not None and previous.state.generation == state.generation:
         last_tombstone = previous.state.last_tombstone
         live[: len(previous.live.mask)] = previous.live.mask
+        if previous.lists and previous.lists.about == about:
+            lists = previous.lists
         if previous.state.renewed == state.renewed:
             filters = previous.filters.copy()
     dead = connection.execute("SELECT row FROM tombstones WHERE n > ?", (last_tombstone,))
     live[np.fromiter((row for (row,) in dead), dtype=np.int64) - state.first_row] = False
     matrix = map_file(vector_file(folder, state.generation), state.vectors, state.dim)
-    return Snapshot(state, matrix, Selection(live, filtered=False), filters)
+    return Snapshot(state, matrix, Selection(live, filtered=False), lists, filters)

@@ -116,15 +116,24 @@ def search(
             faiss.swig_ptr(labels),
             faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits)),
         )
-        positions = labels[0]
-        # Rounding in FAISS depends on the position; these sums depend on the vector alone.
-        products = matrix[positions].astype(np.float64) * query
-        scores = products.sum(axis=1).astype(np.float32)
-        order = np.lexsort((positions, -scores))[:k]
-        if limit == count or scores[order[-1]] > distances[0, -1] + ROUNDING:
-            return positions[order], scores[order]
+        positions, scores = ranked(matrix, query, labels[0], k)
+        if limit == count or scores[-1] > distances[0, -1] + ROUNDING:
+            return positions, scores
         limit *= 4
     return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+
+
+def ranked(
+    matrix: np.ndarray, query: np.ndarray, positions: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first k of some positions, int64 [n], by exact scores: as `search`."""
+    import numpy as np
+
+    # Rounding in FAISS depends on the position; these sums depend on the vector alone.
+    products = matrix[positions].astype(np.float64) * query
+    scores = products.sum(axis=1).astype(np.float32)
+    order = np.lexsort((positions, -scores))[:k]
+    return positions[order], scores[order]
 
 
 def _check_size(path: Path, size: int, count: int, dim: int) -> None:

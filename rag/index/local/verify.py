@@ -36,6 +36,11 @@ def problems(reader: Reader) -> list[IndexProblem]:
         file = vector_file(reader.folder, state.generation).name
         for start, stop in damaged_segments(connection, snapshot.matrix):
             found.append(IndexProblem(file, f"vectors {start} to {stop - 1} are damaged"))
+        if snapshot.lists is not None:
+            try:
+                snapshot.lists.check()
+            except IndexStateError as error:
+                found.append(IndexProblem(snapshot.lists.about.name, error.what))
     found += derived_problems(reader.folder)
     if damaged := [*bm25_problems(reader.folder, state)]:
         return found + damaged

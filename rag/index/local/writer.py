@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING
 from rag.errors import IndexStateError
 from rag.index.local.blocks import Blocks, Embed, copied, embedded
 from rag.index.local.bm25 import BM25, bm25_folder
+from rag.index.local.build_lists import build, trusted, wanted
 from rag.index.local.database import FILE, Database, State, check, create, read_state, translated
 from rag.index.local.declared import declare, read_again
+from rag.index.local.lists import ListsFile
 from rag.index.local.lock import writer_lock
 from rag.index.local.reader import Reader
 from rag.index.local.tables import (
@@ -38,6 +40,7 @@ from rag.index.local.verify import damaged_segments, is_sound
 from rag.index.source_plan import basis_of
 from rag.index.store import other_embedder
 from rag.index.types import Source, SourceUpdate, WriteReport
+from rag.sqlite import transaction
 from rag.text.surrogates import escape_surrogates
 
 if TYPE_CHECKING:
@@ -86,7 +89,7 @@ class Writer:
             if (state.embedder, state.dim) != (embedder, dim):
                 made, given = (state.embedder, state.dim), (embedder, dim)
                 raise other_embedder(made, given, where=str(self._folder))
-            self._sweep(state)
+            self._sweep(connection, state)
             lost = None
             try:
                 map_file(vector_file(self._folder, state.generation), state.vectors, dim)
@@ -162,7 +165,7 @@ class Writer:
             if made_by is not None:
                 state = replace(before, embedder=made_by[0], dim=made_by[1])
                 connection.execute("UPDATE state SET embedder = ?, dim = ?", made_by)
-            self._sweep(state)
+            self._sweep(connection, state)
             generation = state.generation + 1
             blocks = vectors(connection, state)
             connection.execute("DELETE FROM tombstones")
@@ -202,7 +205,7 @@ class Writer:
             self._words().close()
             self._bm25 = words
             self.reader.adopt(words)
-            self._sweep(begun)
+            self._sweep(connection, begun)
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -236,15 +239,40 @@ class Writer:
         return lost
 
     def close(self) -> None:
-        """Finish background work and release the lock."""
+        """Build lists where they are due, finish background work and release the lock.
+
+        Whatever stops the building leaves the lists that there were.
+        """
         with self._turn:
             try:
+                if self._bm25 is not None:
+                    self._build_lists()
                 if self._bm25 is not None:
                     self._bm25.close()
             finally:
                 self._bm25 = None
                 self._database.close()
                 self._lock.release()
+
+    def _build_lists(self) -> None:
+        with self._database.connection() as connection:
+            state = read_state(connection)
+            known = trusted(self._folder, ListsFile.of(connection, state.generation))
+            if not wanted(state.vectors, known):
+                return
+            file = vector_file(self._folder, state.generation)
+            try:
+                matrix = map_file(file, state.vectors, state.dim)
+                due = ListsFile(state.seq + 1, state.generation, 0, 0, ())
+                made = build(self._folder, matrix, known, due)
+            except (IndexStateError, OSError, RuntimeError, MemoryError) as error:
+                # FAISS raises RuntimeError where the disk is full.
+                _LOG.warning("no lists were built: %s", error)
+                return
+            with transaction(connection):
+                made.put(connection)
+                connection.execute("UPDATE state SET seq = seq + 1")
+            self._sweep(connection, read_state(connection))
 
     @contextmanager
     def _transaction(self) -> Iterator[tuple[sqlite3.Connection, State]]:
@@ -277,14 +305,17 @@ class Writer:
         connection.execute("BEGIN")
         self._words().catch_up(connection, read_state(connection), indexed)
 
-    def _sweep(self, state: State) -> None:
+    def _sweep(self, connection: sqlite3.Connection, state: State) -> None:
         """Remove the files of other generations: replaced ones, and those of a dead compaction."""
         keep = {vector_file(self._folder, state.generation).name}
         keep.add(bm25_folder(self._folder, state.generation).name)
+        if lists := ListsFile.of(connection, state.generation):
+            keep.add(lists.name)
         with translated(self._folder):
-            for file in self._folder.glob("vectors-*.f32"):
-                if file.name not in keep:
-                    file.unlink()
+            for pattern in ("vectors-*.f32", "lists-*.faiss"):
+                for file in self._folder.glob(pattern):
+                    if file.name not in keep:
+                        file.unlink()
             for folder in self._folder.glob("bm25-*"):
                 if folder.name not in keep:
                     shutil.rmtree(folder)
