@@ -12,6 +12,7 @@ from langchain_core.documents import Document
 from rag.index import Index
 from rag.index.ingest import batch as batches
 from rag.index.ingest import ingest as ingesting
+from rag.index.ingest import unread
 from rag.index.ingest.ingest import IngestReport, Progress, ingest
 from rag.index.ingest.plan import IngestPlan, plan
 from rag.index.ingest.prefetch import prefetch
@@ -357,3 +358,35 @@ def test_a_table_that_was_stopped_is_read_again(
     table(path, 3)
     assert run(index, path).files == 1
     assert [source.uri for source in index.sources()] == [path.as_posix()]
+
+
+def test_what_cannot_be_read_is_not_tried_again_before_it_changes(index: Index, docs: Path) -> None:
+    broken = docs / "broken.pdf"
+    broken.write_bytes(b"%PDF-1.7 and then nothing")
+    assert [one.reason for one in run(index, docs).skipped] == ["broken PDF"]
+    again = plan([docs], index, "c")
+    assert (again.files, again.unchanged) == ([], 3)
+    assert [(one.path, one.reason) for one in again.skipped] == [(broken, "broken PDF")]
+    run(index, docs / "a.md", fingerprint="other")
+    assert plan([docs], index, "c").skipped == again.skipped
+    (docs / "broken.pdf").write_bytes(b"%PDF-1.7 and then something else")
+    assert [file.path for file in plan([broken], index, "c").files] == [broken]
+    broken.write_text("now it is text")
+    (docs / "broken.pdf").rename(docs / "mended.md")
+    assert run(index, docs).skipped == []
+    (index.folder / unread.FILE).write_text("{")
+    assert plan([docs], index, "c").skipped == []
+
+
+def test_progress_moves_within_a_batch(
+    index: Index, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "SLICE", 2)
+    shown: list[Progress] = []
+    todo = plan([docs], index, "c")
+    ingest(
+        todo, index, ScriptedEmbedder(dim=16), split=cut, fingerprint="c", on_progress=shown.append
+    )
+    total = sum(file.size for file in todo.files)
+    assert [one.files for one in shown] == [0, 0, 0, 3]
+    assert [one.bytes * 3 // total for one in shown] == [1, 2, 3, 3]

@@ -25,6 +25,7 @@ from rag.index.ingest.batch import HELD, Batch
 from rag.index.ingest.names import part_uri, uri_of, whole_uri
 from rag.index.ingest.plan import IngestPlan
 from rag.index.ingest.prefetch import prefetch
+from rag.index.ingest.unread import Unread, load_unread, save_unread
 from rag.index.readers.discover import FileRef, Skipped
 from rag.index.readers.read import read_file
 from rag.text.chunk import Chunk
@@ -122,8 +123,18 @@ def ingest(
         for parsed in ready:
             window.add(parsed)
     window.commit()
+    _note_unread(index, todo, window.failed)
     report.seconds = perf_counter() - started
     return report
+
+
+def _note_unread(index: Index, todo: IngestPlan, failed: dict[str, Unread]) -> None:
+    """Replace what is known of the plan's files by how it went."""
+    before = load_unread(index.folder)
+    tried = {uri_of(file.path, todo.root) for file in todo.files}
+    now = {uri: one for uri, one in before.items() if uri not in tried} | failed
+    if now != before:
+        save_unread(index.folder, now)
 
 
 @dataclass(frozen=True)
@@ -219,6 +230,7 @@ class _Window:
         self._batch = Batch(index, embedder, self._embedded)
         self._sources = self._files = self._same = self._waiting = self._bytes = 0
         self._gone: list[str] = []
+        self.failed: dict[str, Unread] = {}
 
     def add(self, parsed: _Parsed) -> None:
         """Take a file or a part of one; when the window is full, embed and commit."""
@@ -227,6 +239,8 @@ class _Window:
         report.partly += [Skipped(file.path, text) for text in parsed.warnings]
         if parsed.failure:
             report.skipped.append(Skipped(file.path, parsed.failure))
+            if not parsed.failure.startswith(("cannot be read", "changed while")):
+                self.failed[parsed.uri] = Unread(file.size, file.mtime_ns, parsed.failure)
             self._bytes += parsed.bytes
             return
         self._sources += 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rag.index.index import Index
 from rag.index.ingest.names import is_part, path_of, uri_of, whole_uri
+from rag.index.ingest.unread import load_unread
 from rag.index.readers.discover import FileRef, Skipped, absolute, discover
 from rag.index.types import Source
 
@@ -46,7 +47,8 @@ def plan(
     """Compare files with what the index has of them; none is read.
 
     A file counts as unchanged while its size and time of change are as they were, and its chunks
-    were made with the same settings.
+    were made with the same settings. One that could not be read is not tried again before it
+    changes.
 
     Args:
         paths: Files and folders.
@@ -59,6 +61,7 @@ def plan(
     paths = [Path(path) for path in paths]
     files: list[FileRef] = []
     skipped: list[Skipped] = []
+    unread = load_unread(index.folder) if index else {}
     unchanged = 0
     there: set[str] = set()
     for some in _batched(discover(paths)):
@@ -70,16 +73,21 @@ def plan(
             file for uri, file in here.items() if not _same(file, known.get(uri), fingerprint)
         ]
         unchanged += len(here) - len(changed)
-        files += changed
+        for file in changed:
+            known_bad = unread.get(uri_of(file.path, root))
+            if known_bad is not None and known_bad.is_of(file):
+                skipped.append(Skipped(file.path, known_bad.reason))
+            else:
+                files.append(file)
     gone: list[str] = []
     if prune and index:
         roots = {absolute(path) for path in paths}
         kept = {one.path for one in skipped}
         for source in index.sources():
-            file = path_of(source.uri, root if source.digest or is_part(source.uri) else None)
-            if file is None or {source.uri, whole_uri(source.uri)} & there:
+            place = path_of(source.uri, root if source.digest or is_part(source.uri) else None)
+            if place is None or {source.uri, whole_uri(source.uri)} & there:
                 continue
-            above = {file, *file.parents}
+            above = {place, *place.parents}
             if above & roots and not above & kept:
                 gone.append(source.uri)
     return IngestPlan(files, unchanged, skipped, gone, root)
