@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +38,15 @@ def ingest(
     collection: Annotated[
         str, typer.Option(help="Which of the indexes that `rag serve` searches for its users.")
     ] = "shared",
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="WHERE",
+            help="Who reads and embeds: threads:N, processes:N. Default: this process.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Bring the index up to date with files; unchanged files are not read."""
@@ -48,7 +57,7 @@ def ingest(
         binding = IndexBinding(flow.resources, collection=collection)
 
         def bring_up_to_date(*, quiet: bool = False) -> IngestReport:
-            report = _work(binding, _plan(binding, paths, prune=prune))
+            report = _work(binding, _plan(binding, paths, prune=prune), on)
             if quiet and not (report.files or report.removed):
                 return report
             if as_json:
@@ -90,13 +99,18 @@ def _plan(binding: IndexBinding, paths: list[Path], *, prune: bool) -> IngestPla
             reader.close()
 
 
-def _work(binding: IndexBinding, todo: IngestPlan) -> IngestReport:
+def _work(binding: IndexBinding, todo: IngestPlan, on: str | None) -> IngestReport:
     from rag.index.ingest.ingest import IngestReport
     from rag.index.ingest.ingest import ingest as run
+    from rag.index.ingest.on import mapper_on
+    from rag.index.ingest.work import OpenWork
 
     if not todo.files and not todo.gone:
         return IngestReport(unchanged=todo.unchanged, skipped=todo.skipped)
-    with _bar(todo) as on_progress, closing(binding.writer()) as index:
+    with ExitStack() as stack:
+        on_progress = stack.enter_context(_bar(todo))
+        index = stack.enter_context(closing(binding.writer()))
+        mapper = stack.enter_context(mapper_on(on, OpenWork.of(binding))) if on else None
         return run(
             todo,
             index,
@@ -104,6 +118,7 @@ def _work(binding: IndexBinding, todo: IngestPlan) -> IngestReport:
             split=binding.splitter(),
             fingerprint=binding.fingerprint,
             on_progress=on_progress,
+            mapper=mapper,
         )
 
 

@@ -25,7 +25,7 @@ from rag.models import LLM, Embedder
 from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
-    from rag.index.ingest.ingest import Splitter
+    from rag.index.ingest.parse import Splitter
 
 SHARED = "shared"
 """The collection that is the pipeline's own index."""

@@ -15,7 +15,6 @@ from rag.index.ingest import ingest as ingesting
 from rag.index.ingest import unread
 from rag.index.ingest.ingest import IngestReport, Progress, ingest
 from rag.index.ingest.plan import IngestPlan, plan
-from rag.index.ingest.prefetch import prefetch
 from rag.index.readers import tables
 from rag.index.types import SourceUpdate
 from rag.models import Embedder
@@ -226,24 +225,9 @@ def test_a_stop_leaves_the_last_commit_and_no_thread(
             plan([docs], index, "c"), index, embedder,
             split=cut_some, fingerprint="c", on_progress=tell,
         )  # fmt: skip
-    assert not [one for one in threading.enumerate() if one.name == "rag-prefetch"]
+    assert not [one for one in threading.enumerate() if one.name.startswith("rag-worker")]
     assert [Path(source.uri).name for source in index.sources()] == ["a.md"]
     assert counts(run(index, docs)) == (2, 1, 0, 0, 3, 0, 0)
-
-
-def test_prefetch_keeps_order_and_bounds() -> None:
-    begun: list[int] = []
-
-    def work(item: int) -> int:
-        begun.append(item)
-        return item
-
-    results = prefetch(map(work, range(100)), weigh=lambda result: 9, room=30)
-    for expected in range(50):
-        assert next(results) == expected
-        assert len(begun) <= expected + 5
-    results.close()
-    assert len(begun) < 60
 
 
 def test_the_real_embedder(docs: Path, tmp_path: Path) -> None:

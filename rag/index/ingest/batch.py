@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from rag.errors import IndexStateError
 from rag.index.embedding import document_of, embed_chunks
@@ -32,6 +32,9 @@ EQUAL = 16 * WINDOW
 TRIES = 10
 """Times that a source is planned and written while others change it."""
 
+Vectors: TypeAlias = "Callable[[Sequence[Sequence[Chunk]]], Iterator[np.ndarray]]"
+"""Slices of chunks, none of which cuts a document that is embedded as a whole, to their vectors."""
+
 
 class Batch:
     """Sources that wait to be embedded and written.
@@ -40,8 +43,10 @@ class Batch:
         index: Open for writing.
         embedder: Makes the vectors.
         on_progress: Called with the number of chunks that were embedded since the last commit.
+        vectors: Makes them instead of the embedder, elsewhere.
 
     Attributes:
+        on_progress: See above.
         embedding_seconds: Spent in the embedder so far.
         writing_seconds: Spent in commits so far.
     """
@@ -51,8 +56,10 @@ class Batch:
         index: Index,
         embedder: Embedder,
         on_progress: Callable[[int], None] = lambda chunks: None,
+        vectors: Vectors | None = None,
     ) -> None:
-        self._index, self._embedder, self._on_progress = index, embedder, on_progress
+        self._index, self._embedder, self.on_progress = index, embedder, on_progress
+        self._vectors = vectors or self._here
         self._waiting: list[_Waiting] = []
         self._new = self._held = 0
         self._embedded: dict[bytes, np.ndarray] = {}
@@ -148,10 +155,11 @@ class Batch:
         parts = [list(group) for _, group in groupby(late, lambda at: document_of(chunks[at]))]
         parts += [alone[begin : begin + SLICE] for begin in range(0, len(alone), SLICE)]
         started = perf_counter()
-        for part in parts:
-            vectors[part] = embed_chunks(self._embedder, [chunks[at] for at in part])
+        found = self._vectors([[chunks[at] for at in part] for part in parts])
+        for part, computed in zip(parts, found, strict=True):
+            vectors[part] = computed
             done += len(part)
-            self._on_progress(done)
+            self.on_progress(done)
         for key, places in equal.items():
             vectors[places] = vectors[places[0]]
             self._embedded[key] = vectors[places[0]].copy()
@@ -159,6 +167,9 @@ class Batch:
             del self._embedded[key]
         self.embedding_seconds += perf_counter() - started
         return vectors
+
+    def _here(self, slices: Sequence[Sequence[Chunk]]) -> Iterator[np.ndarray]:
+        return (embed_chunks(self._embedder, some) for some in slices)
 
 
 @dataclass(frozen=True)

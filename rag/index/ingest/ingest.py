@@ -1,39 +1,33 @@
 """Filling an index from files: only changed files are read, only new chunks embedded.
 
-Files are parsed on a thread of their own while the embedder works; what is in memory is bounded
-by a window of chunks and the largest file, not by the corpus. Each window is one commit, so that
-an ingest that was stopped, however, goes on from there.
+Files are parsed on a thread of their own while the embedder works, or by workers, who embed too;
+what is in memory is bounded by a window of chunks and the largest file, not by the corpus. Each
+window is one commit, so that an ingest that was stopped, however, goes on from there.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import groupby
+from functools import cached_property, partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from langchain_core.documents import Document
-
-from rag.errors import LoadError
 from rag.index.index import Index
-from rag.index.ingest.batch import HELD, Batch
-from rag.index.ingest.names import part_uri, uri_of, whole_uri
+from rag.index.ingest.batch import HELD, Batch, Vectors
+from rag.index.ingest.mapper import Lost, Mapper
+from rag.index.ingest.names import uri_of, whole_uri
+from rag.index.ingest.parse import Parsed, Splitter
 from rag.index.ingest.plan import IngestPlan
-from rag.index.ingest.prefetch import prefetch
 from rag.index.ingest.unread import Unread, load_unread, save_unread
-from rag.index.readers.discover import FileRef, Skipped
-from rag.index.readers.read import read_file
-from rag.text.chunk import Chunk
+from rag.index.ingest.work import IngestWork, embedded
+from rag.index.ingest.workers import ThreadWorker
+from rag.index.readers.discover import Skipped
 
 if TYPE_CHECKING:
     from rag.models import Embedder
-
-Splitter = Callable[[Sequence[Document]], list[Chunk]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +86,7 @@ def ingest(
     split: Splitter,
     fingerprint: str,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    mapper: Mapper | None = None,
 ) -> IngestReport:
     """Do what a plan says. Any stop leaves the index as of the last commit.
 
@@ -102,6 +97,8 @@ def ingest(
         split: Documents to chunks; called on a thread of its own.
         fingerprint: Of the settings of `split`, as for `plan`.
         on_progress: Called after each slice of chunks and each commit.
+        mapper: Workers that have the same `split` and `embedder`, as `rag.index.ingest.on` makes
+            them: they parse and embed. None: a thread parses, and the caller's embeds.
 
     Returns:
         The report. Files that could not be read are in its `skipped`, and what the index had
@@ -112,17 +109,20 @@ def ingest(
     if todo.gone:
         report.chunks_removed += index.delete(todo.gone)
         report.removed = len(todo.gone)
-    window = _Window(index, embedder, report, on_progress)
-    work = (
-        part
-        for file in todo.files
-        for part in _parse(file, uri_of(file.path, todo.root), split, fingerprint)
-    )
-    ready = prefetch(work, weigh=lambda parsed: len(parsed.chunks), room=HELD)
-    with closing(ready):
+    files = [(file, uri_of(file.path, todo.root)) for file in todo.files]
+    with ExitStack() as stack:
+        vectors: Vectors | None = None
+        if mapper is None:
+            work = IngestWork(split, fingerprint, embedder)
+            mapper = stack.enter_context(Mapper(lambda: ThreadWorker(work)))
+        else:
+            vectors = partial(embedded, mapper)
+        window = _Window(index, Batch(index, embedder, vectors=vectors), report, on_progress)
+        ready = mapper.map("parse", files, weigh=lambda one: len(one.chunks), room=HELD)
+        stack.enter_context(closing(ready))
         for parsed in ready:
             window.add(parsed)
-    window.commit()
+        window.commit()
     _note_unread(index, todo, window.failed)
     report.seconds = perf_counter() - started
     return report
@@ -137,103 +137,31 @@ def _note_unread(index: Index, todo: IngestPlan, failed: dict[str, Unread]) -> N
         save_unread(index.folder, now)
 
 
-@dataclass(frozen=True)
-class _Parsed:
-    """A file's chunks, or those of a part of a large one, or why there are none.
-
-    The first part of a file comes last, and only with it the file's digest: a file that was
-    stopped in between counts as changed.
-
-    Attributes:
-        file: The file.
-        uri: Of the file, or of the part.
-        seconds: What it took.
-        bytes: The share of the file's bytes.
-        chunks: All of them.
-        digest: Hash of the file's bytes and the way of splitting; "" for a part that is not the
-            last one.
-        parts: With the digest, the URIs of all further parts.
-        is_table: Whether it may have had parts before.
-        warnings: What could not be read.
-        failure: Why it could not be read; "" if it could.
-    """
-
-    file: FileRef
-    uri: str
-    seconds: float
-    bytes: int
-    chunks: Sequence[Chunk] = ()
-    digest: str = ""
-    parts: Sequence[str] = ()
-    is_table: bool = False
-    warnings: Sequence[str] = ()
-    failure: str = ""
-
-
-def _parse(file: FileRef, uri: str, split: Splitter, fingerprint: str) -> Iterator[_Parsed]:
-    """The parts of a file, the first one last."""
-    started = perf_counter()
-    warnings: list[str] = []
-    first: Sequence[Chunk] = ()
-    parts: list[str] = []
-    is_table = False
-    left = file.size
-    try:
-        digest = f"{_hash(file)}:{fingerprint}"
-        for part, documents in groupby(read_file(file, warnings.append), key=_part):
-            chunks = split([_whole(document) for document in documents])
-            is_table = is_table or any(chunk.rows for chunk in chunks)
-            if not part:
-                first = chunks
-                continue
-            parts.append(part_uri(uri, part))
-            size = min(left, sum(len(chunk.text) for chunk in chunks))
-            left -= size
-            yield _Parsed(file, parts[-1], perf_counter() - started, size, chunks)
-            started = perf_counter()
-    except LoadError as error:
-        yield _Parsed(file, uri, perf_counter() - started, left, failure=error.what)
-        return
-    seconds = perf_counter() - started
-    yield _Parsed(file, uri, seconds, left, first, digest, parts, is_table, warnings)
-
-
-def _part(document: Document) -> str:
-    return str(document.metadata.get("part", ""))
-
-
-def _whole(document: Document) -> Document:
-    """The document without the name of its part, which its source says."""
-    document.metadata.pop("part", None)
-    return document
-
-
-def _hash(file: FileRef) -> str:
-    try:
-        with file.path.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise LoadError(f"cannot be read: {error.strerror}") from error
-
-
 class _Window:
     """Files that wait for their vectors, to be embedded and committed together."""
 
     def __init__(
         self,
         index: Index,
-        embedder: Embedder,
+        batch: Batch,
         report: IngestReport,
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._index, self._report, self._on_progress = index, report, on_progress
-        self._batch = Batch(index, embedder, self._embedded)
+        self._batch = batch
+        batch.on_progress = self._embedded
         self._sources = self._files = self._same = self._waiting = self._bytes = 0
         self._gone: list[str] = []
         self.failed: dict[str, Unread] = {}
 
-    def add(self, parsed: _Parsed) -> None:
+    def add(self, parsed: Parsed | Lost) -> None:
         """Take a file or a part of one; when the window is full, embed and commit."""
+        if isinstance(parsed, Lost):
+            file, _ = parsed.item
+            reason = f"no worker could read it: {parsed.reason}"
+            self._report.skipped.append(Skipped(file.path, reason))
+            self._bytes += file.size
+            return
         file, report = parsed.file, self._report
         report.parsing_seconds += parsed.seconds
         report.partly += [Skipped(file.path, text) for text in parsed.warnings]

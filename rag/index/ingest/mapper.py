@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -20,7 +21,7 @@ TRIES = 3
 class Worker(Protocol):
     """Somebody who does the work for one item at a time."""
 
-    def run(self, method: str, item: Any) -> Iterator[Any]:
+    def run(self, method: str, item: Any) -> Generator[Any, None, None]:
         """The results of a method of the work.
 
         Raises:
@@ -28,8 +29,11 @@ class Worker(Protocol):
             Exception: What the method raised.
         """
 
+    def stop(self) -> None:
+        """End whatever it does, which raises `WorkerLost` there; from any thread."""
+
     def close(self) -> None:
-        """Stop it, whatever it does."""
+        """Release what it holds, on the thread that runs it."""
 
 
 class WorkerLost(Exception):  # noqa: N818 - handled by who shares out: the item is done again
@@ -126,7 +130,7 @@ class Mapper:
             self._changed.notify_all()
             workers = list(self._workers)
         for worker in workers:
-            worker.close()
+            worker.stop()
         for thread in self._threads:
             thread.join()
 
@@ -177,9 +181,10 @@ class Mapper:
 
     def _attempt(self, worker: Worker, stream: _Stream, task: _Task) -> None:
         given = task.given
-        for number, result in enumerate(worker.run(stream.method, task.item)):
-            if number >= given and not stream.put(task, result):
-                break
+        with closing(worker.run(stream.method, task.item)) as results:
+            for number, result in enumerate(results):
+                if number >= given and not stream.put(task, result):
+                    break
         stream.end(task)
 
     def _started(self) -> Worker:
@@ -188,7 +193,7 @@ class Mapper:
             self._workers.add(worker)
             closed = self._closed
         if closed:
-            worker.close()
+            worker.stop()
         return worker
 
     def _stopped(self, worker: Worker | None) -> None:
@@ -260,9 +265,12 @@ class _Stream:
                 return False
             task.results.append(result)
             task.given += 1
-            self.waiting += 1 + self.weigh(result)
+            self.waiting += self._size(result)
             self.changed.notify_all()
             return True
+
+    def _size(self, result: Any) -> int:
+        return 1 if isinstance(result, Lost) else 1 + self.weigh(result)
 
     def _fits(self, task: _Task) -> bool:
         """The caller waits for the first item's results: one of them always fits."""
@@ -295,6 +303,6 @@ class _Stream:
         """The next result of an item that has one."""
         with self.changed:
             result = task.results.popleft()
-            self.waiting -= 1 + self.weigh(result)
+            self.waiting -= self._size(result)
             self.changed.notify_all()
             return result

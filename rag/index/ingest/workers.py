@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -25,10 +25,12 @@ class ThreadWorker:
     def __init__(self, work: Any) -> None:
         self._work = work
 
-    def run(self, method: str, item: Any) -> Iterator[Any]:
+    def run(self, method: str, item: Any) -> Generator[Any, None, None]:
         """See `Worker.run`."""
-        found: Iterator[Any] = getattr(self._work, method)(item)
-        return found
+        yield from getattr(self._work, method)(item)
+
+    def stop(self) -> None:
+        """See `Worker.stop`: what it does ends with the result at hand."""
 
     def close(self) -> None:
         """See `Worker.close`."""
@@ -59,7 +61,7 @@ class ProcessWorker:
         """Of the process."""
         return self._process.pid
 
-    def run(self, method: str, item: Any) -> Iterator[Any]:
+    def run(self, method: str, item: Any) -> Generator[Any, None, None]:
         """See `Worker.run`."""
         finished = False
         try:
@@ -87,6 +89,10 @@ class ProcessWorker:
         if code is not None and code < 0:
             return f"its process was ended by {signal.Signals(-code).name}"
         return f"its process ended with exit code {code}"
+
+    def stop(self) -> None:
+        """See `Worker.stop`."""
+        self._process.kill()
 
     def close(self) -> None:
         """See `Worker.close`."""
