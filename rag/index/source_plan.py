@@ -61,11 +61,14 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
+_ENCODER = json.JSONEncoder(default=str, allow_nan=False)
+
+
 def _dump(metadata: Mapping[str, Any]) -> str:
     # The source has a column of its own, and a score is of a search and not of a chunk.
     values = {key: value for key, value in metadata.items() if key not in ("source", "score")}
     try:
-        return json.dumps(values, default=str, allow_nan=False)
+        return _ENCODER.encode(values)
     except ValueError:
         # SQLite's JSON has no NaN and no infinity: they become null.
         finite = json.loads(json.dumps(values, default=str), parse_constant=lambda _: None)

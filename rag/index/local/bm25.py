@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 HEAP = 32_000_000  # bytes buffered before a segment is written; Tantivy's minimum is 15 MB
-FEW = 5_000  # up to this many allowed rows, querying for them is faster than filtering hits
+MARGIN = 16  # hits beyond those that are wanted, for equal scores at the border
+TERMS = 256  # up to this many rows, a term for each is faster than a set of terms
 COVERED = "covered.json"
 
 Position = tuple[int, int]
@@ -95,6 +96,8 @@ class BM25:
             self._index.register_tokenizer("english", self._analyzer)
             self._index.config_reader("manual")
         self.refresh()
+        # Whether there is nothing in it that `covered` does not say.
+        self._exact = not self._searcher.num_docs
 
     def refresh(self) -> None:
         """See the last commit."""
@@ -140,18 +143,22 @@ class BM25:
         self, connection: sqlite3.Connection, goal: Position, new: Mapping[int, str]
     ) -> None:
         row, tombstone = self.covered
+        # A commit that a dead writer did not write down may have added rows behind these.
+        again, self._exact = not self._exact, False
         with translated(self.path):
             dead = connection.execute("SELECT row FROM tombstones WHERE n > ?", (tombstone,))
             for (gone,) in dead:
                 self._write().delete_documents_by_term("row", gone)
             added = new.items() if row + 1 in new else _indexed(connection, row)
             for number, text in added:
-                self._write().delete_documents_by_term("row", number)
+                if again:
+                    self._write().delete_documents_by_term("row", number)
                 self._write().add_document(_document(number, text))
             if self._writer is not None:
                 self._writer.commit()
             _share(self.path)
             write_atomically(self.path / COVERED, json.dumps(goal))
+        self._exact = True
 
     def _rebuild(self, connection: sqlite3.Connection, goal: Position) -> None:
         """Build the index beside this one, then put it in its place."""
@@ -181,6 +188,7 @@ class BM25:
         k: int,
         keep: Callable[[np.ndarray], np.ndarray],
         few: np.ndarray | None = None,
+        share: float = 1.0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best rows for the words of a query.
 
@@ -188,7 +196,8 @@ class BM25:
             query: Plain text; nothing in it is syntax.
             k: How many, at least 1.
             keep: Rows, int64 [n], to which of them are allowed, bool [n].
-            few: Not None: the only rows that are allowed, int64 [m] with m <= `FEW`.
+            few: Not None: the only rows that are allowed, int64 [m]; see `is_few`.
+            share: How much of all `keep` lets through, about; above 0.
 
         Returns:
             Rows int64 [n] and scores float32 [n], by falling score, then by row; n < k only if
@@ -200,8 +209,7 @@ class BM25:
             searcher = self._searcher
             parsed = self._query(query, few)
             total = searcher.num_docs
-            # A few beyond k, for equal scores at the border and for rows that do not count.
-            limit = k + 16
+            limit = int((k + MARGIN) / (share if few is None else 1.0) * 1.25)
             while parsed is not None and total:
                 limit = min(limit, total)
                 hits = searcher.search(parsed, limit, count=False).hits
@@ -232,8 +240,14 @@ class BM25:
         query = Query.boolean_query(clauses)
         if few is None:
             return query
-        rows = Query.const_score_query(Query.term_set_query(schema, "row", few.tolist()), 0.0)
-        return Query.boolean_query([(Occur.Must, query), (Occur.Must, rows)])
+        if len(few) <= TERMS:
+            rows = [Query.term_query(schema, "row", row) for row in few.tolist()]
+            among = Query.boolean_query([(Occur.Should, row) for row in rows])
+        else:
+            among = Query.term_set_query(schema, "row", few.tolist())
+        return Query.boolean_query(
+            [(Occur.Must, query), (Occur.Must, Query.const_score_query(among, 0.0))]
+        )
 
     def _write(self) -> Any:
         if self._writer is None:
@@ -246,6 +260,15 @@ class BM25:
             with translated(self.path):
                 self._writer.wait_merging_threads()
             self._writer = None
+
+
+def is_few(count: int, k: int, total: int) -> bool:
+    """Whether k hits among `count` of `total` rows are found faster by querying for these rows.
+
+    That costs a microsecond for each of them. The other way is to filter hits, at a microsecond
+    for each of the k x total / count hits that are looked at.
+    """
+    return count * count <= (k + MARGIN) * total
 
 
 def _schema() -> Any:

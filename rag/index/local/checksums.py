@@ -13,11 +13,9 @@ def checksum(*fields: str | bytes | int) -> int:
     """The checksum of fields, as SQLite's integer; no two lists of fields are joined alike."""
     from xxhash import xxh3_64
 
-    digest = xxh3_64()
-    for field in fields:
-        data = field if isinstance(field, bytes) else str(field).encode()
-        digest.update(len(data).to_bytes(8, "little") + data)
-    return _signed(digest.intdigest())
+    parts = [field if isinstance(field, bytes) else str(field).encode() for field in fields]
+    lengths = ",".join(str(len(part)) for part in parts)
+    return _signed(xxh3_64(b"".join([lengths.encode(), b";", *parts])).intdigest())
 
 
 def of_vectors(vectors: np.ndarray) -> int:

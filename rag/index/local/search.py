@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rag.index.local.bm25 import BM25, FEW
+from rag.index.local.bm25 import BM25, is_few
 from rag.index.local.nearest import nearest
 from rag.index.local.reader import Reader
 from rag.index.local.snapshot import Selection, Snapshot
@@ -51,14 +51,17 @@ def hybrid(
     with reader.words() as (connection, snapshot, bm25):
         chosen = snapshot.select(connection, where)
         near, _ = nearest(snapshot, vector, depth, chosen)
-        alike, _ = _matching(bm25, snapshot, query, depth, chosen)
+        alike, matches = _matching(bm25, snapshot, query, depth, chosen)
         at = np.union1d(near, snapshot.positions(alike))
         if not len(at):
             return []
         rows = snapshot.rows(at)
-        known, values = bm25.search(query, len(rows), lambda found: np.isin(found, rows), rows)
         words = np.zeros(len(rows), dtype=np.float32)
-        words[np.searchsorted(rows, known)] = values
+        words[np.searchsorted(rows, alike)] = matches
+        others = np.setdiff1d(rows, alike)
+        if len(others):
+            known, values = bm25.search(query, len(others), lambda r: np.isin(r, others), others)
+            words[np.searchsorted(rows, known)] = values
         vectors = np.asarray(snapshot.matrix[at])
         cosines = vectors @ vector
         scores = score(Candidates(cosines, words, vectors))
@@ -108,9 +111,10 @@ def _matching(
     import numpy as np
 
     few = None
-    if chosen.filtered and chosen.count <= FEW:
+    if chosen.filtered and is_few(chosen.count, k, len(chosen.mask)):
         few = snapshot.rows(np.flatnonzero(chosen.mask))
-    return bm25.search(query, k, lambda rows: snapshot.contains(rows, chosen), few)
+    share = max(chosen.count, 1) / max(len(chosen.mask), 1)
+    return bm25.search(query, k, lambda rows: snapshot.contains(rows, chosen), few, share)
 
 
 def _hits(connection: sqlite3.Connection, rows: np.ndarray, scores: np.ndarray) -> list[Hit]:
