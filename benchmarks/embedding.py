@@ -21,8 +21,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from rag.index.readers.discover import FileRef, discover, read
 from rag.index.readers.load import load
+
+from rag.index.readers.discover import FileRef, discover, read
 from rag.models import Embedder
 from rag.models.opening.find import find_model
 from rag.text.splitting import split

@@ -75,6 +75,8 @@ def test_only_the_summary_is_read(said: str, index: Index, embedder: Embedder) -
 
 
 def test_a_model_that_scores_no_texts_reads_them_uncut(index: Index, embedder: Embedder) -> None:
-    _, llm = asked("longllmlingua", index, embedder, generate="The keeper.")
+    llm = ScriptedLLM("The keeper.", profile=Profile(size="strong", window=4096))
+    run = flow("longllmlingua", index, embedder, llm).run(query=QUESTION)
     assert llm.names == ["generate"]
+    assert run.llm_calls == 1, "what it cannot do is not charged"
     assert len(llm.prompts[-1].chunks) == 2
