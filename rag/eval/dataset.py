@@ -56,9 +56,10 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """A digest of the corpus."""
+        """A digest of the corpus: texts, and what they are called."""
         digest = hashlib.sha256()
         for one in self.documents:
-            row = [one.id, one.metadata.get("title"), one.page_content]
+            named = [one.metadata.get(name) for name in ("source", "title")]
+            row = [one.id, *named, one.page_content]
             digest.update(json.dumps(row).encode())
         return digest.hexdigest()[:16]

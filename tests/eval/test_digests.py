@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from langchain_core.documents import Document
 
+from rag.eval.dataset import Dataset
 from rag.eval.digests import answers_digest, flow_digest
 from rag.eval.loading import load_dataset
 from rag.eval.support import Judge
@@ -98,3 +100,14 @@ def test_what_models_are_told_counts(monkeypatch: pytest.MonkeyPatch, llm: LLM) 
     monkeypatch.setattr("rag.prompts.templates.prompts", lambda: other)
     assert flow_digest(flow()) != before
     assert llm.version() != version
+
+
+def test_the_same_texts_of_other_files_are_another_corpus() -> None:
+    """An index that is kept would hold both."""
+
+    def data(source: str) -> Dataset:
+        document = Document(page_content="A lock.", metadata={"source": source})
+        return Dataset("locks", [document], [])
+
+    assert data("/a/lock.md").digest == data("/a/lock.md").digest
+    assert data("/a/lock.md").digest != data("/b/lock.md").digest
