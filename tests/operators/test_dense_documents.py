@@ -12,7 +12,8 @@ from langchain_core.documents import Document
 
 from rag.flow import Flow
 from rag.index import Index, IndexWriter
-from rag.index.local.search import TEMPERATURE
+from rag.index.local import search
+from rag.index.ranking import TEMPERATURE
 from rag.operators import DenseDocuments, Parents
 from rag.testing.encoders import ScriptedEmbedder
 
@@ -64,8 +65,12 @@ def expected(aggregate: str) -> dict[str, float]:
     return scores
 
 
+@pytest.mark.parametrize("block", [1, 3, search.BLOCK])
 @pytest.mark.parametrize("aggregate", ["mean", "max", "attention"])
-def test_scores_are_as_defined(index: Index, aggregate: Any) -> None:
+def test_scores_are_as_defined(
+    index: Index, aggregate: Any, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "BLOCK", block)
     documents = found(index, DenseDocuments(aggregate=aggregate))
     scores = {one.metadata["source"]: one.metadata["score"] for one in documents}
     assert scores == pytest.approx(expected(aggregate), abs=1e-5)

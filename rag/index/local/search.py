@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Where = Mapping[str, Any] | None
 
 
+BLOCK = 65_536
+"""Vectors that are read at a time where all are."""
+
+
 def dense(reader: Reader, query: np.ndarray, k: int, where: Where) -> list[Hit]:
     """See `Index.dense`; the query is float32 [dim] of unit length."""
     with reader.vectors() as (connection, snapshot):
@@ -84,25 +88,46 @@ def by_source(
     import numpy as np
 
     with reader.vectors() as (connection, snapshot):
-        at = np.flatnonzero(snapshot.select(connection, where).mask)
+        at, starts = _by_source(connection, snapshot, snapshot.select(connection, where))
         if not len(at):
             return []
-        names = dict(connection.execute("SELECT row, source FROM chunks").fetchall())
-        sources = np.array([names[row] for row in snapshot.rows(at).tolist()], dtype=object)
-        order = np.argsort(sources, kind="stable")
-        at, sources = at[order], sources[order]
-        starts = np.flatnonzero(np.concatenate([[True], sources[1:] != sources[:-1]]))
-        vectors = np.asarray(snapshot.matrix[at])
-        cosines = vectors @ query
-        scores = aggregated(vectors, cosines, starts, query, aggregate)
+        scores = np.empty(len(starts), dtype=np.float32)
+        cosines = np.empty(len(at), dtype=np.float32)
+        ends = np.append(starts[1:], len(at))
+        first = 0
+        while first < len(starts):
+            begin = starts[first]
+            last = max(first + 1, int(np.searchsorted(ends, begin + BLOCK, side="right")))
+            block = slice(begin, ends[last - 1])
+            vectors = snapshot.matrix[at[block]]
+            cosines[block] = vectors @ query
+            inside = starts[first:last] - begin
+            scores[first:last] = aggregated(vectors, cosines[block], inside, query, aggregate)
+            first = last
         best = np.argsort(-scores, kind="stable")[:k]
-        ends = [*starts[1:], len(at)]
         nearest = [int(starts[n] + cosines[starts[n] : ends[n]].argmax()) for n in best]
         chunks = fetch(connection, snapshot.rows(at[nearest]))
     return [
         Hit(chunk, float(scores[n]), {"dense": float(cosines[near])})
         for chunk, n, near in zip(chunks, best, nearest, strict=True)
     ]
+
+
+def _by_source(
+    connection: sqlite3.Connection, snapshot: Snapshot, chosen: Selection
+) -> tuple[np.ndarray, np.ndarray]:
+    """The chosen vectors ordered by source, int64 [m], and where each source begins there."""
+    import numpy as np
+
+    # The index on sources answers both; the table is not read.
+    rows = connection.execute("SELECT row FROM chunks ORDER BY source, row")
+    counts = connection.execute("SELECT count(*) FROM chunks GROUP BY source ORDER BY source")
+    at = snapshot.positions(np.fromiter((row for (row,) in rows), dtype=np.int64))
+    sizes = np.fromiter((count for (count,) in counts), dtype=np.int64)
+    kept = chosen.mask[at]
+    sources = np.repeat(np.arange(len(sizes)), sizes)[kept]
+    starts = np.flatnonzero(np.diff(sources, prepend=-1))
+    return at[kept], starts
 
 
 def _matching(
