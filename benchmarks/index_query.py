@@ -41,9 +41,9 @@ def unit_vectors(draw: np.random.Generator, count: int, dim: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def fill(folder: Path, total: int, dim: int) -> None:
+def fill(where: str, total: int, dim: int) -> None:
     draw = np.random.default_rng(0)
-    index = Index.writer(folder, embedder="random", dim=dim)
+    index = Index.writer(where, embedder="random", dim=dim)
     for start in range(0, total, BATCH):
         count = min(BATCH, total - start)
         chunks = [Chunk(words(draw, 120), {"n": start + n, "tenth": n % 10}) for n in range(count)]
@@ -79,13 +79,15 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--k", type=int, action="append")
+    parser.add_argument("--address", help="of an index that is not there yet, on a server")
     arguments = parser.parse_args()
     dim = arguments.dim
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        fill(Path(folder), arguments.chunks, dim)
+        where = arguments.address or f"{folder}/index"
+        fill(where, arguments.chunks, dim)
         filled = time.perf_counter()
-        index = Index.open(Path(folder))
+        index = Index.open(where)
         opened = time.perf_counter()
         print(f"{arguments.chunks} chunks of {dim} dimensions: {index.stats().bytes} bytes")
         print(f"filled in {filled - started:.1f} s, opened in {opened - filled:.3f} s\n")

@@ -220,7 +220,7 @@ class TestClaims(ComposerSuite):
     architectures = ("llama",)
 '''
 
-SUITES = ("TierSuite", "RunStoreSuite", "EmbedderSuite", "LLMSuite")
+SUITES = ("TierSuite", "RunStoreSuite", "StoreSuite", "EmbedderSuite", "LLMSuite")
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +265,6 @@ def test_a_composer_that_errs_is_found(failed: set[str]) -> None:
     assert "TestClaims::test_a_chunk_behind_the_prefix_alone_is_full_prefill[llama]" not in failed
 
 
-@pytest.mark.parametrize("fixture", ["open_tier", "open_store", "embedder", "llm"])
+@pytest.mark.parametrize("fixture", ["open_tier", "open_store", "address", "embedder", "llm"])
 def test_a_subclass_without_its_fixture_is_told_which(fixture: str, output: str) -> None:
     assert f"override the fixture {fixture}" in output
