@@ -116,14 +116,22 @@ def fit_prompt(
     answer = max_tokens + llm.profile.reasoning
     room = max(llm.window - fixed - llm.count(asked) - answer - MARGIN, 1)
     earlier, used = _latest(call, turns(history), room // 2 if documents else room)
+    chunks = _fitting(call, documents, room - used)
     return Prompt(
         question=f"{asked}\n{then}" if then else asked,
         system=system,
-        chunks=_fitting(call, documents, room - used),
+        chunks=chunks,
+        scopes=tuple(_scope(one) for one in documents[: len(chunks)]),
         history=earlier,
         numbered=numbered,
         continues=continues,
     )
+
+
+def _scope(document: Document) -> str:
+    """The collection whose readers all may read the document; "": there is none."""
+    metadata = document.metadata
+    return "" if metadata.get("access") is not None else str(metadata.get("collection") or "")
 
 
 def _fitting(call: ModelCall, documents: Sequence[Document], room: int) -> tuple[str, ...]:

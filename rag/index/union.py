@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from heapq import merge
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from rag.index.types import Source, SourceUpdate, WriteReport
 
+COLLECTION = "collection"
+"""The metadata key with the name of the store that a chunk is of."""
 ACCESS = "access"
 """The metadata key with the groups and users that may see a document; without it everybody may."""
 
@@ -58,8 +61,9 @@ class UnionStore(ReadOnlyStore):
     small store does not count as much as the best of a large one.
 
     Args:
-        stores: The stores, which whoever opened them closes; the first one's chunks come first
-            where scores are equal, and its sources where URIs are.
+        stores: Name to store, which whoever opened it closes. Chunks have the name as `collection`
+            in their metadata. The first one's come first where scores are equal, and its sources
+            where URIs are.
         embedder: Id of the embedder of all of them.
         dim: Length of its vectors.
         folder: See `Store.folder`; of no other set of stores.
@@ -68,8 +72,8 @@ class UnionStore(ReadOnlyStore):
         IndexStateError: A store was made with another embedder.
     """
 
-    def __init__(self, stores: Sequence[Store], embedder: str, dim: int, folder: Path) -> None:
-        self._stores = tuple(stores)
+    def __init__(self, stores: Mapping[str, Store], embedder: str, dim: int, folder: Path) -> None:
+        self._stores = tuple(_Labelled(name, store) for name, store in stores.items())
         self.embedder, self.dim, self.folder = embedder, dim, folder
         for one in self._stores:
             if (one.embedder, one.dim) != (embedder, dim):
@@ -159,6 +163,51 @@ class UnionStore(ReadOnlyStore):
     @staticmethod
     def _best(k: int, found: Sequence[list[Hit]]) -> list[Hit]:
         return sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score)[:k]
+
+
+class _Labelled:
+    """What a union reads of one of its stores, the store's name in the metadata."""
+
+    def __init__(self, name: str, store: Store) -> None:
+        self._name = name
+        self.embedder, self.dim = store.embedder, store.dim
+        self.known, self.sources, self.stored = store.known, store.sources, store.stored
+        self.version = store.version
+        self._store = store
+
+    def dense(self, vector: np.ndarray, k: int, where: Where) -> list[Hit]:
+        return self._hits(self._store.dense(vector, k, where))
+
+    def sparse(self, query: str, k: int, where: Where) -> list[Hit]:
+        return self._hits(self._store.sparse(query, k, where))
+
+    def dense_sources(
+        self, vector: np.ndarray, k: int, aggregate: Aggregate, where: Where
+    ) -> list[Hit]:
+        return self._hits(self._store.dense_sources(vector, k, aggregate, where))
+
+    def hybrid(
+        self, query: str, vector: np.ndarray, k: int, depth: int, score: Score, where: Where
+    ) -> list[Hit]:
+        return self._hits(self._store.hybrid(query, vector, k, depth, score, where))
+
+    def of_source(self, uri: str) -> list[Chunk]:
+        return self._chunks(self._store.of_source(uri))
+
+    def get(self, ids: Sequence[str]) -> list[Chunk]:
+        return self._chunks(self._store.get(ids))
+
+    def batches(self, count: int) -> Iterator[list[Chunk]]:
+        return map(self._chunks, self._store.batches(count))
+
+    def _hits(self, hits: Sequence[Hit]) -> list[Hit]:
+        return [replace(hit, chunk=self._chunk(hit.chunk)) for hit in hits]
+
+    def _chunks(self, chunks: Sequence[Chunk]) -> list[Chunk]:
+        return [self._chunk(chunk) for chunk in chunks]
+
+    def _chunk(self, chunk: Chunk) -> Chunk:
+        return replace(chunk, metadata={**chunk.metadata, COLLECTION: self._name})
 
 
 class RestrictedStore(ReadOnlyStore):

@@ -133,7 +133,8 @@ class Composition:
     def chunk_key(self, index: int, alignment: Alignment | None = None) -> str:
         """The key of a chunk computed alone behind the prefix, as it is or aligned."""
         kind = "chunk" if alignment is None else f"aligned {alignment.digest}"
-        return self.keys.of(kind, [self.layout.prefix], self.layout.chunks[index])
+        layout = self.layout
+        return self.keys.of(kind, [layout.prefix], layout.chunks[index], layout.scopes[index])
 
     def chunk_entries(self, alignment: Alignment | None = None) -> Passes[list[Entry]]:
         """Every chunk's states as computed alone behind the prefix, stored or computed now.

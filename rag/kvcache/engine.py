@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -45,11 +45,12 @@ class KVEngine:
         settings: ReuseSettings,
         room: int = 0,
         turns: Sequence[Sequence[int]] = (),
+        scopes: Sequence[str] = (),
     ) -> Prefilled:
         """As `prefilling`, to its end, in this thread."""
         import torch
 
-        work = self.prefilling(prefix, chunks, suffix, settings, room, turns)
+        work = self.prefilling(prefix, chunks, suffix, settings, room, turns, scopes)
         with torch.inference_mode():
             return run(work, self.view.steps)
 
@@ -61,6 +62,7 @@ class KVEngine:
         settings: ReuseSettings,
         room: int = 0,
         turns: Sequence[Sequence[int]] = (),
+        scopes: Sequence[str] = (),
     ) -> Passes[Prefilled]:
         """The states of `prefix | chunks | turns | suffix`, and the logits of the token behind.
 
@@ -73,6 +75,7 @@ class KVEngine:
             settings: The composer.
             room: Slots for the answer.
             turns: Token ids of each earlier turn of a conversation: question and answer.
+            scopes: Of each chunk the collection that it is of (`Keys.shared`); empty: of none.
 
         Raises:
             ModelError: The model's states cannot be composed so.
@@ -80,10 +83,9 @@ class KVEngine:
         if not self.view.attends:
             self.view.require_composable(0)
         composer = settings.composer.resolved(self.defaults)
-        chunks = [chunk for chunk in chunks if len(chunk)]
-        if not suffix and not chunks:  # the last token's logits are needed
+        if not suffix and not any(map(len, chunks)):  # the last token's logits are needed
             prefix, suffix = prefix[:-1], prefix[-1:]
-        layout = Layout(prefix, chunks, suffix, turns)
+        layout = Layout(prefix, chunks, suffix, turns, scopes)
         if composer.relocates:
             self.view.require_composable(layout.length + room)
         report = Report(composer.mode, composer.kind, tokens=layout.length)
@@ -121,11 +123,10 @@ class KVEngine:
             done: What `prefilling` returned, from which the whole answer has been decoded.
             turns: See there.
         """
-        chunks = [chunk for chunk in chunks if len(chunk)]
         composer = settings.composer.resolved(self.defaults)
-        if composer.stores == "nothing" or not chunks or done.report.sparse is not None:
-            return
         layout = Layout(prefix, chunks, suffix, turns)
+        if composer.stores == "nothing" or not layout.chunks or done.report.sparse is not None:
+            return
         room = done.buffer.capacity - layout.length
         composition = self._composition(layout, done.report, room)
         yield from Conversation(composition, composer).keep(done)
@@ -174,16 +175,21 @@ class KVEngine:
         """
         import torch
 
-        layout = Layout(prefix, [*(one for one in related if len(one)), chunk], suffix)
+        layout = Layout(prefix, [*related, chunk], suffix)
         self.view.require_composable(layout.length)
         composition = self._composition(layout, Report("warm", "repaired"))
         with torch.inference_mode():
             composer = settings.composer.resolved(self.defaults)
             return run(composer.warm(composition), self.view.steps)
 
-    def salted(self, salt: str) -> KVEngine:
-        """The same engine over the same store, whose entries no other salt finds."""
-        return replace(self, keys=replace(self.keys, salt=salt))
+    def salted(self, salt: str, shared: Mapping[str, str] | None = None) -> KVEngine:
+        """The same engine over the same store, whose entries no other salt finds.
+
+        Args:
+            salt: The user's.
+            shared: Collection to the salt of those who may read it.
+        """
+        return replace(self, keys=replace(self.keys, salt=salt, shared=dict(shared or {})))
 
     def _composition(self, layout: Layout, report: Report, room: int = 0) -> Composition:
         return Composition(self.view, self.store, self.keys, layout, report, self.defaults, room)

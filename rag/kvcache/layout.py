@@ -11,6 +11,7 @@ class Layout:
     Attributes:
         prefix: Token ids.
         chunks: Token ids of each chunk.
+        scopes: Of each chunk the collection that it is of; "": of none.
         suffix: Token ids.
         turns: Token ids of each earlier turn: the beginning of the suffix.
         context: The chunks' token ids in one list. A place in the context counts from its first
@@ -27,6 +28,10 @@ class Layout:
         chunks: Token ids of each chunk, in prompt order.
         suffix: Token ids behind the chunks and turns: the question and the template's tail.
         turns: Token ids of each earlier turn.
+        scopes: Of each chunk the collection that it is of; empty: of none.
+
+    Raises:
+        ValueError: There are scopes, and not one for each chunk.
     """
 
     def __init__(
@@ -35,11 +40,19 @@ class Layout:
         chunks: Sequence[Sequence[int]],
         suffix: Sequence[int],
         turns: Sequence[Sequence[int]] = (),
+        scopes: Sequence[str] = (),
     ) -> None:
         import torch
 
+        if scopes and len(scopes) != len(chunks):
+            raise ValueError(f"{len(scopes)} scopes for {len(chunks)} chunks")
+
         self.prefix, self.turns = list(prefix), [list(turn) for turn in turns]
         self.suffix = [*(token for turn in turns for token in turn), *suffix]
+        # An empty chunk has no states and no place.
+        filled = [number for number, chunk in enumerate(chunks) if len(chunk)]
+        self.scopes = [scopes[number] if scopes else "" for number in filled]
+        chunks = [chunks[number] for number in filled]
         self.chunks = [list(chunk) for chunk in chunks]
         self.context = [token for chunk in chunks for token in chunk]
         self.bounds: list[tuple[int, int]] = []

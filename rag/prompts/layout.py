@@ -22,6 +22,8 @@ class PromptTokens(NamedTuple):
     """After the chunks: the question, and what begins the answer."""
     turns: list[list[int]] = []  # noqa: RUF012 - of a tuple, and never changed
     """Between chunks and suffix: earlier turns, each a question and its answer."""
+    scopes: tuple[str, ...] = ()
+    """Of each chunk the collection that it is of; empty: of none."""
 
     @property
     def plain(self) -> tuple[list[int], list[list[int]], list[int]]:

@@ -28,3 +28,6 @@ class Prompt:
     """Whether the chunks are numbered from 1; False where their states are to be reused."""
     continues: bool = False
     """Whether a further turn may follow, for which an engine keeps the states of this one."""
+    scopes: tuple[str, ...] = ()
+    """Of each chunk the collection that it is of, if any: states of chunks are shared among those
+    who may read the collection. Empty: of none."""

@@ -54,9 +54,9 @@ class Flows:
     """The flows of each identity.
 
     Models are opened once. A collection is an index beside the pipeline's own (`Address.of`);
-    several are searched as one. Stored states and answers are salted by user, with salts that are
-    derived from the server's secret, so that no request can name one. What a pipeline reaches in
-    any other way (a vector store, a database) is shared.
+    several are searched as one. States of a document's chunks are salted by its collection, all
+    other states and answers by user. Salts are derived from the server's secret, so that no request
+    can name one. What a pipeline reaches in any other way (a vector store, a database) is shared.
 
     Args:
         pipelines: What is served.
@@ -134,7 +134,7 @@ class Flows:
         """
         if identity.collections == (SHARED,) and EVERY_GROUP in identity.groups:
             return ""
-        return hmac.new(self._secret(), identity.user.encode(), hashlib.sha256).hexdigest()
+        return self._digest("user", identity.user)
 
     def close(self) -> None:
         """Close what was opened, shared models last."""
@@ -215,7 +215,7 @@ class Flows:
             return resource.salted(salt)
         if isinstance(resource, Tools):
             return resource.over(lambda inner: self._bound(inner, identity, opened, embeds))
-        return _salted(resource, salt) if isinstance(resource, LLM) else resource
+        return self._salted(resource, identity) if isinstance(resource, LLM) else resource
 
     def _index(
         self, flow: Flow, embeds: Flow, name: str, identity: Identity, opened: ExitStack
@@ -229,10 +229,14 @@ class Flows:
         if _writes(flow, name) and not own.exists():
             embedder = self.embedder(embeds)
             own.writer(embedder.id, embedder.dim, create=True, embed=None).close()
-        stores = [self._store(one, opened) for one in addresses if one.exists()]
+        stores = {
+            name: self._store(one, opened)
+            for name, one in zip(identity.collections or (), addresses, strict=True)
+            if one.exists()
+        }
         everything = EVERY_GROUP in identity.groups
         if everything and len(addresses) == len(stores) == 1:
-            return Index(own, stores[0])
+            return Index(own, next(iter(stores.values())))
         embedder = self.embedder(embeds)
         parts = [*(one.key for one in addresses), "", *sorted(identity.groups)]
         digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -261,6 +265,22 @@ class Flows:
             del self._stores[key]
             one.close()
 
+    def _salted(self, llm: LLM, identity: Identity) -> LLM:
+        """The model, whose states of shared documents all users of their collection find."""
+        from rag.models.local.model import LocalLLM
+
+        salt = self.salt(identity)
+        if not salt or not isinstance(llm, LocalLLM):
+            return llm  # a model that runs elsewhere stores nothing here
+        names = [one for one in identity.collections or () if one != SHARED]
+        shared = {name: self._digest("collection", name) for name in names}
+        if SHARED in (identity.collections or ()):
+            shared[SHARED] = ""
+        return llm.salted(salt, shared)
+
+    def _digest(self, *names: str) -> str:
+        return hmac.new(self._secret(), "\0".join(names).encode(), hashlib.sha256).hexdigest()
+
     def _secret(self) -> bytes:
         path = self._data / "secret"
         if not path.exists():
@@ -274,14 +294,6 @@ class Flows:
 def collection_of(flow: Flow, collection: str, name: str) -> Address:
     """Where a collection is, of the index that a flow names."""
     return IndexBinding(flow.resources, index=name, collection=collection).address
-
-
-def _salted(llm: LLM, salt: str) -> LLM:
-    from rag.models.local.model import LocalLLM
-
-    if not salt or not isinstance(llm, LocalLLM):
-        return llm  # a model that runs elsewhere stores nothing here
-    return llm.salted(salt)
 
 
 def _writes(flow: Flow, name: str) -> bool:

@@ -18,8 +18,8 @@ from starlette.middleware.cors import CORSMiddleware
 from rag import Document, Flow
 from rag.errors import ConfigError, InputError
 from rag.index import IndexWriter
-from rag.models import Embedder
-from rag.operators import BM25, Dense, Hybrid
+from rag.models import LLM, Embedder
+from rag.operators import BM25, Dense, Generate, Hybrid
 from rag.serve import Identity, Settings, app, router, single_user
 from rag.serve.flows import Flows
 from rag.serve.identity import EVERYTHING, identity_of
@@ -277,6 +277,43 @@ def test_a_shared_handbook_and_files_of_ones_own(
     assert found(Identity("ben", ("shared", "ann"))) == {"locks", "notes", "plan"}
     assert found(Identity("ann", groups=frozenset({"hr"}))) == {"locks", "notes", "pay"}
     assert found(single_user()) == {"locks", "pay"}
+    flows.close()
+
+
+def test_states_of_shared_documents_are_computed_once(
+    tmp_path: Path, embedder: Embedder, llm: LLM
+) -> None:
+    index = tmp_path / "index"
+    private = index.with_name("index.collections")
+    filled(index, embedder, locks="The lock opens at six.", pay__hr="The lock keeper earns much.")
+    for user in ("ann", "ben"):
+        filled(private / user, embedder, notes="My lock is broken, and nobody knows why.")
+    filled(private / "team", embedder, plan="The lock is mended on Monday.")
+    flow = Flow(
+        BM25(k=5) >> Generate(max_tokens=1, reuse={"mode": "focus"}),  # type: ignore[arg-type]
+        resources={"index": str(index), "embedder": embedder, "llm": llm},
+        outputs=["documents", "generation"],
+    )
+    pipelines = Pipelines(flow)
+    flows = Flows(pipelines, tmp_path / "data", 4)
+
+    def reused(identity: Identity) -> set[str]:
+        lease = flows.open(pipelines["flow"], identity)
+        result = lease.flow.invoke(query="the lock")
+        lease.close()
+        chunks = result["generation"].reuse["chunks"]
+        found = [one.metadata["source"] for one in result["documents"]]
+        assert len(chunks) == len(found)
+        return {name for name, chunk in zip(found, chunks, strict=True) if chunk["hit"]}
+
+    hr = frozenset({"hr"})
+    assert reused(Identity("ann", ("shared", "team", "ann"), groups=hr)) == set()
+    assert reused(Identity("ann", ("shared", "team", "ann"), groups=hr)) == {
+        "locks", "pay", "notes", "plan"
+    }  # fmt: skip
+    # Of what others may not see, nobody can measure whether it was read.
+    assert reused(Identity("ben", ("shared", "team", "ben"), groups=hr)) == {"locks", "plan"}
+    assert reused(Identity("cat")) == {"locks"}
     flows.close()
 
 

@@ -150,10 +150,15 @@ class LocalLLM(LLM):
 
         return open_view(self.model, self.id, self._weights)
 
-    def salted(self, salt: str) -> LocalLLM:
+    def salted(self, salt: str, shared: Mapping[str, str] | None = None) -> LocalLLM:
         """A view of this model whose stored states are keyed with another salt.
 
         Weights, store and scheduler are shared, so requests of all views are decoded together.
+
+        Args:
+            salt: The user's.
+            shared: Collection to the salt of the states of its chunks, which all users of the
+                collection share (`Prompt.scopes`).
         """
         view = copy.copy(self)
         view._salt = salt
@@ -161,7 +166,7 @@ class LocalLLM(LLM):
             own = self.engine
         except ModelError:
             return view  # not even plain prefill is supported: nothing is ever stored
-        view._engine = own.salted(salt)
+        view._engine = own.salted(salt, shared)
         return view
 
     def close(self) -> None:
@@ -272,7 +277,9 @@ class LocalLLM(LLM):
         if engine is None:
             return library_tokens(self.model, tokens.ids, sampler, limit), None
         settings = reuse or ReuseSettings(mode="full")
-        done = yield from engine.prefilling(*tokens[:3], settings, limit, tokens.turns)
+        done = yield from engine.prefilling(
+            *tokens[:3], settings, limit, tokens.turns, tokens.scopes
+        )
         draft = 0 if sampler.stateful else DRAFT_QUANTIZED if self._quantized else DRAFT
         quotable = [token for chunk in tokens.chunks for token in chunk]
         return decoding(done, sampler, limit, quotable, draft), done

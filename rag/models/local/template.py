@@ -80,7 +80,7 @@ class ChatTemplate:
             marked, tokenize=False, add_generation_prompt=True, enable_thinking=self._reasoning
         )
         kinds = [kind for role, pieces in roles for kind in _kinds(role, len(pieces))]
-        tokens = PromptTokens([], [], [], [])
+        tokens = PromptTokens([], [], [], [], prompt.scopes)
         current = tokens.prefix
         for at, piece in enumerate(rendered.split(_MARK)):
             if at % 2 == 0:
