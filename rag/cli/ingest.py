@@ -78,12 +78,12 @@ def changes(paths: Iterable[Path]) -> Iterator[object]:
     """Something each time that files under the paths change, until the user interrupts."""
     from watchfiles import watch
 
+    paths = list(paths)
+    missing = next((path for path in paths if not path.exists()), None)
+    if missing is not None:
+        raise ConfigError("there is no such file or folder to watch", where=str(missing))
     try:
         yield from watch(*paths, raise_interrupt=True, ignore_permission_denied=True)
-    except FileNotFoundError as error:
-        raise ConfigError(
-            "there is no such file or folder to watch", where=str(error).rpartition(": ")[2]
-        ) from error
     except KeyboardInterrupt:
         return
 
