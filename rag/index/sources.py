@@ -57,6 +57,16 @@ def matching(index: Index, patterns: Sequence[str]) -> list[Source]:
     return list(found.values())
 
 
+def of_file(index: Index, uri: str) -> list[Source]:
+    """The source of a file, and of a large table its parts.
+
+    Args:
+        index: Open.
+        uri: The file's name in the index.
+    """
+    return [source for source in index.sources() if whole_uri(source.uri) == uri]
+
+
 def exported(index: Index) -> Iterator[dict[str, Any]]:
     """All chunks, source after source, each as a mapping that can be JSON.
 

@@ -7,11 +7,14 @@ import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 from rag.errors import IndexStateError, LoadError, RagError
 from rag.index import Index, IndexBinding
 from rag.index.ingest.ingest import Progress, ingest
+from rag.index.ingest.names import uri_of
 from rag.index.ingest.plan import plan
+from rag.index.sources import of_file
 from rag.serve.errors import problem_of
 from rag.serve.flows import Flows
 from rag.serve.inspection import Limits, inspect_apart
@@ -78,7 +81,7 @@ class UploadWorker:
         async with self._writing[binding.address.key]:
             index = await self._writer(binding, DELETE_TRIES)
             try:
-                await asyncio.to_thread(index.delete, [str(upload.path)])
+                await asyncio.to_thread(_forget, index, upload.path)
             finally:
                 index.close()
             await self._uploads.forget(upload)
@@ -126,8 +129,7 @@ class UploadWorker:
             )
             if done.skipped:
                 raise LoadError(done.skipped[0].reason)
-            source = index.source(upload.path.as_posix())
-            return source.chunks if source else 0
+            return sum(source.chunks for source in of_file(index, uri_of(upload.path)))
 
         async with self._writing[binding.address.key]:
             index = await self._writer(binding, 1)
@@ -172,6 +174,10 @@ class UploadWorker:
 def _is_locked(error: Exception) -> bool:
     """Whether another process writes to the index."""
     return isinstance(error, IndexStateError) and "another process" in error.what
+
+
+def _forget(index: Index, path: Path) -> None:
+    index.delete(source.uri for source in of_file(index, uri_of(path)))
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: the work goes on at the next start

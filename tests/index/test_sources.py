@@ -15,7 +15,7 @@ from rag.cli.main import app
 from rag.errors import InputError, LoadError
 from rag.index import Index
 from rag.index.ingest.batch import Batch
-from rag.index.sources import exported, imported, matching, set_metadata
+from rag.index.sources import exported, imported, matching, of_file, set_metadata
 from rag.testing.encoders import ScriptedEmbedder
 from rag.text.chunk import Chunk
 
@@ -59,6 +59,11 @@ def test_patterns(index: Index) -> None:
     ]  # fmt: skip
     with pytest.raises(InputError, match=r"no source is called 'docs/c\.md'"):
         matching(index, ["docs/a.md", "docs/c.md"])
+
+
+def test_a_file_is_all_of_its_parts(index: Index) -> None:
+    assert [one.uri for one in of_file(index, "docs/t.csv")] == NAMES[2:4]
+    assert of_file(index, "docs/t") == []
 
 
 def test_another_index_takes_what_was_exported(index: Index, tmp_path: Path) -> None:
