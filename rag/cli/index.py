@@ -12,7 +12,7 @@ from rag.cli.config import Config, Json, load
 
 if TYPE_CHECKING:
     from rag.index.store import Address
-    from rag.index.types import IndexProblem
+    from rag.index.types import IndexProblem, ListsStats
 
 app = typer.Typer(help="Look into an index, and look after it.", no_args_is_help=True)
 
@@ -43,10 +43,27 @@ def stats(config: Config = None, where: Where = None, as_json: Json = False) -> 
 
     index = Index.open(address(where, config))
     try:
-        statistics = plain(index.stats())
+        found = index.stats()
     finally:
         index.close()
-    print_fields(statistics, as_json=as_json)
+    fields = plain(found)
+    if not as_json:
+        fields["bytes"] = ", ".join(f"{part} {size}" for part, size in found.bytes.items())
+        del fields["lists"]
+        fields |= _of_lists(found.lists)
+    print_fields(fields, as_json=as_json)
+
+
+def _of_lists(lists: ListsStats | None) -> dict[str, str]:
+    """What a search over inverted lists does, in words."""
+    if lists is None:
+        return {}
+    efforts = {
+        f"nearest {one.k}": f"{one.probed} lists scanned, {one.reranked} vectors scored exactly,"
+        f" recall {one.recall:.3f}"
+        for one in lists.efforts
+    }
+    return {"vectors in lists": str(lists.vectors), **efforts}
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -12,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from rag.cli.main import app
 from rag.index import Index, SourceUpdate
 from rag.index.local import build_lists, lists, nearest
 from rag.index.types import IndexProblem
@@ -232,3 +235,11 @@ def test_a_full_disk_costs_the_lists_and_nothing_else(
         problems = reader.verify()
         assert recall(reader) == 1
     assert problems == []
+
+
+def test_the_command_shows_what_is_found(made: Path) -> None:
+    shown = CliRunner().invoke(app, ["index", "stats", "--index", str(made)]).output
+    assert "vectors in lists: 4000\n" in shown
+    assert re.search(
+        r"nearest 10: \d+ lists scanned, \d+ vectors .*, recall (1\.000|0\.9\d+)", shown
+    )
