@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,11 +14,13 @@ from langchain_core.documents import Document
 
 from rag.errors import ConfigError, IndexStateError
 from rag.flow.resources import Resources
-from rag.index import Index, IndexBinding, IndexWriter
+from rag.index import Index, IndexBinding, IndexWriter, WriteReport
 from rag.index.address import address_of
+from rag.index.postgres import write
 from rag.index.postgres.address import PostgresAddress
 from rag.testing import ScriptedEmbedder
-from tests.index.index_scenario import DIM, put
+from rag.text.chunk import Chunk
+from tests.index.index_scenario import DIM, put, update
 
 Sabotage = Callable[[str], None]
 EMBEDDER = ScriptedEmbedder(DIM)
@@ -79,6 +83,33 @@ def test_a_server_that_fails_in_the_middle_of_an_ingest(
     assert (report.added, report.removed) == (3, 2)
     assert [hit.chunk.text for hit in index.sparse("mooring", 5)] == ["ferry mooring"]
     assert index.verify() == []
+
+
+def test_two_writes_of_one_source_follow_one_another(
+    index: Index, address: PostgresAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Index.writer(address, embedder="scripted", dim=DIM)
+    first, second = (
+        update(one, "a", [Chunk(text)]) for one, text in ((index, "keel"), (other, "jetty"))
+    )
+    wrote: list[WriteReport] = []
+    thread = threading.Thread(target=lambda: wrote.append(other.write([second])))
+    added = write._added
+
+    def held(db: Any, *arguments: Any) -> Any:
+        if not wrote and not thread.is_alive():
+            thread.start()
+            waits = "SELECT 1 FROM pg_locks WHERE NOT granted"
+            while thread.is_alive() and not db.execute(waits).fetchone():
+                pass  # until the other one waits for this transaction
+        return added(db, *arguments)
+
+    monkeypatch.setattr(write, "_added", held)
+    assert index.write([first]) == WriteReport(1, 0, 2)
+    thread.join()
+    assert wrote == [WriteReport(0, 0, 0, ("a",))]
+    assert [chunk.text for chunk in index.of_source("a")] == ["keel"]
+    other.close()
 
 
 def test_a_server_that_was_restarted_is_asked_again(index: Index, address: PostgresAddress) -> None:

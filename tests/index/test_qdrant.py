@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,19 @@ def test_a_write_that_is_killed_between_its_steps(
     put(index, "a", "ferry one", "lock", "keel")
     assert index.stats().tombstones == 0
     assert index.verify() == []
+
+
+def test_a_source_is_switched_only_from_what_it_was(index: Index, address: QdrantAddress) -> None:
+    client = Client(address)
+    sources = Sources(client)
+    before = sources.get(["a"])["a"]
+    after = replace(before, generation="other", number=2)
+    assert sources.put(after, before)
+    assert not sources.put(replace(after, generation="late"), before)
+    assert not sources.put(replace(after, generation="late"), None)
+    assert sources.get(["a"])["a"] == after
+    assert sources.put(replace(after, source=replace(after.source, uri="b")), None)
+    client.close()
 
 
 def test_what_was_left_is_swept(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
