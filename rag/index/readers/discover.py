@@ -11,7 +11,6 @@ from pathlib import Path
 from rag.errors import LoadError
 from rag.index.local.database import FILE
 from rag.index.readers.content_type import content_type
-from rag.index.readers.file import MAX_BYTES
 from rag.index.readers.registry import readers
 
 NOISE = frozenset({"node_modules", "__pycache__", "venv"})
@@ -97,7 +96,7 @@ def _file(path: Path, name: str, about: os.stat_result) -> FileRef | Skipped:
         reader = readers()[content_type(path.name, path)]
     except LoadError as error:
         return Skipped(path, error.what)
-    if about.st_size > MAX_BYTES and not reader.streams:
-        size, limit = about.st_size / 2**20, MAX_BYTES // 2**20
+    if reader.max_bytes is not None and about.st_size > reader.max_bytes:
+        size, limit = about.st_size / 2**20, reader.max_bytes // 2**20
         return Skipped(path, f"too large: {size:.0f} MB, the limit is {limit} MB")
     return FileRef(path, name, about.st_size, about.st_mtime_ns)

@@ -14,6 +14,8 @@ from rag.errors import LoadError
 
 MAX_BYTES = 100 * 2**20
 """A file that is read whole and is larger would not fit a bounded memory."""
+MAX_TEXT_BYTES = 20 * 2**20
+"""The same where all of it is text: what is larger is data rather than a document."""
 MAX_DEPTH = 3
 """Files within files: an attachment of a letter that is attached to a letter."""
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from langchain_core.documents import Document
 
-from rag.index.readers.file import File
+from rag.index.readers.file import MAX_BYTES, File
 from rag.text.structure import Structure
 
 Types = Mapping[str, tuple[str, ...]]
@@ -25,13 +25,13 @@ class Reader(ABC):
         types: Content types that it reads, each with the endings that files of it have.
         apart: Whether it reads in a process of its own, with limits on time and memory. False
             only for what takes no more time and memory than the file's size, whatever is in it.
-        streams: Whether it reads little by little, so that the size of a file has no limit.
+        max_bytes: Size of a file at most; None: it reads little by little, whatever the size.
         seconds: Of processor time that reading a file apart may take; twice as many may pass.
     """
 
     types: ClassVar[Types]
     apart: ClassVar[bool] = True
-    streams: ClassVar[bool] = False
+    max_bytes: ClassVar[int | None] = MAX_BYTES
     seconds: ClassVar[int] = 60
 
     @abstractmethod

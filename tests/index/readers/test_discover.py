@@ -59,7 +59,7 @@ def test_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty.md").touch()
     (tmp_path / "dangling.md").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.md")
-    for name in ("big.txt", "big.csv"):
+    for name in ("big.txt", "big.csv", "big.epub"):
         with (tmp_path / name).open("wb") as file:
             file.truncate(150 * 2**20)
     allowed = os.access
@@ -67,7 +67,8 @@ def test_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         os, "access", lambda path, mode: "locked" not in str(path) and allowed(path, mode)
     )
     assert reasons(tmp_path, tmp_path / "missing") == {
-        "big.txt": "too large: 150 MB, the limit is 100 MB",
+        "big.epub": "too large: 150 MB, the limit is 100 MB",
+        "big.txt": "too large: 150 MB, the limit is 20 MB",
         "dangling.md": "there is no such file or folder",
         "empty.md": "the file is empty",
         "locked.md": "cannot be opened: Permission denied",

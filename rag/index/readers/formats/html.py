@@ -11,7 +11,7 @@ from langchain_core.documents import Document
 
 from rag.errors import LoadError
 from rag.index.readers.decode import refuse_binary
-from rag.index.readers.file import File
+from rag.index.readers.file import MAX_TEXT_BYTES, File
 from rag.index.readers.reader import Reader, Types, document
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class HtmlReader(Reader):
         "text/html": (".html", ".htm"),
         "application/xhtml+xml": (".xhtml", ".xht"),
     }
+    max_bytes = MAX_TEXT_BYTES
 
     def read(self, file: File) -> Iterable[Document]:
         """The content of the page."""

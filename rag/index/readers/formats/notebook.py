@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from langchain_core.documents import Document
 
 from rag.errors import LoadError
-from rag.index.readers.file import File
+from rag.index.readers.file import MAX_TEXT_BYTES, File
 from rag.index.readers.reader import Reader, Types, document
 
 OUTPUT = 2000
@@ -20,6 +20,7 @@ class NotebookReader(Reader):
     """Notebooks as Markdown: texts, code, and what the code printed."""
 
     types: ClassVar[Types] = {"application/x-ipynb+json": (".ipynb",)}
+    max_bytes = MAX_TEXT_BYTES
 
     def read(self, file: File) -> Iterable[Document]:
         """All cells in order."""

@@ -23,7 +23,7 @@ class CsvReader(Reader):
 
     types: ClassVar[Types] = {"text/csv": (".csv",), "text/tab-separated-values": (".tsv",)}
     apart = False
-    streams = True
+    max_bytes = None
 
     def read(self, file: File) -> Iterable[Document]:
         """The rows, in parts where there are many; a row that cannot be read is left out."""
@@ -35,7 +35,7 @@ class JsonLinesReader(Reader):
 
     types: ClassVar[Types] = {"application/jsonl": (".jsonl", ".ndjson")}
     apart = False
-    streams = True
+    max_bytes = None
 
     def read(self, file: File) -> Iterable[Document]:
         """The records, in parts where there are many; a line that is not JSON is left out."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 from langchain_core.documents import Document
 
 from rag.index.readers.decode import decode
-from rag.index.readers.file import File
+from rag.index.readers.file import MAX_TEXT_BYTES, File
 from rag.index.readers.reader import Reader, Types, document
 from rag.text.structure import Structure
 
@@ -26,6 +26,7 @@ class RstReader(Reader):
 
     types: ClassVar[Types] = {"text/x-rst": (".rst", ".rest")}
     apart = False
+    max_bytes = MAX_TEXT_BYTES
 
     def read(self, file: File) -> Iterable[Document]:
         """The text."""

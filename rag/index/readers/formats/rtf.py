@@ -8,7 +8,7 @@ from typing import ClassVar
 from langchain_core.documents import Document
 
 from rag.errors import LoadError
-from rag.index.readers.file import File
+from rag.index.readers.file import MAX_TEXT_BYTES, File
 from rag.index.readers.reader import Reader, Types, document
 from rag.text.structure import PLAIN
 
@@ -17,6 +17,7 @@ class RtfReader(Reader):
     """Rich Text Format, as plain text."""
 
     types: ClassVar[Types] = {"application/rtf": (".rtf",), "text/rtf": ()}
+    max_bytes = MAX_TEXT_BYTES
 
     def read(self, file: File) -> Iterable[Document]:
         """The text; tables keep a line for each row."""

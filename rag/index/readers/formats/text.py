@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from langchain_core.documents import Document
 
 from rag.index.readers.decode import decode
-from rag.index.readers.file import File
+from rag.index.readers.file import MAX_TEXT_BYTES, File
 from rag.index.readers.languages import language_of
 from rag.index.readers.reader import Reader, Types, document
 from rag.text.structure import PLAIN
@@ -32,6 +32,7 @@ class TextReader(Reader):
 
     types: ClassVar[Types] = {"text/plain": (".txt", ".log")}
     apart = False
+    max_bytes = MAX_TEXT_BYTES
 
     def read(self, file: File) -> Iterable[Document]:
         """The text."""
@@ -43,6 +44,7 @@ class SourceReader(Reader):
 
     types: ClassVar[Types] = {SOURCE: ()}
     apart = False
+    max_bytes = MAX_TEXT_BYTES
 
     def read(self, file: File) -> Iterable[Document]:
         """The text, with its `language`."""
@@ -56,6 +58,7 @@ class MarkdownReader(Reader):
 
     types: ClassVar[Types] = {"text/markdown": (".md", ".markdown", ".mdx", ".qmd", ".rmd")}
     apart = False
+    max_bytes = MAX_TEXT_BYTES
 
     def read(self, file: File) -> Iterable[Document]:
         """The text without its front matter."""

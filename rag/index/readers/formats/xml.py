@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from langchain_core.documents import Document
 
 from rag.errors import LoadError
-from rag.index.readers.file import File
+from rag.index.readers.file import MAX_TEXT_BYTES, File
 from rag.index.readers.formats.html import content_of, parsed
 from rag.index.readers.packed import xml_of
 from rag.index.readers.reader import Reader, Types, document
@@ -29,6 +29,7 @@ class XmlReader(Reader):
         "application/xml": (".xml", ".docbook", ".dbk"),
         "image/svg+xml": (".svg",),
     }
+    max_bytes = MAX_TEXT_BYTES
 
     def read(self, file: File) -> Iterable[Document]:
         """The text of all elements, in their order."""
