@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # One thread for the models of each process: more would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test quick coverage mutation lowest lint format stubs types bench clean
+.PHONY: demo test test-ray quick coverage mutation lowest lint format stubs types bench clean
 
 # A torch wheel in one of pip's configured folders (a processor-only build, say) is taken first;
 # without one, pip resolves torch as it does for everybody.
@@ -35,6 +35,13 @@ test: $(READY)
 # All tests but those that are marked slow.
 quick: $(READY)
 	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow" $(TESTS)
+
+# The tests that need Ray, in an environment of their own: a real cluster on this machine.
+test-ray:
+	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/pip install --quiet --no-index --no-deps "torch>=2.6" 2>/dev/null || true
+	.venv-ray/bin/pip install --quiet --editable ".[local,dev,ray]"
+	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -n 0 tests/ray
 
 coverage: $(READY)
 	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(TESTS)
@@ -79,4 +86,4 @@ bench: $(READY)
 	$(if $(DATA),$(BIN)/python benchmarks/bm25_engines.py --data $(DATA))
 
 clean:
-	rm -rf $(VENV) .venv-lowest build demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) .venv-lowest .venv-ray build demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -43,7 +43,8 @@ def ingest(
         typer.Option(
             "--on",
             metavar="WHERE",
-            help="Who reads and embeds: threads:N, processes:N. Default: this process.",
+            help="Who reads and embeds: threads:N, processes:N, ray, ray://HOST:PORT. "
+            "Default: this process.",
             show_default=False,
         ),
     ] = None,

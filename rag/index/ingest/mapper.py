@@ -21,6 +21,13 @@ TRIES = 3
 class Worker(Protocol):
     """Somebody who does the work for one item at a time."""
 
+    def wait(self) -> None:
+        """Until it can work.
+
+        Raises:
+            WorkerLost: It was stopped before.
+        """
+
     def run(self, method: str, item: Any) -> Generator[Any, None, None]:
         """The results of a method of the work.
 
@@ -66,6 +73,7 @@ class Mapper:
         self._changed = threading.Condition()
         self._streams: list[_Stream] = []
         self._closed = False
+        self._failure: BaseException | None = None
         self._workers: set[Worker] = set()
         self._threads = [
             threading.Thread(target=self._drive, name=f"rag-worker-{number}", daemon=True)
@@ -108,7 +116,7 @@ class Mapper:
 
     def _results(self, stream: _Stream) -> Generator[Any, None, None]:
         try:
-            while (task := stream.first()) is not None:
+            while (task := self._first(stream)) is not None:
                 if task.results:
                     yield stream.take(task)
                 elif task.failure is not None:
@@ -120,6 +128,19 @@ class Mapper:
                 stream.cancelled = True
                 self._streams.remove(stream)
                 self._changed.notify_all()
+
+    def _first(self, stream: _Stream) -> _Task | None:
+        """The first item that has not given all, when it has something; None: there is none."""
+        with self._changed:
+            while not self._closed:
+                if stream.tasks and (stream.tasks[0].results or stream.tasks[0].done):
+                    return stream.tasks[0]
+                if not stream.tasks and stream.exhausted:
+                    return None
+                if self._failure is not None:
+                    raise self._failure
+                self._changed.wait()
+        raise RuntimeError("the workers were stopped")
 
     def close(self) -> None:
         """Stop all workers."""
@@ -143,10 +164,21 @@ class Mapper:
     def _drive(self) -> None:
         """What the thread of a worker does."""
         worker: Worker | None = None
-        while (found := self._next()) is not None:
-            worker = self._do(worker, *found)
+        try:
+            while not self._closed:
+                worker = worker or self._started()
+                found = self._next()
+                if found is not None and not self._done(worker, *found):
+                    self._stopped(worker)
+                    worker = None
+        except WorkerLost:  # stopped before it could do anything
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised again on the callers' threads
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
         if worker is not None:
-            worker.close()
+            self._stopped(worker)
 
     def _next(self) -> tuple[_Stream, _Task] | None:
         """What to do next, waited for; None: there will be nothing more."""
@@ -158,26 +190,16 @@ class Mapper:
                 self._changed.wait()
         return None
 
-    def _do(self, worker: Worker | None, stream: _Stream, task: _Task) -> Worker | None:
-        reason = ""
-        for _ in range(TRIES):
-            try:
-                worker = worker or self._started()
-                self._attempt(worker, stream, task)
-            except WorkerLost as lost:
-                reason = str(lost)
-                self._stopped(worker)
-                worker = None
-                if self._closed:
-                    return None
-            except BaseException as error:  # noqa: BLE001 - raised again on the caller's thread
-                stream.end(task, error)
-                return worker
-            else:
-                return worker
-        stream.put(task, Lost(task.item, reason))
-        stream.end(task)
-        return worker
+    def _done(self, worker: Worker, stream: _Stream, task: _Task) -> bool:
+        """Have a worker do something; False: it is lost, and any other may do it."""
+        try:
+            self._attempt(worker, stream, task)
+        except WorkerLost as lost:
+            stream.again(task, str(lost))
+            return False
+        except BaseException as error:  # noqa: BLE001 - raised again on the caller's thread
+            stream.end(task, error)
+        return True
 
     def _attempt(self, worker: Worker, stream: _Stream, task: _Task) -> None:
         given = task.given
@@ -194,13 +216,13 @@ class Mapper:
             closed = self._closed
         if closed:
             worker.stop()
+        worker.wait()
         return worker
 
-    def _stopped(self, worker: Worker | None) -> None:
-        if worker is not None:
-            with self._changed:
-                self._workers.discard(worker)
-            worker.close()
+    def _stopped(self, worker: Worker) -> None:
+        with self._changed:
+            self._workers.discard(worker)
+        worker.close()
 
 
 @dataclass(eq=False)
@@ -211,6 +233,7 @@ class _Task:
         item: What is to be done.
         results: Not yet taken by the caller.
         given: Results so far, taken or not.
+        tries: Workers that were lost over it.
         done: Whether there will be no more.
         failure: What the work raised.
     """
@@ -218,6 +241,7 @@ class _Task:
     item: Any
     results: deque[Any] = field(default_factory=deque)
     given: int = 0
+    tries: int = 0
     done: bool = False
     failure: BaseException | None = None
 
@@ -232,13 +256,18 @@ class _Stream:
     weigh: Callable[[Any], int]
     room: int
     tasks: deque[_Task] = field(default_factory=deque)
+    lost: deque[_Task] = field(default_factory=deque)
     waiting: int = 0
     exhausted: bool = False
     cancelled: bool = False
 
     def begin(self) -> _Task | None:
         """The next item, if it may be begun; the caller holds the lock."""
-        if self.exhausted or self.cancelled or self.waiting >= self.room:
+        if self.cancelled:
+            return None
+        if self.lost:
+            return self.lost.popleft()
+        if self.exhausted or self.waiting >= self.room:
             return None
         if len(self.tasks) >= self.room:
             return None
@@ -276,22 +305,23 @@ class _Stream:
         """The caller waits for the first item's results: one of them always fits."""
         return self.waiting < self.room or (task is self.tasks[0] and not task.results)
 
+    def again(self, task: _Task, reason: str) -> None:
+        """An item's worker is lost: any worker does it again, unless it has cost too many."""
+        with self.changed:
+            task.tries += 1
+            if task.tries < TRIES:
+                self.lost.append(task)
+            else:
+                task.results.append(Lost(task.item, reason))
+                self.waiting += 1
+                task.done = True
+            self.changed.notify_all()
+
     def end(self, task: _Task, failure: BaseException | None = None) -> None:
         """There are no more results of an item."""
         with self.changed:
             task.done, task.failure = True, failure
             self.changed.notify_all()
-
-    def first(self) -> _Task | None:
-        """The first item that has not given all, when it has something; None: there is none."""
-        with self.changed:
-            while not self.cancelled:
-                if self.tasks and (self.tasks[0].results or self.tasks[0].done):
-                    return self.tasks[0]
-                if not self.tasks and self.exhausted:
-                    return None
-                self.changed.wait()
-        raise RuntimeError("the workers were stopped")
 
     def finish(self) -> None:
         """The first item has given all that it gives."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from rag.errors import ConfigError
 from rag.index.ingest.mapper import Mapper
+from rag.index.ingest.ray_workers import ray_mapper
 from rag.index.ingest.work import OpenWork
 from rag.index.ingest.workers import ProcessWorker, ThreadWorker
 
@@ -18,18 +19,21 @@ def mapper_on(where: str, work: OpenWork) -> Mapper:
     """Workers that parse and embed.
 
     Args:
-        where: `threads:4`, `processes:4`; without a number, one for each processor.
+        where: `threads:4`, `processes:4`; without a number, one for each processor. `ray`, or
+            `ray://HOST:PORT`: see `rag.index.ingest.ray_workers`.
         work: What they do.
 
     Raises:
         ConfigError: There is no such place.
     """
+    if where == "ray" or where.startswith("ray://"):
+        return ray_mapper(where, work)
     local = _LOCAL.fullmatch(where)
     if local is None:
         raise ConfigError(
             f"{where!r} is no place for workers",
             where="--on",
-            fix="write threads:N or processes:N",
+            fix="write threads:N, processes:N, ray, or ray://HOST:PORT",
         )
     count = int(local[2] or os.cpu_count() or 1)
     return Mapper(_threads(work) if local[1] == "threads" else _processes(work, count), count)

@@ -25,6 +25,9 @@ class ThreadWorker:
     def __init__(self, work: Any) -> None:
         self._work = work
 
+    def wait(self) -> None:
+        """See `Worker.wait`: at once."""
+
     def run(self, method: str, item: Any) -> Generator[Any, None, None]:
         """See `Worker.run`."""
         yield from getattr(self._work, method)(item)
@@ -60,6 +63,9 @@ class ProcessWorker:
     def pid(self) -> int | None:
         """Of the process."""
         return self._process.pid
+
+    def wait(self) -> None:
+        """See `Worker.wait`: at once."""
 
     def run(self, method: str, item: Any) -> Generator[Any, None, None]:
         """See `Worker.run`."""

@@ -1,0 +1,1 @@
+"""An ingest on a real Ray cluster; `make test-ray` sets up what it needs."""
