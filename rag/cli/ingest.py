@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +22,10 @@ SKIPPED = 3
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Files, folders, URLs such as s3://bucket/docs."),
+    ],
     config: Config = None,
     params: Param = None,
     prune: Annotated[
@@ -75,7 +77,7 @@ def ingest(
         raise typer.Exit(SKIPPED)
 
 
-def changes(paths: Iterable[Path]) -> Iterator[object]:
+def changes(paths: Iterable[str]) -> Iterator[object]:
     """Something each time that files under the paths change, until the user interrupts."""
     from watchfiles import watch
 
@@ -89,7 +91,7 @@ def changes(paths: Iterable[Path]) -> Iterator[object]:
         return
 
 
-def _plan(binding: IndexBinding, paths: list[Path], *, prune: bool) -> IngestPlan:
+def _plan(binding: IndexBinding, paths: list[str], *, prune: bool) -> IngestPlan:
     from rag.index.ingest.plan import plan
 
     reader = binding.open(repair=True) if binding.address.exists() else None

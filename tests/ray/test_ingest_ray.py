@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from rag.flow.resources import Resources
 from rag.index import IndexBinding
 from rag.index.ingest import batch as batches
+from rag.index.ingest import ingest as ingesting
 from rag.index.ingest import ray_workers
 from rag.index.ingest.ingest import IngestReport, Progress, ingest
 from rag.index.ingest.mapper import Lost, Mapper
@@ -79,6 +81,8 @@ def test_a_node_that_dies_costs_nothing(
     cluster: Any, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "WINDOW", 40)
+    for module in (batches, ingesting):  # so that files are still to be read at the kill
+        monkeypatch.setattr(module, "HELD", 50)
     calm, expected = run(tmp_path / "calm", docs)
     killed: list[int] = []
 
@@ -92,8 +96,15 @@ def test_a_node_that_dies_costs_nothing(
         def __init__(self, open_work: Any) -> None:
             super().__init__(open_work)
             started.append(self)
+            self.number = len(started)
+
+        def wait(self) -> None:
+            super().wait()
+            if self.number <= 2:
+                both.wait()
 
     started: list[Counted] = []
+    both = threading.Barrier(2, timeout=120)
     monkeypatch.setattr(ray_workers, "RayWorker", Counted)
     with mapper_on("ray", OpenWork.of(binding(tmp_path))) as mapper:
         assert len(mapper._threads) == 2

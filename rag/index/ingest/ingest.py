@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from rag.index.index import Index
 from rag.index.ingest.batch import HELD, Batch, Vectors
 from rag.index.ingest.mapper import Lost, Mapper
-from rag.index.ingest.names import uri_of, whole_uri
+from rag.index.ingest.names import name_of, whole_uri
 from rag.index.ingest.parse import Parsed, Splitter
 from rag.index.ingest.plan import IngestPlan
 from rag.index.ingest.unread import Unread, load_unread, save_unread
@@ -109,7 +109,7 @@ def ingest(
     if todo.gone:
         report.chunks_removed += index.delete(todo.gone)
         report.removed = len(todo.gone)
-    files = [(file, uri_of(file.path, todo.root)) for file in todo.files]
+    files = [(file, name_of(file, todo.root)) for file in todo.files]
     with ExitStack() as stack:
         vectors: Vectors | None = None
         if mapper is None:
@@ -131,7 +131,7 @@ def ingest(
 def _note_unread(index: Index, todo: IngestPlan, failed: dict[str, Unread]) -> None:
     """Replace what is known of the plan's files by how it went."""
     before = load_unread(index.folder)
-    tried = {uri_of(file.path, todo.root) for file in todo.files}
+    tried = {name_of(file, todo.root) for file in todo.files}
     now = {uri: one for uri, one in before.items() if uri not in tried} | failed
     if now != before:
         save_unread(index.folder, now)
@@ -159,14 +159,14 @@ class _Window:
         if isinstance(parsed, Lost):
             file, _ = parsed.item
             reason = f"no worker could read it: {parsed.reason}"
-            self._report.skipped.append(Skipped(file.path, reason))
+            self._report.skipped.append(Skipped(file.place, reason))
             self._bytes += file.size
             return
         file, report = parsed.file, self._report
         report.parsing_seconds += parsed.seconds
-        report.partly += [Skipped(file.path, text) for text in parsed.warnings]
+        report.partly += [Skipped(file.place, text) for text in parsed.warnings]
         if parsed.failure:
-            report.skipped.append(Skipped(file.path, parsed.failure))
+            report.skipped.append(Skipped(file.place, parsed.failure))
             if not parsed.failure.startswith(("cannot be read", "changed while")):
                 self.failed[parsed.uri] = Unread(file.size, file.mtime_ns, parsed.failure)
             self._bytes += parsed.bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from rag.index.readers.discover import FileRef
 from rag.text.surrogates import escape_surrogates
 
 PART = "#row="
@@ -24,6 +25,11 @@ def uri_of(path: Path, root: Path | None = None) -> str:
     if root is not None and path.is_relative_to(root):
         path = path.relative_to(root)
     return escape_surrogates(path.as_posix())
+
+
+def name_of(file: FileRef, root: Path | None = None) -> str:
+    """What a file is called in the index: as `uri_of`, or by its URL on another file system."""
+    return escape_surrogates(file.url) if file.url else uri_of(file.path, root)
 
 
 def path_of(uri: str, root: Path | None = None) -> Path | None:

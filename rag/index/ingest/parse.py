@@ -15,6 +15,7 @@ from rag.errors import LoadError
 from rag.index.ingest.names import part_uri
 from rag.index.readers.discover import FileRef
 from rag.index.readers.read import read_file
+from rag.index.readers.remote import local
 from rag.text.chunk import Chunk
 
 Splitter: TypeAlias = Callable[[Sequence[Document]], list[Chunk]]
@@ -69,18 +70,19 @@ def parse(file: FileRef, uri: str, split: Splitter, fingerprint: str) -> Iterato
     is_table = False
     left = file.size
     try:
-        digest = f"{_hash(file)}:{fingerprint}"
-        for part, documents in groupby(read_file(file, warnings.append), key=_part):
-            chunks = split([_whole(document) for document in documents])
-            is_table = is_table or any(chunk.rows for chunk in chunks)
-            if not part:
-                first = chunks
-                continue
-            parts.append(part_uri(uri, part))
-            size = min(left, sum(len(chunk.text) for chunk in chunks))
-            left -= size
-            yield Parsed(file, parts[-1], perf_counter() - started, size, chunks)
-            started = perf_counter()
+        with local(file) as here:
+            digest = f"{_hash(here)}:{fingerprint}"
+            for part, documents in groupby(read_file(here, warnings.append), key=_part):
+                chunks = split([_whole(document) for document in documents])
+                is_table = is_table or any(chunk.rows for chunk in chunks)
+                if not part:
+                    first = chunks
+                    continue
+                parts.append(part_uri(uri, part))
+                size = min(left, sum(len(chunk.text) for chunk in chunks))
+                left -= size
+                yield Parsed(file, parts[-1], perf_counter() - started, size, chunks)
+                started = perf_counter()
     except LoadError as error:
         yield Parsed(file, uri, perf_counter() - started, left, failure=error.what)
         return

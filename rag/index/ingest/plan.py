@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from rag.index.index import Index
-from rag.index.ingest.names import is_part, path_of, uri_of, whole_uri
+from rag.index.ingest.names import is_part, name_of, path_of, whole_uri
 from rag.index.ingest.unread import load_unread
 from rag.index.readers.discover import FileRef, Skipped, absolute, discover
+from rag.index.readers.remote import canonical, discover_url, is_url
 from rag.index.types import Source
 
 LOOKED_UP = 1_000
@@ -37,7 +38,7 @@ class IngestPlan:
 
 
 def plan(
-    paths: Iterable[Path],
+    paths: Iterable[Path | str],
     index: Index | None,
     fingerprint: str,
     *,
@@ -51,21 +52,24 @@ def plan(
     changes.
 
     Args:
-        paths: Files and folders.
+        paths: Files and folders; URLs of other file systems as text.
         index: None: there is none yet.
         fingerprint: Of the settings: see `rag.index.binding.IndexBinding.fingerprint`.
         prune: Find sources under `paths` whose file is gone. What cannot be looked at, a file
             or a folder that is skipped, is not gone.
         root: The folder that sources are named relative to; None: by their absolute paths.
     """
-    paths = [Path(path) for path in paths]
+    paths = list(paths)
+    urls = [path.rstrip("/") for path in paths if isinstance(path, str) and is_url(path)]
+    folders = [Path(path) for path in paths if not is_url(path)]
+    everything = chain(discover(folders), *(discover_url(url) for url in urls))
     files: list[FileRef] = []
     skipped: list[Skipped] = []
     unread = load_unread(index.folder) if index else {}
     unchanged = 0
     there: set[str] = set()
-    for some in _batched(discover(paths)):
-        here = {uri_of(one.path, root): one for one in some if isinstance(one, FileRef)}
+    for some in _batched(everything):
+        here = {name_of(one, root): one for one in some if isinstance(one, FileRef)}
         skipped += [one for one in some if isinstance(one, Skipped)]
         known = index.known(here) if index else {}
         there |= here.keys()
@@ -74,16 +78,20 @@ def plan(
         ]
         unchanged += len(here) - len(changed)
         for file in changed:
-            known_bad = unread.get(uri_of(file.path, root))
+            known_bad = unread.get(name_of(file, root))
             if known_bad is not None and known_bad.is_of(file):
-                skipped.append(Skipped(file.path, known_bad.reason))
+                skipped.append(Skipped(file.place, known_bad.reason))
             else:
                 files.append(file)
     gone: list[str] = []
     if prune and index:
-        roots = {absolute(path) for path in paths}
+        roots = {absolute(path) for path in folders}
         kept = {one.path for one in skipped}
+        listed = tuple(f"{canonical(url)}/" for url in urls if url not in kept)
         for source in index.sources():
+            whole = whole_uri(source.uri)
+            if whole.startswith(listed) and not {source.uri, whole} & {*there, *kept}:
+                gone.append(source.uri)
             place = path_of(source.uri, root if source.digest or is_part(source.uri) else None)
             if place is None or {source.uri, whole_uri(source.uri)} & there:
                 continue

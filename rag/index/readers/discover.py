@@ -23,23 +23,31 @@ class FileRef:
     """A file to ingest.
 
     Attributes:
-        path: Absolute.
+        path: Absolute; of a file elsewhere its name.
         name: Relative to the folder that is searched, POSIX.
         size: Bytes.
-        mtime_ns: Time of its last change, nanoseconds since the epoch.
+        mtime_ns: Time of its last change, nanoseconds since the epoch; of a file elsewhere a
+            number that changes with it.
+        url: Where it is, if it is on another file system.
     """
 
     path: Path
     name: str
     size: int
     mtime_ns: int
+    url: str = ""
+
+    @property
+    def place(self) -> Path | str:
+        """Where it is, for people."""
+        return self.url or self.path
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """A file or folder that is skipped, and why."""
 
-    path: Path
+    path: Path | str
     reason: str
 
 
