@@ -82,9 +82,9 @@ def changes(paths: Iterable[str]) -> Iterator[object]:
     from watchfiles import watch
 
     paths = list(paths)
-    missing = next((path for path in paths if not path.exists()), None)
+    missing = next((path for path in paths if not Path(path).exists()), None)
     if missing is not None:
-        raise ConfigError("there is no such file or folder to watch", where=str(missing))
+        raise ConfigError("there is no such file or folder to watch", where=missing)
     try:
         yield from watch(*paths, raise_interrupt=True, ignore_permission_denied=True)
     except KeyboardInterrupt:
