@@ -14,7 +14,6 @@ from rag.errors import LoadError
 from rag.extras import require
 from rag.index.readers.content_type import by_name
 from rag.index.readers.discover import NOISE, FileRef, Skipped
-from rag.index.readers.file import MAX_BYTES
 from rag.index.readers.registry import readers
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -65,8 +64,8 @@ def _file(url: str, name: str, about: dict[str, Any]) -> FileRef | Skipped:
         return Skipped(url, f"unknown file type {PurePosixPath(name).suffix or '(no ending)'}")
     if size == 0:
         return Skipped(url, "the file is empty")
-    if size > MAX_BYTES and not reader.streams:
-        return Skipped(url, f"too large: the limit is {MAX_BYTES // 2**20} MB")
+    if reader.max_bytes is not None and size > reader.max_bytes:
+        return Skipped(url, f"too large: the limit is {reader.max_bytes // 2**20} MB")
     state = next((str(about[key]) for key in _CHANGES if about.get(key)), "")
     digest = hashlib.sha256(state.encode()).digest()
     return FileRef(Path(name), name, size, int.from_bytes(digest[:7], "big"), url)
