@@ -63,7 +63,7 @@ class Tantivy:
         self.database.execute("BEGIN")
         self.database.executemany("INSERT INTO chunks VALUES (?, ?)", rows)
         self.database.execute("COMMIT")
-        state = State("", 1, 1, 1, 0, first + len(texts) - 1, 0)
+        state = State("", 1, 1, 1, 0, first + len(texts) - 1, 0, 0)
         self.bm25.catch_up(self.database, state)
 
     def search(self, query: str, k: int) -> list[int]:
