@@ -29,7 +29,7 @@ NOT_ANSWERED = "The question was not answered: {reason}."
 _NOTHING = re.compile(r"\W*NOTHING\W*", re.IGNORECASE)
 
 Ended = Literal["answered", "turns", "budget", "window", "repetition", "empty"]
-"""Why an agent stopped: the model answered, what was used up, or that it said nothing."""
+"""Why an agent stopped: the model answered, what was used up, or that it wrote nothing."""
 
 
 class AgentLoop:
@@ -38,7 +38,7 @@ class AgentLoop:
     Args:
         call: The model, and the run.
         prompt: Instruction, history and question.
-        tools: What the model is told of its tools.
+        tools: The descriptions of its tools.
         sampling: How tokens are sampled.
         reading: What was read.
         runner: Makes the calls.

@@ -58,8 +58,8 @@ def supported(
         score = 0.0 if best is None else row[best]
         source = best + 1 if best is not None and score > 0 else None
         problem = "" if problems is None or best is None else problems[number][best]
-        if score == 0 and problems is not None:  # what a source says instead tells more
-            said = (one for one in problems[number] if one.startswith(SAYS))
-            problem = next(said, problem)
+        if score == 0 and problems is not None:  # what a source says instead is worth more
+            statements = (one for one in problems[number] if one.startswith(SAYS))
+            problem = next(statements, problem)
         claims.append(Claim(text=text, support=round(score, 4), source=source, problem=problem))
     return claims, sum(claim.support for claim in claims) / max(len(claims), 1)

@@ -65,8 +65,8 @@ async def judged(
     Args:
         call: The model.
         by: `answer` or `grade`.
-        system: What is asked, which comes last.
-        question: What it is asked about.
+        system: The instruction, which comes last.
+        question: What is judged.
         documents: The sources.
         history: Earlier turns, older first.
     """

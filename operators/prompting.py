@@ -112,13 +112,13 @@ def fit_prompt(
     """
     llm = call.llm
     fixed = llm.count(system) + llm.count(then)
-    asked = clipped(call, question, llm.window // 2 - fixed, "question")
+    shortened = clipped(call, question, llm.window // 2 - fixed, "question")
     answer = max_tokens + llm.profile.reasoning
-    room = max(llm.window - fixed - llm.count(asked) - answer - MARGIN, 1)
+    room = max(llm.window - fixed - llm.count(shortened) - answer - MARGIN, 1)
     earlier, used = _latest(call, turns(history), room // 2 if documents else room)
     chunks = _fitting(call, documents, room - used)
     return Prompt(
-        question=f"{asked}\n{then}" if then else asked,
+        question=f"{shortened}\n{then}" if then else shortened,
         system=system,
         chunks=chunks,
         scopes=tuple(_scope(one) for one in documents[: len(chunks)]),
@@ -191,9 +191,9 @@ def with_answer(call: ModelCall, query: str, answer: str, kind: Quoted = "answer
     Each is cut at a sixth of the window, with a warning, so that both fit.
     """
     room = call.llm.window // 6
-    asked = clipped(call, query, room, "question")
+    shortened = clipped(call, query, room, "question")
     text = clipped(call, harmless(answer), room, kind.replace("_", " "))
-    return call.texts[f"quote_{kind}"].format(query=asked, text=text)
+    return call.texts[f"quote_{kind}"].format(query=shortened, text=text)
 
 
 def with_answers(call: ModelCall, query: str, answers: Sequence[str]) -> str:

@@ -46,8 +46,8 @@ class Reading:
         """The text that a tool gave as a document; none if it is empty."""
         if not text.strip():
             return []
-        asked = json.dumps(call.arguments, ensure_ascii=False)
-        metadata = {"source": call.name, "title": f"{call.name} {asked}"[:200]}
+        arguments = json.dumps(call.arguments, ensure_ascii=False)
+        metadata = {"source": call.name, "title": f"{call.name} {arguments}"[:200]}
         return [Document(page_content=text, metadata=metadata)]
 
     def add(

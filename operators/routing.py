@@ -38,11 +38,11 @@ def best_route(scores: Mapping[str, float], least: float, default: str | None) -
 
 def keyword_shares(query: str, routes: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """For each route the share of its keywords, 0 to 1, that are whole words of the query."""
-    said = f" {_plain(query)} "
+    words = f" {_plain(query)} "
     found = {}
     for route, keywords in routes.items():
         plain = [_plain(word) for word in keywords]
-        found[route] = sum(f" {word} " in said for word in plain if word) / len(plain)
+        found[route] = sum(f" {word} " in words for word in plain if word) / len(plain)
     return found
 
 

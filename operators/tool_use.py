@@ -1,4 +1,4 @@
-"""Calls of tools: which may be made, made together, and what the model is told of each."""
+"""Calls of tools: which may be made, made together, and what the model is sent of each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rag.tools import Found, Tool, Tools
 FAILURES = 3
 """Failures after which a tool cannot be called any more."""
 REASON = 300
-"""Characters of an error that the model is told."""
+"""Characters of an error that the model is sent."""
 
 Status = Literal["done", "failed", "unknown", "malformed", "repeated", "withdrawn", "refused"]
 
@@ -36,7 +36,7 @@ class ToolUse(BaseModel):
     tool: str
     arguments: dict[str, Any]
     status: Status = Field(description="done, or why there is no result")
-    result: str = Field(description="what the model was told, sources left out")
+    result: str = Field(description="what the model was sent, sources left out")
     sources: list[int] = Field(description="numbers of the documents that it gave")
     seconds: float
 
@@ -88,12 +88,12 @@ class ToolRunner:
         made = await together(lambda job: self._make(turn, *job), jobs, self._parallel)
         outcomes = dict(zip((number for number, _ in jobs), made, strict=True))
         return [
-            self._told(turn, call, status, text, outcomes.get(number))
+            self._result(turn, call, status, text, outcomes.get(number))
             for number, (call, (status, text)) in enumerate(zip(calls, refusals, strict=True))
         ]
 
     async def _refusal(self, call: ToolCall) -> tuple[Status, str]:
-        """Why a call is not made, and what the model is told; `done`: it is made."""
+        """Why a call is not made, and the answer to the model; `done`: it is made."""
         texts = self._call.texts
         tool = self._tools.get(call.name)
         if tool is None:
@@ -133,7 +133,7 @@ class ToolRunner:
                 found = await self._called(tool, call)
             except (BudgetError, Interrupted):
                 raise
-            except Exception as error:  # noqa: BLE001 - tools are anybody's; the model is told
+            except Exception as error:  # noqa: BLE001 - tools are anybody's; the model gets the reason
                 return Outcome(error=reason(error), seconds=perf_counter() - started)
             seconds = perf_counter() - started
             if isinstance(found, str):
@@ -163,10 +163,10 @@ class ToolRunner:
                 raise
             raise InputError(error.what) from error  # a budget of the tool's own
 
-    def _told(
+    def _result(
         self, turn: int, call: ToolCall, status: Status, text: str, outcome: Outcome | None
     ) -> ToolResult:
-        """What the model is told of a call; notes it."""
+        """What the model is sent of a call; it is recorded."""
         texts = self._call.texts
         result = ToolResult(call, text)
         numbers: tuple[int, ...] = ()
@@ -199,7 +199,7 @@ def key_of(call: ToolCall) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """An error as the model is told it: one line of its own words."""
+    """An error as the model is sent it: one line of its own words."""
     what = error.what if isinstance(error, RagError) else str(error)
     return shortened(what or type(error).__name__)
 

@@ -23,5 +23,5 @@ class AppendTurn(Operator):
 
     def run(self, query: str, answer: str, history: History | None = None) -> History:
         """The history with a turn of the user's and one of the model's."""
-        asked = {"role": "user", "content": query}
-        return [*(history or ()), asked, {"role": "assistant", "content": unmarked(answer)}]
+        question = {"role": "user", "content": query}
+        return [*(history or ()), question, {"role": "assistant", "content": unmarked(answer)}]

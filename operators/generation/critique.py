@@ -44,8 +44,8 @@ class Critique(Operator):
         async def critique(answer: str) -> str:
             if abstains(answer):
                 return ""
-            asked = with_answer(call, query, answer)
-            done = await ask(call, system, asked, documents, max_tokens=tokens)
+            question = with_answer(call, query, answer)
+            done = await ask(call, system, question, documents, max_tokens=tokens)
             return done.text.strip()
 
         return await call.together(critique, answers)

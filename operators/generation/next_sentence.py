@@ -69,11 +69,11 @@ class NextSentence(AnswerOperator):
         if not documents:
             return "" if answer else NOTHING_FOUND, 1.0, [], True
         call = ModelCall(llm, ctx)
-        asked = with_answer(call, query, answer, "begun_answer") if answer else query
+        question = with_answer(call, query, answer, "begun_answer") if answer else query
         name = "next_thought" if self.reason else "next_sentence"
         system = self.system or call.texts[name].text
         done = await ask(
-            call, system, asked, documents, history=history,
+            call, system, question, documents, history=history,
             max_tokens=limit(call, self.max_tokens, 48), logprobs=call.has_logprobs,
             **self.sampling,
         )  # fmt: skip

@@ -44,11 +44,11 @@ class Refine(AnswerOperator):
         answer = ""
         for start in range(0, len(documents), self.group):
             part = documents[start : start + self.group]
-            asked = with_answer(call, query, answer, "answer_so_far") if answer else query
+            question = with_answer(call, query, answer, "answer_so_far") if answer else query
             first = self.first_system or call.texts["generate"].text
             system = (self.system or call.texts["refine"].text) if answer else first
             done = await ask(
-                call, system, asked, part, history=history,
+                call, system, question, part, history=history,
                 max_tokens=limit(call, self.max_tokens, 128), **self.sampling,
             )  # fmt: skip
             answer = written(done, answer)

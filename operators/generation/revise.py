@@ -63,8 +63,8 @@ class Revise(AnswerOperator):
         ]
         if not checks:
             return draft
-        asked = with_answer(call, query, draft)
-        shown = call.texts["revise_checks"].format(draft=asked, checks="\n".join(checks))
+        quoted = with_answer(call, query, draft)
+        shown = call.texts["revise_checks"].format(draft=quoted, checks="\n".join(checks))
         done = await ask(
             call, self.system or call.texts["revise"].text, shown, documents,
             max_tokens=limit(call, self.max_tokens, 128), **self.sampling,

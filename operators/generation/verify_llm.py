@@ -43,8 +43,8 @@ class VerifyLLM(Operator):
         claims = [unmarked(claim) for claim in claims_of(answer)]
 
         async def supports(pair: tuple[str, Document]) -> float:
-            asked = with_answer(call, "", pair[0], "statement").strip()
-            return await judged(call, by, system, asked, [pair[1]])
+            question = with_answer(call, "", pair[0], "statement").strip()
+            return await judged(call, by, system, question, [pair[1]])
 
         flat = await call.together(
             supports, [(claim, one) for claim in claims for one in documents]

@@ -48,14 +48,14 @@ class FilterAnswers(Operator):
     ) -> list[str]:
         """The answers; empty where one was dropped."""
         pairs = queries if self.pair and queries and len(queries) == len(answer) else None
-        asked = pairs or [query] * len(answer)
+        questions = pairs or [query] * len(answer)
         judge = LLMJudge(aspect="supported", by=self.by, threshold=self.threshold)
 
         async def holds(one: tuple[str, str]) -> bool:
             verdict, _ = await judge.run(one[0], documents, one[1], llm=llm, ctx=ctx)
             return verdict
 
-        given = list(zip(asked, answer, strict=True))
+        given = list(zip(questions, answer, strict=True))
         distinct = [one for one in dict.fromkeys(given) if not abstains(one[1])]
         verdicts = await ModelCall(llm, ctx).together(holds, distinct)
         kept = {one for one, verdict in zip(distinct, verdicts, strict=True) if verdict}

@@ -75,9 +75,9 @@ class LLMJudge(Operator):
         by, system = method(call, self.by, self.system, likelihood=PROMPTS[aspect], answer=aspect)
         threshold = THRESHOLDS[by][aspect] if self.threshold is None else self.threshold
         if by != "likelihood":
-            asked = query if aspect == "relevant" else with_answer(call, query, answer)
+            question = query if aspect == "relevant" else with_answer(call, query, answer)
             sources = [] if aspect == "useful" else documents
-            return await judged(call, by, system, asked, sources), threshold
+            return await judged(call, by, system, question, sources), threshold
         if aspect == "supported":
             (score,) = await explained(call, answer, [documents], query, system)
         else:

@@ -64,8 +64,8 @@ class RankAnswers(Operator):
         if by == "likelihood":
             values = await self._explained(call, query, given, documents, system)
         else:
-            asked = [with_answer(call, query, one) for one in given]
-            values = await call.together(lambda one: judged(call, by, system, one), asked)
+            questions = [with_answer(call, query, one) for one in given]
+            values = await call.together(lambda one: judged(call, by, system, one), questions)
         scores = dict(zip(given, values, strict=True))
         return sorted(given, key=lambda one: -scores[one])[: self.k]
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from rag.flow import Operator, RunContext
 from rag.models import LLM
 from rag.operators.judging import ByField
+from rag.operators.model_call import ModelCall
 from rag.operators.orchestration.llm_judge import Aspect, LLMJudge
 from rag.text.abstention import abstains
 
@@ -46,13 +47,14 @@ class Reflect(Operator):
         if abstains(answer):
             return False, 0.0, 0.0, 0.0
 
-        async def judged(aspect: Aspect, threshold: float | None) -> float:
+        async def judged(aspect: Aspect) -> float:
+            threshold = self.support_threshold if aspect == "supported" else self.use_threshold
             judge = LLMJudge(aspect=aspect, by=self.by, threshold=threshold)
             score, needed = await judge.scored(query, documents, answer, llm=llm, ctx=ctx)
             return _level(score, needed)
 
-        support = await judged("supported", self.support_threshold)
-        use = await judged("useful", self.use_threshold)
+        aspects: tuple[Aspect, ...] = ("supported", "useful")
+        support, use = await ModelCall(llm, ctx).together(judged, aspects)
         score = (SUPPORT * support + USE * use) / (SUPPORT + USE)
         return support >= 0.5 and use >= 0.5, support, use, score
 

@@ -72,14 +72,14 @@ class ListwiseRerank(Operator):
         llm = call.llm
         system = self.system or call.texts["rank"].text
         tokens = limit(call, self.max_tokens, 128)
-        asked = f"{clipped(call, query, SCORED, 'question')}\n{system}"
-        free = llm.window - llm.count(asked) - tokens - llm.profile.reasoning - MARGIN
+        question = f"{clipped(call, query, SCORED, 'question')}\n{system}"
+        free = llm.window - llm.count(question) - tokens - llm.profile.reasoning - MARGIN
         room = min(self.passage_tokens, max(free // len(documents) - DELIMITER, 1))
         texts = [Chunk.of(document).embedding_text for document in documents]
         chunks = tuple(llm.clip(text, room) for text in texts)
         if cut := sum(len(a) < len(b) for a, b in zip(chunks, texts, strict=True)):
             call.ctx.warn(f"{cut} of {len(documents)} documents are cut to {room} tokens")
-        prompt = Prompt(question=asked, chunks=chunks)
+        prompt = Prompt(question=question, chunks=chunks)
         if call.scores:
             # With the sign after it, since 1 is also how 10 begins.
             firsts = await call.score(prompt, [f"{n + 1} >" for n in range(len(documents))])

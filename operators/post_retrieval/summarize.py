@@ -52,12 +52,12 @@ class Summarize(Operator):
             return "", []
         call = ModelCall(llm, ctx)
         if candidate is None:
-            system, asked = self.system or call.texts["summarize"].text, query
+            system, question = self.system or call.texts["summarize"].text, query
         else:
             system = self.candidate_system or call.texts["summarize_for"].text
-            asked = with_answer(call, query, candidate)
+            question = with_answer(call, query, candidate)
         tokens = limit(call, self.max_tokens, 128)
-        done = await ask(call, system, asked, documents, max_tokens=tokens)
+        done = await ask(call, system, question, documents, max_tokens=tokens)
         # Its marks are of documents that whoever reads the summary does not see.
         text = unmarked(done.text).strip()
         if text.strip(" .*") == NOTHING or all(map(abstains, sentences(text))):

@@ -61,8 +61,8 @@ class CondenseQuery(Operator):
             InputError: The history is not one (`rag.operators.history`).
         """
         earlier = turns(history)
-        asked = [text.strip() for role, text in earlier if role == "user"]
-        if not asked or not refers(query):
+        questions = [text.strip() for role, text in earlier if role == "user"]
+        if not questions or not refers(query):
             return query
         call = ModelCall(llm, ctx)
         shown = earlier[-self.max_messages :]
@@ -77,7 +77,7 @@ class CondenseQuery(Operator):
             stop=("\n",),
         )
         text = done.text.strip().strip("\"'").removeprefix(template.text.splitlines()[-1]).strip()
-        return text if is_rewriting(text, query, transcript) else f"{asked[-1]} {query}"
+        return text if is_rewriting(text, query, transcript) else f"{questions[-1]} {query}"
 
     def _line(self, call: ModelCall, role: Role, text: str) -> str:
         shown = harmless(text.strip()[: self.max_characters])
@@ -102,12 +102,14 @@ def is_rewriting(text: str, query: str, transcript: str) -> bool:
     """
     if not text.endswith("?") or len(text) > _LONGEST:
         return False
-    asked, written = _words(query), _words(text)
-    wanted = {word for word in asked if not _REFERS.fullmatch(word)}
+    original, written = _words(query), _words(text)
+    wanted = {word for word in original if not _REFERS.fullmatch(word)}
     spoken = _words(transcript)
-    invented = {word for word in written - spoken - asked if len(word) > 4}
+    invented = {word for word in written - spoken - original if len(word) > 4}
     lost = wanted - written
-    return len(lost) <= len(wanted) // 3 and len(invented) <= 2 and bool((written - asked) & spoken)
+    return (
+        len(lost) <= len(wanted) // 3 and len(invented) <= 2 and bool((written - original) & spoken)
+    )
 
 
 def _words(text: str) -> set[str]:

@@ -45,8 +45,8 @@ class FollowUp(Operator):
             max_tokens=limit(call, self.max_tokens, 48),
         )  # fmt: skip
         question = first_line(done.text)
-        asked = [query, *(text for role, text in turns(history) if role == "user")]
-        known = question.casefold() in {one.strip().casefold() for one in asked}
+        earlier = [query, *(text for role, text in turns(history) if role == "user")]
+        known = question.casefold() in {one.strip().casefold() for one in earlier}
         if not question or known or question.strip(" .*").upper() == END:
             return "", True
         return question, False

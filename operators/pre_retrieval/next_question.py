@@ -38,8 +38,8 @@ class NextQuestion(Operator):
         def answer(match: re.Match[str]) -> str:
             number = int(match[1]) - 1
             known = 0 <= number < len(answers) and not abstains(answers[number])
-            said = next(iter(sentences(answers[number])), "") if known else ""
-            return harmless(unmarked(said).strip().rstrip(STOPS)) or match[0]
+            text = next(iter(sentences(answers[number])), "") if known else ""
+            return harmless(unmarked(text).strip().rstrip(STOPS)) or match[0]
 
         question = _REFERENCE.sub(answer, queries[at]) if queries else ""
         return question, at >= len(queries) - 2

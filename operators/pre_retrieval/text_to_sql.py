@@ -50,12 +50,12 @@ class TextToSQL(Operator):
             return ""
         call = ModelCall(llm, ctx)
         tables = [Document(page_content=sql) for sql in database.schema()]
-        asked, wrong = query, ""
+        question, wrong = query, ""
         for _ in range(ATTEMPTS):
             done = await ask(
                 call,
                 self.system or call.texts["text_to_sql"].text,
-                asked,
+                question,
                 tables,
                 max_tokens=limit(call, self.max_tokens, 192),
             )
@@ -64,7 +64,7 @@ class TextToSQL(Operator):
                 return sql
             problem = call.texts["text_to_sql_problem"]
             failed = problem.format(statement=sql or done.text, problem=wrong)
-            asked = with_answer(call, query, failed, "statement_so_far")
+            question = with_answer(call, query, failed, "statement_so_far")
         ctx.warn(f"the model wrote no valid SQL statement: {wrong}")
         return ""
 

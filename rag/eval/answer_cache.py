@@ -54,8 +54,8 @@ class AnswerCache:
             record = json.loads(line.decode())
             if record.pop("digest") != self._digest:
                 return None
-            asked = record.pop("query")
-            if self._queries.get(record["id"], asked) != asked:
+            query = record.pop("query")
+            if self._queries.get(record["id"], query) != query:
                 return None
             return result_of(record)
         except (ValueError, TypeError, KeyError, AttributeError):

@@ -106,8 +106,8 @@ def made_up(texts: Sequence[str], count: int, seed: int = 0) -> list[Sample]:
     result = []
     for number in range(count):
         chunks = rng.sample(list(texts), min(rng.randint(3, 8), len(texts)))
-        asked = sentences(rng.choice(chunks)) or chunks
-        result.append(Sample(str(number), rng.choice(asked), (), tuple(chunks), ()))
+        pieces = sentences(rng.choice(chunks)) or chunks
+        result.append(Sample(str(number), rng.choice(pieces), (), tuple(chunks), ()))
     return result
 
 

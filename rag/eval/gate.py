@@ -85,8 +85,8 @@ def read_baseline(file: Path, queries: Sequence[Query]) -> list[AnswerResult]:
         found[result.id] = result
     for query in queries:
         before = found.get(query.id)
-        asked = (query.text, query.answers, query.answerable)
-        if before is None or (before.question, before.gold, before.answerable) != asked:
+        expected = (query.text, query.answers, query.answerable)
+        if before is None or (before.question, before.gold, before.answerable) != expected:
             what = "is not in it" if before is None else "was another one then"
             raise ConfigError(
                 f"the question {query.id!r} {what}", where=str(file),

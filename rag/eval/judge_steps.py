@@ -34,8 +34,8 @@ class ExtractClaims(Operator):
             return []
         call = ModelCall(llm, ctx)
         text, room = call.texts["claims"].text, limit(call, None, CLAIM_TOKENS)
-        asked = with_answer(call, query, plain)
-        prompt = fit_prompt(call, "", asked, (), room, then=text)
+        question = with_answer(call, query, plain)
+        prompt = fit_prompt(call, "", question, (), room, then=text)
         done = await call.generate(prompt, Sampling(max_tokens=room))
         return lines(done.text, MOST_CLAIMS) or own
 
@@ -55,6 +55,6 @@ class GradeCorrectness(Operator):
     ) -> float:
         """The grade, 0 to 1."""
         call = ModelCall(llm, ctx)
-        asked = with_answer(call, query, reference, "reference")
-        asked = with_answer(call, asked, MARK.sub("", answer).strip())
-        return await judged(call, "grade", call.texts["grade_correct"].text, asked)
+        question = with_answer(call, query, reference, "reference")
+        question = with_answer(call, question, MARK.sub("", answer).strip())
+        return await judged(call, "grade", call.texts["grade_correct"].text, question)

@@ -156,11 +156,11 @@ class Judge:
         if not answer.strip():
             return 0.0
         grade = self._grade
-        asked = [
+        verdicts = [
             grade.ainvoke(query=query, answer=answer, reference=reference)
             for reference in references
         ]
-        return max(float(one["correctness"]) for one in await asyncio.gather(*asked))
+        return max(float(one["correctness"]) for one in await asyncio.gather(*verdicts))
 
 
 def _citations(sentence: str) -> list[int]:

@@ -236,10 +236,10 @@ def _name(document: Document) -> str:
 
 def _evidence(written: Written, group: Sequence[Document]) -> Iterator[str]:
     """Of each passage the sentence that supports question and answer most."""
-    said = f"{written.question} {written.answer}"
+    statement = f"{written.question} {written.answer}"
     for document in group:
         found = sentences(document.page_content, lines=True)
-        yield max(found, key=lambda one: (contains(one, [written.answer]), support(said, one)))
+        yield max(found, key=lambda one: (contains(one, [written.answer]), support(statement, one)))
 
 
 def make_questions(
