@@ -374,3 +374,17 @@ def test_progress_moves_within_a_batch(
     total = sum(file.size for file in todo.files)
     assert [one.files for one in shown] == [0, 0, 0, 3]
     assert [one.bytes * 3 // total for one in shown] == [1, 2, 3, 3]
+
+
+def test_a_named_file_that_is_gone_is_pruned_and_a_named_folder_is_not(
+    index: Index, docs: Path
+) -> None:
+    run(index, docs)
+    (docs / "a.md").unlink()
+    assert plan([docs / "a.md"], index, "c").gone == []
+    assert plan([docs / "a.md"], index, "c", prune=True).gone == [(docs / "a.md").as_posix()]
+    (docs / "a.md").symlink_to(docs / "nowhere.md")
+    assert plan([docs / "a.md"], index, "c", prune=True).gone == []
+    docs.rename(docs.parent / "away")  # as an unmounted disk
+    for path in (docs, docs / "b.txt"):
+        assert plan([path], index, "c", prune=True).gone == []

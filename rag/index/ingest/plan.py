@@ -56,7 +56,8 @@ def plan(
         index: None: there is none yet.
         fingerprint: Of the settings: see `rag.index.binding.IndexBinding.fingerprint`.
         prune: Find sources under `paths` whose file is gone. What cannot be looked at, a file
-            or a folder that is skipped, is not gone.
+            or a folder that is skipped, is not gone; a path that is not there is gone if it
+            was a file and its folder is there.
         root: The folder that sources are named relative to; None: by their absolute paths.
     """
     paths = list(paths)
@@ -96,9 +97,20 @@ def plan(
             if place is None or {source.uri, whole_uri(source.uri)} & there:
                 continue
             above = {place, *place.parents}
-            if above & roots and not above & kept:
+            if above & roots and (not above & kept or (above & kept == {place} and _gone(place))):
                 gone.append(source.uri)
     return IngestPlan(files, unchanged, skipped, gone, root)
+
+
+def _gone(path: Path) -> bool:
+    """Whether a file is gone, and not the disk or the folder that it was in."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return path.parent.is_dir()
+    except OSError:
+        return False
+    return False
 
 
 def _same(file: FileRef, source: Source | None, fingerprint: str) -> bool:
