@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,8 +18,10 @@ from rag.index.readers.discover import NOISE, FileRef, Skipped
 from rag.index.readers.registry import readers
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_CHANGES = ("etag", "ETag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
-"""What file systems call what differs when a file was changed, the surest first."""
+_TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
+"""What file systems call the time of a file's last change."""
+_TAGS = ("etag", "ETag", "md5Hash")
+"""What they call a digest of its content, where they tell no time."""
 
 
 def is_url(path: Path | str) -> bool:
@@ -66,9 +69,19 @@ def _file(url: str, name: str, about: dict[str, Any]) -> FileRef | Skipped:
         return Skipped(url, "the file is empty")
     if reader.max_bytes is not None and size > reader.max_bytes:
         return Skipped(url, f"too large: the limit is {reader.max_bytes // 2**20} MB")
-    state = next((str(about[key]) for key in _CHANGES if about.get(key)), "")
-    digest = hashlib.sha256(state.encode()).digest()
-    return FileRef(Path(name), name, size, int.from_bytes(digest[:7], "big"), url)
+    return FileRef(Path(name), name, size, _changed(about), url)
+
+
+def _changed(about: dict[str, Any]) -> int:
+    """Nanoseconds since the epoch, or another number that changes with the file."""
+    for key in _TIMES:
+        value = about.get(key)
+        if isinstance(value, datetime):
+            return int(value.timestamp() * 1e9)
+        if isinstance(value, int | float):
+            return int(value * 1e9)
+    state = next((str(about[key]) for key in (*_TAGS, *_TIMES) if about.get(key)), "")
+    return int.from_bytes(hashlib.sha256(state.encode()).digest()[:7], "big")
 
 
 @contextmanager
