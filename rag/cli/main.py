@@ -17,6 +17,7 @@ from rag.cli import (
     index,
     ingest,
     init,
+    mcp,
     new,
     runs,
     serve,
@@ -73,6 +74,7 @@ app.command("show")(flows.show)
 app.command("operators")(flows.operators)
 app.command("schema")(flows.schema)
 app.command("serve")(serve.serve)
+app.command("mcp")(mcp.mcp)
 app.add_typer(new.app, name="new")
 index.app.command("list")(sources.list_sources)
 index.app.command("remove")(sources.remove)

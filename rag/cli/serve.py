@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag.cli.config import Json, Param, load
+from rag.cli.config import AllowImport, Json, Param, load
 from rag.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def serve(
         ),
     ] = None,
     params: Param = None,
+    allow: AllowImport = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")
@@ -83,16 +84,28 @@ def serve(
     import rag.serve
 
     settings = rag.serve.Settings(data=data, concurrency=concurrency, page=page)
+    flows = load_all(configs, params, allow)
+    _listen(flows, settings, host, port, keys, cors or [], allowed_hosts)
+
+
+def load_all(
+    configs: list[str] | None, params: list[str] | None, allow: list[str] | None
+) -> dict[str, Flow]:
+    """The pipelines that are to be served, by name.
+
+    Raises:
+        ConfigError: Two have the same name.
+    """
     flows: dict[str, Flow] = {}
     chosen: list[str | None] = [*configs] if configs else [None]
     for config in chosen:
-        flow = load(config, params)
+        flow = load(config, params, allow)
         name = flow.name or Path(config or "flow").stem
         if name in flows:
             fix = "give each another name"
             raise ConfigError(f"two pipelines are named {name!r}", where="rag serve", fix=fix)
         flows[name] = flow
-    _listen(flows, settings, host, port, keys, cors or [], allowed_hosts)
+    return flows
 
 
 def _listen(

@@ -109,7 +109,7 @@ class Flows:
         Raises:
             Problem: 409, the pipeline searches no index of its own.
         """
-        names = _indexes(pipeline.flow)
+        names = indexes(pipeline.flow)
         if not names:
             raise Problem(
                 409, "no_index", f"the pipeline {pipeline.name!r} has no index to upload to",
@@ -150,7 +150,7 @@ class Flows:
         there = tuple(
             collection
             for collection in identity.collections or ()
-            for name in _indexes(pipeline.flow)
+            for name in indexes(pipeline.flow)
             if collection_of(pipeline.flow, collection, name).exists()
         )
         return pipeline.name, identity.user, identity.collections, identity.groups, there
@@ -301,7 +301,7 @@ def _writes(flow: Flow, name: str) -> bool:
     return any(one == name and issubclass(kind, IndexWriter) for _, one, kind in flow.needs)
 
 
-def _indexes(flow: Flow) -> list[str]:
+def indexes(flow: Flow) -> list[str]:
     """The names of the flow's own indexes that are opened by the server."""
     return [
         name

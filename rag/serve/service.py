@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 from rag.flow import Flow
@@ -88,6 +88,8 @@ class Service:
             settled=lambda status: self.metrics.uploads.labels(status).inc(),
         )
         self._unready = Problem(503, "starting", "the models are being loaded")
+        self.on_stop: list[Callable[[], Awaitable[None]]] = []
+        """What else ends with the service."""
         self._started: asyncio.Future[None] | None = None
         self._warming: asyncio.Task[None] | None = None
 
@@ -123,6 +125,8 @@ class Service:
         except TimeoutError:
             self.answering.interrupt()
             await self.queue.drained()
+        while self.on_stop:
+            await self.on_stop.pop()()
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)

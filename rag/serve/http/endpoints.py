@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from starlette.types import Lifespan
 from rag.errors import ConfigError
 from rag.flow import Flow
 from rag.serve.errors import Problem, respond
-from rag.serve.http import ask, conversations, documents, openai, page, status
+from rag.serve.http import ask, conversations, documents, mcp, openai, page, status
 from rag.serve.http.authentication import anonymous, by_keys
 from rag.serve.http.cors import preflight_routes
 from rag.serve.http.route import HEADERS, Endpoints
@@ -39,6 +40,8 @@ def router(
     Without `identity` and `keys` anybody may ask, and nobody can do anything else: there are
     `/ask`, `/v1`, `/pipelines`, `/health` and `/ready`. With either there are also uploads,
     conversations, runs, metrics and the chat page, each user's own.
+
+    `/mcp` offers the pipelines as tools where the extra `mcp` is installed.
 
     Models are loaded when the application starts (or, where nobody runs its lifespan, with the
     first request), and closed with it.
@@ -99,6 +102,8 @@ def router(
         made.include_router(status.private_routes(shared, service.metrics))
         if settings.page:
             made.include_router(page.routes(shared))
+    if find_spec("mcp") is not None:
+        made.include_router(mcp.routes(shared, service))
     if origins:
         made.include_router(preflight_routes(origins))
     return made

@@ -1,0 +1,231 @@
+"""Pipelines as tools of the Model Context Protocol, by its official SDK."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError
+
+from rag.errors import RagError
+from rag.extras import require
+from rag.flow import Flow, Resources
+from rag.flow.run.events import NodeFinished
+from rag.index import Index
+from rag.operators import Hybrid
+from rag.serve.answer import Answer, AnswerSource
+from rag.serve.answering import Question
+from rag.serve.errors import Problem, problem_of
+from rag.serve.flows import Lease, indexes
+from rag.serve.identity import Identity
+from rag.serve.pipeline import Pipeline
+from rag.serve.service import Service
+
+if TYPE_CHECKING:
+    from mcp import types
+    from mcp.server.context import ServerRequestContext
+    from mcp.server.lowlevel import Server
+
+SEARCH = "search"
+"""The tool that gives passages instead of an answer."""
+SCHEME = "document:"
+LISTED = 1000
+"""Documents in a list at most."""
+
+Who = Callable[["ServerRequestContext[Any, Any]"], Identity]
+"""Says who a request comes from."""
+
+
+def mcp_server(service: Service, who: Who) -> Server[Any]:
+    """A server with a tool for each pipeline, one that searches, and documents as resources.
+
+    A call is a question like any other: it waits in the service's queue, counts in the user's
+    limits, and reports its steps as progress. The tool `search` and the documents are those of the
+    first pipeline that has an index.
+
+    Args:
+        service: Started; answers.
+        who: Says who calls.
+
+    Raises:
+        ConfigError: The SDK is not installed.
+    """
+    require("mcp", "mcp")
+    from mcp.server.lowlevel import Server
+
+    import rag
+
+    tools = _Tools(service, who)
+    return Server(
+        "modular-rag",
+        version=rag.__version__,
+        instructions="Answers questions from indexed documents, with sources.",
+        on_list_tools=tools.listed,
+        on_call_tool=tools.called,
+        on_list_resources=tools.documents,
+        on_read_resource=tools.document,
+    )
+
+
+class _Tools:
+    def __init__(self, service: Service, who: Who) -> None:
+        self._service, self._who = service, who
+        indexed = (one for one in service.pipelines.values() if indexes(one.flow))
+        first = next(indexed, None)
+        self._search = None if first is None else _search_of(first, indexes(first.flow)[0])
+
+    async def listed(self, context: Any, _: Any) -> types.ListToolsResult:
+        from mcp import types
+
+        _allowed(self._who(context))
+        tools = [_tool(pipeline) for pipeline in self._service.pipelines.values()]
+        if self._search is not None and SEARCH not in self._service.pipelines:
+            found = TypeAdapter(list[AnswerSource]).json_schema()
+            output = {"type": "object", "properties": {"passages": found}, "required": ["passages"]}
+            output["$defs"] = found.pop("$defs", {})
+            tools.append(
+                types.Tool(
+                    name=SEARCH,
+                    description="Passages of the documents about a question, best first.",
+                    input_schema=_schema({"query": {"type": "string"}}, ["query"]),
+                    output_schema=output,
+                )
+            )
+        return types.ListToolsResult(tools=tools)
+
+    async def called(
+        self, context: ServerRequestContext[Any, Any], call: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        from mcp import types
+
+        identity = self._who(context)
+        try:
+            answer = await self._answer(context, identity, call.name, dict(call.arguments or {}))
+        except RagError as error:
+            problem = problem_of(error).seen_by(identity)
+            text = f"{problem.what}; {problem.fix}" if problem.fix else problem.what
+            return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
+        data = answer.model_dump(mode="json")
+        if call.name == SEARCH and call.name not in self._service.pipelines:
+            data = {"passages": data["sources"]}
+            text = "\n\n".join(f"[{one.number}] {one.place}\n{one.text}" for one in answer.sources)
+        else:
+            text = answer.answer or ""
+        content: list[Any] = [types.TextContent(text=text)]
+        return types.CallToolResult(content=content, structured_content=data)
+
+    async def _answer(
+        self,
+        context: ServerRequestContext[Any, Any],
+        identity: Identity,
+        name: str,
+        arguments: dict[str, Any],
+    ) -> Answer:
+        _allowed(identity)
+        if name == SEARCH and self._search is not None and name not in self._service.pipelines:
+            pipeline = self._search
+        else:
+            pipeline = self._service.pipelines.named(name)
+        query = arguments.pop("query", None)
+        if not isinstance(query, str) or not query.strip():
+            raise Problem(422, "empty_question", "the question is empty", where="query", fix="ask")
+        question = Question(query.strip(), pipeline, identity, inputs=arguments)
+        run = await self._service.answering.admit(question)
+        answer, steps = None, 0
+        with closing(run):
+            async with aclosing(run.events()) as events:
+                async for event in events:
+                    if isinstance(event, Answer):
+                        answer = event
+                    elif isinstance(event, NodeFinished):
+                        steps += 1
+                        await context.session.report_progress(steps, message=event.node)
+        assert answer is not None  # noqa: S101 - a run that does not fail ends with its answer
+        return answer
+
+    async def documents(self, context: Any, _: Any) -> types.ListResourcesResult:
+        from mcp import types
+
+        def listed(index: Index) -> list[types.Resource]:
+            found = []
+            for source in index.sources():
+                found.append(types.Resource(name=source.uri, uri=SCHEME + quote(source.uri)))
+                if len(found) == LISTED:
+                    break
+            return found
+
+        resources = await self._of_index(context, listed) if self._search else []
+        return types.ListResourcesResult(resources=resources)
+
+    async def document(
+        self, context: Any, wanted: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
+        from mcp import types
+        from mcp.shared.exceptions import MCPError
+
+        uri = str(wanted.uri)
+        name = unquote(uri.removeprefix(SCHEME))
+        chunks = await self._of_index(context, lambda index: index.of_source(name))
+        if not chunks or not uri.startswith(SCHEME):
+            raise MCPError(code=types.INVALID_PARAMS, message=f"there is no document {name!r}")
+        text = "\n\n".join(chunk.text for chunk in chunks)
+        content = types.TextResourceContents(uri=uri, mime_type="text/plain", text=text)
+        return types.ReadResourceResult(contents=[content])
+
+    async def _of_index(self, context: Any, read: Callable[[Index], Any]) -> Any:
+        """What is read of the index that the caller may see."""
+        identity = self._who(context)
+        _allowed(identity)
+        if self._search is None:
+            return []
+        lease: Lease = await self._service.flows.lease(self._search, identity)
+        with closing(lease):
+            return await asyncio.to_thread(read, lease.flow.resources.get("index", Index))
+
+
+def _allowed(identity: Identity) -> None:
+    if "ask" not in identity.may:
+        raise Problem(403, "not_allowed", "this needs the permission 'ask'", fix="ask for it")
+
+
+def _search_of(pipeline: Pipeline, index: str) -> Pipeline:
+    """A pipeline that finds what another one would search, and does not answer."""
+    given = pipeline.flow.resources
+    names = {"embedder": "embedder", "index": index}
+    specs = {name: given.specs[own] for name, own in names.items() if own in given.specs}
+    flow = Flow(Hybrid(k=8), resources=Resources(specs, base=given.base))
+    return Pipeline(f"{pipeline.name}:{SEARCH}", flow)
+
+
+def _tool(pipeline: Pipeline) -> types.Tool:
+    from mcp import types
+
+    flow = pipeline.flow
+    properties = {name: _type_schema(kind) for name, kind in flow.inputs.items()}
+    needed = [name for name in flow.inputs if name not in flow.defaults]
+    return types.Tool(
+        name=pipeline.name,
+        description=flow.description or "Answers a question from the documents.",
+        input_schema=_schema(properties, needed),
+        output_schema=Answer.model_json_schema(),
+    )
+
+
+def _schema(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def _type_schema(kind: Any) -> dict[str, Any]:
+    try:
+        return TypeAdapter(kind).json_schema()
+    except PydanticSchemaGenerationError:
+        return {}
