@@ -11,9 +11,9 @@ import pytest
 from rag.errors import ModelError
 from rag.flow import Flow
 from rag.operators import Cite, Generate
-from rag.serve import Settings, app
+from rag.serve import Settings
 from rag.testing.llm import Reply, ScriptedLLM
-from tests.serve.conftest import running, sent, shelf
+from tests.serve.conftest import local, running, sent, shelf
 
 BEGINNING = "Books stand on"
 BROKEN = Reply(BEGINNING, error=ModelError("the connection was closed", fix="ask again"))
@@ -25,7 +25,7 @@ def flow() -> Flow:
 
 def test_a_reader_gets_what_came_and_an_error(tmp_path: Path, client: Any) -> None:
     """And the conversation keeps both."""
-    with running(app(flow(), settings=Settings(data=tmp_path / "data"))) as address:
+    with running(local(flow(), settings=Settings(data=tmp_path / "data"))) as address:
         http = client(address)
         talk = http.post("/conversations").json()["id"]
         body = {"query": "Books", "stream": True, "conversation": talk}
@@ -47,7 +47,7 @@ def test_a_reader_gets_what_came_and_an_error(tmp_path: Path, client: Any) -> No
 def test_openais_client_gets_what_came_and_an_error(tmp_path: Path) -> None:
     pieces: list[str] = []
     with (
-        running(app(flow(), settings=Settings(data=tmp_path / "data"))) as address,
+        running(local(flow(), settings=Settings(data=tmp_path / "data"))) as address,
         openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as asking,
         pytest.raises(openai.APIError, match="the connection was closed"),
     ):
