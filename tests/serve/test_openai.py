@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import openai
 import pytest
 from langchain_openai import ChatOpenAI
 
 from rag import Flow, operator
+from rag.models import Embedder
+from rag.operators import BM25
 from rag.serve import Settings, app
 from rag.serve.keys import KeyFile
 from tests.serve.conftest import Doors, local, running, toy, until
@@ -163,3 +167,42 @@ def test_the_real_models(tmp_path: Path, real: Flow) -> None:
             model="real", messages=question, max_tokens=12, stop=[" "]
         )
         assert " " not in (cut.choices[0].message.content or "").split(" [")[0]
+
+
+def test_embeddings(tmp_path: Path, embedder: Embedder) -> None:
+    resources = {"index": str(tmp_path / "index"), "embedder": embedder}
+    flow = Flow(BM25(), name="locks", resources=resources)
+    served = local({"locks": flow, "toy": toy()}, settings=Settings(data=tmp_path / "data"))
+    texts = ["Who may open the north lock?", "A ferry."]
+    expected = embedder.embed(texts)
+    with (
+        running(served) as address,
+        openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
+    ):
+        for encoding in ("float", "base64"):
+            made = client.embeddings.create(model="locks", input=texts, encoding_format=encoding)  # type: ignore[arg-type]
+            assert [one.index for one in made.data] == [0, 1]
+            for one, vector in zip(made.data, expected, strict=True):
+                shown = one.embedding
+                if isinstance(shown, str):
+                    shown = np.frombuffer(base64.b64decode(shown), np.float32).tolist()
+                assert np.allclose(shown, vector, atol=1e-6)
+            assert made.usage.prompt_tokens == sum(embedder.lengths(texts))
+        single = client.embeddings.create(model="locks", input=texts[1])
+        assert np.allclose(single.data[0].embedding, expected[1], atol=1e-6)
+        for wrong in (
+            {"model": "toy", "input": "x"},
+            {"model": "locks", "input": [1, 2]},
+            {"model": "locks", "input": []},
+            {"model": "locks", "input": ["x", ""]},
+            {"model": "locks", "input": "x", "dimensions": 3},
+        ):
+            with pytest.raises(openai.BadRequestError):
+                client.embeddings.create(**wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_not_offered_is_an_error_of_openais(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="chat/completions"):
+        client.completions.create(model="toy", prompt="x")
+    with pytest.raises(openai.NotFoundError, match="chat/completions"):
+        client.responses.create(model="toy", input="x")

@@ -16,7 +16,7 @@ from starlette.types import Lifespan
 from rag.errors import ConfigError
 from rag.flow import Flow
 from rag.serve.errors import Problem, respond
-from rag.serve.http import ask, conversations, documents, mcp, openai, page, status
+from rag.serve.http import ask, conversations, documents, mcp, openai, openai_others, page, status
 from rag.serve.http.authentication import anonymous, by_keys
 from rag.serve.http.cors import preflight_routes
 from rag.serve.http.route import HEADERS, Endpoints
@@ -84,6 +84,7 @@ def router(
     made = APIRouter(lifespan=service.lifespan)
     made.include_router(ask.routes(shared, answering, pipelines, settings))
     made.include_router(openai.routes(shared, answering, pipelines, settings))
+    made.include_router(openai_others.routes(shared, answering, pipelines))
     made.include_router(status.routes(shared, pipelines, service.check_ready))
     if identified:
         made.include_router(ask.run_routes(shared, service.runs))

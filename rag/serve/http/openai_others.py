@@ -1,0 +1,90 @@
+"""The rest of OpenAI's API: embeddings, and what is not there."""
+
+import asyncio
+import base64
+from contextlib import closing
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from rag.serve.answering import Answering
+from rag.serve.errors import Problem
+from rag.serve.flows import indexes
+from rag.serve.http.authentication import asks
+from rag.serve.http.openai import ERRORS, respond, unsupported
+from rag.serve.http.route import Endpoints
+from rag.serve.identity import Identity
+from rag.serve.pipeline import Pipelines
+
+ABSENT = (
+    "assistants", "audio/speech", "audio/transcriptions", "batches", "completions", "files",
+    "fine_tuning/jobs", "images/generations", "moderations", "responses", "threads",
+)  # fmt: skip
+"""Endpoints of OpenAI's that clients try."""
+
+
+class EmbeddingsBody(BaseModel):
+    """Texts to be embedded, as OpenAI's API has them."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str = Field(description="the name of a pipeline, whose embedder it is")
+    input: str | list[str] | list[int] | list[list[int]]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+
+
+def routes(shared: Endpoints, answering: Answering, pipelines: Pipelines) -> APIRouter:
+    """`POST /v1/embeddings`, and an error in OpenAI's form where there is nothing."""
+    router = shared.router(prefix="/v1", respond=respond, tags=["openai"], responses=ERRORS)
+
+    @router.post("/embeddings", response_model=dict[str, Any])
+    async def embed(
+        body: EmbeddingsBody, who: Annotated[Identity, Depends(asks)]
+    ) -> dict[str, Any]:
+        """Vectors of texts, by the embedder of a pipeline."""
+        pipeline = pipelines.named(body.model)
+        if not indexes(pipeline.flow) and "embedder" not in pipeline.flow.resources.specs:
+            raise unsupported(f"embeddings by the pipeline {body.model!r}", "model")
+        given = [body.input] if isinstance(body.input, str) else body.input
+        texts = [text for text in given if isinstance(text, str)]
+        if not texts or len(texts) < len(given):
+            raise unsupported("input other than texts", "input")
+        if not all(texts):
+            raise Problem(400, "empty_input", "a text is empty", where="input", fix="leave it out")
+        await answering.limits.request(who)
+        with closing(answering.queue.admit(who.user)) as ticket:
+            async with ticket:
+                embedder = await asyncio.to_thread(answering.flows.embedder, pipeline.flow)
+                if body.dimensions not in (None, embedder.dim):
+                    raise unsupported(f"dimensions other than {embedder.dim}", "dimensions")
+                vectors = await asyncio.to_thread(embedder.embed, texts)
+                lengths: list[int] = await asyncio.to_thread(embedder.lengths, texts)
+        tokens = sum(lengths)
+        await answering.limits.used(who, tokens)
+        shown = [
+            base64.b64encode(one.tobytes()).decode()
+            if body.encoding_format == "base64"
+            else one.tolist()
+            for one in vectors
+        ]
+        return {
+            "object": "list",
+            "model": body.model,
+            "data": [
+                {"object": "embedding", "index": number, "embedding": one}
+                for number, one in enumerate(shown)
+            ],
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+
+    async def absent() -> None:
+        raise Problem(
+            404, "not_found", "this endpoint of OpenAI's API is not offered",
+            fix="use /v1/chat/completions, /v1/embeddings or /v1/models",
+        )  # fmt: skip
+
+    for path in ABSENT:
+        router.add_api_route(f"/{path}", absent, methods=["GET", "POST"], include_in_schema=False)
+    return router
