@@ -29,7 +29,8 @@ def lay_out(folder: Path) -> None:
         if source := python_of(page.read_text(encoding="utf-8")):
             name = "_".join(page.relative_to(ROOT).with_suffix("").parts)
             (folder / f"{name.replace('-', '_')}.py").write_text(source, encoding="utf-8")
-    skipped = shutil.ignore_patterns("__pycache__", "handbook*", "*.egg-info", ".*")
+    # Ray is installed in an environment of its own (`make test-ray`).
+    skipped = shutil.ignore_patterns("__pycache__", "handbook*", "*.egg-info", ".*", "ray")
     shutil.copytree(ROOT / "examples", folder / "examples", ignore=skipped)
     for path, text in templates("long_enough").items():
         file = folder / "new_operator" / path
