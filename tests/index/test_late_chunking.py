@@ -16,7 +16,7 @@ from rag.flow import Flow
 from rag.flow.resources import Resources
 from rag.index import Index, IndexBinding, IndexWriter
 from rag.index.embedding import embed_chunks
-from rag.index.local import writer
+from rag.index.local import blocks
 from rag.operators import Split
 from rag.testing.encoders import ScriptedEmbedder
 from rag.text.chunk import Chunk
@@ -88,7 +88,7 @@ def test_lost_vectors_are_pooled_again(tmp_path: Path, monkeypatch: pytest.Monke
     before = stored(tmp_path / "i", texts)
     for file in (tmp_path / "i").glob("vectors-*.f32"):
         file.unlink()
-    monkeypatch.setattr(writer, "EMBEDDED", 2)  # documents are cut by blocks
+    monkeypatch.setattr(blocks, "EMBEDDED", 2)  # documents are cut by blocks
     write(tmp_path / "i", chunks, embedder)
     assert np.allclose(stored(tmp_path / "i", texts), before, atol=1e-6)
 

@@ -63,7 +63,7 @@ def test_four_bits_are_the_files_own_levels(llm: LocalLLM) -> None:
     """Products with one-hot inputs are the weights, to the format of scale and zero."""
     linear = opened("int4").model.layers[3].qkv
     width = linear.parts[0].shape[1]
-    ones = torch.eye(width, dtype=torch.bfloat16)[:4]
+    ones = torch.eye(width, dtype=linear.parts[0].dtype)[:4]
     assert linear._int4 is not None
     expected = torch.cat(linear.parts)[:, :4].T.float()
     far = (linear.few(ones).float() - expected).abs().max()
