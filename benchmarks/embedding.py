@@ -21,9 +21,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from rag.index.readers.load import load
-
-from rag.index.readers.discover import FileRef, discover, read
+from rag.index.readers.discover import FileRef, discover
+from rag.index.readers.read import read_file
 from rag.models import Embedder
 from rag.models.opening.find import find_model
 from rag.text.splitting import split
@@ -35,7 +34,7 @@ NEIGHBOURS = 10
 def chunks(files: list[Path], count: int, embedder: Embedder) -> list[str]:
     """The texts of some chunks of the files, drawn with a seed."""
     loaded = [
-        load(found.path, read(found), found.name)
+        list(read_file(found))
         for found in discover(files)
         if isinstance(found, FileRef) and found.path.suffix != ".svg"
     ]
