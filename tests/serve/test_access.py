@@ -231,7 +231,7 @@ def test_a_place_is_reserved_when_it_is_given(
         if talking:
             body["conversation"] = httpx.post(f"{address}/conversations").json()["id"]
         sent = [pool.submit(httpx.post, f"{address}/ask", json=body, timeout=60) for _ in range(60)]
-        until(lambda: sum(one.done() for one in sent) == 54)
+        until(lambda: sum(one.done() for one in sent) == 54, 60)
         doors.open()
         codes = sorted(one.result().status_code for one in sent)
     assert codes == [200] * 6 + [503] * 54
