@@ -8,6 +8,7 @@ from typing import Any, Literal
 from langchain_core.documents import Document
 from pydantic import Field
 
+from rag.index.union import ACCESS, COLLECTION
 from rag.models import Generation, Prompt, Sampling
 from rag.operators.history import Role, turns
 from rag.operators.model_call import ModelCall
@@ -131,7 +132,7 @@ def fit_prompt(
 def _scope(document: Document) -> str:
     """The collection whose readers all may read the document; "": there is none."""
     metadata = document.metadata
-    return "" if metadata.get("access") is not None else str(metadata.get("collection") or "")
+    return "" if metadata.get(ACCESS) is not None else str(metadata.get(COLLECTION) or "")
 
 
 def _fitting(call: ModelCall, documents: Sequence[Document], room: int) -> tuple[str, ...]:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rag.cli.config import AllowImport, Param
-from rag.cli.serve import load_all
+from rag.cli.serve import Served, load_all
+
+if TYPE_CHECKING:
+    from rag.flow import Flow
 
 
 def mcp(
-    configs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[PIPELINE]...",
-            help="Pipeline files, or names of ready-made pipelines. Default: ./rag.yaml, else "
-            "`hybrid`.",
-            show_default=False,
-        ),
-    ] = None,
+    configs: Served = None,
     params: Param = None,
     allow: AllowImport = None,
     data: Annotated[
@@ -35,22 +31,17 @@ def mcp(
     from rag.extras import require
 
     require("mcp", "mcp")
-    import rag.serve
-    from rag.serve.service import Service
-
-    service = Service(load_all(configs, params, allow), rag.serve.Settings(data=data))
-    asyncio.run(_run(service))
+    asyncio.run(_run(load_all(configs, params, allow), data))
 
 
-async def _run(service: object) -> None:
+async def _run(flows: Mapping[str, Flow], data: Path) -> None:
     from mcp.server.stdio import stdio_server
 
-    from rag.serve.identity import single_user
+    from rag.serve import Settings, single_user
     from rag.serve.mcp import mcp_server
     from rag.serve.service import Service
 
-    assert isinstance(service, Service)  # noqa: S101 - its import is heavy
-    user = single_user()
+    service, user = Service(flows, Settings(data=data)), single_user()
     async with service.lifespan(), stdio_server() as (reads, writes):
         server = mcp_server(service, lambda _: user)
         await server.run(reads, writes, server.create_initialization_options())

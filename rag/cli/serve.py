@@ -23,16 +23,20 @@ keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=Tru
 KeyFilePath = Annotated[Path, typer.Option("--keys", help="The file of API keys.")]
 
 
+Served = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PIPELINE]...",
+        help="Pipeline files, or names of ready-made pipelines. Default: ./rag.yaml, else "
+        "`hybrid`.",
+        show_default=False,
+    ),
+]
+"""The pipelines that are served; see `load_all`."""
+
+
 def serve(
-    configs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[PIPELINE]...",
-            help="Pipeline files, or names of ready-made pipelines. Default: ./rag.yaml, else "
-            "`hybrid`.",
-            show_default=False,
-        ),
-    ] = None,
+    configs: Served = None,
     params: Param = None,
     allow: AllowImport = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

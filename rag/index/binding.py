@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 
 SHARED = "shared"
 """The collection that is the pipeline's own index."""
-_PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+"""Names that any file system and database takes."""
 
 
 def plain(name: str) -> str:
     """A name that any file system and database takes: the name itself, or a digest of it."""
-    if _PLAIN.fullmatch(name):
+    if PLAIN.fullmatch(name):
         return name
     return "h_" + hashlib.sha256(name.encode()).hexdigest()[:40]
 

@@ -18,7 +18,7 @@ from rag.plain import summary
 from rag.serve.answer import Answer, Usage, outputs, sources
 from rag.serve.conversations import Conversations
 from rag.serve.deadline import Deadline
-from rag.serve.errors import details, problem_of
+from rag.serve.errors import Problem, details, problem_of
 from rag.serve.flows import Flows
 from rag.serve.identity import Identity
 from rag.serve.limits import UserLimits
@@ -54,6 +54,21 @@ class Question:
     history: tuple[dict[str, str], ...] = ()
     overrides: Overrides = field(default_factory=Overrides)
     conversation: str | None = None
+
+
+def checked_query(query: str, max_characters: int) -> str:
+    """The question's text without surrounding space and lone surrogates.
+
+    Raises:
+        Problem: 422, it is empty or too long.
+    """
+    query = query.strip()
+    if not query:
+        raise Problem(422, "empty_question", "the question is empty", where="query", fix="ask")
+    if len(query) > max_characters:
+        what = f"the question has {len(query):,} characters, the limit is {max_characters:,}"
+        raise Problem(422, "question_too_long", what, where="query", fix="ask a shorter one")
+    return query.encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,9 +151,13 @@ class Flows:
             collection
             for collection in identity.collections or ()
             for name in indexes(pipeline.flow)
-            if collection_of(pipeline.flow, collection, name).exists()
+            if self._exists(collection_of(pipeline.flow, collection, name))
         )
         return pipeline.name, identity.user, identity.collections, identity.groups, there
+
+    def _exists(self, address: Address) -> bool:
+        """Whether there is an index; one that is open need not be looked for again."""
+        return address.key in self._stores or address.exists()
 
     def _left(self, one: _Open) -> None:
         with self._lock:
@@ -232,7 +236,7 @@ class Flows:
         stores = {
             name: self._store(one, opened)
             for name, one in zip(identity.collections or (), addresses, strict=True)
-            if one.exists()
+            if self._exists(one)
         }
         everything = EVERY_GROUP in identity.groups
         if everything and len(addresses) == len(stores) == 1:

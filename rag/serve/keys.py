@@ -16,10 +16,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, PositiveInt, TypeAdap
 
 from rag.errors import ConfigError, InputError
 from rag.files import write_atomically
+from rag.index.binding import PLAIN
 from rag.serve.identity import Identity
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-"""Of users and collections: also names of folders."""
 _KEY = re.compile(r"rag_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
 
 
@@ -105,7 +104,7 @@ class KeyFile:
                 is not positive.
         """
         for name in (user, *(collections or ())):
-            if not NAME.fullmatch(name):
+            if not PLAIN.fullmatch(name):
                 raise InputError(
                     f"{name!r} cannot name a user or a collection",
                     fix="take small letters, digits, - and _, at most 63",

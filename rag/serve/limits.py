@@ -1,4 +1,4 @@
-"""Limits of what a user may use: requests in a minute, tokens in a day."""
+"""Limits of what a user may do and use: permissions, requests in a minute, tokens in a day."""
 
 from __future__ import annotations
 
@@ -11,7 +11,20 @@ from limits.storage import storage_from_string
 
 from rag.errors import ConfigError
 from rag.serve.errors import Problem
-from rag.serve.identity import Identity
+from rag.serve.identity import Identity, May
+
+
+def check_permission(identity: Identity, what: May, where: str | None = None) -> None:
+    """See that someone may do something.
+
+    Raises:
+        Problem: 403.
+    """
+    if what not in identity.may:
+        raise Problem(
+            403, "not_allowed", f"this needs the permission {what!r}", where=where,
+            fix="ask an administrator of the server for it",
+        )  # fmt: skip
 
 
 class UserLimits:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from pydantic import TypeAdapter
-from pydantic.errors import PydanticSchemaGenerationError
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 
 from rag.errors import RagError
 from rag.extras import require
@@ -18,10 +18,11 @@ from rag.flow.run.events import NodeFinished
 from rag.index import Index
 from rag.operators import Hybrid
 from rag.serve.answer import Answer, AnswerSource
-from rag.serve.answering import Question
-from rag.serve.errors import Problem, problem_of
+from rag.serve.answering import Question, checked_query
+from rag.serve.errors import problem_of
 from rag.serve.flows import Lease, indexes
 from rag.serve.identity import Identity
+from rag.serve.limits import check_permission
 from rag.serve.pipeline import Pipeline
 from rag.serve.service import Service
 
@@ -77,22 +78,23 @@ class _Tools:
         indexed = (one for one in service.pipelines.values() if indexes(one.flow))
         first = next(indexed, None)
         self._search = None if first is None else _search_of(first, indexes(first.flow)[0])
+        self._tools = dict(service.pipelines)
+        if self._search is not None:
+            self._tools.setdefault(SEARCH, self._search)
 
     async def listed(self, context: Any, _: Any) -> types.ListToolsResult:
         from mcp import types
 
-        _allowed(self._who(context))
+        check_permission(self._who(context), "ask")
         tools = [_tool(pipeline) for pipeline in self._service.pipelines.values()]
-        if self._search is not None and SEARCH not in self._service.pipelines:
-            found = TypeAdapter(list[AnswerSource]).json_schema()
-            output = {"type": "object", "properties": {"passages": found}, "required": ["passages"]}
-            output["$defs"] = found.pop("$defs", {})
+        if self._searches(SEARCH):
+            passages = TypeAdapter(list[AnswerSource]).json_schema()
             tools.append(
                 types.Tool(
                     name=SEARCH,
                     description="Passages of the documents about a question, best first.",
                     input_schema=_schema({"query": {"type": "string"}}, ["query"]),
-                    output_schema=output,
+                    output_schema=_schema({"passages": passages}, ["passages"]),
                 )
             )
         return types.ListToolsResult(tools=tools)
@@ -110,7 +112,7 @@ class _Tools:
             text = f"{problem.what}; {problem.fix}" if problem.fix else problem.what
             return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
         data = answer.model_dump(mode="json")
-        if call.name == SEARCH and call.name not in self._service.pipelines:
+        if self._searches(call.name):
             data = {"passages": data["sources"]}
             text = "\n\n".join(f"[{one.number}] {one.place}\n{one.text}" for one in answer.sources)
         else:
@@ -125,15 +127,12 @@ class _Tools:
         name: str,
         arguments: dict[str, Any],
     ) -> Answer:
-        _allowed(identity)
-        if name == SEARCH and self._search is not None and name not in self._service.pipelines:
-            pipeline = self._search
-        else:
-            pipeline = self._service.pipelines.named(name)
-        query = arguments.pop("query", None)
-        if not isinstance(query, str) or not query.strip():
-            raise Problem(422, "empty_question", "the question is empty", where="query", fix="ask")
-        question = Question(query.strip(), pipeline, identity, inputs=arguments)
+        check_permission(identity, "ask")
+        pipeline = self._tools.get(name) or self._service.pipelines.named(name)
+        query = checked_query(
+            str(arguments.pop("query", None) or ""), self._service.settings.max_question
+        )
+        question = Question(query, pipeline, identity, inputs=arguments)
         run = await self._service.answering.admit(question)
         answer, steps = None, 0
         with closing(run):
@@ -146,6 +145,10 @@ class _Tools:
                         await context.session.report_progress(steps, message=event.node)
         assert answer is not None  # noqa: S101 - a run that does not fail ends with its answer
         return answer
+
+    def _searches(self, name: str) -> bool:
+        """Whether the tool of this name gives passages; a pipeline may be called so as well."""
+        return self._search is not None and self._tools.get(name) is self._search
 
     async def documents(self, context: Any, _: Any) -> types.ListResourcesResult:
         from mcp import types
@@ -179,17 +182,12 @@ class _Tools:
     async def _of_index(self, context: Any, read: Callable[[Index], Any]) -> Any:
         """What is read of the index that the caller may see."""
         identity = self._who(context)
-        _allowed(identity)
+        check_permission(identity, "ask")
         if self._search is None:
             return []
         lease: Lease = await self._service.flows.lease(self._search, identity)
         with closing(lease):
             return await asyncio.to_thread(read, lease.flow.resources.get("index", Index))
-
-
-def _allowed(identity: Identity) -> None:
-    if "ask" not in identity.may:
-        raise Problem(403, "not_allowed", "this needs the permission 'ask'", fix="ask for it")
 
 
 def _search_of(pipeline: Pipeline, index: str) -> Pipeline:
@@ -216,16 +214,21 @@ def _tool(pipeline: Pipeline) -> types.Tool:
 
 
 def _schema(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """An object's JSON Schema; what its properties refer to stands beside them."""
+    definitions: dict[str, Any] = {}
+    for one in properties.values():
+        definitions |= one.pop("$defs", {})
     return {
         "type": "object",
         "properties": properties,
         "required": required,
         "additionalProperties": False,
+        **({"$defs": definitions} if definitions else {}),
     }
 
 
 def _type_schema(kind: Any) -> dict[str, Any]:
     try:
         return TypeAdapter(kind).json_schema()
-    except PydanticSchemaGenerationError:
+    except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError):
         return {}

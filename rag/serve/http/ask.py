@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.serve.answer import Answer
-from rag.serve.answering import Answering, AnswerRun, Question
+from rag.serve.answering import Answering, AnswerRun, Question, checked_query
 from rag.serve.errors import Problem, details, problem_of
 from rag.serve.http.authentication import asks
 from rag.serve.http.disconnect import while_connected
@@ -145,21 +145,6 @@ def question_of(body: AskBody, who: Identity, pipelines: Pipelines, settings: Se
         overrides=overrides,
         conversation=body.conversation,
     )
-
-
-def checked_query(query: str, max_characters: int) -> str:
-    """The question's text without surrounding space and lone surrogates.
-
-    Raises:
-        Problem: 422, it is empty or too long.
-    """
-    query = query.strip()
-    if not query:
-        raise Problem(422, "empty_question", "the question is empty", where="query", fix="ask")
-    if len(query) > max_characters:
-        what = f"the question has {len(query):,} characters, the limit is {max_characters:,}"
-        raise Problem(422, "question_too_long", what, where="query", fix="ask a shorter one")
-    return query.encode("utf-8", "replace").decode()
 
 
 async def _stream(run: AnswerRun) -> AsyncGenerator[str]:

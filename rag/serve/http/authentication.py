@@ -14,6 +14,7 @@ from starlette.requests import Request
 from rag.serve.errors import Problem
 from rag.serve.identity import ANONYMOUS, Identify, Identity, May, identity_of
 from rag.serve.keys import KeyFile
+from rag.serve.limits import check_permission
 
 Authenticate = Callable[[Request], Awaitable[None]]
 _STATE = "rag_identity"
@@ -96,11 +97,7 @@ def administers(request: Request) -> Identity:
 
 def _allowed(request: Request, what: May) -> Identity:
     identity = identified(request)
-    if what not in identity.may:
-        raise Problem(
-            403, "not_allowed", f"this needs the permission {what!r}", where=request.url.path,
-            fix="ask an administrator of the server for it",
-        )  # fmt: skip
+    check_permission(identity, what, request.url.path)
     return identity
 
 

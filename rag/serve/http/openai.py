@@ -12,9 +12,8 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.serve.answer import Answer, AnswerSource
-from rag.serve.answering import Answering, AnswerRun, AnswerToken, Question
+from rag.serve.answering import Answering, AnswerRun, AnswerToken, Question, checked_query
 from rag.serve.errors import Problem, problem_of
-from rag.serve.http.ask import checked_query
 from rag.serve.http.authentication import asks
 from rag.serve.http.disconnect import while_connected
 from rag.serve.http.route import Endpoints
