@@ -11,7 +11,7 @@ own language.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,7 +72,11 @@ class Ordered:
     value: Scalar
 
 
-Condition = Every | AnyOf | Not | Missing | OneOf | Ordered
+Leaf = Missing | OneOf | Ordered
+"""A condition on one key."""
+Condition = Every | AnyOf | Not | Leaf
+Sql = tuple[str, list[Any]]
+"""An expression and its parameters."""
 
 
 def parse_filter(where: Mapping[str, Any]) -> Condition:
@@ -87,6 +91,30 @@ def parse_filter(where: Mapping[str, Any]) -> Condition:
     if not isinstance(where, Mapping):
         raise _wrong(f"a filter is a mapping, not {type(where).__name__}")
     return Every(_few([_clause(key, condition) for key, condition in where.items()]))
+
+
+def as_sql(condition: Condition, leaf: Callable[[Leaf], Sql], true: str, false: str) -> Sql:
+    """A condition as an SQL expression, of those that a store makes of its leaves.
+
+    Args:
+        condition: What has to hold.
+        leaf: Makes an expression, never NULL, of a condition on one key.
+        true: What the store's SQL calls true.
+        false: And false.
+    """
+    match condition:
+        case Not(part):
+            sql, parameters = as_sql(part, leaf, true, false)
+            return f"NOT {sql}", parameters
+        case Every(parts) | AnyOf(parts):
+            every = isinstance(condition, Every)
+            if not parts:
+                return (true if every else false), []
+            found = [as_sql(part, leaf, true, false) for part in parts]
+            sql = (" AND " if every else " OR ").join(sql for sql, _ in found)
+            return f"({sql})", [value for _, values in found for value in values]
+        case _:
+            return leaf(condition)
 
 
 def _clause(key: str, condition: Any) -> Condition:

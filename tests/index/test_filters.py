@@ -1,10 +1,8 @@
 """The index against plain Python over the same data, after any series of writes."""
 
-import operator
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,43 +16,9 @@ from hypothesis import strategies as st
 from rag.errors import InputError
 from rag.index import Hit, Index, SourceUpdate
 from rag.index.filters import parse_filter
+from rag.testing.suites.store_filters import ORDER, holds
 from rag.text.chunk import Chunk
 from tests.index import index_scenario as scenario
-
-ORDER: dict[str, Callable[[Any, Any], bool]] = {
-    "$gt": operator.gt,
-    "$gte": operator.ge,
-    "$lt": operator.lt,
-    "$lte": operator.le,
-}
-
-
-def comparable(one: Any, other: Any) -> bool:
-    scalar = isinstance(one, str | int | float)
-    return scalar and isinstance(one, str) == isinstance(other, str) and other is not None
-
-
-def holds(where: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    for key, condition in where.items():
-        if key == "$and":
-            fits = all(holds(part, metadata) for part in condition)
-        elif key == "$or":
-            fits = any(holds(part, metadata) for part in condition)
-        else:
-            value = metadata.get(key)
-            operators = condition if isinstance(condition, dict) else {"$eq": condition}
-            fits = all(compare(name, value, other) for name, other in operators.items())
-        if not fits:
-            return False
-    return True
-
-
-def compare(name: str, value: Any, other: Any) -> bool:
-    if name in ORDER:
-        return comparable(value, other) and ORDER[name](value, other)
-    equal = value in other if name in ("$in", "$nin") else value == other
-    return equal if name in ("$eq", "$in") else not equal
-
 
 keys = st.sampled_from(["a", "b", "dotted.key", "clé"])
 scalars = (

@@ -1,13 +1,9 @@
 """An ingest killed at any moment and run again ends as one that was left in peace."""
 
-import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rag.index import Index
@@ -15,6 +11,7 @@ from rag.index.ingest import batch
 from rag.index.ingest.ingest import IngestReport, ingest
 from rag.index.ingest.plan import plan
 from rag.testing.encoders import ScriptedEmbedder
+from tests.index.kills import killed_runs
 from tests.index.test_ingest import cut, paragraphs
 
 KILLS = 20
@@ -56,23 +53,6 @@ def content(folder: Path) -> object:
     return sources, [[(hit.chunk, hit.score) for hit in hits] for hits in found]
 
 
-def run_and_die(docs: Path, folder: Path, calls: int) -> int:
-    """Run, but be killed at a call of the ingest's thread; returns the calls made, if not."""
-    made = 0
-
-    def count(frame: FrameType, event: str, _: Any) -> None:
-        nonlocal made
-        if event in ("call", "c_call") and "rag.index" in frame.f_globals.get("__name__", ""):
-            made += 1
-            if made == calls:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.setprofile(count)
-    run(docs, folder)
-    sys.setprofile(None)
-    return made
-
-
 def test_killed_at_any_call(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(batch, "WINDOW", 8)
     docs = tmp_path / "docs"
@@ -99,24 +79,6 @@ def test_killed_at_any_call(tmp_path: Path, monkeypatch: Any) -> None:
     assert partly > KILLS // 3
 
 
-def main(base: Path) -> None:
-    """Fork a process for each kill, since a fresh one spends its time on imports."""
-
-    def fork(name: str, calls: int) -> int:
-        reading, writing = os.pipe()
-        if (child := os.fork()) == 0:
-            os.write(writing, str(run_and_die(base / "docs", base / name, calls)).encode())
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        os.close(writing)
-        with os.fdopen(reading) as pipe:
-            return 0 if os.WIFSIGNALED(status) else int(pipe.read())
-
-    calls = fork("counted", 0)
-    draw = random.Random(7)  # noqa: S311 - to be repeated
-    kills = [fork(f"killed{number}", draw.randint(1, calls)) for number in range(KILLS)]
-    print(kills.count(0))
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    base = Path(sys.argv[1])
+    killed_runs(base, lambda folder: run(base / "docs", folder), KILLS)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -27,6 +23,7 @@ from rag.index.ingest.reembed import FILE, reembed
 from rag.locks import FileLock
 from rag.testing.encoders import ScriptedEmbedder
 from rag.text.chunk import Chunk
+from tests.index.kills import killed_runs
 from tests.index.test_ingest import cut, paragraphs
 
 KILLS = 12
@@ -154,40 +151,6 @@ def test_killed_at_any_call(docs: Path, tmp_path: Path) -> None:
     assert any(0 < one < 24 for one in made)
 
 
-def run_and_die(folder: Path, calls: int) -> int:
-    """Embed again, but be killed at a call; returns the calls made, if not."""
-    made = 0
-
-    def count(frame: FrameType, event: str, _: Any) -> None:
-        nonlocal made
-        if event in ("call", "c_call") and "rag.index" in frame.f_globals.get("__name__", ""):
-            made += 1
-            if made == calls:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    reembedding.BATCH = 4
-    sys.setprofile(count)
-    reembed(address_of(folder), Other(dim=24))
-    sys.setprofile(None)
-    return made
-
-
-def main(base: Path) -> None:
-    def fork(name: str, calls: int) -> int:
-        reading, writing = os.pipe()
-        if (child := os.fork()) == 0:
-            os.write(writing, str(run_and_die(base / name, calls)).encode())
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        os.close(writing)
-        with os.fdopen(reading) as pipe:
-            return 0 if os.WIFSIGNALED(status) else int(pipe.read())
-
-    calls = fork("counted", 0)
-    draw = random.Random(7)  # noqa: S311 - to be repeated
-    kills = [fork(f"killed{number}", draw.randint(1, calls)) for number in range(KILLS)]
-    print(kills.count(0))
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    reembedding.BATCH = 4
+    killed_runs(Path(sys.argv[1]), lambda folder: reembed(address_of(folder), Other(dim=24)), KILLS)

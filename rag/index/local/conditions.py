@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
-from rag.index.filters import AnyOf, Condition, Every, Missing, Not, OneOf, Ordered, Scalar
-
-Sql = tuple[str, list[Any]]
+from rag.index.filters import Condition, Leaf, Missing, OneOf, Ordered, Scalar, Sql, as_sql
 
 _NUMBERS = "('integer', 'real', 'true', 'false')"
 _TEXTS = "('text')"
@@ -20,14 +17,11 @@ def on_chunks(condition: Condition) -> Sql:
     Returns:
         The expression and its parameters. Values and keys are among the parameters only.
     """
+    return as_sql(condition, _on_chunks, "1", "0")
+
+
+def _on_chunks(condition: Leaf) -> Sql:
     match condition:
-        case Every(parts):
-            return _joined("AND", parts)
-        case AnyOf(parts):
-            return _joined("OR", parts)
-        case Not(part):
-            sql, parameters = on_chunks(part)
-            return f"NOT {sql}", parameters
         case Missing("source"):
             return "0", []
         case Missing(key):
@@ -38,7 +32,7 @@ def on_chunks(condition: Condition) -> Sql:
             return _same_kind(key, f"{order} json_extract(?, '$[0]')", (value,))
 
 
-def on_values(condition: Missing | OneOf | Ordered) -> Sql:
+def on_values(condition: Leaf) -> Sql:
     """A condition on one declared key as an SQL expression on the table `filter_values`.
 
     For `Missing` it is the complement: the rows that have the key.
@@ -74,11 +68,3 @@ def _same_kind(key: str, comparison: str, values: Sequence[Scalar]) -> Sql:
 def _listed(values: Sequence[Scalar]) -> str:
     # Bound as JSON, so that SQLite reads the digits of these numbers and of stored ones alike.
     return json.dumps(values)
-
-
-def _joined(connective: str, parts: Sequence[Condition]) -> Sql:
-    if not parts:
-        return ("1" if connective == "AND" else "0"), []
-    found = [on_chunks(part) for part in parts]
-    sql = f" {connective} ".join(sql for sql, _ in found)
-    return f"({sql})", [value for _, values in found for value in values]

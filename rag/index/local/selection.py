@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from rag.index.filters import AnyOf, Condition, Every, Missing, Not, OneOf, Ordered
+from rag.index.filters import AnyOf, Condition, Every, Leaf, Missing, Not
 from rag.index.local.conditions import on_chunks, on_values
 from rag.index.local.declared import declared
 
@@ -79,7 +79,7 @@ class _Selector:
             result = combine(result, one)
         return result
 
-    def _by_index(self, condition: Missing | OneOf | Ordered) -> np.ndarray:
+    def _by_index(self, condition: Leaf) -> np.ndarray:
         if condition.key == "source":
             return self._by_metadata(condition)
         where, parameters = on_values(condition)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
-from rag.index.filters import AnyOf, Condition, Every, Missing, Not, OneOf, Ordered
-
-Sql = tuple[str, list[Any]]
+from rag.index.filters import Condition, Leaf, Missing, OneOf, Ordered, Sql, as_sql
 
 FEW = 8
 """Values up to which each is looked up in the index of fields."""
@@ -38,14 +35,11 @@ def on_chunks(condition: Condition) -> Sql:
     Returns:
         The expression and its parameters. Values and keys are among the parameters only.
     """
+    return as_sql(condition, _on_chunks, "true", "false")
+
+
+def _on_chunks(condition: Leaf) -> Sql:
     match condition:
-        case Every(parts):
-            return _joined("AND", parts)
-        case AnyOf(parts):
-            return _joined("OR", parts)
-        case Not(part):
-            sql, parameters = on_chunks(part)
-            return f"NOT {sql}", parameters
         case Missing("source"):
             return "false", []
         case Missing(key):
@@ -89,11 +83,3 @@ def _compared(value: Any) -> Any:
         case int() | float():
             return value
     return []
-
-
-def _joined(connective: str, parts: Sequence[Condition]) -> Sql:
-    if not parts:
-        return ("true" if connective == "AND" else "false"), []
-    found = [on_chunks(part) for part in parts]
-    sql = f" {connective} ".join(sql for sql, _ in found)
-    return f"({sql})", [value for _, values in found for value in values]
