@@ -170,22 +170,24 @@ def test_nothing_accepted_is_lost(tmp_path: Path, real: Flow) -> None:
         assert ready(http, document["id"])["status"] == "ready"
 
 
+def uploads_of(state: ServerState, folder: Path) -> Uploads:
+    """What a process of a server keeps uploads with."""
+    return Uploads(
+        state,
+        folder,
+        address=lambda *_: FolderAddress(folder / "index"),
+        max_bytes=1000,
+        max_documents=50,
+        max_user_bytes=10_000,
+    )
+
+
 def test_what_a_dead_worker_claimed_is_queued_again(tmp_path: Path) -> None:
     async def run() -> None:
         state = ServerState(tmp_path / "serve.sqlite", UPLOADS_SCHEMA)
         await state.open()
 
-        def uploads() -> Uploads:
-            return Uploads(
-                state,
-                tmp_path,
-                address=lambda *_: FolderAddress(tmp_path / "index"),
-                max_bytes=1000,
-                max_documents=5,
-                max_user_bytes=10_000,
-            )
-
-        crashed, alive, other = uploads(), uploads(), uploads()
+        crashed, alive, other = (uploads_of(state, tmp_path) for _ in range(3))
         for name in ("a.md", "b.md"):
             path = crashed.incoming()
             path.write_bytes(NOTE)
@@ -212,14 +214,7 @@ def test_a_user_with_many_uploads_does_not_hold_up_the_others(tmp_path: Path) ->
     async def run() -> list[str]:
         state = ServerState(tmp_path / "serve.sqlite", UPLOADS_SCHEMA)
         await state.open()
-        uploads = Uploads(
-            state,
-            tmp_path,
-            address=lambda *_: FolderAddress(tmp_path / "index"),
-            max_bytes=1000,
-            max_documents=50,
-            max_user_bytes=10_000,
-        )
+        uploads = uploads_of(state, tmp_path)
 
         async def keep(user: str, *names: str) -> None:
             for name in names:
