@@ -27,6 +27,8 @@ class AnswerSource(BaseModel):
     number: int = Field(description="the [n] in the answer, from 1")
     id: str | None
     title: str | None
+    path: str = Field(description="the document's file as readers know it; may be empty")
+    page: int | str | None = Field(description="of a document with pages, from 1, or its name")
     place: str = Field(description="path, page, heading: where to look")
     text: str
     start: int | None = Field(description="first character in the loaded document")
@@ -74,6 +76,8 @@ def sources(documents: Sequence[Document], citations: Sequence[Citation]) -> lis
                 number=number,
                 id=document.id,
                 title=chunk.title or None,
+                path=chunk.path,
+                page=chunk.page,
                 place=location(document),
                 text=document.page_content,
                 start=chunk.start,

@@ -45,6 +45,7 @@ class Question:
         history: Earlier messages, oldest first, each `role` and `content`.
         overrides: What differs from the pipeline's own settings.
         conversation: The conversation that the question continues.
+        instead_of: Number of the conversation's question that it takes the place of.
     """
 
     query: str
@@ -54,6 +55,7 @@ class Question:
     history: tuple[dict[str, str], ...] = ()
     overrides: Overrides = field(default_factory=Overrides)
     conversation: str | None = None
+    instead_of: int | None = None
 
 
 def checked_query(query: str, max_characters: int) -> str:
@@ -162,6 +164,7 @@ class AnswerRun:
         self._written: dict[str, Any] = {}
         self._text: list[str] = []
         self._answer: Answer | None = None
+        self._in_conversation = False
 
     def close(self) -> None:
         """Give up the place in the queue; a run that never began is cancelled."""
@@ -222,14 +225,14 @@ class AnswerRun:
             text = "".join(self._text)
             if record.status == "done" and self._answer is not None:
                 text = self._answer.answer or ""
-                about |= self._answer.model_dump(include={"sources", "reuse", "seconds"})
+                about |= self._answer.model_dump(include={"query", "sources", "reuse", "seconds"})
             else:
                 about["stopped"] = cancelled
             record.seconds = perf_counter() - created
             answering.metrics.ended(record)
             answering.runs.end(record)
             await answering.limits.used(question.identity, record.tokens)
-            if question.conversation is not None and (text or not cancelled):
+            if question.conversation is not None and self._in_conversation:
                 await answering.conversations.add_answer(
                     question.identity.user, question.conversation, text, about
                 )
@@ -239,9 +242,16 @@ class AnswerRun:
         question = self.question
         if question.conversation is None:
             return list(question.history)
-        return await self._answering.conversations.add_question(
-            question.identity.user, question.conversation, question.query, REMEMBERED
+        history = await self._answering.conversations.add_question(
+            question.identity.user,
+            question.conversation,
+            question.query,
+            REMEMBERED,
+            run=self.record.id,
+            instead=question.instead_of,
         )
+        self._in_conversation = True
+        return history
 
     async def _run(self, history: History) -> AsyncGenerator[AnswerEvent]:
         pipeline, within = self.question.pipeline, self.deadline.within

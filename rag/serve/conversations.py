@@ -1,4 +1,4 @@
-"""Conversations, each a user's own: begun, continued, listed, exported, deleted."""
+"""Conversations, each a user's own: begun, continued, found, renamed, exported, deleted."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from rag.serve.errors import Problem
+from rag.serve.feedback import Feedback, feedback_of
 from rag.serve.state import ServerState
 
 CONVERSATIONS_SCHEMA = """
@@ -31,16 +32,26 @@ TITLE = 80
 LISTED = 200
 """Conversations in a list at most."""
 
+_HEADS = "SELECT id, title, created, updated FROM conversations WHERE user = ?"
+_HAS = (
+    " AND (lower(title) LIKE ? ESCAPE '!' OR EXISTS (SELECT 1 FROM messages WHERE "
+    "conversation = conversations.id AND lower(text) LIKE ? ESCAPE '!'))"
+)
+_LATEST = " ORDER BY updated DESC LIMIT ?"
+
 
 class Message(BaseModel):
     """A question or an answer."""
 
+    number: int = Field(description="larger than those of earlier messages")
     role: Literal["user", "assistant"]
     content: str
     created: float = Field(description="seconds since the epoch")
     about: dict[str, Any] = Field(
-        default={}, description="of an answer: run, sources, reuse, seconds, stopped or error"
+        default={},
+        description="run; of an answer also: query, sources, reuse, seconds, stopped or error",
     )
+    feedback: Feedback | None = Field(default=None, description="what the user says of an answer")
 
 
 class ConversationHead(BaseModel):
@@ -76,16 +87,29 @@ class Conversations:
         await self._state.do(write)
         return head
 
-    async def heads(self, user: str) -> list[ConversationHead]:
-        """The user's conversations, the latest first."""
-        rows = await self._state.do(
-            lambda db: db.execute(
-                "SELECT id, title, created, updated FROM conversations WHERE user = ? "
-                "ORDER BY updated DESC LIMIT ?",
-                (user, LISTED),
-            ).fetchall()
-        )
+    async def heads(self, user: str, words: str = "") -> list[ConversationHead]:
+        """The user's conversations, the latest first.
+
+        Args:
+            user: Whose they are.
+            words: Only those that have all of these in their title or their messages.
+        """
+        patterns = [_pattern(word) for word in words.split()]
+        values = (user, *(one for pattern in patterns for one in (pattern, pattern)), LISTED)
+        statement = _HEADS + _HAS * len(patterns) + _LATEST
+        rows = await self._state.do(lambda db: db.execute(statement, values).fetchall())
         return [ConversationHead(**dict(row)) for row in rows]
+
+    async def rename(self, user: str, name: str, title: str) -> None:
+        """Give a conversation a title of the user's choice.
+
+        Raises:
+            Problem: 404, the user has no such conversation.
+        """
+        statement = "UPDATE conversations SET title = ? WHERE id = ? AND user = ?"
+        row = (title_of(title), name, user)
+        if not await self._state.do(lambda db: db.execute(statement, row).rowcount):
+            raise missing(name)
 
     async def get(self, user: str, name: str) -> Conversation:
         """A whole conversation.
@@ -102,7 +126,8 @@ class Conversations:
             if head is None:
                 raise missing(name)
             rows = db.execute(
-                "SELECT role, text, created, about FROM messages WHERE conversation = ? "
+                "SELECT number, role, text, messages.created, about, rating, comment, correction "
+                "FROM messages LEFT JOIN feedback ON message = number WHERE conversation = ? "
                 "ORDER BY number",
                 (name,),
             )
@@ -111,7 +136,7 @@ class Conversations:
         return await self._state.do(read)
 
     async def add_question(
-        self, user: str, name: str, query: str, earlier: int
+        self, user: str, name: str, query: str, earlier: int, *, run: str, instead: int | None
     ) -> list[dict[str, str]]:
         """Put a question behind the other messages; the first one gives the title.
 
@@ -120,21 +145,26 @@ class Conversations:
             name: Its id.
             query: The question.
             earlier: How many earlier messages are wanted.
+            run: The run that answers it.
+            instead: Number of an earlier question that it takes the place of; what came after
+                that one is deleted.
 
         Returns:
             The latest messages before the question, oldest first, each `role` and `content`.
 
         Raises:
-            Problem: 404, the user has no such conversation.
+            Problem: 404, the user has no such conversation, or it has no such question.
         """
 
         def write(db: sqlite3.Connection) -> list[dict[str, str]]:
+            if instead is not None:
+                _cut(db, user, name, instead)
             rows = db.execute(
                 "SELECT role, text AS content FROM messages WHERE conversation = ? "
                 "AND text != '' ORDER BY number DESC LIMIT ?",
                 (name, earlier),
             ).fetchall()
-            _add(db, user, name, "user", query, {})
+            _add(db, user, name, "user", query, {"run": run})
             return [dict(row) for row in reversed(rows)]
 
         return await self._state.do(write)
@@ -155,10 +185,12 @@ class Conversations:
 
 def _message(row: sqlite3.Row) -> Message:
     return Message(
+        number=row["number"],
         role=row["role"],
         content=row["text"],
         created=row["created"],
         about=json.loads(row["about"]),
+        feedback=feedback_of(row),
     )
 
 
@@ -169,7 +201,7 @@ def _add(
     changed = db.execute(
         "UPDATE conversations SET updated = ?, title = iif(title = '', ?, title) "
         "WHERE id = ? AND user = ?",
-        (now, " ".join(text.split())[:TITLE], name, user),
+        (now, title_of(text), name, user),
     ).rowcount
     if not changed:
         raise missing(name)
@@ -177,6 +209,32 @@ def _add(
         "INSERT INTO messages (conversation, role, text, about, created) VALUES (?, ?, ?, ?, ?)",
         (name, role, text, json.dumps(about), now),
     )
+
+
+def _cut(db: sqlite3.Connection, user: str, name: str, number: int) -> None:
+    """Delete a question and what follows it; a title that was made of it goes too."""
+    found = db.execute(
+        "SELECT text, title FROM messages JOIN conversations ON id = conversation "
+        "WHERE conversation = ? AND user = ? AND number = ? AND role = 'user'",
+        (name, user, number),
+    ).fetchone()
+    if found is None:
+        raise Problem(404, "no_message", f"there is no question {number}", where="instead_of")
+    db.execute("DELETE FROM messages WHERE conversation = ? AND number >= ?", (name, number))
+    if found["title"] == title_of(found["text"]):
+        db.execute("UPDATE conversations SET title = '' WHERE id = ?", (name,))
+
+
+def title_of(text: str) -> str:
+    """A text as a title: on one line, and not too long."""
+    return " ".join(text.split())[:TITLE]
+
+
+def _pattern(word: str) -> str:
+    """What `LIKE ... ESCAPE '!'` finds a word by, wherever it stands."""
+    for special in "!%_":
+        word = word.replace(special, f"!{special}")
+    return f"%{word.lower()}%"
 
 
 def missing(name: str) -> Problem:

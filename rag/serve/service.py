@@ -12,6 +12,7 @@ from rag.index.store import Address
 from rag.serve.answering import Answering
 from rag.serve.conversations import CONVERSATIONS_SCHEMA, Conversations
 from rag.serve.errors import Problem, problem_of
+from rag.serve.feedback import FEEDBACK_SCHEMA, FeedbackStore
 from rag.serve.flows import Flows
 from rag.serve.identity import single_user
 from rag.serve.inspection import Limits
@@ -54,10 +55,15 @@ class Service:
             settings.redis, settings.requests_per_minute, settings.tokens_per_day
         )
         self.state = ServerState(
-            settings.data / "serve.sqlite", RUNS_SCHEMA, CONVERSATIONS_SCHEMA, UPLOADS_SCHEMA
+            settings.data / "serve.sqlite",
+            RUNS_SCHEMA,
+            CONVERSATIONS_SCHEMA,
+            FEEDBACK_SCHEMA,
+            UPLOADS_SCHEMA,
         )
         self.runs = Runs(self.state, settings.max_runs)
         self.conversations = Conversations(self.state)
+        self.feedback = FeedbackStore(self.state)
         self.answering = Answering(
             queue=self.queue,
             flows=self.flows,

@@ -57,6 +57,82 @@ def test_an_answer_that_was_stopped_is_kept_as_far_as_it_came(
         assert "Books stand on the shelf [1].".startswith(messages[1]["content"][:5])
 
 
+def test_an_answer_that_was_stopped_before_it_began_is_in_the_conversation(
+    tmp_path: Path, client: Any, doors: Doors
+) -> None:
+    doors.shut()
+    with running(local(toy(), settings=Settings(data=tmp_path / "data"))) as address:
+        http = client(address)
+        key = http.post("/conversations").json()["id"]
+        body = {"query": "Books", "conversation": key, "stream": True}
+        with http.stream("POST", "/ask", json=body) as response:
+            for line in response.iter_lines():
+                if line == "event: node_started":
+                    break
+        messages: list[dict[str, Any]] = []
+        while len(messages) < 2:
+            messages = http.get(f"/conversations/{key}").json()["messages"]
+        assert (messages[1]["content"], messages[1]["about"]["stopped"]) == ("", True)
+        assert messages[0]["about"]["run"] == messages[1]["about"]["run"]
+
+
+def test_conversations_are_found_and_renamed(tmp_path: Path, client: Any) -> None:
+    with running(local(toy(), settings=Settings(data=tmp_path / "data"))) as address:
+        http = client(address)
+        keys = []
+        for question in ("Boats of the north", "100 % of it", "Maps_and charts"):
+            keys.append(http.post("/conversations").json()["id"])
+            http.post("/ask", json={"query": question, "conversation": keys[-1]})
+
+        def found(words: str) -> list[str]:
+            heads = http.get("/conversations", params={"q": words}).json()
+            return [one["id"] for one in heads]
+
+        assert found("") == keys[::-1]
+        assert found("NORTH boats") == [keys[0]]
+        assert found("north maps") == []
+        assert found("stand on") == keys[::-1]  # in the answers
+        assert found("%") == [keys[1]]
+        assert found("_") == [keys[2]]
+        assert http.patch(f"/conversations/{keys[0]}", json={"title": " A\n B "}).status_code == 204
+        assert http.get(f"/conversations/{keys[0]}").json()["title"] == "A B"
+        assert http.patch(f"/conversations/{keys[0]}", json={"title": "  "}).status_code == 422
+        assert http.patch(f"/conversations/{'0' * 32}", json={"title": "A"}).status_code == 404
+
+
+def test_a_question_takes_the_place_of_an_earlier_one(tmp_path: Path, client: Any) -> None:
+    with running(local(toy(), settings=Settings(data=tmp_path / "data"))) as address:
+        http = client(address)
+        key = http.post("/conversations").json()["id"]
+
+        def ask(query: str, **more: Any) -> Any:
+            return http.post("/ask", json={"query": query, "conversation": key, **more})
+
+        def read() -> Any:
+            return http.get(f"/conversations/{key}").json()
+
+        for query in ("Books", "Maps", "Charts"):
+            ask(query)
+        first, _, second, answer, *_ = [one["number"] for one in read()["messages"]]
+        assert ask("Boats", instead_of=answer).status_code == 404
+        assert ask("Boats", instead_of=second).status_code == 200
+        found = read()
+        asked = [one["content"] for one in found["messages"] if one["role"] == "user"]
+        assert (found["title"], asked) == ("Books", ["Books", "Boats"])
+        ask("Locks", instead_of=first)
+        assert (read()["title"], len(read()["messages"])) == ("Locks", 2)
+        http.patch(f"/conversations/{key}", json={"title": "Mine"})
+        ask("Ferries", instead_of=read()["messages"][0]["number"])
+        assert read()["title"] == "Mine"
+        refused = http.post("/ask", json={"query": "Books", "instead_of": first})
+        assert (refused.status_code, refused.json()["where"]) == (422, "instead_of")
+        other = http.post("/conversations").json()["id"]
+        foreign = read()["messages"][0]["number"]
+        body = {"query": "Books", "conversation": other, "instead_of": foreign}
+        assert http.post("/ask", json=body).status_code == 404
+        assert len(read()["messages"]) == 2
+
+
 WRITTEN = "Who may open the north lock at night?"
 HISTORY = [
     {"role": "user", "content": "Who may open the north lock?"},

@@ -41,6 +41,11 @@ class AskBody(BaseModel):
     conversation: str | None = Field(
         default=None, pattern="^[0-9a-f]{32}$", description="the one that the question continues"
     )
+    instead_of: int | None = Field(
+        default=None,
+        description="number of the conversation's question that this one takes the place of; it "
+        "and all that follows are deleted",
+    )
     history: list[MessageBody] = Field(
         default=[], max_length=50, description="earlier messages, where no conversation is kept"
     )
@@ -127,6 +132,10 @@ def question_of(body: AskBody, who: Identity, pipelines: Pipelines, settings: Se
     if (body.max_tokens or 0) > settings.max_tokens:
         what = f"{body.max_tokens:,} tokens are more than {settings.max_tokens:,}"
         raise Problem(422, "too_many_tokens", what, where="max_tokens", fix="ask for less")
+    if body.instead_of is not None and body.conversation is None:
+        what = "a question can only take the place of one in a conversation"
+        fix = "name the conversation, or leave it out"
+        raise Problem(422, "no_conversation", what, where="instead_of", fix=fix)
     pipeline = pipelines.named(body.pipeline)
     overrides = Overrides(
         temperature=body.temperature,
@@ -144,6 +153,7 @@ def question_of(body: AskBody, who: Identity, pipelines: Pipelines, settings: Se
         history=tuple(one.model_dump() for one in body.history),
         overrides=overrides,
         conversation=body.conversation,
+        instead_of=body.instead_of,
     )
 
 

@@ -1,11 +1,13 @@
-"""Conversations: begin, list, read, export, delete."""
+"""Conversations: begin, find, read, rename, export, delete."""
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
+from pydantic import BaseModel, Field
 
 from rag.serve.conversations import (
+    TITLE,
     Conversation,
     ConversationHead,
     Conversations,
@@ -16,6 +18,12 @@ from rag.serve.http.authentication import asks
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEMS, Id
 from rag.serve.identity import Identity
+
+
+class TitleBody(BaseModel):
+    """What changes of a conversation."""
+
+    title: str = Field(min_length=1, max_length=TITLE, pattern=r"\S")
 
 
 def routes(shared: Endpoints, conversations: Conversations) -> APIRouter:
@@ -29,9 +37,14 @@ def routes(shared: Endpoints, conversations: Conversations) -> APIRouter:
         return await conversations.begin(who.user)
 
     @router.get("")
-    async def listed(who: Asker) -> list[ConversationHead]:
+    async def listed(
+        who: Asker,
+        q: Annotated[
+            str, Query(max_length=200, description="words in their titles or messages")
+        ] = "",
+    ) -> list[ConversationHead]:
         """The conversations, the latest first."""
-        return await conversations.heads(who.user)
+        return await conversations.heads(who.user, q)
 
     @router.get("/{conversation}")
     async def read(conversation: Id, who: Asker) -> Conversation:
@@ -62,6 +75,11 @@ def routes(shared: Endpoints, conversations: Conversations) -> APIRouter:
             kind, text, suffix = "application/json", found.model_dump_json(indent=2), "json"
         headers = {"Content-Disposition": f'attachment; filename="conversation.{suffix}"'}
         return Response(text, media_type=kind, headers=headers)
+
+    @router.patch("/{conversation}", status_code=204)
+    async def rename(conversation: Id, body: TitleBody, who: Asker) -> None:
+        """Give a conversation another title."""
+        await conversations.rename(who.user, conversation, body.title)
 
     @router.delete("/{conversation}", status_code=204)
     async def delete(conversation: Id, who: Asker) -> None:

@@ -16,7 +16,17 @@ from starlette.types import Lifespan
 from rag.errors import ConfigError
 from rag.flow import Flow
 from rag.serve.errors import Problem, respond
-from rag.serve.http import ask, conversations, documents, mcp, openai, openai_others, page, status
+from rag.serve.http import (
+    ask,
+    conversations,
+    documents,
+    feedback,
+    mcp,
+    openai,
+    openai_others,
+    page,
+    status,
+)
 from rag.serve.http.authentication import anonymous, by_keys
 from rag.serve.http.cors import preflight_routes
 from rag.serve.http.route import HEADERS, Endpoints
@@ -89,6 +99,7 @@ def router(
     if identified:
         made.include_router(ask.run_routes(shared, service.runs))
         made.include_router(conversations.routes(shared, service.conversations))
+        made.include_router(feedback.routes(shared, service.feedback))
         made.include_router(
             documents.routes(
                 shared,
