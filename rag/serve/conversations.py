@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 import uuid
 from typing import Any, Literal
@@ -12,18 +11,20 @@ from pydantic import BaseModel, Field
 
 from rag.serve.errors import Problem
 from rag.serve.feedback import Feedback, feedback_of
-from rag.serve.state import ServerState
+from rag.serve.state.database import Database, Row
+from rag.serve.state.server_state import ServerState
 
 CONVERSATIONS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS conversations (
-    id TEXT PRIMARY KEY, user TEXT NOT NULL, title TEXT NOT NULL,
-    created REAL NOT NULL, updated REAL NOT NULL
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, title TEXT NOT NULL,
+    created DOUBLE PRECISION NOT NULL, updated DOUBLE PRECISION NOT NULL
 );
-CREATE INDEX IF NOT EXISTS conversations_by_user ON conversations (user, updated);
+CREATE INDEX IF NOT EXISTS conversations_by_owner ON conversations (owner, updated);
 CREATE TABLE IF NOT EXISTS messages (
-    number INTEGER PRIMARY KEY, conversation TEXT NOT NULL REFERENCES conversations (id)
+    number {identity}, conversation TEXT NOT NULL REFERENCES conversations (id)
         ON DELETE CASCADE,
-    role TEXT NOT NULL, text TEXT NOT NULL, about TEXT NOT NULL, created REAL NOT NULL
+    role TEXT NOT NULL, text TEXT NOT NULL, about TEXT NOT NULL,
+    created DOUBLE PRECISION NOT NULL
 );
 CREATE INDEX IF NOT EXISTS messages_by_conversation ON messages (conversation, number)
 """
@@ -32,7 +33,7 @@ TITLE = 80
 LISTED = 200
 """Conversations in a list at most."""
 
-_HEADS = "SELECT id, title, created, updated FROM conversations WHERE user = ?"
+_HEADS = "SELECT id, title, created, updated FROM conversations WHERE owner = ?"
 _HAS = (
     " AND (lower(title) LIKE ? ESCAPE '!' OR EXISTS (SELECT 1 FROM messages WHERE "
     "conversation = conversations.id AND lower(text) LIKE ? ESCAPE '!'))"
@@ -80,7 +81,7 @@ class Conversations:
         now = time.time()
         head = ConversationHead(id=uuid.uuid4().hex, title="", created=now, updated=now)
 
-        def write(db: sqlite3.Connection) -> None:
+        def write(db: Database) -> None:
             row = (head.id, user, head.title, head.created, head.updated)
             db.execute("INSERT INTO conversations VALUES (?, ?, ?, ?, ?)", row)
 
@@ -97,8 +98,8 @@ class Conversations:
         patterns = [_pattern(word) for word in words.split()]
         values = (user, *(one for pattern in patterns for one in (pattern, pattern)), LISTED)
         statement = _HEADS + _HAS * len(patterns) + _LATEST
-        rows = await self._state.do(lambda db: db.execute(statement, values).fetchall())
-        return [ConversationHead(**dict(row)) for row in rows]
+        rows = await self._state.do(lambda db: db.rows(statement, values))
+        return [ConversationHead(**row) for row in rows]
 
     async def rename(self, user: str, name: str, title: str) -> None:
         """Give a conversation a title of the user's choice.
@@ -106,9 +107,9 @@ class Conversations:
         Raises:
             Problem: 404, the user has no such conversation.
         """
-        statement = "UPDATE conversations SET title = ? WHERE id = ? AND user = ?"
+        statement = "UPDATE conversations SET title = ? WHERE id = ? AND owner = ?"
         row = (title_of(title), name, user)
-        if not await self._state.do(lambda db: db.execute(statement, row).rowcount):
+        if not await self._state.do(lambda db: db.execute(statement, row)):
             raise missing(name)
 
     async def get(self, user: str, name: str) -> Conversation:
@@ -118,20 +119,20 @@ class Conversations:
             Problem: 404, the user has none of this id.
         """
 
-        def read(db: sqlite3.Connection) -> Conversation:
-            head = db.execute(
-                "SELECT id, title, created, updated FROM conversations WHERE id = ? AND user = ?",
+        def read(db: Database) -> Conversation:
+            head = db.row(
+                "SELECT id, title, created, updated FROM conversations WHERE id = ? AND owner = ?",
                 (name, user),
-            ).fetchone()
+            )
             if head is None:
                 raise missing(name)
-            rows = db.execute(
+            rows = db.rows(
                 "SELECT number, role, text, messages.created, about, rating, comment, correction "
                 "FROM messages LEFT JOIN feedback ON message = number WHERE conversation = ? "
                 "ORDER BY number",
                 (name,),
             )
-            return Conversation(**dict(head), messages=[_message(row) for row in rows])
+            return Conversation(**head, messages=[_message(row) for row in rows])
 
         return await self._state.do(read)
 
@@ -156,16 +157,16 @@ class Conversations:
             Problem: 404, the user has no such conversation, or it has no such question.
         """
 
-        def write(db: sqlite3.Connection) -> list[dict[str, str]]:
+        def write(db: Database) -> list[dict[str, str]]:
             if instead is not None:
                 _cut(db, user, name, instead)
-            rows = db.execute(
+            rows = db.rows(
                 "SELECT role, text AS content FROM messages WHERE conversation = ? "
                 "AND text != '' ORDER BY number DESC LIMIT ?",
                 (name, earlier),
-            ).fetchall()
+            )
             _add(db, user, name, "user", query, {"run": run})
-            return [dict(row) for row in reversed(rows)]
+            return rows[::-1]
 
         return await self._state.do(write)
 
@@ -179,11 +180,11 @@ class Conversations:
 
     async def delete(self, user: str, name: str | None = None) -> int:
         """Delete one conversation, or all of the user's; returns how many."""
-        statement = "DELETE FROM conversations WHERE user = ? AND id = coalesce(?, id)"
-        return await self._state.do(lambda db: db.execute(statement, (user, name)).rowcount)
+        statement = "DELETE FROM conversations WHERE owner = ? AND id = coalesce(?, id)"
+        return await self._state.do(lambda db: db.execute(statement, (user, name)))
 
 
-def _message(row: sqlite3.Row) -> Message:
+def _message(row: Row) -> Message:
     return Message(
         number=row["number"],
         role=row["role"],
@@ -194,15 +195,13 @@ def _message(row: sqlite3.Row) -> Message:
     )
 
 
-def _add(
-    db: sqlite3.Connection, user: str, name: str, role: str, text: str, about: dict[str, Any]
-) -> None:
+def _add(db: Database, user: str, name: str, role: str, text: str, about: dict[str, Any]) -> None:
     now = time.time()
     changed = db.execute(
-        "UPDATE conversations SET updated = ?, title = iif(title = '', ?, title) "
-        "WHERE id = ? AND user = ?",
+        "UPDATE conversations SET updated = ?, title = CASE title WHEN '' THEN ? ELSE title END "
+        "WHERE id = ? AND owner = ?",
         (now, title_of(text), name, user),
-    ).rowcount
+    )
     if not changed:
         raise missing(name)
     db.execute(
@@ -211,13 +210,13 @@ def _add(
     )
 
 
-def _cut(db: sqlite3.Connection, user: str, name: str, number: int) -> None:
+def _cut(db: Database, user: str, name: str, number: int) -> None:
     """Delete a question and what follows it; a title that was made of it goes too."""
-    found = db.execute(
+    found = db.row(
         "SELECT text, title FROM messages JOIN conversations ON id = conversation "
-        "WHERE conversation = ? AND user = ? AND number = ? AND role = 'user'",
+        "WHERE conversation = ? AND owner = ? AND number = ? AND role = 'user'",
         (name, user, number),
-    ).fetchone()
+    )
     if found is None:
         raise Problem(404, "no_message", f"there is no question {number}", where="instead_of")
     db.execute("DELETE FROM messages WHERE conversation = ? AND number >= ?", (name, number))

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.serve.errors import Problem
-from rag.serve.state import ServerState
+from rag.serve.state.database import Database, Row
+from rag.serve.state.server_state import ServerState
 
 FEEDBACK_SCHEMA = """
 CREATE TABLE IF NOT EXISTS feedback (
-    message INTEGER PRIMARY KEY REFERENCES messages (number) ON DELETE CASCADE,
-    rating TEXT NOT NULL, comment TEXT NOT NULL, correction TEXT NOT NULL, created REAL NOT NULL
+    message BIGINT PRIMARY KEY REFERENCES messages (number) ON DELETE CASCADE,
+    rating TEXT NOT NULL, comment TEXT NOT NULL, correction TEXT NOT NULL,
+    created DOUBLE PRECISION NOT NULL
 )
 """
 MOST = 4000
@@ -72,12 +73,12 @@ class FeedbackStore:
             Problem: 404, the user has no such answer.
         """
 
-        def write(db: sqlite3.Connection) -> None:
-            found = db.execute(
-                "SELECT 1 FROM messages JOIN conversations ON id = conversation WHERE id = ? "
-                "AND user = ? AND number = ? AND role = 'assistant'",
+        def write(db: Database) -> None:
+            found = db.row(
+                "SELECT role FROM messages JOIN conversations ON id = conversation WHERE id = ? "
+                "AND owner = ? AND number = ? AND role = 'assistant'",
                 (conversation, user, number),
-            ).fetchone()
+            )
             if found is None:
                 raise Problem(404, "no_message", f"there is no answer {number}")
             db.execute("DELETE FROM feedback WHERE message = ?", (number,))
@@ -94,16 +95,16 @@ class FeedbackStore:
             user: Only those of this user.
         """
         rows = await self._state.do(
-            lambda db: db.execute(
-                "SELECT user, conversation, feedback.created AS rated, rating, comment, "
+            lambda db: db.rows(
+                "SELECT owner, conversation, feedback.created AS rated, rating, comment, "
                 "correction, text, about, (SELECT text FROM messages AS question WHERE "
                 "question.conversation = messages.conversation AND role = 'user' AND "
                 "question.number < messages.number ORDER BY question.number DESC LIMIT 1) "
                 "AS question FROM feedback JOIN messages ON number = message "
-                "JOIN conversations ON id = conversation WHERE user = coalesce(?, user) "
+                "JOIN conversations ON id = conversation WHERE owner = coalesce(?, owner) "
                 "ORDER BY rated DESC",
                 (user,),
-            ).fetchall()
+            )
         )
         return [_rated(row, json.loads(row["about"])) for row in rows]
 
@@ -111,16 +112,16 @@ class FeedbackStore:
 _SAID = ("rating", "comment", "correction")
 
 
-def feedback_of(row: sqlite3.Row) -> Feedback | None:
+def feedback_of(row: Row) -> Feedback | None:
     """What a row says that has the table's columns; None where there is no rating."""
     return None if row["rating"] is None else Feedback(**{name: row[name] for name in _SAID})
 
 
-def _rated(row: sqlite3.Row, about: dict[str, Any]) -> RatedAnswer:
+def _rated(row: Row, about: dict[str, Any]) -> RatedAnswer:
     fields = RatedSource.model_fields
     return RatedAnswer(
         **{name: row[name] for name in _SAID},
-        user=row["user"],
+        user=row["owner"],
         conversation=row["conversation"],
         run=about.get("run"),
         created=row["rated"],

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 import uuid
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from rag.serve.state import ServerState
+from rag.serve.state.database import Database
+from rag.serve.state.server_state import ServerState
 
 RUNS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
-    id TEXT PRIMARY KEY, user TEXT NOT NULL, changed REAL NOT NULL, record TEXT NOT NULL
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, changed DOUBLE PRECISION NOT NULL,
+    record TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS runs_by_user ON runs (user, changed)
+CREATE INDEX IF NOT EXISTS runs_by_owner ON runs (owner, changed)
 """
 
 Status = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -74,8 +75,9 @@ class Runs:
         self._store(user, run)
         self._state.post(
             lambda db: db.execute(
-                "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE user = ? "
-                "ORDER BY changed DESC LIMIT -1 OFFSET ?)",
+                "DELETE FROM runs WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER "
+                "(ORDER BY changed DESC) AS place FROM runs WHERE owner = ?) AS placed "
+                "WHERE place > ?)",
                 (user, self._limit),
             )
         )
@@ -86,10 +88,8 @@ class Runs:
         if found is not None:
             return found[1] if found[0] == user else None
 
-        def read(db: sqlite3.Connection) -> Any:
-            return db.execute(
-                "SELECT record FROM runs WHERE id = ? AND user = ?", (name, user)
-            ).fetchone()
+        def read(db: Database) -> Any:
+            return db.row("SELECT record FROM runs WHERE id = ? AND owner = ?", (name, user))
 
         row = await self._state.do(read)
         return ServedRun(**json.loads(row["record"])) if row else None
@@ -97,5 +97,9 @@ class Runs:
     def _store(self, user: str, run: ServedRun) -> None:
         row = (run.id, user, time.time(), run.model_dump_json())
         self._state.post(
-            lambda db: db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", row)
+            lambda db: db.execute(
+                "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                "changed = excluded.changed, record = excluded.record",
+                row,
+            )
         )

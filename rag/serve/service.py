@@ -22,7 +22,7 @@ from rag.serve.pipeline import Pipelines
 from rag.serve.queue import RunQueue
 from rag.serve.runs import RUNS_SCHEMA, Runs
 from rag.serve.settings import Settings
-from rag.serve.state import ServerState
+from rag.serve.state.server_state import ServerState
 from rag.serve.upload_worker import UploadWorker
 from rag.serve.uploads import UPLOADS_SCHEMA, Uploads
 
@@ -55,7 +55,7 @@ class Service:
             settings.redis, settings.requests_per_minute, settings.tokens_per_day
         )
         self.state = ServerState(
-            settings.data / "serve.sqlite",
+            settings.state or settings.data / "serve.sqlite",
             RUNS_SCHEMA,
             CONVERSATIONS_SCHEMA,
             FEEDBACK_SCHEMA,

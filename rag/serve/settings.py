@@ -15,6 +15,12 @@ class Settings(BaseModel):
     data: Path = Field(
         default=Path(".rag/serve"), description="folder of conversations, uploads and the secret"
     )
+    state: str | None = Field(
+        default=None,
+        pattern="^postgres(ql)?://",
+        description="postgresql://USER:PASSWORD@HOST/DATABASE, where several machines share "
+        "conversations, runs and uploads; none: a file in `data`",
+    )
     concurrency: PositiveInt = Field(default=4, description="concurrent questions")
     queue: NonNegativeInt = Field(default=256, description="questions that may wait")
     queue_per_user: NonNegativeInt = Field(default=64, description="of these, of one user")

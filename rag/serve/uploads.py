@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import re
 import shutil
-import sqlite3
 import time
 import unicodedata
 import uuid
@@ -23,17 +22,19 @@ from rag.index.store import Address
 from rag.serve.claims import Claims
 from rag.serve.errors import Problem
 from rag.serve.inspection import refusal
-from rag.serve.state import ServerState
+from rag.serve.state.database import Database, Row
+from rag.serve.state.server_state import ServerState
 
 UPLOADS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
-    id TEXT NOT NULL, user TEXT NOT NULL, collection TEXT NOT NULL, pipeline TEXT NOT NULL,
+    id TEXT NOT NULL, owner TEXT NOT NULL, collection TEXT NOT NULL, pipeline TEXT NOT NULL,
     name TEXT NOT NULL,
-    path TEXT NOT NULL, bytes INTEGER NOT NULL, status TEXT NOT NULL,
-    detail TEXT NOT NULL DEFAULT '', chunks INTEGER NOT NULL DEFAULT 0,
-    progress REAL NOT NULL DEFAULT 0, worker TEXT, created REAL NOT NULL,
-    begun INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (user, id)
+    path TEXT NOT NULL, bytes BIGINT NOT NULL, status TEXT NOT NULL,
+    detail TEXT NOT NULL DEFAULT '', chunks BIGINT NOT NULL DEFAULT 0,
+    progress DOUBLE PRECISION NOT NULL DEFAULT 0, worker TEXT,
+    created DOUBLE PRECISION NOT NULL,
+    begun BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (owner, id)
 );
 CREATE INDEX IF NOT EXISTS documents_by_status ON documents (status, created)
 """
@@ -76,10 +77,10 @@ class StoredUpload:
     created: float
 
     @classmethod
-    def of(cls, row: sqlite3.Row) -> StoredUpload:
+    def of(cls, row: Row) -> StoredUpload:
         """The upload of a row of the table."""
-        fields = {name: row[name] for name in cls.__dataclass_fields__}
-        return cls(**{**fields, "path": Path(row["path"])})
+        fields = {name: row[name] for name in cls.__dataclass_fields__ if name != "user"}
+        return cls(**{**fields, "user": row["owner"], "path": Path(row["path"])})
 
 
 class Uploads:
@@ -161,29 +162,35 @@ class Uploads:
         index = self._address(pipeline, collection).key
         key = hashlib.sha256(f"{index}\0{name}".encode()).hexdigest()[:32]
         path = self._files / plain(user) / key / name
+        size = (await asyncio.to_thread(data.stat)).st_size
 
-        def write(db: sqlite3.Connection) -> Upload:
-            size = data.stat().st_size
-            count, total = db.execute(
-                "SELECT count(*), coalesce(sum(bytes), 0) FROM documents "
-                "WHERE user = ? AND id != ?",
+        def write(db: Database) -> Upload:
+            db.lock(f"uploads of {user}")
+            (used,) = db.rows(
+                "SELECT count(*) AS count, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS total "
+                "FROM documents WHERE owner = ? AND id != ?",
                 (user, key),
-            ).fetchone()
+            )
+            count, total = used["count"], used["total"]
             if count >= self._max_documents:
                 what = f"there are {count} documents, the limit is {self._max_documents}"
                 raise Problem(409, "too_many_documents", what, fix="delete some")
             if total + size > self._max_user_bytes:
                 what = f"your documents have {total:,} bytes, the limit is {self._max_user_bytes:,}"
                 raise Problem(413, "too_many_bytes", what, where=name, fix="delete some")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            data.replace(path)
-            sync(path)
             db.execute(
-                "INSERT OR REPLACE INTO documents (id, user, collection, pipeline, name, path, "
-                "bytes, status, created) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?)",
+                "INSERT INTO documents (id, owner, collection, pipeline, name, path, bytes, "
+                "status, created) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?) "
+                "ON CONFLICT (owner, id) DO UPDATE SET path = excluded.path, "
+                "bytes = excluded.bytes, status = 'queued', detail = '', chunks = 0, "
+                "progress = 0, worker = NULL, created = excluded.created, begun = 0",
                 (key, user, collection, pipeline, name, str(path), size, time.time()),
             )
-            return _one(db, user, key)
+            kept = _one(db, user, key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            data.replace(path)  # last: it cannot be done again
+            sync(path)
+            return kept
 
         kept = await self._state.do(write)
         self.queued.set()
@@ -200,11 +207,11 @@ class Uploads:
     async def of(self, user: str) -> list[Upload]:
         """The user's uploads, the latest first."""
         rows = await self._state.do(
-            lambda db: db.execute(
-                _SHOWN + "WHERE user = ? ORDER BY created DESC LIMIT ?", (user, LISTED)
-            ).fetchall()
+            lambda db: db.rows(
+                _SHOWN + "WHERE owner = ? ORDER BY created DESC LIMIT ?", (user, LISTED)
+            )
         )
-        return [Upload(**dict(row)) for row in rows]
+        return [Upload(**row) for row in rows]
 
     # For the worker
 
@@ -215,10 +222,8 @@ class Uploads:
             Problem: 404, the user has none of this id.
         """
 
-        def read(db: sqlite3.Connection) -> StoredUpload:
-            row = db.execute(
-                "SELECT * FROM documents WHERE user = ? AND id = ?", (user, key)
-            ).fetchone()
+        def read(db: Database) -> StoredUpload:
+            row = db.row("SELECT * FROM documents WHERE owner = ? AND id = ?", (user, key))
             if row is None:
                 raise _missing(key)
             return StoredUpload.of(row)
@@ -228,16 +233,13 @@ class Uploads:
     async def release(self) -> None:
         """Queue again what workers had claimed that are gone."""
 
-        def write(db: sqlite3.Connection) -> None:
-            claims = db.execute(
-                "SELECT DISTINCT worker FROM documents WHERE status = 'ingesting'"
-            ).fetchall()
-            for (worker,) in claims:
-                if not self._claims.is_held(worker):
+        def write(db: Database) -> None:
+            for row in db.rows("SELECT DISTINCT worker FROM documents WHERE status = 'ingesting'"):
+                if not self._claims.is_held(row["worker"]):
                     db.execute(
                         "UPDATE documents SET status = 'queued', worker = NULL "
-                        "WHERE status = 'ingesting' AND worker IS ?",
-                        (worker,),
+                        "WHERE status = 'ingesting' AND worker = ?",
+                        (row["worker"],),
                     )
 
         await self._state.do(write)
@@ -249,15 +251,17 @@ class Uploads:
         """
         worker = self._claims.hold()
 
-        def write(db: sqlite3.Connection) -> StoredUpload | None:
-            row = db.execute(
+        def write(db: Database) -> StoredUpload | None:
+            db.lock("uploads claimed")
+            row = db.row(
                 "UPDATE documents SET status = 'ingesting', worker = ?, begun = "
-                "(SELECT coalesce(max(begun), 0) + 1 FROM documents) WHERE rowid = "
-                "(SELECT rowid FROM documents WHERE status = 'queued' AND user = "
-                "(SELECT user FROM documents GROUP BY user HAVING max(status = 'queued') "
+                "(SELECT coalesce(max(begun), 0) + 1 FROM documents) WHERE (owner, id) IN "
+                "(SELECT owner, id FROM documents WHERE status = 'queued' AND owner = "
+                "(SELECT owner FROM documents GROUP BY owner "
+                "HAVING sum(CASE status WHEN 'queued' THEN 1 ELSE 0 END) > 0 "
                 "ORDER BY max(begun), min(created) LIMIT 1) ORDER BY created LIMIT 1) RETURNING *",
                 (worker,),
-            ).fetchone()
+            )
             return None if row is None else StoredUpload.of(row)
 
         return await self._state.do(write)
@@ -266,7 +270,7 @@ class Uploads:
         """Note how much of an upload is ingested, 0 to 1."""
         self._state.post(
             lambda db: db.execute(
-                "UPDATE documents SET progress = ? WHERE user = ? AND id = ?",
+                "UPDATE documents SET progress = ? WHERE owner = ? AND id = ?",
                 (share, upload.user, upload.id),
             )
         )
@@ -284,7 +288,7 @@ class Uploads:
         await self._state.do(
             lambda db: db.execute(
                 "UPDATE documents SET status = ?, detail = ?, chunks = ?, progress = ?, "
-                "worker = NULL WHERE user = ? AND id = ? AND created = ?",
+                "worker = NULL WHERE owner = ? AND id = ? AND created = ?",
                 (status, detail, chunks, progress, upload.user, upload.id, upload.created),
             )
         )
@@ -293,7 +297,7 @@ class Uploads:
         """Delete an upload and its file."""
         await self._state.do(
             lambda db: db.execute(
-                "DELETE FROM documents WHERE user = ? AND id = ?", (upload.user, upload.id)
+                "DELETE FROM documents WHERE owner = ? AND id = ?", (upload.user, upload.id)
             )
         )
         await asyncio.to_thread(shutil.rmtree, upload.path.parent, ignore_errors=True)
@@ -318,11 +322,11 @@ def safe_name(name: str) -> str:
     return stem.encode()[:room].decode(errors="ignore") + dot + suffix
 
 
-def _one(db: sqlite3.Connection, user: str, key: str) -> Upload:
-    row = db.execute(_SHOWN + "WHERE user = ? AND id = ?", (user, key)).fetchone()
+def _one(db: Database, user: str, key: str) -> Upload:
+    row = db.row(_SHOWN + "WHERE owner = ? AND id = ?", (user, key))
     if row is None:
         raise _missing(key)
-    return Upload(**dict(row))
+    return Upload(**row)
 
 
 def _missing(key: str) -> Problem:

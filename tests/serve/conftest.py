@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,10 @@ from rag import Document, Flow, RunContext, operator
 from rag.errors import ModelError
 from rag.models import LLM, Embedder
 from rag.operators import BM25, Cite, Generate
-from rag.serve import app, single_user
+from rag.serve import Settings, app, single_user
 from rag.serve.server import Server
 from rag.serve.service import Service
+from tests.postgres import server
 
 TEXTS = {
     "locks.md": "# Locks\n\nThe north lock may be opened by the lock keeper on duty only.\n\n"
@@ -125,6 +127,35 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
             return
         done.wait(0.005)
     raise AssertionError("it did not happen in time")
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[str]:
+    """The address of a PostgreSQL database."""
+    with server() as folder:
+        yield f"postgresql://rag@/postgres?host={folder}"
+
+
+@pytest.fixture
+def postgres(database: str) -> str:
+    """The address of a state in PostgreSQL that nobody has used."""
+    return f"{database}&schema=s{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state_at(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a server's state is: one test for a file, one for PostgreSQL."""
+    if request.param == "sqlite":
+        return tmp_path / "state" / "serve.sqlite"
+    address: str = request.getfixturevalue("postgres")
+    return address
+
+
+@pytest.fixture
+def kept(tmp_path: Path, state_at: Path | str) -> Settings:
+    """The settings of a server that keeps its state in either."""
+    state = state_at if isinstance(state_at, str) else None
+    return Settings(data=tmp_path / "data", state=state)
 
 
 @pytest.fixture(scope="session")

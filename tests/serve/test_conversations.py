@@ -12,14 +12,13 @@ from rag.testing.llm import ScriptedLLM
 from tests.serve.conftest import Doors, local, running, sent, toy
 
 
-def test_a_conversation_is_kept(tmp_path: Path, client: Any) -> None:
-    settings = Settings(data=tmp_path / "data")
-    with running(local(toy(), settings=settings)) as address:
+def test_a_conversation_is_kept(kept: Settings, client: Any) -> None:
+    with running(local(toy(), settings=kept)) as address:
         http = client(address)
         key = http.post("/conversations").json()["id"]
         for question in ("Books", "crash"):
             http.post("/ask", json={"query": question, "conversation": key})
-    with running(local(toy(), settings=settings)) as address:
+    with running(local(toy(), settings=kept)) as address:
         http = client(address)
         (head,) = http.get("/conversations").json()
         assert (head["id"], head["title"]) == (key, "Books")
@@ -76,8 +75,8 @@ def test_an_answer_that_was_stopped_before_it_began_is_in_the_conversation(
         assert messages[0]["about"]["run"] == messages[1]["about"]["run"]
 
 
-def test_conversations_are_found_and_renamed(tmp_path: Path, client: Any) -> None:
-    with running(local(toy(), settings=Settings(data=tmp_path / "data"))) as address:
+def test_conversations_are_found_and_renamed(kept: Settings, client: Any) -> None:
+    with running(local(toy(), settings=kept)) as address:
         http = client(address)
         keys = []
         for question in ("Boats of the north", "100 % of it", "Maps_and charts"):
@@ -100,8 +99,8 @@ def test_conversations_are_found_and_renamed(tmp_path: Path, client: Any) -> Non
         assert http.patch(f"/conversations/{'0' * 32}", json={"title": "A"}).status_code == 404
 
 
-def test_a_question_takes_the_place_of_an_earlier_one(tmp_path: Path, client: Any) -> None:
-    with running(local(toy(), settings=Settings(data=tmp_path / "data"))) as address:
+def test_a_question_takes_the_place_of_an_earlier_one(kept: Settings, client: Any) -> None:
+    with running(local(toy(), settings=kept)) as address:
         http = client(address)
         key = http.post("/conversations").json()["id"]
 

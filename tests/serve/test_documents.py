@@ -22,7 +22,7 @@ from rag.serve.claims import Claims
 from rag.serve.errors import Problem
 from rag.serve.inspection import inspect, limit_this_process
 from rag.serve.service import Service
-from rag.serve.state import ServerState
+from rag.serve.state.server_state import ServerState
 from rag.serve.uploads import UPLOADS_SCHEMA, Uploads, safe_name
 from tests.serve.conftest import local, running, until
 
@@ -182,9 +182,9 @@ def uploads_of(state: ServerState, folder: Path) -> Uploads:
     )
 
 
-def test_what_a_dead_worker_claimed_is_queued_again(tmp_path: Path) -> None:
+def test_what_a_dead_worker_claimed_is_queued_again(tmp_path: Path, state_at: Path | str) -> None:
     async def run() -> None:
-        state = ServerState(tmp_path / "serve.sqlite", UPLOADS_SCHEMA)
+        state = ServerState(state_at, UPLOADS_SCHEMA)
         await state.open()
 
         crashed, alive, other = (uploads_of(state, tmp_path) for _ in range(3))
@@ -210,9 +210,11 @@ def test_what_a_dead_worker_claimed_is_queued_again(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_user_with_many_uploads_does_not_hold_up_the_others(tmp_path: Path) -> None:
+def test_a_user_with_many_uploads_does_not_hold_up_the_others(
+    tmp_path: Path, state_at: Path | str
+) -> None:
     async def run() -> list[str]:
-        state = ServerState(tmp_path / "serve.sqlite", UPLOADS_SCHEMA)
+        state = ServerState(state_at, UPLOADS_SCHEMA)
         await state.open()
         uploads = uploads_of(state, tmp_path)
 

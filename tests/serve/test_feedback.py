@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +20,8 @@ def by_header(request: Request) -> Identity:
 
 
 @pytest.fixture
-def people(tmp_path: Path, client: Any) -> Iterator[dict[str, Any]]:
-    settings = Settings(data=tmp_path / "data")
-    with running(app(toy(), identity=by_header, settings=settings)) as address:
+def people(kept: Settings, client: Any) -> Iterator[dict[str, Any]]:
+    with running(app(toy(), identity=by_header, settings=kept)) as address:
         yield {name: client(address, headers={"x-user": name}) for name in ("ann", "bob", "boss")}
 
 

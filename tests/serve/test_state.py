@@ -1,69 +1,176 @@
-"""The server's file: its transactions, its format, what is logged."""
+"""The server's state: its transactions, its format, what is logged; over SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 
 from rag.errors import ConfigError
-from rag.serve.state import FORMAT, ServerState
+from rag.serve.errors import Problem
+from rag.serve.state.database import FORMAT, Database
+from rag.serve.state.server_state import ServerState
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS notes (text TEXT UNIQUE)"
-
-
-def add(*texts: str, fail: bool = False) -> object:
-    """Work that writes some notes, and may then fail."""
-
-    def work(db: sqlite3.Connection) -> int:
-        for text in texts:
-            db.execute("INSERT INTO notes VALUES (?)", (text,))
-        if fail:
-            raise ValueError("no")
-        return len(texts)
-
-    return work
+SCHEMA = "CREATE TABLE IF NOT EXISTS notes (number {identity}, text TEXT UNIQUE)"
 
 
-def notes(db: sqlite3.Connection) -> list[str]:
-    return [text for (text,) in db.execute("SELECT text FROM notes ORDER BY rowid")]
+def add(db: Database, *texts: str, fail: bool = False) -> int:
+    """Write some notes, and maybe fail."""
+    changed = sum(db.execute("INSERT INTO notes (text) VALUES (?)", (text,)) for text in texts)
+    if fail:
+        raise ValueError("no")
+    return changed
 
 
-def test_work_is_a_transaction(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def notes(db: Database) -> list[str]:
+    return [row["text"] for row in db.rows("SELECT text FROM notes ORDER BY number")]
+
+
+async def opened(where: Path | str) -> ServerState:
+    state = ServerState(where, SCHEMA)
+    await state.open()
+    return state
+
+
+def test_work_is_a_transaction(state_at: Path | str, caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
-        state = ServerState(tmp_path / "new" / "serve.sqlite", SCHEMA)
-        await state.open()
-        assert await state.do(add("a", "b")) == 2  # type: ignore[arg-type]
+        state = await opened(state_at)
+        assert await state.do(lambda db: add(db, "a", "100 % \0 sure?")) == 2
         with pytest.raises(ValueError, match="no"):
-            await state.do(add("c", fail=True))  # type: ignore[arg-type]
-        state.post(add("d"))  # type: ignore[arg-type]
-        state.post(add("a"))  # type: ignore[arg-type]
+            await state.do(lambda db: add(db, "c", fail=True))
+        state.post(lambda db: add(db, "d"))
+        state.post(lambda db: add(db, "e", "a"))
         await state.close()
-        again = ServerState(tmp_path / "new" / "serve.sqlite", SCHEMA)
-        await again.open()
-        assert await again.do(notes) == ["a", "b", "d"]
+        again = await opened(state_at)
+        first, second, third = await again.do(notes)
+        assert (first, second.replace("\ufffd", "\0"), third) == ("a", "100 % \0 sure?", "d")
+        assert (
+            await again.do(lambda db: db.row("SELECT text FROM notes WHERE text = ?", ("?",)))
+            is None
+        )
         await again.close()
 
     with caplog.at_level(logging.ERROR, "rag.serve"):
         asyncio.run(run())
     assert "could not be written" in caplog.text
-    assert (tmp_path / "new" / "serve.sqlite").stat().st_mode & 0o077 == 0
 
 
-def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "serve.sqlite"
-    with sqlite3.connect(path) as db:
-        db.execute(f"PRAGMA user_version = {FORMAT + 1}")
-    db.close()
+def test_work_that_reads_before_it_writes_waits_for_its_like(state_at: Path | str) -> None:
+    """Eight processes' worth of counters that read, then write: no count is lost."""
+
+    def count(db: Database) -> None:
+        db.lock("counter")
+        (row,) = db.rows("SELECT count(*) AS n FROM notes")
+        add(db, f"{row['n']}")
+
+    async def run() -> list[str]:
+        states = [await opened(state_at) for _ in range(4)]
+        await asyncio.gather(*(state.do(count) for state in states for _ in range(4)))
+        found = await states[0].do(notes)
+        for state in states:
+            await state.close()
+        return found
+
+    assert asyncio.run(run()) == [str(number) for number in range(16)]
+
+
+def test_processes_that_start_together_make_the_tables_once(state_at: Path | str) -> None:
+    start = threading.Barrier(4)
+
+    def one() -> None:
+        async def run() -> None:
+            start.wait()
+            await (await opened(state_at)).close()
+
+        asyncio.run(run())
+
+    async def all_() -> None:
+        await asyncio.gather(*(asyncio.to_thread(one) for _ in range(4)))
+
+    asyncio.run(all_())
+
+
+def test_a_state_of_a_later_version_is_refused(state_at: Path | str) -> None:
+    async def run() -> None:
+        state = await opened(state_at)
+        statement = f"PRAGMA user_version = {FORMAT + 1}"
+        if isinstance(state_at, str):
+            statement = "UPDATE format SET format = format + 1"
+        await state.do(lambda db: db.execute(statement))
+        await state.close()
+        await opened(state_at)
+
     with pytest.raises(ConfigError, match="later version"):
-        asyncio.run(ServerState(path, SCHEMA).open())
+        asyncio.run(run())
+
+
+def test_the_file_is_its_owners(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "serve.sqlite"
+
+    async def run() -> None:
+        await (await opened(path)).close()
+
+    asyncio.run(run())
+    assert path.stat().st_mode & 0o077 == 0
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "serve.sqlite").mkdir()
     with pytest.raises(ConfigError, match="the server's file") as refused:
-        asyncio.run(ServerState(tmp_path / "serve.sqlite", SCHEMA).open())
+        asyncio.run(opened(tmp_path / "serve.sqlite"))
     assert "--data" in (refused.value.fix or "")
+
+
+def test_a_disk_that_is_full_is_told_apart(tmp_path: Path) -> None:
+    def fill(db: Database) -> None:
+        db.rows("PRAGMA max_page_count = 1")
+        add(db, "x" * 100_000)
+
+    async def run() -> None:
+        state = await opened(tmp_path / "serve.sqlite")
+        try:
+            await state.do(fill)
+        finally:
+            assert await state.do(notes) == []
+            await state.close()
+
+    with pytest.raises(Problem) as full:
+        asyncio.run(run())
+    assert (full.value.status, full.value.code, full.value.internal) == (507, "disk_full", True)
+
+
+def test_a_database_that_went_away_is_found_again(postgres: str) -> None:
+    """The connection is closed while nothing is done, and within some work, before its end."""
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid != pg_backend_pid()"
+
+    async def run() -> None:
+        state, admin = await opened(postgres), await opened(postgres)
+        await state.do(lambda db: add(db, "a"))
+        await admin.do(lambda db: db.rows(kill))
+        await state.do(lambda db: add(db, "b"))
+        tries = []
+
+        def killed(db: Database) -> None:
+            add(db, f"c{len(tries)}")
+            tries.append(1)
+            if len(tries) == 1:
+                db.rows("SELECT pg_terminate_backend(pg_backend_pid())")
+
+        await state.do(killed)
+        assert await state.do(notes) == ["a", "b", "c1"]
+        await state.close()
+        await admin.close()
+
+    asyncio.run(run())
+
+
+def test_a_database_that_cannot_be_reached(tmp_path: Path) -> None:
+    address = f"postgresql://ann:hush@/state?host={tmp_path}"
+    with pytest.raises(ConfigError, match="state cannot be used") as refused:
+        asyncio.run(opened(address))
+    assert "hush" not in str(refused.value)
+    with pytest.raises(ConfigError, match="no name of a schema"):
+        asyncio.run(opened(f"{address}&schema=a;b"))

@@ -1,0 +1,1 @@
+"""What a server keeps: conversations, runs, records of uploads; in SQLite or PostgreSQL."""
