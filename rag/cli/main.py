@@ -21,6 +21,7 @@ from rag.cli import (
     new,
     runs,
     serve,
+    serve_options,
     sources,
 )
 
@@ -73,7 +74,7 @@ app.command("check")(flows.check)
 app.command("show")(flows.show)
 app.command("operators")(flows.operators)
 app.command("schema")(flows.schema)
-app.command("serve")(serve.serve)
+app.command("serve", cls=serve_options.ServeCommand)(serve.serve)
 app.command("mcp")(mcp.mcp)
 app.add_typer(new.app, name="new")
 index.app.command("list")(sources.list_sources)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag.cli.config import AllowImport, Json, Param, load
+from rag.cli.config import Json, load
 from rag.errors import ConfigError
 
 if TYPE_CHECKING:
+    import socket
+
     from rag.flow import Flow
-    from rag.serve.settings import Settings
+    from rag.serve.settings import ServeSettings
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 KEYS = Path(".rag/keys.json")
@@ -36,60 +38,38 @@ Served = Annotated[
 
 
 def serve(
+    ctx: typer.Context,
     configs: Served = None,
-    params: Param = None,
-    allow: AllowImport = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")
-    ] = 8000,
-    keys: Annotated[
-        Path | None,
-        typer.Option(
-            "--keys",
-            help="File of API keys. Default: no keys.",
-            show_default=False,
-        ),
-    ] = None,
-    data: Annotated[
-        Path,
-        typer.Option("--data", help="Folder of conversations, uploads and the server's secret."),
-    ] = Path(".rag/serve"),
-    cors: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--cors",
-            help="Origin whose pages may call the API; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    allowed_hosts: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow-host",
-            help="Name under which the server is reached; repeatable. Default: on loopback its "
-            "own, else any.",
-            show_default=False,
-        ),
-    ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Questions answered at a time.")] = 4,
-    page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the chat page.")] = True,
+    show_settings: Annotated[
+        bool,
+        typer.Option("--show-settings", help="Print all settings and their origins, and exit."),
+    ] = False,
 ) -> None:
     """Serve pipelines: a chat page, an API, and OpenAI's chat completions.
 
-    Without API keys it listens on loopback addresses only.
+    Without API keys it listens on loopback addresses only. Every option is also a variable
+    (--queue-timeout: RAG_SERVE_QUEUE_TIMEOUT; lists have commas), and a line of the YAML file that
+    --settings names (queue_timeout: 60). Options count before variables, variables before the file.
     """
-    if keys is None and host not in LOOPBACK:
+    from rag.extras import require
+
+    require("uvicorn", "serve")
+    from rag.serve.settings_origin import described, serve_settings
+
+    given = {**ctx.obj, **({"pipelines": tuple(configs)} if configs else {})}
+    settings = serve_settings(given)
+    if show_settings:
+        for name, value, origin in described(settings, given):
+            typer.echo(f"{name}: {value}  # {origin}")
+        return
+    if settings.keys is None and settings.host not in LOOPBACK:
         raise ConfigError(
-            f"without API keys, anybody who reaches {host} could ask and upload",
+            f"without API keys, anybody who reaches {settings.host} could ask and upload",
             where="--host",
             fix="create keys (rag keys add USER) and pass --keys, or listen on 127.0.0.1",
         )
-    import rag.serve
-
-    settings = rag.serve.Settings(data=data, concurrency=concurrency, page=page)
-    flows = load_all(configs, params, allow)
-    _listen(flows, settings, host, port, keys, cors or [], allowed_hosts)
+    flows = load_all([*settings.pipelines], [*settings.param], [*settings.allow_import])
+    _listen(flows, settings)
 
 
 def load_all(
@@ -112,32 +92,41 @@ def load_all(
     return flows
 
 
-def _listen(
-    flows: dict[str, Flow],
-    settings: Settings,
-    host: str,
-    port: int,
-    keys: Path | None,
-    cors: list[str],
-    hosts: list[str] | None,
-) -> None:
-    import socket
+def _listen(flows: dict[str, Flow], settings: ServeSettings) -> None:
+    import uvicorn
 
-    from rag.extras import require
-
-    uvicorn = require("uvicorn", "serve")
     from rag.serve import app
     from rag.serve.identity import single_user
     from rag.serve.server import Server
     from rag.serve.service import Service
 
-    service = Service(flows, settings)
+    host, service = settings.host, Service(flows, settings)
     # Against DNS rebinding: on loopback only these host names are served.
-    names = hosts or ([host, "localhost", "127.0.0.1"] if host in LOOPBACK else ["*"])
-    who = None if keys else single_user
-    application = app(flows, identity=who, keys=keys, service=service, origins=cors, hosts=names)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    names = settings.allow_host or ([host, "localhost", "127.0.0.1"] if host in LOOPBACK else ["*"])
+    application = app(
+        flows,
+        identity=None if settings.keys else single_user,
+        keys=settings.keys,
+        service=service,
+        origins=settings.cors,
+        hosts=names,
+    )
+    listener = _bound(host, settings.port)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    typer.echo(f"{', '.join(flows)} at {address}/chat/ and {address}/v1 (Ctrl-C stops)", err=True)
+    config = uvicorn.Config(application, log_level="warning", server_header=False)
+    Server(config, service).run(sockets=[listener])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at an address.
+
+    Raises:
+        ConfigError: The address is taken, or not this machine's.
+    """
+    import socket
+
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -148,10 +137,7 @@ def _listen(
             where="--port",
             fix="take another port",
         ) from error
-    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    typer.echo(f"{', '.join(flows)} at {address}/chat/ and {address}/v1 (Ctrl-C stops)", err=True)
-    config = uvicorn.Config(application, log_level="warning", server_header=False)
-    Server(config, service).run(sockets=[listener])
+    return listener
 
 
 @keys.command()

@@ -49,11 +49,10 @@ class UserLimits:
                 if redis
                 else storage_from_string("async+memory://")
             )
-        except Exception as error:
+        except Exception:  # noqa: BLE001 - of that library, or of the client's
             raise ConfigError(
-                f"limits cannot be counted there: {error}", where="redis",
-                fix="give redis://HOST:PORT",
-            ) from error  # fmt: skip
+                "limits cannot be counted there", where="redis", fix="give redis://HOST:PORT"
+            ) from None  # what was raised may repeat a password
         self._windows = FixedWindowRateLimiter(storage)
 
     async def request(self, identity: Identity) -> None:

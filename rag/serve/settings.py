@@ -1,10 +1,45 @@
-"""The limits of a server, and its folder."""
+"""The settings of a server: its limits, and of `rag serve` all else that can be set."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from rag.serve.settings_file import SettingsFile
+
+PREFIX = "RAG_SERVE_"
+"""Of the environment variables: `RAG_SERVE_QUEUE_PER_USER` is `queue_per_user`."""
+
+Bytes = Annotated[ByteSize, Field(gt=0)]
+"""A number, or a text such as `20MiB`."""
+
+
+def _items(value: Any) -> Any:
+    """The items of a list that is one text, as in a variable."""
+    if not isinstance(value, str):
+        return value
+    return tuple(item for one in value.split(",") if (item := one.strip()))
+
+
+Items = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items)]
+"""A list in a file, an option that may be repeated, or items between commas in a variable."""
 
 
 class Settings(BaseModel):
@@ -13,50 +48,115 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: Path = Field(
-        default=Path(".rag/serve"), description="folder of conversations, uploads and the secret"
+        default=Path(".rag/serve"),
+        description="Folder of conversations, uploads and the server's secret.",
     )
     state: str | None = Field(
         default=None,
+        repr=False,
         pattern="^postgres(ql)?://",
         description="postgresql://USER:PASSWORD@HOST/DATABASE, where several machines share "
-        "conversations, runs and uploads; none: a file in `data`",
+        "conversations, runs and uploads. Default: a file in the folder.",
     )
-    concurrency: PositiveInt = Field(default=4, description="concurrent questions")
-    queue: NonNegativeInt = Field(default=256, description="questions that may wait")
-    queue_per_user: NonNegativeInt = Field(default=64, description="of these, of one user")
-    queue_timeout: PositiveFloat = Field(default=120, description="that a question may wait")
+    concurrency: PositiveInt = Field(default=4, description="Questions answered at a time.")
+    queue: NonNegativeInt = Field(default=256, description="Questions that may wait.")
+    queue_per_user: NonNegativeInt = Field(default=64, description="Of these, of one user.")
+    queue_timeout: PositiveFloat = Field(
+        default=120, description="Seconds that a question may wait."
+    )
     requests_per_minute: PositiveInt | None = Field(
-        default=None, description="questions and uploads of one user; none: any number"
+        default=None, description="Questions and uploads of one user. Default: any number."
     )
     tokens_per_day: PositiveInt | None = Field(
-        default=None, description="that models may read and write for one user"
+        default=None,
+        description="Tokens that models may read and write for one user. Default: any number.",
     )
     redis: str | None = Field(
-        default=None, description="redis://..., where several servers count these two together"
+        default=None,
+        repr=False,
+        description="redis://..., where several servers count these two together.",
     )
     max_tokens: PositiveInt = Field(
-        default=4096, description="tokens of one output that a question may ask for"
+        default=4096, description="Tokens of one output that a question may ask for."
     )
     open_flows: PositiveInt = Field(
-        default=64, description="users whose flows and indexes stay open while they do nothing"
+        default=64, description="Users whose flows and indexes stay open while they do nothing."
     )
-    run_timeout: PositiveFloat = Field(default=300, description="that a run may take")
+    run_timeout: PositiveFloat = Field(default=300, description="Seconds that a run may take.")
     shutdown_timeout: PositiveFloat = Field(
-        default=30, description="until a shutdown ends what is still running"
+        default=30, description="Seconds until a shutdown ends what is still running."
     )
-    max_body: PositiveInt = Field(default=2**20, description="bytes of a JSON request")
-    max_question: PositiveInt = Field(default=8000, description="characters of a question")
-    max_upload: PositiveInt = Field(default=20 * 2**20, description="bytes of an uploaded file")
-    max_files: PositiveInt = Field(default=20, description="files of one upload")
-    max_documents: PositiveInt = Field(default=10_000, description="uploads of one user")
-    max_user_bytes: PositiveInt = Field(
-        default=2**30, description="bytes of all uploads of one user"
+    max_body: Bytes = Field(default=ByteSize(2**20), description="Bytes of a JSON request.")
+    max_question: PositiveInt = Field(default=8000, description="Characters of a question.")
+    max_upload: Bytes = Field(
+        default=ByteSize(20 * 2**20), description="Bytes of an uploaded file: 20MiB, say."
     )
-    max_text: PositiveInt = Field(default=5_000_000, description="characters in an uploaded file")
-    max_pages: PositiveInt = Field(default=2000, description="pages of an uploaded PDF")
-    inspect_timeout: PositiveFloat = Field(default=30, description="for reading an uploaded file")
-    inspect_memory: PositiveInt = Field(default=2**30, description="bytes for reading one")
+    max_files: PositiveInt = Field(default=20, description="Files of one upload.")
+    max_documents: PositiveInt = Field(default=10_000, description="Uploads of one user.")
+    max_user_bytes: Bytes = Field(
+        default=ByteSize(2**30), description="Bytes of all uploads of one user."
+    )
+    max_text: PositiveInt = Field(default=5_000_000, description="Characters in an uploaded file.")
+    max_pages: PositiveInt = Field(default=2000, description="Pages of an uploaded PDF.")
+    inspect_timeout: PositiveFloat = Field(
+        default=30, description="Seconds for reading an uploaded file."
+    )
+    inspect_memory: Bytes = Field(
+        default=ByteSize(2**30), description="Bytes of memory for reading one."
+    )
     max_runs: PositiveInt = Field(
-        default=200, description="finished runs of a user that are stored"
+        default=200, description="Finished runs of a user that are stored."
     )
-    page: bool = Field(default=True, description="offer the chat page")
+    page: bool = Field(default=True, description="Serve the chat page.")
+
+
+class ServeSettings(Settings, BaseSettings):
+    """The settings of `rag serve`: given here, else in the environment, else in a file.
+
+    Raises:
+        ValidationError: A value is wrong; `rag.serve.settings_origin` says where it comes from.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_ignore_empty=True
+    )
+
+    settings: Path | None = Field(default=None, description="YAML file of these settings.")
+    pipelines: Items = Field(
+        default=(),
+        description="Pipeline files, or names of ready-made pipelines. Default: ./rag.yaml, else "
+        "`hybrid`.",
+    )
+    param: Items = Field(
+        default=(), description="NAME=VALUE for ${NAME} in the pipeline files; repeatable."
+    )
+    allow_import: Items = Field(
+        default=(),
+        description="Package that pipeline files may import operators from; repeatable.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="Port to listen on; 0: any free one."
+    )
+    keys: Path | None = Field(default=None, description="File of API keys. Default: no keys.")
+    cors: Items = Field(default=(), description="Origin whose pages may call the API; repeatable.")
+    allow_host: Items = Field(
+        default=(),
+        description="Name under which the server is reached; repeatable. Default: on loopback its "
+        "own, else any.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is logged: debug, info, warning or error."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The command line, before the environment, before the file that either names."""
+        return init_settings, env_settings, SettingsFile(settings_cls)
