@@ -4,8 +4,10 @@ A value stands for equality. Operators: `$eq $ne $in $nin $gt $gte $lt $lte` on 
 over a list of filters; several keys, or several operators on one key, must all hold. `$ne` and
 `$nin` are the exact complements of `$eq` and `$in`, so they are true if the key is missing; None
 equals a missing key. Numbers are ordered among themselves and strings too; a comparison between
-the two is false. The key `source` is the source's URI. A store translates the conditions into its
-own language.
+the two is false. A list equals each of its elements, and is ordered as each of them: a condition
+holds that holds for one (`{"tags": "lock"}` finds `tags: [lock, ferry]`); none holds for an empty
+list or for a mapping. The key `source` is the source's URI. A store translates the conditions into
+its own language.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class OneOf:
-    """The value equals one of `values`, which are all strings or all numbers; at least one."""
+    """The value, or an element of it, is one of `values`; these are all strings or all numbers."""
 
     key: str
     values: tuple[Scalar, ...]
@@ -65,7 +67,7 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Ordered:
-    """The value is of the kind of `value`, string or number, and stands in that order to it."""
+    """The value, or an element of it, is of the kind of `value` and stands in that order to it."""
 
     key: str
     order: Order

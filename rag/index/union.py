@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 COLLECTION = "collection"
 """The metadata key with the name of the store that a chunk is of."""
 ACCESS = "access"
-"""The metadata key with the groups and users that may see a document; without it everybody may."""
+"""The metadata key with the group or user that may see a document, or a list of these. Without it
+everybody may see the document; nobody may if it is an empty list, or anything else."""
 
 
 class ReadOnlyStore:
@@ -215,7 +216,7 @@ class RestrictedStore(ReadOnlyStore):
 
     Args:
         store: All chunks.
-        groups: Chunks whose metadata has `access` are seen if it is one of these.
+        groups: Chunks whose metadata has `access` are seen if it is one of these, or has one.
         folder: See `Store.folder`; of no other part.
     """
 
@@ -294,7 +295,8 @@ def may_see(metadata: Mapping[str, Any], groups: frozenset[str]) -> bool:
     access = metadata.get(ACCESS)
     if access is None:
         return True
-    return not groups.isdisjoint(access if isinstance(access, list) else [access])
+    among = access if isinstance(access, list) else [access]
+    return any(isinstance(one, str) and one in groups for one in among)
 
 
 def _read_only() -> IndexStateError:

@@ -238,11 +238,12 @@ def test_a_place_is_reserved_when_it_is_given(
 
 
 def filled(index: Path, embedder: Embedder, **texts: str) -> None:
-    """Write texts into an index, each a source; `name__group` may be seen by the group only."""
+    """Write texts into an index, each a source; `name__a__b` may be seen by a and b only."""
     with_access = []
     for key, text in texts.items():
-        name, _, group = key.partition("__")
-        about = {"source": name, **({"access": group} if group else {})}
+        name, *groups = key.split("__")
+        access = {"access": groups if groups[1:] else groups[0]} if groups else {}
+        about = {"source": name, **access}
         with_access.append(Document(page_content=text, metadata=about))
     IndexWriter.open(index).write(with_access, embedder)
 
@@ -259,7 +260,8 @@ def test_a_shared_handbook_and_files_of_ones_own(
     tmp_path: Path, embedder: Embedder, search: Callable[[], Any]
 ) -> None:
     index = tmp_path / "index"
-    filled(index, embedder, locks="The lock opens at six.", pay__hr="The lock keeper earns much.")
+    pay = "The lock keeper earns much."
+    filled(index, embedder, locks="The lock opens at six.", pay__hr__board=pay)
     pipelines = Pipelines(Flow(search(), resources={"index": str(index), "embedder": embedder}))
     flows = Flows(pipelines, tmp_path / "data", 1)
 

@@ -55,14 +55,19 @@ def json_path(key: str) -> str:
 
 
 def _same_kind(key: str, comparison: str, values: Sequence[Scalar]) -> Sql:
-    """A comparison that is false, not NULL or SQLite's own order, where the types differ."""
+    """A comparison that is false, not NULL or SQLite's own order, where the types differ.
+
+    Of a list it asks whether it is true for an element.
+    """
     text = isinstance(values[0], str)
     bound = _listed(values)
     if key == "source":
         return f"({int(text)} AND source {comparison})", [bound]
-    fits = f"coalesce(json_type(metadata, ?) IN {_TEXTS if text else _NUMBERS}, 0)"
-    path = json_path(key)
-    return f"({fits} AND json_extract(metadata, ?) {comparison})", [path, path, bound]
+    kinds, path = _TEXTS if text else _NUMBERS, json_path(key)
+    one = f"coalesce(json_type(metadata, ?) IN {kinds}, 0) AND json_extract(metadata, ?)"
+    each = f"SELECT 1 FROM json_each(metadata, ?) WHERE type IN {kinds} AND value"  # noqa: S608
+    within = f"CASE json_type(metadata, ?) WHEN 'array' THEN EXISTS ({each} {comparison})"
+    return f"{within} ELSE {one} {comparison} END", [path, path, bound, path, path, bound]
 
 
 def _listed(values: Sequence[Scalar]) -> str:

@@ -21,7 +21,7 @@ from rag.sqlite import translated as sqlite_errors
 
 FILE = "index.sqlite"
 APPLICATION = 0x72616731  # "rag1" in the file's header: an index and not some other database
-FORMAT = 3
+FORMAT = 4
 
 # statements are separated by empty lines, as those of triggers hold semicolons
 SCHEMA = """
@@ -53,19 +53,26 @@ CREATE TABLE lists (
     seq INTEGER NOT NULL, generation INTEGER NOT NULL, vectors INTEGER NOT NULL,
     trained INTEGER NOT NULL, efforts TEXT NOT NULL, checksum INTEGER NOT NULL);
 
--- metadata keys that are filtered often, and their values: numbers, texts, and x'00' for others
+-- metadata keys that are filtered often, and their values: numbers and texts, those of a list
+-- each, and x'00' for a list or mapping itself
 CREATE TABLE filter_keys (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL);
 
 CREATE TABLE filter_values (
     key INTEGER, value, row INTEGER, PRIMARY KEY (key, value, row)) WITHOUT ROWID;
 
+-- a value that a list has twice comes twice
 CREATE VIEW chunk_values AS
-    SELECT key, row, CASE WHEN json_type(metadata, path) IN ('array', 'object') THEN x'00'
-        ELSE json_extract(metadata, path) END AS value
-    FROM chunks JOIN filter_keys ON json_extract(metadata, path) IS NOT NULL;
+    SELECT key, row, x'00' AS value
+    FROM chunks JOIN filter_keys ON json_type(metadata, path) IN ('array', 'object')
+    UNION ALL
+    SELECT filter_keys.key, row, one.value
+    FROM chunks JOIN filter_keys JOIN json_each(metadata, filter_keys.path) AS one
+    WHERE json_type(metadata, filter_keys.path) <> 'object'
+        AND one.type NOT IN ('array', 'object', 'null');
 
 CREATE TRIGGER chunk_added AFTER INSERT ON chunks BEGIN
-    INSERT INTO filter_values SELECT key, value, row FROM chunk_values WHERE row = new.row;
+    INSERT OR IGNORE INTO filter_values
+        SELECT key, value, row FROM chunk_values WHERE row = new.row;
 END;
 
 CREATE TRIGGER metadata_changes BEFORE UPDATE OF metadata ON chunks BEGIN
@@ -74,7 +81,8 @@ CREATE TRIGGER metadata_changes BEFORE UPDATE OF metadata ON chunks BEGIN
 END;
 
 CREATE TRIGGER metadata_changed AFTER UPDATE OF metadata ON chunks BEGIN
-    INSERT INTO filter_values SELECT key, value, row FROM chunk_values WHERE row = new.row;
+    INSERT OR IGNORE INTO filter_values
+        SELECT key, value, row FROM chunk_values WHERE row = new.row;
     UPDATE state SET renewed = renewed + 1;
 END;
 """

@@ -39,7 +39,7 @@ def read_again(connection: sqlite3.Connection) -> None:
     """Read the values of all declared keys from the metadata of all chunks."""
     connection.execute("DELETE FROM filter_values")
     connection.execute(
-        "INSERT INTO filter_values SELECT key, value, row FROM chunk_values"
+        "INSERT OR IGNORE INTO filter_values SELECT key, value, row FROM chunk_values"
         " ORDER BY key, value, row"
     )
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rag.index.filters import Condition, Leaf, Missing, OneOf, Ordered, Sql, as_sql
+from rag.index.filters import Condition, Leaf, Missing, OneOf, Ordered, Scalar, Sql, as_sql
 
 FEW = 8
 """Values up to which each is looked up in the index of fields."""
+_EACH = "SELECT 1 FROM jsonb_array_elements(fields -> %s) AS one"
 
 
 def fields_of(metadata: str) -> dict[str, Any]:
-    """The keys and values of metadata that filters compare.
+    """The keys of metadata that are not null, each with the list of values that filters compare.
 
-    Booleans are numbers, what is null is left out, and a list or mapping, which nothing equals, is
-    an empty list.
+    Booleans are numbers. A mapping, which nothing equals, has none.
 
     Args:
         metadata: JSON.
     """
     found = json.loads(metadata)
-    return {clean(key): _compared(value) for key, value in found.items() if value is not None}
+    return {clean(key): _values(value) for key, value in found.items() if value is not None}
 
 
 def clean(text: str) -> str:
@@ -63,23 +63,23 @@ def _on_chunks(condition: Leaf) -> Sql:
 def _among(key: str, values: list[Any]) -> Sql:
     if len(values) <= FEW:
         sql = " OR ".join(["fields @> %s::jsonb"] * len(values))
-        return f"({sql})", [json.dumps({key: value}) for value in values]
+        return f"({sql})", [json.dumps({key: [value]}) for value in values]
     listed = [json.dumps(value) for value in values]
-    return "coalesce(fields -> %s = ANY(%s::jsonb[]), false)", [key, listed]
+    return f"EXISTS ({_EACH} WHERE one = ANY(%s::jsonb[]))", [key, listed]
 
 
 def _ordered(key: str, kind: str, comparison: str, bound: str) -> Sql:
     # CASE, so that nothing else than a number is ever cast to one.
-    sql = f"CASE WHEN jsonb_typeof(fields -> %s) = '{kind}' THEN (fields ->> %s) {comparison}"
-    return f"({sql} ELSE false END)", [key, key, bound]
+    fits = f"CASE WHEN jsonb_typeof(one) = '{kind}' THEN (one #>> '{{}}') {comparison}"
+    return f"EXISTS ({_EACH} WHERE {fits} ELSE false END)", [key, bound]
 
 
-def _compared(value: Any) -> Any:
-    match value:
-        case bool():
-            return int(value)
-        case str():
-            return clean(value)
-        case int() | float():
-            return value
-    return []
+def _values(value: Any) -> list[Any]:
+    among = value if isinstance(value, list) else [value]
+    return [_compared(one) for one in among if isinstance(one, str | int | float)]
+
+
+def _compared(value: Scalar) -> str | int | float:
+    if isinstance(value, bool):
+        return int(value)
+    return clean(value) if isinstance(value, str) else value

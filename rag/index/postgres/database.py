@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rag.index.postgres.location import Location
 
-FORMAT = 1
+FORMAT = 2
 TIMEOUT = 10
 """Seconds that connecting may take."""
 INDEXED = 2000

@@ -17,7 +17,7 @@ from rag.index.store import other_embedder
 if TYPE_CHECKING:
     from rag.index.qdrant.location import Location
 
-FORMAT = 1
+FORMAT = 2
 OLDEST = (1, 16)
 """The first version of the server that changes points conditionally."""
 TIMEOUT = 30

@@ -1,7 +1,8 @@
 """Metadata filters as Qdrant's, over fields of their own in the payload.
 
-Qdrant's own comparisons look into lists, and it orders no strings. So each value that a filter can
-compare has a field: `s_KEY` a string, `n_KEY` a number, and `p_KEY` says that the key is there; the
+Qdrant orders no strings, tells no empty list from none, and keeps one index of a field for values
+of one kind. So a key has fields of its own: `s_KEY` with its strings, `n_KEY` with its numbers (of
+lists their elements, into which Qdrant's comparisons look), and `p_KEY` says that it is there; the
 key in hexadecimal, since a dot or a bracket in it would be a path. A comparison of strings becomes
 the list of those that are stored and satisfy it.
 """
@@ -34,10 +35,11 @@ def fields_of(metadata: str) -> dict[str, Any]:
         if value is None:
             continue
         found[field("p", key)] = True
-        if isinstance(value, str):
-            found[field("s", key)] = value
-        elif isinstance(value, int | float):
-            found[field("n", key)] = _number(value)
+        among = value if isinstance(value, list) else [value]
+        if texts := [one for one in among if isinstance(one, str)]:
+            found[field("s", key)] = texts
+        if numbers := [_number(one) for one in among if isinstance(one, int | float)]:
+            found[field("n", key)] = numbers
     return found
 
 

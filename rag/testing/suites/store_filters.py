@@ -24,6 +24,8 @@ METADATA: list[dict[str, Any]] = [
     {},
     {"a": [1, "x"], "b": {"a": 1}},
     {"a": {"$gt": 1}, "b": ["x"]},
+    {"a": ["y", "y", None, 0.1], "b": [], "clé": [2**53 + 1, True, ["x"], {"a": "y"}]},
+    {"a": ["it's \\ %s {} ?", "\U0001f6a2"], "b": [None], "with 'quotes' and \\": [-3, 2.0]},
     {"a": 1, "b": "x", "dotted.key": 2.5},
     {"a": "x", "b": 1, "dotted": {"key": 1}},
 ]
@@ -47,14 +49,17 @@ def holds(where: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
 
 
 def _compare(name: str, value: Any, other: Any) -> bool:
-    if isinstance(value, list | dict):
-        # It is not missing, and nothing that a filter can name.
-        return name in ("$ne", "$nin")
+    if name in ("$ne", "$nin"):
+        return not _compare({"$ne": "$eq", "$nin": "$in"}[name], value, other)
+    if isinstance(value, list):
+        scalars = [one for one in value if isinstance(one, str | int | float)]
+        return any(_compare(name, one, other) for one in scalars)
+    if isinstance(value, dict):  # it is not missing, and nothing that a filter can name
+        return False
     if name in ORDER:
         comparable = isinstance(value, str) == isinstance(other, str) and value is not None
         return comparable and ORDER[name](value, other)
-    equal = value in other if name in ("$in", "$nin") else value == other
-    return equal if name in ("$eq", "$in") else not equal
+    return value in other if name == "$in" else bool(value == other)
 
 
 _keys = st.sampled_from(KEYS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from rag.errors import InputError
 from rag.index import Index
 from rag.index.types import Aggregate, Candidates
+from rag.index.union import ACCESS, RestrictedStore
 from rag.testing.suites.store_filters import KEYS, METADATA, SOURCES, filters, holds
 from rag.testing.suites.store_fixtures import EMBEDDER, StoreFixtures, put, vector
 from rag.text.chunk import Chunk
@@ -51,6 +54,41 @@ class StoreSearches(StoreFixtures):
         for wrong in ({"a": {"$like": "x"}}, {"a": {"$gt": None}}, {"$or": {"a": 1}}, {"a": [1]}):
             with pytest.raises(InputError):
                 index.dense(query, 5, where=wrong)
+
+    @pytest.mark.parametrize("indexed", [(), (ACCESS,)])
+    def test_documents_of_groups_are_for_these_groups_only(
+        self, index: Index, tmp_path: Path, indexed: tuple[str, ...]
+    ) -> None:
+        """By what `access` names, one group or several; what names none is for nobody."""
+        index.index_metadata(indexed)
+        of: dict[str, Any] = {
+            "open": None, "hr": "hr", "two": ["it", "hr"], "ann": ["ann"], "nobody": [],
+            "wrong": {"hr": True}, "nested": [["hr"], {"hr": 1}], "part": ["hrm", "h"],
+        }  # fmt: skip
+        for name, access in of.items():
+            put(index, name, Chunk(f"ferry {name}", {} if access is None else {ACCESS: access}))
+
+        def score(some: Candidates) -> np.ndarray:
+            return some.dense
+
+        query = vector("ferry")
+        ids = [str(chunk.id) for name in of for chunk in index.of_source(name)]
+        with closing(index.address.open()) as store:
+            for groups, wanted in (
+                ((), {"open"}),
+                (("hr", "ann"), {"open", "hr", "two", "ann"}),
+                (("it",), {"open", "two"}),
+            ):
+                seen = RestrictedStore(store, frozenset(groups), tmp_path)
+                for hits in (
+                    seen.dense(query, 9, {}),
+                    seen.sparse("ferry", 9, {"source": {"$ne": ""}}),
+                    seen.hybrid("ferry", query, 9, 9, score, {}),
+                    seen.dense_sources(query, 9, "max", {}),
+                ):
+                    assert {hit.chunk.source for hit in hits} == wanted
+                assert {chunk.source for chunk in seen.get(ids)} == wanted
+                assert {source.uri for source in seen.sources()} == wanted
 
     def test_the_nearest_come_first(self, index: Index) -> None:
         """By cosine; equal ones in the order in which they were added."""
