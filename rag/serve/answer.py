@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from rag.operators.documents import location
 from rag.operators.scores import score_of
 from rag.plain import plain
+from rag.serve.links import link_of
 from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class AnswerSource(BaseModel):
     path: str = Field(description="the document's file as readers know it; may be empty")
     page: int | str | None = Field(description="of a document with pages, from 1, or its name")
     place: str = Field(description="path, page, heading: where to look")
+    link: str | None = Field(
+        description="opens the document at the passage: a path relative to the server's address, "
+        "or an address on the web; null: there is nothing to open"
+    )
     text: str
     start: int | None = Field(description="first character in the loaded document")
     end: int | None = Field(description="behind the last one")
@@ -65,8 +70,15 @@ class Answer(BaseModel):
     reuse: dict[str, Any] | None = Field(description="what was taken from stored states")
 
 
-def sources(documents: Sequence[Document], citations: Sequence[Citation]) -> list[AnswerSource]:
-    """The documents that the answer was made from, numbered from 1."""
+def sources(channels: Mapping[str, Any], pipeline: str | None) -> list[AnswerSource]:
+    """The documents that the answer was made from, numbered from 1.
+
+    Args:
+        channels: `documents`, best first, and `citations` of the answer, where there are any.
+        pipeline: Whose index they are of; None: of none that can be opened.
+    """
+    documents: Sequence[Document] = channels.get("documents") or ()
+    citations: Sequence[Citation] = channels.get("citations") or ()
     cited = {citation.number: citation for citation in citations}
     found = []
     for number, document in enumerate(documents, start=1):
@@ -79,6 +91,7 @@ def sources(documents: Sequence[Document], citations: Sequence[Citation]) -> lis
                 path=chunk.path,
                 page=chunk.page,
                 place=location(document),
+                link=link_of(chunk, pipeline, citation.quote if citation else None),
                 text=document.page_content,
                 start=chunk.start,
                 end=chunk.end,

@@ -19,7 +19,7 @@ from rag.serve.answer import Answer, Usage, outputs, sources
 from rag.serve.conversations import Conversations
 from rag.serve.deadline import Deadline
 from rag.serve.errors import Problem, details, problem_of
-from rag.serve.flows import Flows
+from rag.serve.flows import Flows, indexes
 from rag.serve.identity import Identity
 from rag.serve.limits import UserLimits
 from rag.serve.metrics import Metrics
@@ -320,7 +320,8 @@ class AnswerRun:
 
     def _answered(self, done: Done, query: str) -> Answer:
         # Channels that the flow does not give out are shown all the same: sources, tokens.
-        record, channels = self.record, {**self._written, **done.result}
+        record, served = self.record, self.question.pipeline
+        channels = {**self._written, **done.result}
         generation, answer = channels.get("generation"), channels.get("answer")
         answer = answer if isinstance(answer, str) or answer is None else str(answer)
         record.llm_calls += done.llm_calls
@@ -331,7 +332,7 @@ class AnswerRun:
             query=query,
             answer=answer,
             abstained=abstains(answer or ""),
-            sources=sources(channels.get("documents") or [], channels.get("citations") or []),
+            sources=sources(channels, served.name if indexes(served.flow) else None),
             outputs=outputs(done.result),
             seconds=round(done.seconds, 6),
             first_token=record.first_token,

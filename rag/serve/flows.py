@@ -283,9 +283,10 @@ class Flows:
         return llm.salted(salt, shared)
 
     def _digest(self, *names: str) -> str:
-        return hmac.new(self._secret(), "\0".join(names).encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self.secret(), "\0".join(names).encode(), hashlib.sha256).hexdigest()
 
-    def _secret(self) -> bytes:
+    def secret(self) -> bytes:
+        """The server's secret: 32 random bytes, made once."""
         path = self._data / "secret"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,12 +11,14 @@ from rag.flow import Flow
 from rag.index.store import Address
 from rag.serve.answering import Answering
 from rag.serve.conversations import CONVERSATIONS_SCHEMA, Conversations
+from rag.serve.document_content import Documents
 from rag.serve.errors import Problem, problem_of
 from rag.serve.feedback import FEEDBACK_SCHEMA, FeedbackStore
 from rag.serve.flows import Flows
 from rag.serve.identity import single_user
 from rag.serve.inspection import Limits
 from rag.serve.limits import UserLimits
+from rag.serve.links import Links
 from rag.serve.metrics import Metrics
 from rag.serve.pipeline import Pipelines
 from rag.serve.queue import RunQueue
@@ -81,6 +83,8 @@ class Service:
             max_documents=settings.max_documents,
             max_user_bytes=settings.max_user_bytes,
         )
+        self.documents = Documents(self.pipelines, self.flows, self.uploads)
+        self.links = Links(self.flows.secret, settings.link_seconds)
         self.upload_worker = UploadWorker(
             self.uploads,
             self.pipelines,

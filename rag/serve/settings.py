@@ -107,6 +107,20 @@ class Settings(BaseModel):
     max_runs: PositiveInt = Field(
         default=200, description="Finished runs of a user that are stored."
     )
+    link_seconds: NonNegativeInt = Field(
+        default=86_400,
+        description="Seconds that a link to a source opens without the key of its user; 0: never.",
+    )
+    public_url: str | None = Field(
+        default=None,
+        pattern="^https?://",
+        description="Where browsers reach the endpoints. Default: at the address of the request.",
+    )
+    sources_in_text: bool = Field(
+        default=False,
+        description="List the cited sources below the answers of OpenAI's API, for clients that "
+        "show no annotations.",
+    )
     page: bool = Field(default=True, description="Serve the chat page.")
 
 

@@ -108,7 +108,8 @@ class Uploads:
         max_user_bytes: int,
     ) -> None:
         self._state, self._address = state, address
-        self._files = (data / "files").absolute()
+        self.files = (data / "files").absolute()
+        """The folder of the files."""
         self._max_bytes, self._max_documents = max_bytes, max_documents
         self._max_user_bytes = max_user_bytes
         self._claims = Claims((data / "workers").absolute())
@@ -140,7 +141,7 @@ class Uploads:
 
     def incoming(self) -> Path:
         """A path for a file that is being received."""
-        path = self._files / ".incoming"
+        path = self.files / ".incoming"
         path.mkdir(parents=True, exist_ok=True)
         return path / uuid.uuid4().hex
 
@@ -161,7 +162,7 @@ class Uploads:
         """
         index = self._address(pipeline, collection).key
         key = hashlib.sha256(f"{index}\0{name}".encode()).hexdigest()[:32]
-        path = self._files / plain(user) / key / name
+        path = self.files / plain(user) / key / name
         size = (await asyncio.to_thread(data.stat)).st_size
 
         def write(db: Database) -> Upload:

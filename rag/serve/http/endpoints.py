@@ -18,6 +18,7 @@ from rag.flow import Flow
 from rag.serve.errors import Problem, respond
 from rag.serve.http import (
     ask,
+    content,
     conversations,
     documents,
     feedback,
@@ -48,8 +49,8 @@ def router(
     """The endpoints, for `app.include_router(router(flow), prefix="/rag")`.
 
     Without `identity` and `keys` anybody may ask, and nobody can do anything else: there are
-    `/ask`, `/v1`, `/pipelines`, `/health` and `/ready`. With either there are also uploads,
-    conversations, runs, metrics and the chat page, each user's own.
+    `/ask`, `/v1`, `/pipelines`, the text of the documents, `/health` and `/ready`. With either
+    there are also uploads, conversations, runs, metrics and the chat page, each user's own.
 
     `/mcp` offers the pipelines as tools where the extra `mcp` is installed.
 
@@ -95,6 +96,7 @@ def router(
     made.include_router(ask.routes(shared, answering, pipelines, settings))
     made.include_router(openai.routes(shared, answering, pipelines, settings))
     made.include_router(openai_others.routes(shared, answering, pipelines))
+    made.include_router(content.routes(shared, service.documents, service.links))
     made.include_router(status.routes(shared, pipelines, service.check_ready))
     if identified:
         made.include_router(ask.run_routes(shared, service.runs))
