@@ -41,7 +41,7 @@ def test_one_line_in_an_application(tmp_path: Path, client: Any) -> None:
         assert answer["answer"] == "Books stand on the shelf [1]."
         assert answer["sources"][0] | {"text": ""} == {
             "number": 1, "id": "page", "title": "The shelf", "place": "shelf.md", "text": "",
-                "path": "shelf.md", "page": None,
+                "path": "shelf.md", "page": None, "link": None,
             "start": None, "end": None, "score": 0.5, "cited": True,
             "quote": "Books stand on the shelf.", "support": 1.0,
         }  # fmt: skip
