@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rag.cli.config import Json, load
+from rag.cli.values import pairs
 from rag.errors import ConfigError
 
 if TYPE_CHECKING:
     import socket
 
     from rag.flow import Flow
+    from rag.serve.identity import Identify
     from rag.serve.settings import ServeSettings
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -62,11 +64,12 @@ def serve(
         for name, value, origin in described(settings, given):
             typer.echo(f"{name}: {value}  # {origin}")
         return
-    if settings.keys is None and settings.host not in LOOPBACK:
+    if settings.keys is None and settings.oidc_issuer is None and settings.host not in LOOPBACK:
         raise ConfigError(
             f"without API keys, anybody who reaches {settings.host} could ask and upload",
             where="--host",
-            fix="create keys (rag keys add USER) and pass --keys, or listen on 127.0.0.1",
+            fix="create keys (rag keys add USER) and pass --keys, or take tokens of an"
+            " --oidc-issuer, or listen on 127.0.0.1",
         )
     flows = load_all([*settings.pipelines], [*settings.param], [*settings.allow_import])
     _listen(flows, settings)
@@ -96,7 +99,6 @@ def _listen(flows: dict[str, Flow], settings: ServeSettings) -> None:
     import uvicorn
 
     from rag.serve import app
-    from rag.serve.identity import single_user
     from rag.serve.server import Server
     from rag.serve.service import Service
 
@@ -105,8 +107,7 @@ def _listen(flows: dict[str, Flow], settings: ServeSettings) -> None:
     names = settings.allow_host or ([host, "localhost", "127.0.0.1"] if host in LOOPBACK else ["*"])
     application = app(
         flows,
-        identity=None if settings.keys else single_user,
-        keys=settings.keys,
+        identity=_identify(settings),
         service=service,
         origins=settings.cors,
         hosts=names,
@@ -116,6 +117,34 @@ def _listen(flows: dict[str, Flow], settings: ServeSettings) -> None:
     typer.echo(f"{', '.join(flows)} at {address}/chat/ and {address}/v1 (Ctrl-C stops)", err=True)
     config = uvicorn.Config(application, log_level="warning", server_header=False)
     Server(config, service).run(sockets=[listener])
+
+
+def _identify(settings: ServeSettings) -> Identify:
+    """Who asks: by key, by token, by either; else a single user."""
+    from rag.serve.http.authentication import by_keys, by_tokens
+    from rag.serve.identity import single_user
+    from rag.serve.issuer import Issuer
+    from rag.serve.tokens import Claims, Tokens
+
+    tokens = None
+    if settings.oidc_issuer is not None:
+        claims = Claims(
+            settings.oidc_user,
+            settings.oidc_groups,
+            settings.oidc_collections,
+            settings.oidc_permissions,
+            pairs([*settings.oidc_permission], "--oidc-permission"),
+        )
+        tokens = Tokens(
+            Issuer(settings.oidc_issuer),
+            settings.oidc_audience,
+            claims,
+            settings.oidc_algorithms,
+            settings.oidc_leeway,
+        )
+    if settings.keys:
+        return by_keys(settings.keys, tokens)
+    return by_tokens(tokens) if tokens else single_user
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -3,12 +3,20 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rag.serve.http.authentication import oidc
     from rag.serve.http.endpoints import app, router
     from rag.serve.identity import Identity, single_user
     from rag.serve.settings import Settings
+    from rag.serve.tokens import Claims
 
-__all__ = ["Identity", "Settings", "app", "router", "single_user"]
-_MODULES = {"Settings": "settings", "Identity": "identity", "single_user": "identity"}
+__all__ = ["Claims", "Identity", "Settings", "app", "oidc", "router", "single_user"]
+_MODULES = {
+    "Claims": "tokens",
+    "Identity": "identity",
+    "Settings": "settings",
+    "oidc": "http.authentication",
+    "single_user": "identity",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,8 @@ EVERY_GROUP = "*"
 May = Literal["ask", "upload", "admin"]
 EVERYTHING: frozenset[str] = frozenset(get_args(May))
 """All permissions."""
+USUAL: frozenset[str] = frozenset({"ask", "upload"})
+"""The permissions of a user of whom nothing else is said."""
 
 Identify = Callable[..., Any]
 """A FastAPI dependency that returns who asks, or raises: an `Identity`, or a value that names a
@@ -42,7 +44,7 @@ class Identity:
 
     user: str
     collections: tuple[str, ...] | None = None
-    may: frozenset[str] = frozenset({"ask", "upload"})
+    may: frozenset[str] = USUAL
     groups: frozenset[str] = frozenset()
     requests_per_minute: int | None = None
     tokens_per_day: int | None = None

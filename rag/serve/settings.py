@@ -11,6 +11,7 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -23,6 +24,7 @@ from pydantic_settings import (
 )
 
 from rag.serve.settings_file import SettingsFile
+from rag.serve.tokens import ALGORITHMS
 
 PREFIX = "RAG_SERVE_"
 """Of the environment variables: `RAG_SERVE_QUEUE_PER_USER` is `queue_per_user`."""
@@ -153,6 +155,35 @@ class ServeSettings(Settings, BaseSettings):
         default=8000, ge=0, le=65535, description="Port to listen on; 0: any free one."
     )
     keys: Path | None = Field(default=None, description="File of API keys. Default: no keys.")
+    oidc_issuer: str | None = Field(
+        default=None,
+        description="URL of the OpenID Connect issuer whose tokens say who asks, beside keys.",
+    )
+    oidc_audience: Items = Field(
+        default=(), description="Whom a token must be meant for (aud); repeatable."
+    )
+    oidc_algorithms: Items = Field(
+        default=ALGORITHMS, description="Signature of tokens that is accepted; repeatable."
+    )
+    oidc_leeway: NonNegativeFloat = Field(
+        default=30, description="Seconds by which the issuer's clock may differ."
+    )
+    oidc_user: str = Field(default="sub", description="Claim, or path to it, with the user's name.")
+    oidc_groups: str | None = Field(
+        default="groups", description="Claim with the user's groups: realm_access.roles, say."
+    )
+    oidc_collections: str | None = Field(
+        default=None,
+        description="Claim with what is searched. Default: shared, and one of the user's own.",
+    )
+    oidc_permissions: str | None = Field(
+        default=None, description="Claim with what the user may do. Default: ask and upload."
+    )
+    oidc_permission: Items = Field(
+        default=(),
+        description="VALUE=PERMISSION of that claim; repeatable. Default: its values are ask, "
+        "upload and admin.",
+    )
     cors: Items = Field(default=(), description="Origin whose pages may call the API; repeatable.")
     allow_host: Items = Field(
         default=(),

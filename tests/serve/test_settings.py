@@ -20,6 +20,10 @@ OTHERS: dict[str, object] = {
     "settings": "settings.yaml", "pipelines": ("naive", "hybrid"), "param": ("k=5",),
     "allow_import": ("mine",), "host": "::1", "keys": "keys.json", "data": "elsewhere",
     "cors": ("https://a.example",), "allow_host": ("a.example", "b.example"),
+    "oidc_issuer": "https://a.example", "oidc_audience": ("rag", "web"),
+    "oidc_algorithms": ("ES256",), "oidc_user": "email", "oidc_groups": "roles",
+    "oidc_collections": "rooms", "oidc_permissions": "scope", "oidc_permission": ("boss=admin",),
+    "public_url": "https://rag.example", "sources_in_text": True,
     "redis": "redis://h", "state": "postgresql://h/d",
     "log_level": "debug", "page": False, "max_upload": "5MiB",
 }  # fmt: skip

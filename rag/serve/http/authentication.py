@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,22 @@ from starlette.requests import Request
 
 from rag.serve.errors import Problem
 from rag.serve.identity import ANONYMOUS, Identify, Identity, May, identity_of
-from rag.serve.keys import KeyFile
+from rag.serve.issuer import Issuer
+from rag.serve.keys import KeyFile, is_key
 from rag.serve.limits import check_permission
+from rag.serve.tokens import ALGORITHMS, Claims, TokenError, Tokens
 
 Authenticate = Callable[[Request], Awaitable[None]]
 _STATE = "rag_identity"
+USUAL_CLAIMS = Claims()
 
 
-def by_keys(path: Path) -> Identify:
+def by_keys(path: Path, tokens: Tokens | None = None) -> Identify:
     """The dependency that identifies by API key.
+
+    Args:
+        path: The file of keys.
+        tokens: What is sent in place of a key may be one of these.
 
     Raises:
         ConfigError: The file of keys is missing or broken.
@@ -32,11 +39,57 @@ def by_keys(path: Path) -> Identify:
     def identity(request: Request) -> Identity:
         given = key_of(request.headers.get("authorization"), request.headers.get("x-api-key"))
         record = keys.find(given)
-        if record is None:
+        if record is not None:
+            return record.identity
+        if tokens is None or is_key(given):
             raise unauthorised("the key is not valid")
-        return record.identity
+        return _of_token(tokens, given)
 
     return identity
+
+
+def oidc(
+    issuer: str,
+    audience: str | Sequence[str],
+    *,
+    claims: Claims = USUAL_CLAIMS,
+    algorithms: Sequence[str] = ALGORITHMS,
+    leeway: float = 30.0,
+) -> Identify:
+    """The dependency that identifies by the tokens (JWT) of an OpenID Connect issuer.
+
+    Its keys are found by its discovery document, are fetched again once an hour and when a token
+    names one that is new, and count for a day while the issuer cannot be reached.
+
+    Args:
+        issuer: Its URL, exactly as tokens have it in `iss`.
+        audience: Tokens must be meant for this, or one of these (`aud`).
+        claims: Which claims of a token say who asks.
+        algorithms: Signatures that are accepted.
+        leeway: Seconds by which the issuer's clock may differ from this one's.
+
+    Raises:
+        ConfigError: PyJWT is not installed, the issuer is reached over plain HTTP outside of the
+            own network, there is no audience, or such a signature is not accepted.
+    """
+    audience = [audience] if isinstance(audience, str) else audience
+    return by_tokens(Tokens(Issuer(issuer), audience, claims, algorithms, leeway))
+
+
+def by_tokens(tokens: Tokens) -> Identify:
+    """The dependency that identifies by the tokens of an issuer."""
+
+    def identity(request: Request) -> Identity:
+        return _of_token(tokens, key_of(request.headers.get("authorization")))
+
+    return identity
+
+
+def _of_token(tokens: Tokens, given: str) -> Identity:
+    try:
+        return tokens.identity(given)
+    except TokenError as error:
+        raise unauthorised(str(error), 'Bearer error="invalid_token"') from error
 
 
 def anonymous() -> Identity:
@@ -115,13 +168,13 @@ def key_of(authorization: str | None, api_key: str | None = None) -> str:
     raise unauthorised("a key is needed")
 
 
-def unauthorised(what: str) -> Problem:
-    """The answer to a request without a valid key."""
+def unauthorised(what: str, challenge: str = "Bearer") -> Problem:
+    """The answer to a request without a valid key or token."""
     return Problem(
         401,
         "unauthorised",
         what,
         where="Authorization",
         fix="send the header Authorization: Bearer KEY",
-        headers={"WWW-Authenticate": "Bearer"},
+        headers={"WWW-Authenticate": challenge},
     )
