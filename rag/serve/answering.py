@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, closing
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from rag.flow import Flow, Place
+from rag.flow import Flow
 from rag.flow.run.events import Done, Event, NodeFinished, Reused, Token
 from rag.flow.run.execution import Execution
 from rag.models import LLM
@@ -16,97 +15,23 @@ from rag.operators import CondenseQuery
 from rag.operators.history import History
 from rag.plain import summary
 from rag.serve.answer import Answer, Usage, outputs, sources
-from rag.serve.conversations import Conversations
+from rag.serve.conversations import add_question
 from rag.serve.deadline import Deadline
 from rag.serve.errors import Problem, details, problem_of
+from rag.serve.events import AnswerEvent, AnswerToken, Began, Queued, Rewritten
 from rag.serve.flows import Flows, indexes
-from rag.serve.identity import Identity
 from rag.serve.limits import UserLimits
 from rag.serve.metrics import Metrics
-from rag.serve.pipeline import Overrides, Pipeline
-from rag.serve.queue import RunQueue
-from rag.serve.runs import Runs, RunStep
+from rag.serve.question import Question
+from rag.serve.queue import RunQueue, Ticket
+from rag.serve.run_table import CANCELLED, Message, RunStep, ServedRun, cancelled
+from rag.serve.runs import Runs, new_run
+from rag.serve.state.database import Database
 from rag.text.abstention import abstains
 
 REMEMBERED = 8
 """Messages of a conversation that a question may refer to."""
 _CONDENSE = Flow(CondenseQuery(), inputs={"query": str, "history": History}, outputs=["query"])
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked, by whom, of which pipeline.
-
-    Args:
-        query: The question.
-        pipeline: The pipeline that answers.
-        identity: Who asks.
-        inputs: Further inputs of the flow.
-        history: Earlier messages, oldest first, each `role` and `content`.
-        overrides: What differs from the pipeline's own settings.
-        conversation: The conversation that the question continues.
-        instead_of: Number of the conversation's question that it takes the place of.
-    """
-
-    query: str
-    pipeline: Pipeline
-    identity: Identity
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    history: tuple[dict[str, str], ...] = ()
-    overrides: Overrides = field(default_factory=Overrides)
-    conversation: str | None = None
-    instead_of: int | None = None
-
-
-def checked_query(query: str, max_characters: int) -> str:
-    """The question's text without surrounding space and lone surrogates.
-
-    Raises:
-        Problem: 422, it is empty or too long.
-    """
-    query = query.strip()
-    if not query:
-        raise Problem(422, "empty_question", "the question is empty", where="query", fix="ask")
-    if len(query) > max_characters:
-        what = f"the question has {len(query):,} characters, the limit is {max_characters:,}"
-        raise Problem(422, "question_too_long", what, where="query", fix="ask a shorter one")
-    return query.encode("utf-8", "replace").decode()
-
-
-@dataclass(frozen=True, slots=True)
-class Began:
-    """A question was admitted."""
-
-    run: str
-    pipeline: str
-    conversation: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """A question waits; `before` others come first."""
-
-    before: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rewritten:
-    """A question that referred to its conversation was made to stand alone."""
-
-    query: str
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerToken:
-    """A piece of the final answer."""
-
-    node: str
-    place: Place
-    text: str
-
-
-AnswerEvent = Began | Queued | Rewritten | AnswerToken | Event | Answer
-"""What happens to a question; the `Answer` is the last one."""
 
 
 class Answering:
@@ -115,8 +40,7 @@ class Answering:
     Args:
         queue: Says when a run may start.
         flows: Opens the flows.
-        runs: Keeps what runs did.
-        conversations: Keeps questions and answers.
+        runs: Keeps what runs did, and what of it is part of a conversation.
         metrics: Counts.
         limits: Of what a user may use.
         run_timeout: Seconds that a run may take.
@@ -128,50 +52,98 @@ class Answering:
         queue: RunQueue,
         flows: Flows,
         runs: Runs,
-        conversations: Conversations,
         metrics: Metrics,
         limits: UserLimits,
         run_timeout: float,
     ) -> None:
         self.queue, self.flows, self.runs, self.limits = queue, flows, runs, limits
-        self.conversations, self.metrics, self.run_timeout = conversations, metrics, run_timeout
-        self.active: set[AnswerRun] = set()
+        self.metrics, self.run_timeout = metrics, run_timeout
+        self.active: dict[str, AnswerRun] = {}
 
-    async def admit(self, question: Question) -> AnswerRun:
-        """The run that answers the question; it has to be closed.
+    async def admit(self, question: Question, *, background: bool = False) -> AnswerRun:
+        """The run that answers the question, which is part of its conversation now.
+
+        The run has to be closed.
+
+        Args:
+            question: What is asked.
+            background: Its events are kept.
 
         Raises:
-            Problem: As `RunQueue.admit`; or 429, the user asks too often or too much.
+            Problem: As `RunQueue.admit`; 429, the user asks too often or too much; 404, the user
+                has no such conversation.
         """
         await self.limits.request(question.identity)
-        return AnswerRun(self, question)
+        user, name = question.identity.user, question.conversation
+        run = new_run(question.pipeline.name, name, background=background)
+        ticket = self.queue.admit(user)
+        try:
+            history: History | None = list(question.history)
+            if name is None:
+                await self.runs.begin(user, run)
+            else:
+                history = await self.runs.begin(user, run, lambda db: _ask_in(db, question, run.id))
+        except BaseException:
+            ticket.close()
+            raise
+        return AnswerRun(self, question, run, ticket, history or [])
+
+    def cancel(self, run: str) -> None:
+        """End a run of this process, if it goes on; its reader gets an error."""
+        if run in self.active:
+            self.active[run].interrupt(cancelled())
 
     def interrupt(self) -> None:
         """End all runs, those that wait included; their readers get an error."""
-        self.queue.refuse()
-        for run in list(self.active):
-            run.deadline.interrupt()
+        for run in list(self.active.values()):
+            run.interrupt(
+                Problem(
+                    503, "stopping", "the server is shutting down", fix="ask again in a moment",
+                    headers={"Retry-After": "10"},
+                )
+            )  # fmt: skip
+
+
+def _ask_in(db: Database, question: Question, run: str) -> History:
+    """Make a question its conversation's latest message; the messages before it."""
+    assert question.conversation is not None  # noqa: S101 - asked by `admit`
+    return add_question(
+        db, question.identity.user, question.conversation, question.query, REMEMBERED,
+        run=run, instead=question.instead_of,
+    )  # fmt: skip
 
 
 class AnswerRun:
     """A question that was admitted; `events` runs it, once. It must be closed, run or not."""
 
-    def __init__(self, answering: Answering, question: Question) -> None:
-        self._answering, self.question = answering, question
-        self._ticket = answering.queue.admit(question.identity.user)
-        self.record = answering.runs.begin(question.identity.user, question.pipeline.name)
-        self.deadline = Deadline(answering.run_timeout)
+    def __init__(
+        self,
+        answering: Answering,
+        question: Question,
+        record: ServedRun,
+        ticket: Ticket,
+        history: History,
+    ) -> None:
+        self._answering, self.question, self.record = answering, question, record
+        self._ticket, self._history = ticket, history
+        self._deadline = Deadline(answering.run_timeout)
         self._written: dict[str, Any] = {}
         self._text: list[str] = []
         self._answer: Answer | None = None
-        self._in_conversation = False
+        answering.active[record.id] = self
+
+    def interrupt(self, why: Problem) -> None:
+        """End the run; whoever reads its events gets the problem."""
+        self._ticket.refuse(why)
+        self._deadline.interrupt(why)
 
     def close(self) -> None:
         """Give up the place in the queue; a run that never began is cancelled."""
         self._ticket.close()
-        if self.record.status == "waiting":
+        if self._answering.active.pop(self.record.id, None) is not None:
             self.record.status = "cancelled"
-            self._answering.runs.end(self.record)
+            about = {"run": self.record.id, "stopped": True}
+            self._answering.runs.end_soon(self.record, Message("", about))
 
     async def answer(self) -> Answer:
         """Run, and give the answer; raises as `events` does."""
@@ -182,79 +154,63 @@ class AnswerRun:
         return self._answer
 
     async def events(self) -> AsyncGenerator[AnswerEvent]:
-        """What happens; closing it cancels the run.
+        """What happens; closing it cancels the run. When the answer comes, the run is stored.
 
         Raises:
             Problem: The run failed.
         """
-        created, record, question = perf_counter(), self.record, self.question
+        created, record = perf_counter(), self.record
         async with self._recorded(created):
-            yield Began(record.id, record.pipeline, question.conversation)
-            history = await self._history()
+            yield Began(record.id, record.pipeline, record.conversation)
             if self._ticket.before:
                 yield Queued(self._ticket.before)
             async with self._ticket:
                 record.status, record.waited = "running", perf_counter() - created
+                self._answering.runs.note(record)
                 self._answering.metrics.waited.observe(record.waited)
-                self.deadline.start()
-                async with aclosing(self._run(history)) as events:
+                self._deadline.start()
+                async with aclosing(self._run(self._history)) as events:
                     async for event in events:
-                        yield event
+                        if not isinstance(event, Answer):
+                            yield event
             record.status = "done"
+        if self._answer is not None:
+            yield self._answer
 
     @asynccontextmanager
     async def _recorded(self, created: float) -> AsyncGenerator[None]:
         """However the run ends, it is kept, counted, and part of its conversation."""
         answering, record, question = self._answering, self.record, self.question
         about: dict[str, Any] = {"run": record.id}
-        answering.active.add(self)
         try:
             yield
         except Exception as error:
             problem = problem_of(error)
             seen = problem.seen_by(question.identity)
-            record.status, record.error = "failed", details(seen)
-            about["error"] = {"code": seen.code, "what": seen.what, "fix": seen.fix}
+            record.error = details(seen)
+            if seen.code != CANCELLED:
+                record.status = "failed"
+                about["error"] = {"code": seen.code, "what": seen.what, "fix": seen.fix}
             raise problem from error
         finally:
-            answering.active.discard(self)
+            del answering.active[record.id]
             self._ticket.close()
-            cancelled = record.status in ("waiting", "running")
-            if cancelled:
+            stopped = record.status in ("waiting", "running")
+            if stopped:
                 record.status = "cancelled"
             text = "".join(self._text)
             if record.status == "done" and self._answer is not None:
                 text = self._answer.answer or ""
                 about |= self._answer.model_dump(include={"query", "sources", "reuse", "seconds"})
             else:
-                about["stopped"] = cancelled
+                about["stopped"] = stopped
             record.seconds = perf_counter() - created
             answering.metrics.ended(record)
-            answering.runs.end(record)
+            await answering.runs.end(record, self._answer, Message(text, about))
             await answering.limits.used(question.identity, record.tokens)
-            if question.conversation is not None and self._in_conversation:
-                await answering.conversations.add_answer(
-                    question.identity.user, question.conversation, text, about
-                )
-
-    async def _history(self) -> History:
-        """The messages before the question, which becomes the conversation's latest."""
-        question = self.question
-        if question.conversation is None:
-            return list(question.history)
-        history = await self._answering.conversations.add_question(
-            question.identity.user,
-            question.conversation,
-            question.query,
-            REMEMBERED,
-            run=self.record.id,
-            instead=question.instead_of,
-        )
-        self._in_conversation = True
-        return history
 
     async def _run(self, history: History) -> AsyncGenerator[AnswerEvent]:
-        pipeline, within = self.question.pipeline, self.deadline.within
+        pipeline, within = self.question.pipeline, self._deadline.within
         lease = await within(self._answering.flows.lease(pipeline, self.question.identity))
         with closing(lease):
             async with aclosing(self._over(lease.flow, history)) as events:
@@ -262,7 +218,7 @@ class AnswerRun:
                     yield event
 
     async def _over(self, flow: Flow, history: History) -> AsyncGenerator[AnswerEvent]:
-        question, pipeline, within = self.question, self.question.pipeline, self.deadline.within
+        question, pipeline, within = self.question, self.question.pipeline, self._deadline.within
         started = perf_counter()
         inputs, query = {**question.inputs}, question.query
         if pipeline.takes_history:
@@ -313,6 +269,7 @@ class AnswerRun:
                 record.steps.append(
                     RunStep(node=event.node, seconds=round(seconds, 6), writes=writes)
                 )
+                self._answering.runs.note(record)
             case Done():
                 self._answer = self._answered(event, query)
                 return self._answer

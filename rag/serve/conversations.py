@@ -33,7 +33,11 @@ TITLE = 80
 LISTED = 200
 """Conversations in a list at most."""
 
-_HEADS = "SELECT id, title, created, updated FROM conversations WHERE owner = ?"
+_HEADS = (
+    "SELECT id, title, created, updated, (SELECT runs.id FROM runs WHERE conversation = "
+    "conversations.id AND ended = 0 AND background = 1 ORDER BY runs.created DESC LIMIT 1) AS run "
+    "FROM conversations WHERE owner = ?"
+)
 _HAS = (
     " AND (lower(title) LIKE ? ESCAPE '!' OR EXISTS (SELECT 1 FROM messages WHERE "
     "conversation = conversations.id AND lower(text) LIKE ? ESCAPE '!'))"
@@ -62,6 +66,9 @@ class ConversationHead(BaseModel):
     title: str
     created: float
     updated: float
+    run: str | None = Field(
+        default=None, description="the run in the background that answers a question of it now"
+    )
 
 
 class Conversation(ConversationHead):
@@ -120,10 +127,7 @@ class Conversations:
         """
 
         def read(db: Database) -> Conversation:
-            head = db.row(
-                "SELECT id, title, created, updated FROM conversations WHERE id = ? AND owner = ?",
-                (name, user),
-            )
+            head = db.row(_HEADS + " AND id = ?", (user, name))
             if head is None:
                 raise missing(name)
             rows = db.rows(
@@ -135,48 +139,6 @@ class Conversations:
             return Conversation(**head, messages=[_message(row) for row in rows])
 
         return await self._state.do(read)
-
-    async def add_question(
-        self, user: str, name: str, query: str, earlier: int, *, run: str, instead: int | None
-    ) -> list[dict[str, str]]:
-        """Put a question behind the other messages; the first one gives the title.
-
-        Args:
-            user: Whose conversation it is.
-            name: Its id.
-            query: The question.
-            earlier: How many earlier messages are wanted.
-            run: The run that answers it.
-            instead: Number of an earlier question that it takes the place of; what came after
-                that one is deleted.
-
-        Returns:
-            The latest messages before the question, oldest first, each `role` and `content`.
-
-        Raises:
-            Problem: 404, the user has no such conversation, or it has no such question.
-        """
-
-        def write(db: Database) -> list[dict[str, str]]:
-            if instead is not None:
-                _cut(db, user, name, instead)
-            rows = db.rows(
-                "SELECT role, text AS content FROM messages WHERE conversation = ? "
-                "AND text != '' ORDER BY number DESC LIMIT ?",
-                (name, earlier),
-            )
-            _add(db, user, name, "user", query, {"run": run})
-            return rows[::-1]
-
-        return await self._state.do(write)
-
-    async def add_answer(self, user: str, name: str, answer: str, about: dict[str, Any]) -> None:
-        """Put an answer behind the other messages.
-
-        Raises:
-            Problem: 404, the user has no such conversation.
-        """
-        await self._state.do(lambda db: _add(db, user, name, "assistant", answer, about))
 
     async def delete(self, user: str, name: str | None = None) -> int:
         """Delete one conversation, or all of the user's; returns how many."""
@@ -195,18 +157,55 @@ def _message(row: Row) -> Message:
     )
 
 
-def _add(db: Database, user: str, name: str, role: str, text: str, about: dict[str, Any]) -> None:
-    now = time.time()
+def add_question(
+    db: Database, user: str, name: str, query: str, earlier: int, *, run: str, instead: int | None
+) -> list[dict[str, str]]:
+    """Put a question behind the other messages; the first one gives the title.
+
+    Args:
+        db: Within a transaction.
+        user: Whose conversation it is.
+        name: Its id.
+        query: The question.
+        earlier: How many earlier messages are wanted.
+        run: The run that answers it.
+        instead: Number of an earlier question that it takes the place of; what came after that
+            one is deleted.
+
+    Returns:
+        The latest messages before the question, oldest first, each `role` and `content`.
+
+    Raises:
+        Problem: 404, the user has no such conversation, or it has no such question.
+    """
+    if instead is not None:
+        _cut(db, user, name, instead)
     changed = db.execute(
         "UPDATE conversations SET updated = ?, title = CASE title WHEN '' THEN ? ELSE title END "
         "WHERE id = ? AND owner = ?",
-        (now, title_of(text), name, user),
+        (time.time(), title_of(query), name, user),
     )
     if not changed:
         raise missing(name)
+    rows = db.rows(
+        "SELECT role, text AS content FROM messages WHERE conversation = ? "
+        "AND text != '' ORDER BY number DESC LIMIT ?",
+        (name, earlier),
+    )
+    _insert(db, name, "user", query, {"run": run})
+    return rows[::-1]
+
+
+def add_answer(db: Database, name: str, answer: str, about: dict[str, Any]) -> None:
+    """Put an answer behind the other messages of a conversation that is there."""
+    db.execute("UPDATE conversations SET updated = ? WHERE id = ?", (time.time(), name))
+    _insert(db, name, "assistant", answer, about)
+
+
+def _insert(db: Database, name: str, role: str, text: str, about: dict[str, Any]) -> None:
     db.execute(
         "INSERT INTO messages (conversation, role, text, about, created) VALUES (?, ?, ?, ?, ?)",
-        (name, role, text, json.dumps(about), now),
+        (name, role, text, json.dumps(about), time.time()),
     )
 
 

@@ -1,4 +1,4 @@
-"""The time limit of a run, which a shutdown brings forward."""
+"""The time limit of a run, which a shutdown or a cancellation brings forward."""
 
 from __future__ import annotations
 
@@ -22,15 +22,19 @@ class Deadline:
         self._seconds = seconds
         self._when: float | None = None
         self._waiting: asyncio.Timeout | None = None
-        self._interrupted = False
+        self._interrupted: Problem | None = None
 
     def start(self) -> None:
         """The time begins now."""
         self._when = asyncio.get_running_loop().time() + self._seconds
 
-    def interrupt(self) -> None:
-        """The time is over now, since the server is shutting down."""
-        self._interrupted = True
+    def interrupt(self, why: Problem) -> None:
+        """The time is over now.
+
+        Args:
+            why: What whoever waits gets.
+        """
+        self._interrupted = why
         if self._waiting is not None:
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
@@ -38,18 +42,15 @@ class Deadline:
         """The result of some work.
 
         Raises:
-            Problem: 504, the time is over; 503, the server is shutting down.
+            Problem: 504, the time is over; or why it was interrupted.
         """
         when = 0.0 if self._interrupted else self._when
         try:
             async with asyncio.timeout_at(when) as self._waiting:
                 return await work
         except TimeoutError as error:
-            if self._interrupted:
-                raise Problem(
-                    503, "stopping", "the server is shutting down", fix="ask again in a moment",
-                    headers={"Retry-After": "10"},
-                ) from error  # fmt: skip
+            if self._interrupted is not None:
+                raise self._interrupted from error
             if self._waiting is None or not self._waiting.expired():
                 raise
             raise Problem(

@@ -79,13 +79,6 @@ class RunQueue:
         """Admit nobody any more; what was admitted goes on."""
         self.draining = True
 
-    def refuse(self) -> None:
-        """End the wait of all that wait."""
-        for queue in self._queues.values():
-            for ticket in queue:
-                ticket.refused = True
-                ticket.turn.set()
-
     async def drained(self) -> None:
         """Wait until nothing runs or waits."""
         await self._idle.wait()
@@ -107,8 +100,8 @@ class RunQueue:
             if not ticket.started:  # else the turn came in the same moment
                 what = f"the question waited {self._timeout:g} s for its turn"
                 raise self._refusal(503, "queue_timeout", what) from error
-        if ticket.refused:
-            raise self._refusal(503, "stopping", "the server is shutting down")
+        if ticket.refused is not None:
+            raise ticket.refused
 
     def _start(self, ticket: Ticket) -> None:
         self._running[ticket.user] += 1
@@ -153,8 +146,15 @@ class Ticket:
         self._queue, self.user = queue, user
         self.turn = asyncio.Event()
         self.before = 0
-        self.started = self.refused = self._closed = False
+        self.started = self._closed = False
+        self.refused: Problem | None = None
         self.entered = 0.0
+
+    def refuse(self, why: Problem) -> None:
+        """End the wait for the turn, if it waits."""
+        if not self.started:
+            self.refused = why
+            self.turn.set()
 
     def close(self) -> None:
         """Give the place up; a second call does nothing."""

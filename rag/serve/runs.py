@@ -1,105 +1,251 @@
-"""Runs: those that go on in memory too, all in the server's file."""
+"""Runs: those of this process in memory, those of all processes in the server's state."""
 
 from __future__ import annotations
 
-import json
+import asyncio
+import contextlib
+import logging
 import time
 import uuid
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field
-
+from rag.serve import run_table
+from rag.serve.answer import Answer
+from rag.serve.run_table import Change, Message, RunResult, ServedRun
+from rag.serve.signals import Signals
 from rag.serve.state.database import Database
 from rag.serve.state.server_state import ServerState
 
-RUNS_SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-    id TEXT PRIMARY KEY, owner TEXT NOT NULL, changed DOUBLE PRECISION NOT NULL,
-    record TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS runs_by_owner ON runs (owner, changed)
-"""
+T = TypeVar("T")
 
-Status = Literal["waiting", "running", "done", "failed", "cancelled"]
+log = logging.getLogger("rag.serve")
 
-
-class RunStep(BaseModel):
-    """A step that ended."""
-
-    node: str = Field(description="its place in the flow, as `data-node` in the drawing")
-    seconds: float
-    writes: dict[str, str] = Field(description="channel: a summary of what was written")
+PATIENCE = 1.0
+"""Seconds that a question waits for its run to be stored; then it goes on without."""
+CANCEL_WAIT = 2.0
+"""Seconds that a cancellation waits for the run's end."""
 
 
-class ServedRun(BaseModel):
-    """A run, as `GET /runs/{id}` shows it."""
+@dataclass
+class _Active:
+    """A run of this process."""
 
-    id: str
-    pipeline: str
-    status: Status = "waiting"
-    created: float = Field(description="seconds since the epoch")
-    waited: float | None = Field(default=None, description="seconds in the queue")
-    first_token: float | None = Field(default=None, description="seconds to it, since the start")
-    seconds: float | None = None
-    steps: list[RunStep] = []
-    llm_calls: int = 0
-    tokens: int = 0
-    reuse: dict[str, Any] | None = Field(
-        default=None, description="what of the prompt was taken from stored states"
-    )
-    error: dict[str, Any] | None = None
+    user: str
+    run: ServedRun
+    stored: bool = False
+    events: list[tuple[str, Any]] = field(default_factory=list)
+    """Those that are not stored yet."""
+    count: int = 0
+    """Of all its events."""
 
 
 class Runs:
-    """The runs of a server; its other processes see them as they were when they began or ended.
+    """The runs of a server.
+
+    A process renews its lease on the runs that it works on; see `RunWatch` for those that it leaves
+    behind when it dies.
 
     Args:
         state: Keeps them.
         limit: How many of them, of each user.
+        max_events: Events that are kept of a run: the latest.
+        lease: Seconds until a run of a process that does not report back counts as failed.
     """
 
-    def __init__(self, state: ServerState, limit: int) -> None:
-        self._state, self._limit = state, limit
-        self._active: dict[str, tuple[str, ServedRun]] = {}
+    def __init__(self, state: ServerState, limit: int, max_events: int, lease: float) -> None:
+        self._state, self._limit, self._max_events = state, limit, max_events
+        self.lease = lease
+        self.changed = Signals()
+        """By run: it has new events, or has ended."""
+        self._active: dict[str, _Active] = {}
+        self._unsaved: set[str] = set()
+        self._saving: asyncio.Task[None] | None = None
 
-    def begin(self, user: str, pipeline: str) -> ServedRun:
-        """A new run."""
-        run = ServedRun(id=uuid.uuid4().hex, pipeline=pipeline, created=time.time())
-        self._active[run.id] = (user, run)
-        self._store(user, run)
-        return run
+    @property
+    def active(self) -> list[str]:
+        """Ids of the runs of this process that are stored."""
+        return [name for name, one in self._active.items() if one.stored]
 
-    def end(self, run: ServedRun) -> None:
-        """Store a run that ended; the user's oldest ones beyond the limit are deleted."""
-        user, _ = self._active.pop(run.id)
-        self._store(user, run)
-        self._state.post(
-            lambda db: db.execute(
-                "DELETE FROM runs WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER "
-                "(ORDER BY changed DESC) AS place FROM runs WHERE owner = ?) AS placed "
-                "WHERE place > ?)",
-                (user, self._limit),
-            )
-        )
+    async def begin(
+        self, user: str, run: ServedRun, also: Callable[[Database], T] | None = None
+    ) -> T | None:
+        """Store a new run.
 
-    async def get(self, user: str, name: str) -> ServedRun | None:
+        Args:
+            user: Whose it is.
+            run: The run.
+            also: More work of the same transaction; its result is returned. Where there is none,
+                and the run is none of the background, a state that cannot be written is logged.
+
+        Raises:
+            Problem: The state cannot be written, or what `also` raises.
+        """
+        active = self._active[run.id] = _Active(user, run)
+
+        def write(db: Database) -> T | None:
+            result = also(db) if also else None
+            run_table.insert(db, user, run, self.lease)
+            return result
+
+        def begun(storing: asyncio.Future[T | None]) -> None:
+            active.stored = not storing.exception()
+
+        storing = asyncio.ensure_future(self._state.do(write))
+        storing.add_done_callback(begun)
+        if also is None and not run.background:
+            await _patiently(storing)
+            return None
+        try:
+            return await asyncio.shield(storing)
+        except asyncio.CancelledError:
+            run.status = "cancelled"
+            self.end_soon(run, Message("", {"run": run.id, "stopped": True}))
+            raise
+        except Exception:
+            del self._active[run.id]
+            raise
+
+    def note(self, run: ServedRun) -> None:
+        """Store what has changed of a run, soon."""
+        if run.id in self._active:
+            self._unsaved.add(run.id)
+            self.save()
+
+    def add_event(self, run: ServedRun, name: str, data: Any) -> None:
+        """Keep an event of a background run."""
+        active = self._active[run.id]
+        active.events.append((name, data))
+        active.count += 1
+        del active.events[: -self._max_events]
+        self.note(run)
+
+    def save(self) -> None:
+        """Store what is not stored yet, soon."""
+        if self._saving is None and self._unsaved:
+            self._saving = asyncio.create_task(self._save())
+
+    async def end(
+        self, run: ServedRun, answer: Answer | None = None, message: Message | None = None
+    ) -> None:
+        """Store a run that ended; the user's oldest ones beyond the limit are deleted.
+
+        What cannot be stored is logged.
+
+        Args:
+            run: The run.
+            answer: Its answer; of a background run it is kept.
+            message: What becomes of it in its conversation.
+        """
+        write = self._ended(run, answer, message)
+        storing = asyncio.ensure_future(self._state.do(write))
+        storing.add_done_callback(lambda _: self.changed.fire(run.id))
+        await _patiently(storing)
+
+    def end_soon(self, run: ServedRun, message: Message | None) -> None:
+        """As `end`, for a run that was never worked on."""
+        self._state.post(self._ended(run, None, message))
+
+    def _ended(
+        self, run: ServedRun, answer: Answer | None, message: Message | None
+    ) -> Callable[[Database], None]:
+        active = self._active.pop(run.id)
+        self._unsaved.discard(run.id)
+        change = self._change(active)
+        kept = answer if run.background else None
+
+        def write(db: Database) -> None:
+            run_table.end(db, change, kept, message)
+            run_table.prune(db, active.user, self._limit)
+
+        return write
+
+    async def get(self, user: str, name: str) -> RunResult | None:
         """The run of that id, if it is this user's."""
-        found = self._active.get(name)
-        if found is not None:
-            return found[1] if found[0] == user else None
+        active = self._active.get(name)
+        if active is not None:
+            return RunResult(**dict(active.run)) if active.user == user else None
+        return await self._state.do(lambda db: run_table.get(db, user, name))
 
-        def read(db: Database) -> Any:
-            return db.row("SELECT record FROM runs WHERE id = ? AND owner = ?", (name, user))
+    async def listed(self, user: str) -> list[ServedRun]:
+        """The user's runs, the latest first, without their steps."""
+        return await self._state.do(lambda db: run_table.listed(db, user, self._limit))
 
-        row = await self._state.do(read)
-        return ServedRun(**json.loads(row["record"])) if row else None
+    async def cancel(self, user: str, name: str) -> RunResult | None:
+        """Ask the process of a run to end it, and wait for that a moment; it may have ended.
 
-    def _store(self, user: str, run: ServedRun) -> None:
-        row = (run.id, user, time.time(), run.model_dump_json())
-        self._state.post(
-            lambda db: db.execute(
-                "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-                "changed = excluded.changed, record = excluded.record",
-                row,
-            )
+        Returns:
+            The run, None if the user has none of this id.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_WAIT):
+                while True:
+                    changed = self.changed.next(name)
+                    found = await self._state.do(lambda db: run_table.cancel(db, user, name))
+                    if found is None or found.ended:
+                        return found
+                    await changed.wait()
+        return await self.get(user, name)
+
+    async def delete(self, user: str, name: str) -> bool:
+        """Forget a run; one that goes on is cancelled. Returns whether the user has it."""
+        return await self._state.do(lambda db: run_table.delete(db, user, name))
+
+    def is_here(self, name: str) -> bool:
+        """Whether this process works on the run."""
+        return name in self._active
+
+    async def _save(self) -> None:
+        """One transaction for all that has come while the last one was written."""
+        try:
+            while self._unsaved:
+                changes = [self._change(self._active[name]) for name in self._unsaved]
+                self._unsaved.clear()
+                try:
+                    await self._state.do(partial(run_table.save, changes=changes))
+                except Exception:
+                    log.exception("runs could not be stored")
+                    self._put_back(changes)
+                    return  # the watch tries again
+                for change in changes:
+                    self.changed.fire(change.run.id)
+        finally:
+            self._saving = None
+
+    def _change(self, active: _Active) -> Change:
+        events, active.events = active.events, []
+        return Change(
+            active.run.model_copy(), active.count, events, max(active.count - self._max_events, 0)
         )
+
+    def _put_back(self, changes: list[Change]) -> None:
+        for change in changes:
+            active = self._active.get(change.run.id)
+            if active is not None:
+                active.events[:0] = change.events
+                del active.events[: -self._max_events]
+                self._unsaved.add(change.run.id)
+
+
+async def _patiently(storing: asyncio.Future[Any]) -> None:
+    """Wait for something to be stored, but not for long; an error is logged."""
+    storing.add_done_callback(_logged)
+    await asyncio.wait([storing], timeout=PATIENCE)
+
+
+def _logged(storing: asyncio.Future[Any]) -> None:
+    if not storing.cancelled() and (error := storing.exception()):
+        log.error("a run could not be stored: %s", error)
+
+
+def new_run(pipeline: str, conversation: str | None, *, background: bool) -> ServedRun:
+    """A run that has not begun."""
+    return ServedRun(
+        id=uuid.uuid4().hex,
+        pipeline=pipeline,
+        created=time.time(),
+        conversation=conversation,
+        background=background,
+    )

@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager
 from rag.flow import Flow
 from rag.index.store import Address
 from rag.serve.answering import Answering
+from rag.serve.background import BackgroundRuns
 from rag.serve.conversations import CONVERSATIONS_SCHEMA, Conversations
 from rag.serve.document_content import Documents
 from rag.serve.errors import Problem, problem_of
 from rag.serve.feedback import FEEDBACK_SCHEMA, FeedbackStore
 from rag.serve.flows import Flows
+from rag.serve.follow import Follow
 from rag.serve.identity import single_user
 from rag.serve.inspection import Limits
 from rag.serve.limits import UserLimits
@@ -22,7 +24,9 @@ from rag.serve.links import Links
 from rag.serve.metrics import Metrics
 from rag.serve.pipeline import Pipelines
 from rag.serve.queue import RunQueue
-from rag.serve.runs import RUNS_SCHEMA, Runs
+from rag.serve.run_table import RUNS_SCHEMA
+from rag.serve.run_watch import RunWatch
+from rag.serve.runs import Runs
 from rag.serve.settings import Settings
 from rag.serve.state.server_state import ServerState
 from rag.serve.upload_worker import UploadWorker
@@ -58,22 +62,26 @@ class Service:
         )
         self.state = ServerState(
             settings.state or settings.data / "serve.sqlite",
-            RUNS_SCHEMA,
             CONVERSATIONS_SCHEMA,
+            RUNS_SCHEMA,
             FEEDBACK_SCHEMA,
             UPLOADS_SCHEMA,
         )
-        self.runs = Runs(self.state, settings.max_runs)
+        self.runs = Runs(self.state, settings.max_runs, settings.max_events, settings.lease)
         self.conversations = Conversations(self.state)
         self.feedback = FeedbackStore(self.state)
         self.answering = Answering(
             queue=self.queue,
             flows=self.flows,
             runs=self.runs,
-            conversations=self.conversations,
             metrics=self.metrics,
             limits=self.limits,
             run_timeout=settings.run_timeout,
+        )
+        self.background = BackgroundRuns(self.answering, self.runs)
+        self.follow = Follow(self.state, self.runs, lambda: self.queue.draining)
+        self.run_watch = RunWatch(
+            self.state, self.runs, self.answering.cancel, settings.keep_events
         )
         self.uploads = Uploads(
             self.state,
@@ -120,6 +128,7 @@ class Service:
             self._started.exception()  # it is raised here as well
             self._started = None
             raise
+        self.run_watch.start()
         self.upload_worker.start()
         self._warming = asyncio.create_task(self._warm())
         self._started.set_result(None)
@@ -141,6 +150,7 @@ class Service:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
         await self.upload_worker.stop()
+        await self.run_watch.stop()
         await asyncio.to_thread(self.flows.close)
         await self.state.close()
         self._started = None

@@ -109,6 +109,15 @@ class Settings(BaseModel):
     max_runs: PositiveInt = Field(
         default=200, description="Finished runs of a user that are stored."
     )
+    max_events: PositiveInt = Field(
+        default=10_000, description="Events of a background run that are kept: the latest."
+    )
+    keep_events: PositiveFloat = Field(
+        default=3600, description="Seconds that events are kept behind the end of their run."
+    )
+    lease: PositiveFloat = Field(
+        default=15, description="Seconds until runs of a process that died count as failed."
+    )
     link_seconds: NonNegativeInt = Field(
         default=86_400,
         description="Seconds that a link to a source opens without the key of its user; 0: never.",

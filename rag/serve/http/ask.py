@@ -1,4 +1,4 @@
-"""Ask a question; look at its run."""
+"""Ask a question."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, closing
@@ -9,17 +9,17 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.serve.answer import Answer
-from rag.serve.answering import Answering, AnswerRun, Question, checked_query
+from rag.serve.answering import Answering, AnswerRun
 from rag.serve.errors import Problem, details, problem_of
+from rag.serve.events import encoded
 from rag.serve.http.authentication import asks
 from rag.serve.http.disconnect import while_connected
-from rag.serve.http.events import encoded
 from rag.serve.http.route import Endpoints
-from rag.serve.http.schemas import PROBLEMS, Id
+from rag.serve.http.schemas import PROBLEMS
 from rag.serve.http.sse import EventStream, event
 from rag.serve.identity import Identity
 from rag.serve.pipeline import Overrides, Pipelines
-from rag.serve.runs import Runs, ServedRun
+from rag.serve.question import Question, checked_query
 from rag.serve.settings import Settings
 
 
@@ -98,7 +98,7 @@ def routes(
         """Ask a question. A client that leaves cancels it."""
         run = await answering.admit(question_of(body, who, pipelines, settings))
         headers = {"X-Run-Id": run.record.id}
-        if body.stream or "text/event-stream" in request.headers.get("accept", ""):
+        if wants_events(body, request):
             return EventStream(_stream(run), headers, run.close)
         with closing(run):
             answer = await while_connected(request.receive, run.answer())
@@ -107,19 +107,9 @@ def routes(
     return router
 
 
-def run_routes(shared: Endpoints, runs: Runs) -> APIRouter:
-    """`GET /runs/{id}`."""
-    router = shared.router(tags=["ask"])
-
-    @router.get("/runs/{run}", responses=PROBLEMS)
-    async def read(run: Id, who: Annotated[Identity, Depends(asks)]) -> ServedRun:
-        """A run: its steps, what they took, how it ended."""
-        found = await runs.get(who.user, run)
-        if found is None:
-            raise Problem(404, "no_run", f"there is no run {run!r}")
-        return found
-
-    return router
+def wants_events(body: AskBody, request: Request) -> bool:
+    """Whether a client wants events rather than JSON."""
+    return body.stream or "text/event-stream" in request.headers.get("accept", "")
 
 
 def question_of(body: AskBody, who: Identity, pipelines: Pipelines, settings: Settings) -> Question:

@@ -26,6 +26,7 @@ from rag.serve.http import (
     openai,
     openai_others,
     page,
+    runs,
     status,
 )
 from rag.serve.http.authentication import anonymous, by_keys
@@ -99,7 +100,11 @@ def router(
     made.include_router(content.routes(shared, service.documents, service.links))
     made.include_router(status.routes(shared, pipelines, service.check_ready))
     if identified:
-        made.include_router(ask.run_routes(shared, service.runs))
+        made.include_router(
+            runs.routes(
+                shared, service.runs, service.background, service.follow, pipelines, settings
+            )
+        )
         made.include_router(conversations.routes(shared, service.conversations))
         made.include_router(feedback.routes(shared, service.feedback))
         made.include_router(

@@ -12,14 +12,16 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.serve.answer import Answer, AnswerSource
-from rag.serve.answering import Answering, AnswerRun, AnswerToken, Question, checked_query
+from rag.serve.answering import Answering, AnswerRun
 from rag.serve.errors import Problem, problem_of
+from rag.serve.events import AnswerToken
 from rag.serve.http.authentication import asks
 from rag.serve.http.disconnect import while_connected
 from rag.serve.http.route import Endpoints
 from rag.serve.http.sse import EventStream, data_only
 from rag.serve.identity import Identity
 from rag.serve.pipeline import Overrides, Pipelines
+from rag.serve.question import Question, checked_query
 from rag.serve.settings import Settings
 
 _MARK = re.compile(r"\[(\d{1,3})\]")

@@ -1,15 +1,52 @@
-"""What a client of `/ask` sees of a run's events: their names and their JSON."""
+"""What happens to a question, and what clients see of it: names and JSON of the events."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from rag.flow import Place
 from rag.flow.run import events
 from rag.plain import summary
 from rag.serve.answer import Answer
-from rag.serve.answering import AnswerEvent, AnswerToken, Began, Queued, Rewritten
 from rag.serve.errors import problem_of
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A question was admitted."""
+
+    run: str
+    pipeline: str
+    conversation: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A question waits; `before` others come first."""
+
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """A question that referred to its conversation was made to stand alone."""
+
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerToken:
+    """A piece of the final answer."""
+
+    node: str
+    place: Place
+    text: str
+
+
+AnswerEvent = Began | Queued | Rewritten | AnswerToken | events.Event | Answer
+"""What happens to a question; the `Answer` is the last one."""
 
 _SENT: Mapping[type, tuple[str, tuple[str, ...]]] = {
     Began: ("run", ("run", "pipeline", "conversation")),
