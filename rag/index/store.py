@@ -213,3 +213,12 @@ def other_embedder(made: tuple[str, int], given: tuple[str, int], *, where: str)
         where=where,
         fix=f"use the embedder {made[0]}, or run rag index reembed",
     )
+
+
+def embedded_again(embedder: str, *, where: str) -> IndexStateError:
+    """The error of an open index whose vectors were replaced by those of another embedder."""
+    return IndexStateError(
+        f"the index was embedded again, with {embedder}",
+        where=where,
+        fix="open it again, with that embedder",
+    )

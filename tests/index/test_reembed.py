@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from rag.index.ingest import reembed as reembedding
 from rag.index.ingest.ingest import ingest
 from rag.index.ingest.plan import plan
 from rag.index.ingest.reembed import FILE, reembed
+from rag.index.postgres.address import PostgresAddress
+from rag.index.store import Address
 from rag.locks import FileLock
 from rag.testing.encoders import ScriptedEmbedder
 from rag.text.chunk import Chunk
@@ -27,17 +30,29 @@ from tests.index.kills import killed_runs
 from tests.index.test_ingest import cut, paragraphs
 
 KILLS = 12
+At: TypeAlias = Callable[[str], Address]
 
 
 class Other(ScriptedEmbedder):
     id = "other"
 
 
-def fill(folder: Path, docs: Path, embedder: ScriptedEmbedder, late: bool = False) -> None:
+@pytest.fixture(params=["folder", "postgres"])
+def at(request: pytest.FixtureRequest, tmp_path: Path) -> At:
+    """Indexes by name, in each kind of store that can replace its vectors."""
+    if request.param == "folder":
+        return lambda name: address_of(tmp_path / name)
+    url, run = request.getfixturevalue("postgres"), uuid.uuid4().hex
+    return lambda name: PostgresAddress(url, f"{name}_{run}")
+
+
+def fill(
+    address: Address | Path, docs: Path, embedder: ScriptedEmbedder, late: bool = False
+) -> None:
     def split(documents: Any) -> list[Chunk]:
         return [one.updated(pooled_within="d") if late else one for one in cut(documents)]
 
-    with closing(Index.writer(folder, embedder=embedder.id, dim=embedder.dim)) as index:
+    with closing(Index.writer(address, embedder=embedder.id, dim=embedder.dim)) as index:
         todo = plan([docs], index, "c")
         ingest(todo, index, embedder, split=split, fingerprint="c")
 
@@ -51,51 +66,82 @@ def docs(tmp_path: Path) -> Path:
     return folder
 
 
-def found(folder: Path, embedder: ScriptedEmbedder) -> list[tuple[str, float]]:
+def found(address: Address | Path, embedder: ScriptedEmbedder) -> list[tuple[str, float]]:
     query = embedder.embed_query("lock3 keeper")
-    with closing(Index.open(folder)) as index:
+    with closing(Index.open(address)) as index:
         hits = index.dense(query, 100, embedder=embedder.id)
         return [(hit.chunk.text, round(hit.score, 5)) for hit in hits]
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_it_is_as_if_it_had_always_been_the_other(docs: Path, tmp_path: Path, late: bool) -> None:
-    fill(tmp_path / "index", docs, ScriptedEmbedder(dim=16), late)
-    fill(tmp_path / "other", docs, Other(dim=24), late)
+def test_it_is_as_if_it_had_always_been_the_other(docs: Path, at: At, late: bool) -> None:
+    fill(at("index"), docs, ScriptedEmbedder(dim=16), late)
+    fill(at("other"), docs, Other(dim=24), late)
     told: list[tuple[int, int]] = []
-    made = reembed(address_of(tmp_path / "index"), Other(dim=24), lambda *two: told.append(two))
+    made = reembed(at("index"), Other(dim=24), lambda *two: told.append(two))
     assert (made, told[-1]) == (24, (24, 24))
-    assert found(tmp_path / "index", Other(dim=24)) == found(tmp_path / "other", Other(dim=24))
-    with closing(Index.open(tmp_path / "index")) as index:
+    assert found(at("index"), Other(dim=24)) == found(at("other"), Other(dim=24))
+    with closing(Index.open(at("index"))) as index:
         assert index.verify() == []
         assert len(index.sparse("lock3", 100)) == 4
-    assert not list((tmp_path / "index").glob("reembed*"))
-    assert reembed(address_of(tmp_path / "index"), Other(dim=24)) == 0
+        assert not list(index.folder.glob("reembed*"))
+    assert reembed(at("index"), Other(dim=24)) == 0
 
 
 def test_the_old_index_answers_and_is_written_until_the_switch(
-    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    docs: Path, at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reembedding, "BATCH", 8)
-    old, folder = ScriptedEmbedder(dim=16), tmp_path / "index"
-    fill(folder, docs, old)
-    before = found(folder, old)
-    reader = Index.open(folder)
+    old, address = ScriptedEmbedder(dim=16), at("index")
+    fill(address, docs, old)
+    before = found(address, old)
+    reader = Index.open(address)
 
     def meanwhile(done: int, _: int) -> None:
         if done == 8:
-            assert found(folder, old) == before
+            assert found(address, old) == before
             (docs / "new.md").write_text(paragraphs(77))
             (docs / "0.md").write_text(paragraphs(88))
-            fill(folder, docs, old)
+            fill(address, docs, old)
 
-    reembed(address_of(folder), Other(dim=16), meanwhile)
-    texts = {text for text, _ in found(folder, Other(dim=16))}
+    reembed(address, Other(dim=16), meanwhile)
+    texts = {text for text, _ in found(address, Other(dim=16))}
     assert {paragraphs(77), paragraphs(88), paragraphs(5)} <= texts
     with pytest.raises(IndexStateError, match="embedded again, with other") as caught:
         reader.dense(old.embed_query("lock3"), 3)
     assert "open it again" in str(caught.value.fix)
     reader.close()
+
+
+def test_a_writer_of_the_old_embedder_is_refused_after_the_switch(docs: Path, at: At) -> None:
+    """On a server it may be open all the time; in a folder the lock keeps it out."""
+    address = at("index")
+    fill(address, docs, ScriptedEmbedder(dim=16))
+    if isinstance(address, PostgresAddress):
+        with closing(Index.writer(address, embedder="scripted", dim=16)) as writer:
+            reembed(address, Other(dim=16))
+            with pytest.raises(IndexStateError, match="embedded again, with other"):
+                writer.delete([next(writer.sources()).uri])
+    else:
+        reembed(address, Other(dim=16))
+    with pytest.raises(IndexStateError, match="made with other"):
+        fill(address, docs, ScriptedEmbedder(dim=16))
+    assert len(found(address, Other(dim=16))) == 24
+
+
+def test_what_fails_in_the_switch_leaves_the_old_vectors(docs: Path, at: At) -> None:
+    address = at("index")
+    fill(address, docs, ScriptedEmbedder(dim=16))
+    before = found(address, ScriptedEmbedder(dim=16))
+
+    def embed(chunks: Sequence[Chunk]) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    writer = Index.writer(address, embedder="scripted", dim=16)
+    with closing(writer), pytest.raises(KeyboardInterrupt):
+        writer.embed_again("other", 24, embed)
+    assert found(address, ScriptedEmbedder(dim=16)) == before
+    assert reembed(address, Other(dim=24)) == 24
 
 
 def test_another_process_that_does_the_same_is_refused(docs: Path, tmp_path: Path) -> None:

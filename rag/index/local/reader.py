@@ -14,6 +14,7 @@ from rag.index.local.bm25 import BM25, bm25_folder
 from rag.index.local.database import FILE, Database, State, check, read_state
 from rag.index.local.lock import writer_lock
 from rag.index.local.snapshot import Snapshot, read_snapshot
+from rag.index.store import embedded_again
 
 FOLLOWS, POLL = 2.0, 0.002
 """Seconds that a search waits for BM25 to follow a commit, and between two looks."""
@@ -90,11 +91,7 @@ class Reader:
             if self._snapshot is not None and self._snapshot.state.seq > state.seq:
                 return None
             if self._snapshot is not None and self._snapshot.state.embedder != state.embedder:
-                raise IndexStateError(
-                    f"the index was embedded again, with {state.embedder}",
-                    where=str(self.folder),
-                    fix="open it again, with that embedder",
-                )
+                raise embedded_again(state.embedder, where=str(self.folder))
             if self._snapshot is None or self._snapshot.state != state:
                 self._snapshot = read_snapshot(connection, self.folder, state, self._snapshot)
             return self._snapshot

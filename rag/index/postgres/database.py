@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag.errors import IndexStateError
 from rag.extras import require
-from rag.index.store import other_embedder
+from rag.index.store import embedded_again, other_embedder
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -34,18 +34,21 @@ CREATE TABLE sources (
 CREATE SEQUENCE rows;
 -- `metadata` is the JSON as it was written; `fields` are what filters compare
 CREATE TABLE chunks (
-    row bigint PRIMARY KEY, id text COLLATE "C" NOT NULL UNIQUE, source text COLLATE "C" NOT NULL,
+    row bigint NOT NULL, id text COLLATE "C" NOT NULL, source text COLLATE "C" NOT NULL,
     metadata text NOT NULL, fields jsonb NOT NULL, content text NOT NULL, words integer NOT NULL,
     embedding vector({dim}) NOT NULL);
-CREATE INDEX ON chunks (source);
-CREATE INDEX ON chunks USING gin (fields jsonb_path_ops);
 CREATE TABLE postings (
     term text COLLATE "C" NOT NULL, row bigint NOT NULL, times integer NOT NULL,
     words integer NOT NULL);
 CREATE INDEX ON postings (term) INCLUDE (row, times, words);
 CREATE INDEX ON postings (row);
 """
-NEAREST = "CREATE INDEX ON chunks USING hnsw (embedding vector_ip_ops)"
+INDEXES = """
+ALTER TABLE {table} ADD PRIMARY KEY (row), ADD UNIQUE (id);
+CREATE INDEX ON {table} (source);
+CREATE INDEX ON {table} USING gin (fields jsonb_path_ops);
+"""
+NEAREST = "CREATE INDEX ON {table} USING hnsw (embedding vector_ip_ops)"
 
 
 class Database:
@@ -84,10 +87,24 @@ class Database:
             connection.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection[Any]]:
-        """A connection in a transaction that reads one state of the index."""
+    def transaction(self, embedder: str) -> Iterator[Connection[Any]]:
+        """A connection in a transaction that reads one state of the index.
+
+        Args:
+            embedder: Whose vectors must be there.
+
+        Raises:
+            IndexStateError: See `connection`; or the index was embedded again.
+        """
         with self.connection() as connection, connection.transaction():
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            # The lock comes before the snapshot: who waited for a new table would see none of it.
+            connection.execute(
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;"
+                " LOCK TABLE chunks IN ACCESS SHARE MODE"
+            )
+            found = connection.execute("SELECT embedder FROM state").fetchone()
+            if found != (embedder,):
+                raise embedded_again(str(found and found[0]), where=str(self.address))
             yield connection
 
     def exists(self) -> bool:
@@ -138,8 +155,7 @@ class Database:
             schema = Identifier(self.address.schema)
             connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
             connection.execute(TABLES.format(dim=dim).encode())
-            if dim <= INDEXED:
-                connection.execute(NEAREST)
+            index_chunks(connection, "chunks", dim)
             connection.execute("INSERT INTO state VALUES (%s, %s, %s)", (FORMAT, embedder, dim))
         self._close_idle()  # they do not know pgvector's type yet
 
@@ -207,6 +223,13 @@ class Database:
         except psycopg.Error as error:
             what, fix = _explained(error)
             raise IndexStateError(what, where=str(self.address), fix=fix) from error
+
+
+def index_chunks(connection: Connection[Any], table: str, dim: int) -> None:
+    """Make the indexes of a table of chunks with vectors of this length."""
+    connection.execute(INDEXES.format(table=table).encode())
+    if dim <= INDEXED:
+        connection.execute(NEAREST.format(table=table).encode())
 
 
 def _explained(error: Any) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from rag.index.postgres import search
 from rag.index.postgres.conditions import clean
 from rag.index.postgres.database import INDEXED, Database
 from rag.index.postgres.location import Location
+from rag.index.postgres.reembed import embed_again
 from rag.index.postgres.verify import problems
 from rag.index.postgres.write import Writer, stored_chunks
 from rag.index.store import derived_folder
@@ -32,7 +33,7 @@ from rag.text.chunk import Chunk
 if TYPE_CHECKING:
     import numpy as np
 
-    from rag.index.store import Score, Where
+    from rag.index.store import Embed, Score, Where
 
 _SOURCE = "SELECT uri, digest, size, mtime_ns, chunks FROM sources"
 
@@ -54,7 +55,7 @@ class PostgresStore:
         self.embedder, self.dim = made
         self.folder: Path = derived_folder(address.key)
         self._database = database
-        self._writer = Writer(database, self.dim) if write else None
+        self._writer = Writer(database, *made) if write else None
 
     @classmethod
     def opened(
@@ -110,26 +111,26 @@ class PostgresStore:
 
     def dense(self, vector: np.ndarray, k: int, where: Where) -> list[Hit]:
         """See `Store`; by HNSW, approximate where there are many chunks."""
-        with self._database.transaction() as db:
+        with self._database.transaction(self.embedder) as db:
             return search.dense(db, vector, k, where)
 
     def sparse(self, query: str, k: int, where: Where) -> list[Hit]:
         """See `Store`."""
-        with self._database.transaction() as db:
+        with self._database.transaction(self.embedder) as db:
             return search.sparse(db, query, k, where)
 
     def hybrid(
         self, query: str, vector: np.ndarray, k: int, depth: int, score: Score, where: Where
     ) -> list[Hit]:
         """See `Store`."""
-        with self._database.transaction() as db:
+        with self._database.transaction(self.embedder) as db:
             return search.hybrid(db, query, vector, k, depth, score, where)
 
     def dense_sources(
         self, vector: np.ndarray, k: int, aggregate: Aggregate, where: Where
     ) -> list[Hit]:
         """See `Store`; reads all vectors."""
-        with self._database.transaction() as db:
+        with self._database.transaction(self.embedder) as db:
             return search.by_source(db, vector, k, aggregate, where)
 
     def of_source(self, uri: str) -> list[Chunk]:
@@ -170,7 +171,7 @@ class PostgresStore:
     def stats(self) -> IndexStats:
         """See `Store`."""
         sizes = "SELECT pg_total_relation_size('chunks'), pg_total_relation_size('postings')"
-        with self._database.transaction() as db:
+        with self._database.transaction(self.embedder) as db:
             counts = db.execute("SELECT count(*), coalesce(sum(chunks), 0) FROM sources").fetchone()
             chunks, postings = db.execute(sizes).fetchone() or (0, 0)
         sources, count = counts or (0, 0)
@@ -194,7 +195,7 @@ class PostgresStore:
 
     def verify(self) -> list[IndexProblem]:
         """See `Store`: whether the tables fit together; the server has checksums of its own."""
-        with self._database.transaction() as db:
+        with self._database.transaction(self.embedder) as db:
             return problems(db)
 
     def rebuild(self) -> list[str]:
@@ -209,6 +210,12 @@ class PostgresStore:
         writer.delete(lost)
         writer.rebuild()
         return lost
+
+    def embed_again(self, embedder: str, dim: int, embed: Embed) -> None:
+        """See `Reembedded`."""
+        self._writing()
+        with self._database.connection() as db:
+            embed_again(db, embedder, dim, embed)
 
     def close(self) -> None:
         """Close the connections."""

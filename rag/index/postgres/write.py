@@ -11,6 +11,7 @@ from rag.index.local.vectors import unit
 from rag.index.postgres.conditions import clean, fields_of
 from rag.index.postgres.database import Database
 from rag.index.source_plan import basis_of
+from rag.index.store import embedded_again
 from rag.index.types import NewChunk, SourcePlan, SourceUpdate, WriteReport
 from rag.index.words import words_of
 from rag.text.chunk import Chunk
@@ -41,11 +42,12 @@ class Writer:
 
     Args:
         database: Of the index.
+        embedder: Id of the embedder whose vectors it writes.
         dim: Length of a vector.
     """
 
-    def __init__(self, database: Database, dim: int) -> None:
-        self._database, self._dim = database, dim
+    def __init__(self, database: Database, embedder: str, dim: int) -> None:
+        self._database, self._embedder, self._dim = database, embedder, dim
         self._schema = database.address.schema
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
@@ -100,6 +102,7 @@ class Writer:
     def rebuild(self) -> None:
         """Count the words of all chunks again."""
         with self._database.connection() as db, db.transaction():
+            self._own(db, "")
             db.execute("LOCK TABLE chunks, postings, commits IN SHARE ROW EXCLUSIVE MODE")
             db.execute("DELETE FROM postings")
             db.execute("DELETE FROM commits")
@@ -121,7 +124,15 @@ class Writer:
             _commit(db, chunks, total)
 
     def _own(self, db: Connection[Any], uri: str) -> None:
-        """Be the only writer of a source until the end of the transaction."""
+        """Be the only writer of a source until the end of the transaction.
+
+        Raises:
+            IndexStateError: The index was embedded again.
+        """
+        # Shared among writers; who embeds again changes the row.
+        found = db.execute("SELECT embedder FROM state FOR SHARE").fetchone()
+        if found != (self._embedder,):
+            raise embedded_again(str(found and found[0]), where=str(self._database.address))
         db.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (f"{self._schema}\n{uri}",)
         )
