@@ -14,6 +14,7 @@ from rag.operators.generation.refine import Refine
 from rag.operators.generation.replug import Replug
 from rag.operators.generation.revise import Revise
 from rag.operators.generation.structured_answer import StructuredAnswer
+from rag.operators.generation.suggest_questions import SuggestQuestions
 from rag.operators.generation.verify import Verify
 from rag.operators.generation.verify_llm import VerifyLLM
 from rag.operators.generation.verify_nli import VerifyNLI
@@ -164,6 +165,7 @@ __all__ = [
     "Split",
     "StepBack",
     "StructuredAnswer",
+    "SuggestQuestions",
     "Summarise",
     "Summarize",
     "TextToSQL",

@@ -20,6 +20,7 @@ from rag.serve.deadline import Deadline
 from rag.serve.errors import Problem, details, problem_of
 from rag.serve.events import AnswerEvent, AnswerToken, Began, Queued, Rewritten
 from rag.serve.flows import Flows, indexes
+from rag.serve.identity import ANONYMOUS
 from rag.serve.limits import UserLimits
 from rag.serve.metrics import Metrics
 from rag.serve.question import Question
@@ -27,6 +28,7 @@ from rag.serve.queue import RunQueue, Ticket
 from rag.serve.run_table import CANCELLED, Message, RunStep, ServedRun, cancelled
 from rag.serve.runs import Runs, new_run
 from rag.serve.state.database import Database
+from rag.serve.trace import trace_of
 from rag.text.abstention import abstains
 
 REMEMBERED = 8
@@ -44,6 +46,7 @@ class Answering:
         metrics: Counts.
         limits: Of what a user may use.
         run_timeout: Seconds that a run may take.
+        trace: Whether runs of users keep prompts, outputs and rankings.
     """
 
     def __init__(
@@ -55,9 +58,10 @@ class Answering:
         metrics: Metrics,
         limits: UserLimits,
         run_timeout: float,
+        trace: bool,
     ) -> None:
         self.queue, self.flows, self.runs, self.limits = queue, flows, runs, limits
-        self.metrics, self.run_timeout = metrics, run_timeout
+        self.metrics, self.run_timeout, self.trace = metrics, run_timeout, trace
         self.active: dict[str, AnswerRun] = {}
 
     async def admit(self, question: Question, *, background: bool = False) -> AnswerRun:
@@ -231,13 +235,13 @@ class AnswerRun:
         config = pipeline.config(question.overrides)
         run = Execution(flow, inputs, config=config, run=self.record.id)
         stream = run.astream()
-        async with aclosing(stream):
-            while True:
-                try:
-                    event = await within(anext(stream))
-                except StopAsyncIteration:
-                    return
-                yield self._noted(event, query, started)
+        try:
+            async with aclosing(stream):
+                while (event := await within(anext(stream, None))) is not None:
+                    yield self._noted(event, query, started)
+        finally:
+            if self._answering.trace and question.identity != ANONYMOUS:
+                self.record.trace = trace_of(run.record)
 
     async def _condensed(self, flow: Flow, history: History) -> str:
         """The question, rewritten by the flow's language model where it has one."""
@@ -280,7 +284,7 @@ class AnswerRun:
         record, served = self.record, self.question.pipeline
         channels = {**self._written, **done.result}
         generation, answer = channels.get("generation"), channels.get("answer")
-        answer = answer if isinstance(answer, str) or answer is None else str(answer)
+        answer = answer if isinstance(answer, str | None) else str(answer)
         record.llm_calls += done.llm_calls
         record.tokens += done.tokens
         record.reuse = getattr(generation, "reuse", None)

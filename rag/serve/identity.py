@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from rag.errors import ConfigError
@@ -74,6 +74,11 @@ class Identity:
     def own(self) -> str:
         """The collection that uploads go to."""
         return (self.collections or (self.user,))[-1]
+
+    def over(self, collections: Iterable[str]) -> Identity:
+        """The same user, searching only some of the collections, in the order that they have."""
+        wanted = frozenset(collections)
+        return replace(self, collections=tuple(c for c in self.collections or () if c in wanted))
 
 
 def _wrong(what: str, fix: str) -> ConfigError:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rag.errors import ConfigError
 from rag.flow import Flow
+from rag.index import IndexWriter
 from rag.operators import Load
 from rag.serve.answer_steps import final, writers
 from rag.serve.errors import Problem
@@ -57,6 +58,11 @@ class Pipeline:
         """Whether the flow itself reads the earlier messages of a conversation."""
         history: list[Mapping[str, str]] = []
         return "history" in self.flow.inputs and self.flow.matchers["history"](history)
+
+    @property
+    def writes_index(self) -> bool:
+        """Whether a step writes to the index: into the last of a user's collections."""
+        return any(issubclass(kind, IndexWriter) for _, _, kind in self.flow.needs)
 
     def check(self, overrides: Overrides) -> None:
         """See that every override has an effect.

@@ -14,6 +14,7 @@ from rag.serve.answer import Answer
 from rag.serve.conversations import add_answer
 from rag.serve.errors import Problem, details
 from rag.serve.state.database import Database, Row
+from rag.serve.trace import TraceStep
 
 RUNS_SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -66,6 +67,10 @@ class ServedRun(BaseModel):
         default=None, description="what of the prompt was taken from stored states"
     )
     error: dict[str, Any] | None = None
+    trace: list[TraceStep] = Field(
+        default=[],
+        description="of a run that ended: prompts, outputs and rankings, if the server keeps them",
+    )
 
     @property
     def ended(self) -> bool:
@@ -188,11 +193,11 @@ def _result(row: Row) -> RunResult:
 
 
 def listed(db: Database, user: str, most: int) -> list[ServedRun]:
-    """A user's runs, the latest first, without their steps."""
+    """A user's runs, the latest first, without their steps and traces."""
     rows = db.rows(
         "SELECT record FROM runs WHERE owner = ? ORDER BY created DESC LIMIT ?", (user, most)
     )
-    return [ServedRun(**json.loads(row["record"]) | {"steps": []}) for row in rows]
+    return [ServedRun(**json.loads(row["record"]) | {"steps": [], "trace": []}) for row in rows]
 
 
 def cancel(db: Database, user: str, name: str) -> RunResult | None:

@@ -11,6 +11,7 @@ from rag.flow import Flow
 from rag.index.store import Address
 from rag.serve.answering import Answering
 from rag.serve.background import BackgroundRuns
+from rag.serve.collections import Collections
 from rag.serve.conversations import CONVERSATIONS_SCHEMA, Conversations
 from rag.serve.document_content import Documents
 from rag.serve.errors import Problem, problem_of
@@ -29,6 +30,7 @@ from rag.serve.run_watch import RunWatch
 from rag.serve.runs import Runs
 from rag.serve.settings import Settings
 from rag.serve.state.server_state import ServerState
+from rag.serve.suggestions import Suggestions
 from rag.serve.upload_worker import UploadWorker
 from rag.serve.uploads import UPLOADS_SCHEMA, Uploads
 
@@ -77,12 +79,17 @@ class Service:
             metrics=self.metrics,
             limits=self.limits,
             run_timeout=settings.run_timeout,
+            trace=settings.trace,
         )
         self.background = BackgroundRuns(self.answering, self.runs)
         self.follow = Follow(self.state, self.runs, lambda: self.queue.draining)
         self.run_watch = RunWatch(
             self.state, self.runs, self.answering.cancel, settings.keep_events
         )
+        self.suggestions = Suggestions(
+            self.queue, self.flows, self.limits, settings.suggestions, settings.run_timeout
+        )
+        self.collections = Collections(self.pipelines, self.flows)
         self.uploads = Uploads(
             self.state,
             settings.data,

@@ -132,7 +132,25 @@ class Settings(BaseModel):
         description="List the cited sources below the answers of OpenAI's API, for clients that "
         "show no annotations.",
     )
-    page: bool = Field(default=True, description="Serve the chat page.")
+    trace: bool = Field(
+        default=True,
+        description="Keep prompts, outputs and rankings of runs, for the users who asked.",
+    )
+    page: bool = Field(default=True, description="Serve the chat page and the widget.")
+    title: str = Field(
+        default="",
+        max_length=80,
+        description="Name of the chat page. Default: one in the reader's language.",
+    )
+    logo: Path | None = Field(
+        default=None, description="Picture of the chat page: an SVG, PNG, JPEG or WebP file."
+    )
+    suggestions: NonNegativeInt = Field(
+        default=0,
+        le=10,
+        description="Questions that the chat page suggests after an answer, by a call of the "
+        "model; 0: none.",
+    )
 
 
 class ServeSettings(Settings, BaseSettings):

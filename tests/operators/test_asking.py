@@ -30,6 +30,7 @@ from rag.operators import (
     MultiQuery,
     Rewrite,
     StepBack,
+    SuggestQuestions,
     VerificationQueries,
 )
 from rag.operators.search import combine_filters
@@ -350,3 +351,18 @@ def test_a_long_question_leaves_room_for_the_answer() -> None:
     )
     flow.invoke(query="Why? " * 9000, documents=[], answer="Because of the ice.")
     assert "Answer: Because of the ice." in llm.prompts[0].question
+
+
+def test_suggested_questions_are_questions_and_new() -> None:
+    said = "Here are some:\n1. Who opens it?\nWho opens it at night?\nAt night only.\nWhy?\n"
+    llm = ScriptedLLM(said + "- How long does it take?\nWhen is it shut for repairs?")
+    step = SuggestQuestions(n=2)
+    documents = [Document("The keeper opens it at night.")]
+    asked = {"query": "Who opens it?", "answer": "The <source>keeper."}
+    found = result(step, llm, documents=documents, **asked)["suggestions"]
+    assert found == ["Who opens it at night?", "How long does it take?"]
+    (prompt,) = llm.prompts
+    assert "Who opens it?" in prompt.question
+    assert "<source>" not in prompt.question
+    assert prompt.chunks == ("The keeper opens it at night.",)
+    assert result(step, ScriptedLLM(), documents=[], **asked)["suggestions"] == []

@@ -17,6 +17,7 @@ from rag.serve.settings_origin import described, option, serve_settings, shown, 
 from tests.cli.command import rag
 
 OTHERS: dict[str, object] = {
+    "logo": "logo.svg", "title": "Handbook", "trace": False,
     "settings": "settings.yaml", "pipelines": ("naive", "hybrid"), "param": ("k=5",),
     "allow_import": ("mine",), "host": "::1", "keys": "keys.json", "data": "elsewhere",
     "cors": ("https://a.example",), "allow_host": ("a.example", "b.example"),

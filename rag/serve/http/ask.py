@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rag.serve.answer import Answer
 from rag.serve.answering import Answering, AnswerRun
+from rag.serve.collections import chosen
 from rag.serve.errors import Problem, details, problem_of
 from rag.serve.events import encoded
 from rag.serve.http.authentication import asks
@@ -38,6 +39,9 @@ class AskBody(BaseModel):
     query: str = Field(min_length=1, description="the question")
     pipeline: str | None = Field(default=None, description="its name; none: the first")
     inputs: dict[str, Any] = Field(default={}, description="further inputs of the flow")
+    collections: list[str] | None = Field(
+        default=None, max_length=100, description="which of the user's are searched; none: all"
+    )
     conversation: str | None = Field(
         default=None, pattern="^[0-9a-f]{32}$", description="the one that the question continues"
     )
@@ -116,8 +120,8 @@ def question_of(body: AskBody, who: Identity, pipelines: Pipelines, settings: Se
     """The question of a body.
 
     Raises:
-        Problem: It is empty or too long, there is no such pipeline, it has no such setting, or too
-            long an output is asked for.
+        Problem: It is empty or too long, there is no such pipeline or collection, the pipeline
+            has no such setting, or too long an output is asked for.
     """
     if (body.max_tokens or 0) > settings.max_tokens:
         what = f"{body.max_tokens:,} tokens are more than {settings.max_tokens:,}"
@@ -135,10 +139,14 @@ def question_of(body: AskBody, who: Identity, pipelines: Pipelines, settings: Se
         max_tokens=body.max_tokens,
     )
     pipeline.check(overrides)
+    searching = chosen(who, body.collections)
+    if pipeline.writes_index and searching.own != who.own:
+        what = f"the pipeline {pipeline.name!r} writes into the collection {who.own!r}"
+        raise Problem(422, "needed_collection", what, where="collections", fix="name it too")
     return Question(
         checked_query(body.query, settings.max_question),
         pipeline,
-        who,
+        searching,
         inputs={name: value for name, value in body.inputs.items() if name != "query"},
         history=tuple(one.model_dump() for one in body.history),
         overrides=overrides,

@@ -18,6 +18,7 @@ from rag.flow import Flow
 from rag.serve.errors import Problem, respond
 from rag.serve.http import (
     ask,
+    collections,
     content,
     conversations,
     documents,
@@ -28,6 +29,7 @@ from rag.serve.http import (
     page,
     runs,
     status,
+    suggestions,
 )
 from rag.serve.http.authentication import anonymous, by_keys
 from rag.serve.http.cors import preflight_routes
@@ -107,6 +109,10 @@ def router(
         )
         made.include_router(conversations.routes(shared, service.conversations))
         made.include_router(feedback.routes(shared, service.feedback))
+        made.include_router(collections.routes(shared, service.collections))
+        made.include_router(
+            suggestions.routes(shared, service.suggestions, service.conversations, pipelines)
+        )
         made.include_router(
             documents.routes(
                 shared,
@@ -120,7 +126,9 @@ def router(
         )
         made.include_router(status.private_routes(shared, service.metrics))
         if settings.page:
-            made.include_router(page.routes(shared))
+            made.include_router(page.routes(shared, settings, keys=keys is not None))
+    if settings.page:
+        made.include_router(page.widget_routes(shared))
     if find_spec("mcp") is not None:
         made.include_router(mcp.routes(shared, service))
     if origins:
