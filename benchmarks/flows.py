@@ -1,6 +1,7 @@
 """Every ready-made flow on the same questions: what it finds, what is read of it, what it answers.
 
     python benchmarks/flows.py [--data DIR] [--flows A B] [--questions N] [--rows FILE] [--scripted]
+                               [--at-once 8]
 
 Without `--data` the example handbook and its questions, by kind: `single` (one document is
 enough), `several` (facts of two or more) and `none` (the handbook does not say). With `--data` a
@@ -9,6 +10,7 @@ data set in BEIR's format whose queries have answers. The model is the default l
 `retrieved`: a gold answer stands in the documents of some step; `reranked`: in those of a reranker;
 `read`: in a prompt of a step that writes the answer; `contained`: in the answer. `abstained`: of
 the questions without an answer.
+Questions are put `--at-once`, and the local model decodes their answers together.
 `--scripted` asks no model but a script that behaves as a strong one would that never errs: it
 answers if a gold answer is in its prompt, and says otherwise that the sources do not say it. What
 it does not answer, the flow has kept from it.
@@ -21,6 +23,7 @@ import json
 import random
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -208,18 +211,23 @@ def measured(given: argparse.Namespace, data: Dataset, kinds: Mapping[str, str])
         rows = [Row(**json.loads(line)) for line in given.rows.read_text().splitlines()]
     known = {(row.flow, row.id) for row in rows}
     local = None if given.scripted else LLM.load(LLM.default, base=Path())
-    with tempfile.TemporaryDirectory() as folder, Corpus(data, given.index) as corpus:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Corpus(data, given.index) as corpus,
+        ThreadPoolExecutor(given.at_once) as pool,
+    ):
         own = {"cached": {"kv": folder}, "answer_cache": {"answers": f"{folder}/answers.sqlite"}}
         for name in given.flows or names():
             flow = load_flow(path(name), params=own.get(name))
             stored = name == "cached" and local is not None  # its model has a store
             bound = corpus.bind(flow if stored else models(flow, local or strong(queries[0])))
+            asked = []
             for query in queries:
-                if (name, query.id) in known:
-                    continue
-                one = bound if local else models(bound, strong(query, name in LOCAL))
-                row = put(one, query, kinds.get(query.id, "all"))
-                rows.append(replace(row, flow=name))
+                if (name, query.id) not in known:
+                    one = bound if local else models(bound, strong(query, name in LOCAL))
+                    asked.append(pool.submit(put, one, query, kinds.get(query.id, "all")))
+            for done in as_completed(asked):
+                rows.append(replace(done.result(), flow=name))
                 if given.rows:
                     with given.rows.open("a") as file:
                         file.write(json.dumps(asdict(rows[-1])) + "\n")
@@ -237,6 +245,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--rows", type=Path, help="keep each result here, and go on from there")
     parser.add_argument("--index", type=Path, help="keep the index in this folder")
+    parser.add_argument("--at-once", type=int, default=8, help="questions")
     parser.add_argument("--scripted", action="store_true", help="a scripted strong model")
     given = parser.parse_args()
     data, kinds = (load_dataset(given.data), {}) if given.data else handbook()
