@@ -25,9 +25,10 @@ from rag.serve.links import Links
 from rag.serve.metrics import Metrics
 from rag.serve.pipeline import Pipelines
 from rag.serve.queue import RunQueue
+from rag.serve.responses import RESPONSES_SCHEMA, Responses
 from rag.serve.run_table import RUNS_SCHEMA
 from rag.serve.run_watch import RunWatch
-from rag.serve.runs import Runs
+from rag.serve.runs import RUNS_SCHEMA, Runs
 from rag.serve.settings import Settings
 from rag.serve.state.server_state import ServerState
 from rag.serve.suggestions import Suggestions
@@ -67,10 +68,12 @@ class Service:
             CONVERSATIONS_SCHEMA,
             RUNS_SCHEMA,
             FEEDBACK_SCHEMA,
+            RESPONSES_SCHEMA,
             UPLOADS_SCHEMA,
         )
         self.runs = Runs(self.state, settings.max_runs, settings.max_events, settings.lease)
         self.conversations = Conversations(self.state)
+        self.responses = Responses(self.state)
         self.feedback = FeedbackStore(self.state)
         self.answering = Answering(
             queue=self.queue,

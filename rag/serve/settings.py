@@ -127,6 +127,10 @@ class Settings(BaseModel):
         pattern="^https?://",
         description="Where browsers reach the endpoints. Default: at the address of the request.",
     )
+    language_models: bool = Field(
+        default=True,
+        description="Offer the language model of each pipeline as the model NAME:llm.",
+    )
     sources_in_text: bool = Field(
         default=False,
         description="List the cited sources below the answers of OpenAI's API, for clients that "

@@ -204,5 +204,3 @@ def test_embeddings(tmp_path: Path, embedder: Embedder) -> None:
 def test_what_is_not_offered_is_an_error_of_openais(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="chat/completions"):
         client.completions.create(model="toy", prompt="x")
-    with pytest.raises(openai.NotFoundError, match="chat/completions"):
-        client.responses.create(model="toy", input="x")

@@ -24,8 +24,6 @@ from rag.serve.http import (
     documents,
     feedback,
     mcp,
-    openai,
-    openai_others,
     page,
     runs,
     status,
@@ -33,6 +31,7 @@ from rag.serve.http import (
 )
 from rag.serve.http.authentication import anonymous, by_keys
 from rag.serve.http.cors import preflight_routes
+from rag.serve.http.openai import endpoints as openai
 from rag.serve.http.route import HEADERS, Endpoints
 from rag.serve.identity import Identify
 from rag.serve.service import Service
@@ -97,8 +96,7 @@ def router(
     pipelines, answering = service.pipelines, service.answering
     made = APIRouter(lifespan=service.lifespan)
     made.include_router(ask.routes(shared, answering, pipelines, settings))
-    made.include_router(openai.routes(shared, answering, pipelines, settings))
-    made.include_router(openai_others.routes(shared, answering, pipelines))
+    made.include_router(openai.routes(shared, service, identified=identified))
     made.include_router(content.routes(shared, service.documents, service.links))
     made.include_router(status.routes(shared, pipelines, service.check_ready))
     if identified:

@@ -1,4 +1,4 @@
-"""The rest of OpenAI's API: embeddings, and what is not there."""
+"""OpenAI's embeddings: vectors by the embedder of a pipeline."""
 
 import asyncio
 import base64
@@ -12,16 +12,10 @@ from rag.serve.answering import Answering
 from rag.serve.errors import Problem
 from rag.serve.flows import indexes
 from rag.serve.http.authentication import asks
-from rag.serve.http.openai import ERRORS, respond, unsupported
+from rag.serve.http.openai.errors import ERRORS, respond, unsupported
 from rag.serve.http.route import Endpoints
 from rag.serve.identity import Identity
 from rag.serve.pipeline import Pipelines
-
-ABSENT = (
-    "assistants", "audio/speech", "audio/transcriptions", "batches", "completions", "files",
-    "fine_tuning/jobs", "images/generations", "moderations", "responses", "threads",
-)  # fmt: skip
-"""Endpoints of OpenAI's that clients try."""
 
 
 class EmbeddingsBody(BaseModel):
@@ -36,7 +30,7 @@ class EmbeddingsBody(BaseModel):
 
 
 def routes(shared: Endpoints, answering: Answering, pipelines: Pipelines) -> APIRouter:
-    """`POST /v1/embeddings`, and an error in OpenAI's form where there is nothing."""
+    """`POST /v1/embeddings`."""
     router = shared.router(prefix="/v1", respond=respond, tags=["openai"], responses=ERRORS)
 
     @router.post("/embeddings", response_model=dict[str, Any])
@@ -50,7 +44,10 @@ def routes(shared: Endpoints, answering: Answering, pipelines: Pipelines) -> API
         given = [body.input] if isinstance(body.input, str) else body.input
         texts = [text for text in given if isinstance(text, str)]
         if not texts or len(texts) < len(given):
-            raise unsupported("input other than texts", "input")
+            raise Problem(
+                400, "unsupported", "input other than texts is not supported", where="input",
+                fix="send texts (LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False)",
+            )  # fmt: skip
         if not all(texts):
             raise Problem(400, "empty_input", "a text is empty", where="input", fix="leave it out")
         await answering.limits.request(who)
@@ -79,12 +76,4 @@ def routes(shared: Endpoints, answering: Answering, pipelines: Pipelines) -> API
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
 
-    async def absent() -> None:
-        raise Problem(
-            404, "not_found", "this endpoint of OpenAI's API is not offered",
-            fix="use /v1/chat/completions, /v1/embeddings or /v1/models",
-        )  # fmt: skip
-
-    for path in ABSENT:
-        router.add_api_route(f"/{path}", absent, methods=["GET", "POST"], include_in_schema=False)
     return router

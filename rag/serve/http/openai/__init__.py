@@ -1,0 +1,1 @@
+"""OpenAI's API over pipelines: a file per group of endpoints."""
