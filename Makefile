@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # One thread for the models of each process: more would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test test-ray quick coverage mutation lowest lint format stubs types bench clean
+.PHONY: demo test test-ray test-clients quick coverage mutation lowest lint format stubs types bench clean
 
 # A torch wheel in one of pip's configured folders (a processor-only build, say) is taken first;
 # without one, pip resolves torch as it does for everybody.
@@ -42,6 +42,17 @@ test-ray:
 	.venv-ray/bin/pip install --quiet --no-index --no-deps "torch>=2.6" 2>/dev/null || true
 	.venv-ray/bin/pip install --quiet --editable ".[local,dev,ray]"
 	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -n 0 tests/ray
+
+# Other people's clients against one server: Python's in an environment of their own, and npm's.
+CLIENTS := .cache/clients
+test-clients: $(READY)
+	test -x $(CLIENTS)/venv/bin/python || $(PYTHON) -m venv $(CLIENTS)/venv
+	$(CLIENTS)/venv/bin/pip install --quiet --requirement tests/clients/requirements.txt
+	mkdir -p $(CLIENTS)/node
+	cp tests/clients/package.json tests/clients/package-lock.json $(CLIENTS)/node/
+	cd $(CLIENTS)/node && npm ci --silent --no-audit --no-fund
+	RAG_CLIENTS=$(CLIENTS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 tests/clients
+	cat $(CLIENTS)/matrix.md
 
 coverage: $(READY)
 	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(TESTS)
@@ -86,4 +97,4 @@ bench: $(READY)
 	$(if $(DATA),$(BIN)/python benchmarks/bm25_engines.py --data $(DATA))
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-ray build demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) .venv-lowest .venv-ray .cache build demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -1,0 +1,1 @@
+"""Other people's clients against one real server; `make test-clients` installs them."""
