@@ -192,17 +192,18 @@ def add_question(
         "AND text != '' ORDER BY number DESC LIMIT ?",
         (name, earlier),
     )
-    _insert(db, name, "user", query, {"run": run})
+    insert_message(db, name, "user", query, {"run": run})
     return rows[::-1]
 
 
 def add_answer(db: Database, name: str, answer: str, about: dict[str, Any]) -> None:
     """Put an answer behind the other messages of a conversation that is there."""
     db.execute("UPDATE conversations SET updated = ? WHERE id = ?", (time.time(), name))
-    _insert(db, name, "assistant", answer, about)
+    insert_message(db, name, "assistant", answer, about)
 
 
-def _insert(db: Database, name: str, role: str, text: str, about: dict[str, Any]) -> None:
+def insert_message(db: Database, name: str, role: str, text: str, about: dict[str, Any]) -> None:
+    """Put a message behind the others of a conversation that is there."""
     db.execute(
         "INSERT INTO messages (conversation, role, text, about, created) VALUES (?, ?, ?, ?, ?)",
         (name, role, text, json.dumps(about), time.time()),

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 
-from rag.serve.conversations import add_message
+from rag.serve.conversations import insert_message, title_of
 from rag.serve.errors import Problem
 from rag.serve.state.database import Database
 from rag.serve.state.server_state import ServerState
@@ -28,42 +28,50 @@ class Responses:
         self._state = state
 
     async def begin(
-        self, user: str, run: str, previous: str | None, history: Sequence[Mapping[str, str]]
-    ) -> str:
+        self, user: str, previous: str | None, history: Sequence[Mapping[str, str]]
+    ) -> tuple[str, bool]:
         """The conversation of a response that is about to be made.
 
         Args:
             user: Asks.
-            run: Makes the response, and gives it its id.
             previous: The response (its run) that it continues.
             history: Messages that come before its question, each `role` and `content`.
 
         Returns:
             The conversation of the previous one, if nothing came after that; else a copy of it up
-            to there, or a new one.
+            to there, or a new one. And whether it was made for this.
 
         Raises:
             Problem: 404, the user has no such previous response.
         """
 
-        def write(db: Database) -> str:
-            name = _begun(db, user) if previous is None else _continued(db, user, previous)
+        def write(db: Database) -> tuple[str, bool]:
+            if previous is None:
+                title = title_of(history[0]["content"]) if history else ""
+                name, is_new = _begun(db, user, title), True
+            else:
+                name, is_new = _continued(db, user, previous)
             for one in history:
-                add_message(db, user, name, one["role"], one["content"], {})
-            db.execute("INSERT INTO responses VALUES (?, ?, ?)", (run, user, name))
-            return name
+                insert_message(db, name, one["role"], one["content"], {})
+            return name, is_new
 
         return await self._state.do(write)
 
+    async def note(self, user: str, run: str, conversation: str) -> None:
+        """Note which conversation a response (its run) is in, so that it can be continued."""
+        row = (run, user, conversation)
+        statement = "INSERT INTO responses VALUES (?, ?, ?)"
+        await self._state.do(lambda db: db.execute(statement, row))
 
-def _begun(db: Database, user: str, title: str = "") -> str:
+
+def _begun(db: Database, user: str, title: str) -> str:
     name, now = uuid.uuid4().hex, time.time()
     row = (name, user, title, now, now)
     db.execute("INSERT INTO conversations VALUES (?, ?, ?, ?, ?)", row)
     return name
 
 
-def _continued(db: Database, user: str, previous: str) -> str:
+def _continued(db: Database, user: str, previous: str) -> tuple[str, bool]:
     found = db.row(
         "SELECT conversation, title FROM responses JOIN conversations "
         "ON conversations.id = conversation WHERE responses.id = ? AND responses.owner = ?",
@@ -84,7 +92,7 @@ def _continued(db: Database, user: str, previous: str) -> str:
             where="previous_response_id", fix="begin anew: leave it out, and send the history",
         )  # fmt: skip
     if answers[-1] == messages[-1]["number"]:
-        return str(found["conversation"])
+        return found["conversation"], False
     name = _begun(db, user, found["title"])
     db.execute(
         "INSERT INTO messages (conversation, role, text, about, created) SELECT CAST(? AS TEXT), "
@@ -92,4 +100,4 @@ def _continued(db: Database, user: str, previous: str) -> str:
         "ORDER BY number",
         (name, found["conversation"], answers[-1]),
     )
-    return name
+    return name, True

@@ -28,7 +28,7 @@ from rag.serve.queue import RunQueue
 from rag.serve.responses import RESPONSES_SCHEMA, Responses
 from rag.serve.run_table import RUNS_SCHEMA
 from rag.serve.run_watch import RunWatch
-from rag.serve.runs import RUNS_SCHEMA, Runs
+from rag.serve.runs import Runs
 from rag.serve.settings import Settings
 from rag.serve.state.server_state import ServerState
 from rag.serve.suggestions import Suggestions

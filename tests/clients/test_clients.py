@@ -91,13 +91,14 @@ def test_client(script: str, server: dict[str, str], matrix: list[str]) -> None:
             (installed / "node" / path.name).write_bytes(path.read_bytes())
     else:
         copy = HERE / script
-    done = subprocess.run(  # noqa: S603 - a client of ours
+    done = subprocess.run(
         [*program, str(copy)],
         cwd=installed / "node",
         env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **server},
         capture_output=True,
         text=True,
         timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     told = json.loads(done.stdout.splitlines()[-1])

@@ -37,7 +37,12 @@ def responses_with_citations() -> None:
 
 def responses_stream_and_history() -> None:
     model = ChatOpenAI(**SETTINGS, use_responses_api=True)
-    said = [("system", "Be brief."), ("user", "Hello."), ("assistant", "Good day."), ("user", QUESTION)]
+    said = [
+        ("system", "Be brief."),
+        ("user", "Hello."),
+        ("assistant", "Good day."),
+        ("user", QUESTION),
+    ]
     assert "stand on the shelf" in "".join(part.text for part in model.stream(said))
 
 

@@ -6,7 +6,7 @@ import os
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it would be fetched otherwise
 
 import litellm
-from report import ANSWER, KEY, QUESTION, V1, opens, report
+from report import ANSWER, KEY, QUESTION, V1, error_of, opens, report
 
 SETTINGS = {"model": "openai/locks", "api_base": V1, "api_key": KEY}
 MESSAGES = [{"role": "user", "content": QUESTION}]
@@ -45,12 +45,9 @@ def embeddings() -> None:
 
 
 def errors() -> None:
-    try:
-        litellm.completion(**{**SETTINGS, "model": "openai/none"}, messages=MESSAGES)
-    except litellm.NotFoundError as error:
-        assert "locks" in str(error)
-    else:
-        raise AssertionError("no error")
+    wrong = {**SETTINGS, "model": "openai/none", "messages": MESSAGES}
+    missing = error_of(litellm.NotFoundError, lambda: litellm.completion(**wrong))
+    assert "locks" in str(missing)
 
 
 report(

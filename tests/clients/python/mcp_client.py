@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-
 from httpx2 import AsyncClient
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
@@ -12,9 +11,11 @@ from report import ANSWER, BASE, KEY, QUESTION, report
 
 def connected(work: Any) -> None:
     async def run() -> None:
-        async with AsyncClient(headers={"Authorization": f"Bearer {KEY}"}) as http:
-            async with Client(streamable_http_client(f"{BASE}/mcp", http_client=http)) as client:
-                await work(client)
+        async with (
+            AsyncClient(headers={"Authorization": f"Bearer {KEY}"}) as http,
+            Client(streamable_http_client(f"{BASE}/mcp", http_client=http)) as client,
+        ):
+            await work(client)
 
     asyncio.run(run())
 

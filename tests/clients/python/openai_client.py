@@ -3,7 +3,7 @@
 import asyncio
 
 import openai
-from report import ANSWER, KEY, QUESTION, V1, opens, report
+from report import ANSWER, KEY, QUESTION, V1, error_of, opens, report
 
 MESSAGES = [{"role": "user", "content": QUESTION}]
 client = openai.OpenAI(base_url=V1, api_key=KEY, max_retries=0)
@@ -44,9 +44,7 @@ def responses() -> None:
     assert first.output_text.startswith(ANSWER)
     (note,) = first.output[0].content[0].annotations[:1]
     opens(note.url)
-    second = client.responses.create(
-        model="locks", input=QUESTION, previous_response_id=first.id
-    )
+    second = client.responses.create(model="locks", input=QUESTION, previous_response_id=first.id)
     assert second.previous_response_id == first.id
 
 
@@ -83,19 +81,11 @@ def errors() -> None:
         lambda: client.embeddings.create(model="none", input="x"),
         lambda: client.models.retrieve("none"),
     ):
-        try:
-            call()
-        except openai.NotFoundError as error:
-            assert error.code == "model_not_found", error
-            assert "locks" in error.message
-        else:
-            raise AssertionError("no error")
-    try:
-        client.with_options(api_key="wrong").models.list()
-    except openai.AuthenticationError as error:
-        assert "key" in error.message
-    else:
-        raise AssertionError("no error")
+        missing = error_of(openai.NotFoundError, call)
+        assert missing.code == "model_not_found"
+        assert "locks" in missing.message
+    other = client.with_options(api_key="wrong")
+    assert "key" in error_of(openai.AuthenticationError, other.models.list).message
 
 
 report(

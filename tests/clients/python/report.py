@@ -29,3 +29,12 @@ def opens(url: str) -> None:
     with urlopen(url) as answer:  # noqa: S310 - the server under test
         assert answer.status == 200
         assert b"north lock" in answer.read()
+
+
+def error_of(kind: type[Exception], call: Callable[[], object]) -> Exception:
+    """The error of that kind that a call ends with."""
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError(f"no {kind.__name__}")

@@ -10,8 +10,9 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.serve.answer import Answer
-from rag.serve.answering import Answering, AnswerRun, AnswerToken, Question, checked_query
+from rag.serve.answering import Answering, AnswerRun
 from rag.serve.errors import problem_of
+from rag.serve.events import AnswerToken
 from rag.serve.http.authentication import asks
 from rag.serve.http.disconnect import while_connected
 from rag.serve.http.openai.errors import ERRORS, error_of, respond, unsupported
@@ -30,6 +31,7 @@ from rag.serve.http.sse import EventStream, data_only
 from rag.serve.identity import Identity
 from rag.serve.links import Links
 from rag.serve.pipeline import Overrides
+from rag.serve.question import Question, checked_query
 from rag.serve.settings import Settings
 
 

@@ -25,7 +25,9 @@ def routes(shared: Endpoints, service: Service, *, identified: bool) -> APIRoute
     for one in (
         models.routes(shared, named),
         chat.routes(shared, answering, named, service.links, settings),
-        responses.routes(shared, answering, named, service.links, settings, stored),
+        responses.routes(
+            shared, answering, named, service.links, settings, service.conversations, stored
+        ),
         embeddings.routes(shared, answering, service.pipelines),
     ):
         router.include_router(one)

@@ -1,7 +1,7 @@
 """OpenAI's Responses API: questions that may continue an earlier response."""
 
 import time
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,8 @@ from fastapi import APIRouter, Body, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag.serve.answering import Answering, Question, checked_query
+from rag.serve.answering import Answering
+from rag.serve.conversations import Conversations
 from rag.serve.http.authentication import asks
 from rag.serve.http.disconnect import while_connected
 from rag.serve.http.openai.errors import ERRORS, respond, unsupported
@@ -22,6 +23,7 @@ from rag.serve.http.sse import EventStream
 from rag.serve.identity import Identity
 from rag.serve.links import Links
 from rag.serve.pipeline import Overrides
+from rag.serve.question import Question, checked_query
 from rag.serve.responses import Responses
 from rag.serve.settings import Settings
 
@@ -89,6 +91,7 @@ def routes(
     models: Models,
     links: Links,
     settings: Settings,
+    conversations: Conversations,
     stored: Responses | None,
 ) -> APIRouter:
     """`POST /v1/responses`.
@@ -99,6 +102,7 @@ def routes(
         models: What may be named.
         links: Signs links to sources.
         settings: The server's limits.
+        conversations: Keeps them.
         stored: Where responses are continued; None: nothing is stored of users without a name.
     """
     router = shared.router(prefix="/v1", respond=respond, tags=["openai"], responses=ERRORS)
@@ -120,26 +124,28 @@ def routes(
         question = question_of(body, found, who, models, settings)
         # Who sends the history has it; who sends a question alone may want to continue.
         stores = body.store if body.store is not None else not found.history
-        run = await answering.admit(question)
+        conversation, is_new = None, False
+        if stored is not None and (stores or previous is not None):
+            conversation, is_new = await stored.begin(who.user, previous, found.history)
         try:
-            if stored is not None and (stores or previous is not None):
-                name = await stored.begin(who.user, run.record.id, previous, found.history)
-                run.question = replace(question, conversation=name)
-            form = ResponseForm(
-                run.record.id,
-                _echoed(body, stored=run.question.conversation is not None),
-                addresses(request, who, question.pipeline.name, links, settings.public_url),
-                settings.sources_in_text,
-            )
+            run = await answering.admit(replace(question, conversation=conversation))
+        except BaseException:
+            if conversation is not None and is_new:
+                await conversations.delete(who.user, conversation)
+            raise
+        with ExitStack() as closing:
+            closing.callback(run.close)
+            if stored is not None and conversation is not None:
+                await stored.note(who.user, run.record.id, conversation)
+            address = addresses(request, who, question.pipeline.name, links, settings.public_url)
+            echoed = _echoed(body, stored=conversation is not None)
+            form = ResponseForm(run.record.id, echoed, address, settings.sources_in_text)
             headers = {"X-Run-Id": run.record.id}
             if body.stream:
+                closing.pop_all()
                 return EventStream(streamed(form, run), headers, run.close)
-        except BaseException:
-            run.close()
-            raise
-        with closing(run):
             answer = await while_connected(request.receive, run.answer())
-        return JSONResponse(form.whole(answer), headers=headers)
+            return JSONResponse(form.whole(answer), headers=headers)
 
     return router
 
