@@ -119,16 +119,15 @@ def test_the_language_model_alone(
 ) -> None:
     resources = {"index": str(library), "embedder": embedder, "llm": llm}
     real = Flow(BM25(k=1) >> Generate(max_tokens=8) >> Cite(), name="real", resources=resources)
-    title: Any = [{"role": "user", "content": "Reply with a title of three words.\n" + "x " * 5000}]
+    title: Any = [{"role": "user", "content": "Reply with a title of three words.\n" + "x " * 100}]
+    settings = Settings(data=tmp_path / "data", max_question=80)
     with (
-        running(
-            local({"real": real, "toy": toy()}, settings=Settings(data=tmp_path / "data"))
-        ) as at,
+        running(local({"real": real, "toy": toy()}, settings=settings)) as at,
         openai.OpenAI(base_url=f"{at}/v1", api_key="none", max_retries=0) as client,
     ):
         assert [one.id for one in client.models.list()] == ["real", "toy", "real:llm"]
         assert client.models.retrieve("real:llm").id == "real:llm"
-        with pytest.raises(openai.UnprocessableEntityError, match="10,0"):
+        with pytest.raises(openai.UnprocessableEntityError, match="the limit is 80"):
             client.chat.completions.create(model="real", messages=title)
         done = client.chat.completions.create(
             model="real:llm",
