@@ -57,23 +57,37 @@ def load(
     Raises:
         ConfigError: There is no such file or name, or the file is no valid pipeline.
     """
-    from rag.errors import ConfigError
     from rag.flow.registry import Registry
     from rag.flow.yaml.load import load_flow
-    from rag.names import suggestion
-    from rag.pipelines import names, path
 
     values = pairs(params or [], "--param")
     registry = Registry(allow_import=tuple(allow or ()))
+    file, base = pipeline_file(config)
+    return load_flow(file, params=values, registry=registry, base=base)
+
+
+def pipeline_file(config: str | None) -> tuple[Path, Path | None]:
+    """A pipeline's file, and the folder that its relative paths start from; None: the file's.
+
+    Args:
+        config: As of `load`.
+
+    Raises:
+        ConfigError: There is no ready-made pipeline of that name.
+    """
+    from rag.errors import ConfigError
+    from rag.names import suggestion
+    from rag.pipelines import names, path
+
     config = default(config)
     if Path(config).exists() or Path(config).name != config or Path(config).suffix:
-        return load_flow(Path(config), params=values, registry=registry)
+        return Path(config), None
     if config not in names():
         raise ConfigError(
             f"{config!r} is neither a file nor a ready-made pipeline",
             fix=suggestion(config, names(), label="ready-made"),
         )
-    return load_flow(path(config), params=values, registry=registry, base=Path())
+    return path(config), Path()
 
 
 def default(config: str | None) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rag.cli.config import AllowImport, Json, Param, load
+from rag.cli.config import AllowImport, Json, Param, load, pipeline_file
 from rag.cli.runs import RUNS, Runs, announced, durations, start
 from rag.cli.values import pairs, typed
 
@@ -64,19 +64,48 @@ def check(
     flow = load(file, params, allow)
     from rag.flow.types import show
 
+    space = _space(file, params, allow)
     inputs = {name: show(kind) for name, kind in flow.inputs.items()}
     outputs = {name: show(kind) for name, kind in flow.output_types.items()}
     if as_json:
         from rag.cli.output import print_json
 
         listed = [{"where": e.where, "what": e.what, "fix": e.fix} for e in flow.absent()]
-        print_json({"name": flow.name, "inputs": inputs, "outputs": outputs, "absent": listed})
+        shown = {"name": flow.name, "inputs": inputs, "outputs": outputs, "absent": listed}
+        print_json(shown if space is None else {**shown, "tune": space})
         return
     typer.echo(f"{flow.name or file or 'pipeline'} OK")
     typer.echo("  inputs:  " + ", ".join(f"{name} ({kind})" for name, kind in inputs.items()))
     typer.echo("  outputs: " + ", ".join(f"{name} ({kind})" for name, kind in outputs.items()))
+    if space is not None:
+        many = space["configurations"] or "more than are counted"
+        typer.echo(f"  tune:    {len(space['dimensions'])} dimensions, configurations: {many}")
     for error in flow.absent():
         typer.echo(f"  not there yet: {error}")
+
+
+def _space(
+    file: str | None, params: list[str] | None, allow: list[str] | None
+) -> dict[str, Any] | None:
+    """The search space of a pipeline file, checked; None: it has none."""
+    path, base = pipeline_file(file)
+    if "tune:" not in path.read_text(encoding="utf-8"):
+        return None  # and costs nothing
+    import tempfile
+
+    from rag.flow.registry import Registry
+    from rag.tune.check import check as check_space
+    from rag.tune.read import find_tuning
+
+    with tempfile.TemporaryDirectory() as scratch:
+        tuning = find_tuning(
+            path, params=pairs(params or [], "--param"), base=base, folder=Path(scratch),
+            registry=Registry(allow_import=tuple(allow or ())),
+        )  # fmt: skip
+        if tuning is None:
+            return None
+        check_space(tuning.space)
+        return {"dimensions": list(tuning.space.order), "configurations": tuning.space.size()}
 
 
 def show(

@@ -15,6 +15,7 @@ from rag.eval.compare import Gain, mean, paired_gain
 from rag.eval.gold import context_precision, context_recall, gold_in, gold_in_texts, relevant
 from rag.eval.metrics import contains, exact_match, token_f1
 from rag.eval.results import AnswerResult, SourceText
+from rag.eval.runtime import used
 from rag.eval.stages import Stages, stages
 from rag.flow.run.execution import Execution
 from rag.flow.run.runtime import RUNTIME
@@ -32,7 +33,7 @@ QUALITY = (
     "gold_retrieved", "gold_reranked", "gold_read", "context_precision", "context_recall",
     "faithfulness", "citation_recall", "citation_precision",
 )  # fmt: skip
-COST = ("llm_calls", "tokens", "seconds")
+COST = ("llm_calls", "tokens", "seconds", "runtime")
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ async def ask(flow: Flow, query: Query, judge: Judge) -> AnswerResult:
         error=None if record.error is None else str(record.error),
         sources=tuple(_source(query, one) for one in reached.given),
         prompts=reached.prompts,
+        calls=used(record),
     )
 
 

@@ -87,7 +87,7 @@ class Corpus:
     def _opened(self, flow: Flow) -> dict[str, Resource]:
         """What the flow's steps take, and what fills the index; all but the index itself."""
         base, specs = flow.resources.base.resolve(), flow.resources.specs
-        kinds: dict[str, type[Resource]] = {"embedder": Embedder}
+        kinds: dict[str, type[Resource]] = {"embedder": Embedder} if self._data.documents else {}
         if IndexBinding(flow.resources).spec.describe is not None:
             kinds["llm"] = LLM
         kinds |= {

@@ -20,6 +20,9 @@ STAGES = {
     "gold_read": "in the prompt",
 }
 
+COSTS = {"llm_calls": "LLM calls", "runtime": "idealized seconds"}
+"""What costs are called in a report."""
+
 
 def svg(draw: Any, *given: Any) -> str:
     """A plot as an SVG element.
@@ -84,8 +87,11 @@ def losses(pyplot: Any, results: dict[str, list[AnswerResult]]) -> Any:
 
 def costs(pyplot: Any, results: dict[str, list[AnswerResult]]) -> Any:
     """The share of right answers, with its interval, against each cost; all axes start at 0."""
-    figure, axes = pyplot.subplots(1, len(COST), figsize=(11, 4), sharey=True, layout="constrained")
-    for axis, cost in zip(axes, COST, strict=True):
+    every = [one for answers in results.values() for one in answers]
+    known = [cost for cost in COST if any(getattr(one, cost) is not None for one in every)]
+    size = {"figsize": (11, 4), "sharey": True, "layout": "constrained"}
+    figure, axes = pyplot.subplots(1, len(known), **size)
+    for axis, cost in zip(axes, known, strict=True):
         for number, (name, answers) in enumerate(results.items()):
             right = interval([float(one.right) for one in answers])
             spent = interval([getattr(one, cost) for one in answers])
@@ -96,7 +102,7 @@ def costs(pyplot: Any, results: dict[str, list[AnswerResult]]) -> Any:
             axis.plot(spent.mean, right.mean, linestyle="none", label=name, **style)
         axis.set_xlim(left=0)
         axis.set_ylim(0, 1)
-        axis.set_xlabel({"llm_calls": "LLM calls"}.get(cost, cost) + " per question")
+        axis.set_xlabel(COSTS.get(cost, cost) + " per question")
     axes[0].set_ylabel("share of right answers")
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False

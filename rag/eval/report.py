@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rag.eval.answers import COST, QUALITY
 from rag.eval.compare import mean
-from rag.eval.plots import costs, gains, losses, svg
+from rag.eval.plots import COSTS, costs, gains, losses, svg
 from rag.eval.tables import SHOWN, gain, number
 from rag.files import write_atomically
 from rag.paths import write_errors
@@ -114,7 +114,8 @@ def _title(measure: str) -> str:
 def _table(rows: Sequence[AnswerRow], measure: str) -> str:
     shown = [name for name in QUALITY if any(row.means[name] is not None for row in rows)]
     heads = ["pipeline", f"{SHOWN[measure]}, gain", *(_title(name) for name in shown)]
-    heads += ["calls", "tokens", "s", "errors"]
+    spent = [name for name in COST if any(row.means[name] is not None for row in rows)]
+    heads += [f"<th>{COSTS.get(name, name)}</th>" for name in spent] + ["errors"]
     lines = []
     for row in rows:
         over = row.gains[measure] if row is not rows[0] else None
@@ -123,7 +124,7 @@ def _table(rows: Sequence[AnswerRow], measure: str) -> str:
             f"<td>{escape(row.pipeline)}</td>",
             f"<td{mark}>{gain(over)}</td>",
             *(f"<td>{number(row.means[name], 2)}</td>" for name in shown),
-            *(f"<td>{number(row.means[name], 1)}</td>" for name in COST),
+            *(f"<td>{number(row.means[name], 1)}</td>" for name in spent),
             f"<td>{row.errors}</td>",
         ])  # fmt: skip
     return _cells(heads, lines)
@@ -189,6 +190,7 @@ def _answer(pipeline: str, one: AnswerResult) -> str:
     values = {name: getattr(one, name) for name in QUALITY}
     measured = [f"{n.replace('_', ' ')} {v:.2f}" for n, v in values.items() if v is not None]
     spent = f"{one.llm_calls} LLM calls, {one.tokens} tokens, {one.seconds:.2f} s"
+    spent += "" if one.runtime is None else f", idealized {one.runtime:.2f} s"
     lost = f" <b>lost in {one.lost}</b>" if one.lost in LOST[:4] else ""
     sources = "".join(
         f'<p class="{"relevant" if source.relevant else "other"}">[{n}] {escape(source.name)}</p>'

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rag.eval.runtime import ModelUse, ideal_seconds
+
 RIGHT = 0.5
 """The grade from which an answer counts as right."""
 
@@ -60,6 +62,7 @@ class AnswerResult:
         error: The message of a run that failed; it counts as a wrong answer.
         sources: The documents that the step which answered was given.
         prompts: What the model was sent for it, a text for each call.
+        calls: What each LLM call read and wrote; empty in results of earlier versions.
     """
 
     id: str
@@ -89,6 +92,17 @@ class AnswerResult:
     error: str | None = None
     sources: tuple[SourceText, ...] = ()
     prompts: tuple[str, ...] = ()
+    calls: tuple[ModelUse, ...] = ()
+
+    @property
+    def runtime(self) -> float | None:
+        """Idealized seconds of the calls; None: not known (see `rag.eval.runtime.ideal_seconds`).
+
+        Of a run that failed too: what it would have cost is not known.
+        """
+        if self.error is not None or (self.llm_calls and not self.calls):
+            return None
+        return ideal_seconds(self.calls)
 
     @property
     def right(self) -> bool:
@@ -126,5 +140,9 @@ def result_of(record: Mapping[str, Any]) -> AnswerResult:
         TypeError, KeyError: It is no such record.
     """
     sources = tuple(SourceText(**one) for one in record["sources"])
-    gold, prompts = tuple(record["gold"]), tuple(record["prompts"])
-    return AnswerResult(**{**record, "gold": gold, "sources": sources, "prompts": prompts})
+    fields = {
+        "gold": tuple(record["gold"]),
+        "prompts": tuple(record["prompts"]),
+        "calls": tuple(ModelUse(**one) for one in record.get("calls", ())),
+    }
+    return AnswerResult(**{**record, "sources": sources, **fields})

@@ -67,9 +67,10 @@ def answer_table(rows: Sequence[AnswerRow]) -> Table:
     """Answers; gains are over the first row."""
     shown = [name for name in SHOWN if any(row.means[name] is not None for row in rows)]
     main = "correctness" if "correctness" in shown else "containment"
+    ideal = any(row.means["runtime"] is not None for row in rows)
     columns = (
         "pipeline", *(SHOWN[name] for name in shown), f"{SHOWN[main]}, gain",
-        "calls", "tokens", "s", "errors",
+        "calls", "tokens", "s", *(["ideal s"] if ideal else []), "errors",
     )  # fmt: skip
     return Table(
         columns,
@@ -81,6 +82,7 @@ def answer_table(rows: Sequence[AnswerRow]) -> Table:
                 number(row.means["llm_calls"], 1),
                 number(row.means["tokens"], 0),
                 number(row.means["seconds"], 1),
+                *([number(row.means["runtime"], 2)] if ideal else []),
                 str(row.errors),
             )
             for row in rows

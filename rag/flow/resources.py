@@ -6,6 +6,7 @@ import importlib
 import os
 import threading
 import uuid
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -187,6 +188,16 @@ def kind_of(name: str) -> type[Resource] | None:
     return None if entry is None else cast(type[Resource], entry.load())
 
 
+_TOKENS: dict[int, str] = {}
+
+
+def _token(resource: Resource) -> str:
+    """What tells an open resource apart from all others, also from those of other processes."""
+    if id(resource) not in _TOKENS:
+        weakref.finalize(resource, _TOKENS.pop, id(resource), None)
+    return _TOKENS.setdefault(id(resource), uuid.uuid4().hex)
+
+
 @dataclass(eq=False)
 class _Shared:
     """A resource that was opened, and how many use it."""
@@ -228,7 +239,6 @@ class Resources:
         self._outer = outer
         self._open: dict[tuple[str, type[Resource]], Resource] = {}
         self._family = _Family()
-        self._token = uuid.uuid4().hex
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Resources) and self.specs == other.specs
@@ -312,7 +322,7 @@ class Resources:
             return self._outer.identity(name)
         spec = self.specs.get(name)
         if isinstance(spec, Resource):
-            return f"{self._token}.{id(spec)}"
+            return _token(spec)
         return f"{self.base.resolve()} {spec!r}"
 
     def close(self) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from rag.flow.flow import Flow
 from rag.flow.registry import Registry
-from rag.flow.yaml.reader import Reader, read_text
+from rag.flow.yaml.reader import Reader
+from rag.flow.yaml.source import read_text
 
 
 def load_flow(

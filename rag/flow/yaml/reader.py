@@ -22,26 +22,13 @@ from rag.flow.resources import Resources
 from rag.flow.types import parse
 from rag.flow.yaml.constructs import CONSTRUCTS, EXAMPLES
 from rag.flow.yaml.dump import POLICIES
-from rag.flow.yaml.source import Source, raise_all
+from rag.flow.yaml.sections import SECTIONS
+from rag.flow.yaml.source import Source, raise_all, read_text
 from rag.flow.yaml.values import plain
 from rag.flow.yaml.values import text as as_text
 from rag.names import nearest
 
 TOP_KEYS = ("name", "description", "inputs", "outputs", "resources", "budget", "parts", "steps")
-
-
-def read_text(path: Path) -> str:
-    """The text of a pipeline file.
-
-    Raises:
-        ConfigError: It cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        fix = "`rag init DIR` writes one to start from"
-        raise ConfigError(f"cannot be read: {reason}", where=str(path), fix=fix) from error
 
 
 class Reader(Source):
@@ -70,15 +57,19 @@ class Reader(Source):
         self._kept: list[Any] = []
         self._parts: dict[str, Any] = {}
         self._using: list[str] = []
+        self.sections: dict[str, Any] = {}
+        """Key to value of what the file holds for other rooms (`SECTIONS`)."""
 
     def flow(self, text: str) -> Flow:
-        """The flow that the whole text describes."""
+        """The flow that the whole text describes; what else it holds is in `sections`."""
         document = self.parse(text)
         if not isinstance(document, Mapping):
             raise ConfigError(
                 "a pipeline file is a mapping", where=self.file, fix="start with `steps:`"
             )
-        return self._flow(self.substitute(document))
+        document = self.substitute(document)
+        self.sections = {key: document.pop(key) for key in SECTIONS if key in document}
+        return self._flow(document)
 
     def _flow(self, document: Any) -> Flow:
         """The flow that a mapping describes; raises all problems found so far."""
@@ -86,7 +77,7 @@ class Reader(Source):
         if "steps" not in document:
             self.problem(document, "there are no steps", "add `steps:` with a list")
         self._add_parts(document)
-        node = self._node(document.get("steps", []))
+        node = self.node(document.get("steps", []))
         inputs = self._inputs(document)
         given = document.get("resources") or {}
         if not isinstance(given, Mapping):
@@ -162,7 +153,7 @@ class Reader(Source):
             return Sequence()
         self._using.append(name)
         try:
-            node = self._node(self._parts[name])
+            node = self.node(self._parts[name])
         finally:
             self._using.pop()
         more = {key: value[key] for key in value if key not in ("use", *POLICIES)}
@@ -173,9 +164,10 @@ class Reader(Source):
 
     # Nodes
 
-    def _node(self, value: Any, parent: Any = None, key: Any = None) -> Node:
+    def node(self, value: Any, parent: Any = None, key: Any = None) -> Node:
+        """The node that a value describes: a step, a construct, or a list of these."""
         if isinstance(value, list):
-            return Sequence(*(self._node(item, value, i) for i, item in enumerate(value)))
+            return Sequence(*(self.node(item, value, i) for i, item in enumerate(value)))
         kinds = ("use", "steps", *CONSTRUCTS, "flow")
         found = [k for k in kinds if isinstance(value, Mapping) and k in value]
         if "recurse" in found or "loop" in found or "map" in found:
@@ -216,7 +208,7 @@ class Reader(Source):
             return self._guarded(self._part(value, name), value)
         if key == "steps":
             self.known(value, ("steps", *POLICIES))
-            return self._guarded(self._node(value["steps"], value, "steps"), value)
+            return self._guarded(self.node(value["steps"], value, "steps"), value)
         if key == "flow":
             return self._guarded(self._subflow(value), value)
         return self._guarded(self._construct(CONSTRUCTS[key], value), value)
@@ -227,7 +219,7 @@ class Reader(Source):
         if not policies:
             return node
         if "fallback" in policies:
-            policies["fallback"] = self._node(policies["fallback"], value, "fallback")
+            policies["fallback"] = self.node(policies["fallback"], value, "fallback")
         self._remember(node, value)
         return Guard(node, **{name: plain(policy) for name, policy in policies.items()})
 
@@ -243,7 +235,7 @@ class Reader(Source):
         fields = {str(k): plain(v) for k, v in value.items() if k not in ("use", "fallback")}
         fields = {k: v for k, v in fields.items() if not k.startswith("x-")}
         if value.get("fallback") is not None:
-            fields["fallback"] = self._node(value["fallback"], value, "fallback")
+            fields["fallback"] = self.node(value["fallback"], value, "fallback")
         try:
             return kind(**fields)
         except RagError as error:
@@ -290,10 +282,10 @@ class Reader(Source):
     def _field(self, value: Any, key: str, part: Part) -> Any:
         given = value[key]
         if part.holds == "node":
-            return self._node([] if given is None else given, value, key)
+            return self.node([] if given is None else given, value, key)
         if part.holds == "choice":
             nested = isinstance(given, Mapping | list)
-            return self._node(given, value, key) if nested else as_text(given)
+            return self.node(given, value, key) if nested else as_text(given)
         if part.holds == "nodes":
             return self._branches(value, key)
         if part.holds == "value" and part.schema == {"type": "string"}:
@@ -305,7 +297,7 @@ class Reader(Source):
         if not isinstance(branches, Mapping) or not branches:
             self.problem(value, f"`{key}` is not a mapping of branches", "write {name: step}", key)
             return {"": Sequence()}
-        return {name: self._node(branch, branches, name) for name, branch in branches.items()}
+        return {name: self.node(branch, branches, name) for name, branch in branches.items()}
 
     # Flows inside flows
 

@@ -12,6 +12,7 @@ from rag.flow.policies import Budget, Cache, Retry
 from rag.flow.registry import Registry
 from rag.flow.resources import Resource, kind_of, well_known
 from rag.flow.yaml.constructs import CONSTRUCTS
+from rag.flow.yaml.sections import section_schemas
 
 _PARAMETER = {"type": "string", "pattern": r"\$\{(env:)?\w+(:[^}]*)?\}"}
 _NODE: dict[str, Any] = {"$ref": "#/$defs/node"}
@@ -53,10 +54,11 @@ def schema(registry: Registry | None = None) -> dict[str, Any]:
             *constructs,
         ]
     }
+    whole = {**flow, "properties": {**flow["properties"], **section_schemas(_NODE)}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Pipeline",
-        **flow,
+        **whole,
         "$defs": definitions,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rag.errors import BuildError, ConfigError, RagError
@@ -20,6 +21,20 @@ MAX_DEPTH = 150
 """Mappings and lists inside each other."""
 
 
+def read_text(path: Path) -> str:
+    """The text of a pipeline file.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        fix = "`rag init DIR` writes one to start from"
+        raise ConfigError(f"cannot be read: {reason}", where=str(path), fix=fix) from error
+
+
 class Source:
     """A text and the problems found in it.
 
@@ -31,6 +46,8 @@ class Source:
     def __init__(self, file: str, params: Mapping[str, Any]) -> None:
         self.file, self.params = file, params
         self.problems: list[RagError] = []
+        self.parameters: set[str] = set()
+        """The names of the parameters that were seen."""
         self._count = 0
 
     def parse(self, text: str) -> Any:
@@ -126,6 +143,8 @@ class Source:
 
     def _parameter(self, match: re.Match[str], parent: Any, key: Any) -> Any:
         environment, name, default = match[2], match[3], match[4]
+        if not environment:
+            self.parameters.add(name)
         if environment:
             if name in os.environ:
                 return os.environ[name]
