@@ -77,17 +77,18 @@ def pipeline_file(config: str | None) -> tuple[Path, Path | None]:
     """
     from rag.errors import ConfigError
     from rag.names import suggestion
-    from rag.pipelines import names, path
+    from rag.pipelines import names, path, spaces
 
     config = default(config)
+    known = [*names(), *spaces()]
+    if config in known and not Path(config).exists():
+        return path(config), Path()
     if Path(config).exists() or Path(config).name != config or Path(config).suffix:
         return Path(config), None
-    if config not in names():
-        raise ConfigError(
-            f"{config!r} is neither a file nor a ready-made pipeline",
-            fix=suggestion(config, names(), label="ready-made"),
-        )
-    return path(config), Path()
+    raise ConfigError(
+        f"{config!r} is neither a file nor a ready-made pipeline",
+        fix=suggestion(config, known, label="ready-made"),
+    )
 
 
 def default(config: str | None) -> str:

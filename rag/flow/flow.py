@@ -160,9 +160,9 @@ class Flow(Described):
         """The flow with another node."""
         return self.with_node(children[""]) if children else self
 
-    def with_node(self, node: Node) -> Flow:
-        """The flow with another node, checked again; resources and positions stay."""
-        return self._variant(node, self.resources)
+    def with_node(self, node: Node, resources: Resources | None = None) -> Flow:
+        """The flow with another node, checked again; resources stay, unless others are given."""
+        return self._variant(node, resources or self.resources)
 
     def _variant(self, node: Node, resources: Resources) -> Flow:
         other = Flow(node, **self._arguments(), resources=resources, positions=self.positions)

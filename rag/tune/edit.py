@@ -15,9 +15,9 @@ from rag.errors import ConfigError
 from rag.files import write_atomically
 from rag.flow import Flow, Node, Operator, Resource
 from rag.flow import Sequence as Steps
-from rag.flow.node import Construct, place_of, root_of
+from rag.flow.node import Construct, place_of, root_of, walk
 from rag.flow.place import Place, segment
-from rag.flow.resources import kind_of
+from rag.flow.resources import kind_of, well_known
 from rag.models import LLM
 from rag.names import suggestion
 from rag.prompts.templates import FIXED, prompt_set
@@ -79,14 +79,41 @@ def _named(flow: Flow) -> Iterator[tuple[Found, set[str]]]:
     yield from below(flow.node, root, ())
 
 
-def with_step(flow: Flow, key: str, new: Node | None) -> Flow:
+Specs = Mapping[str, Any]
+"""Name of a resource to what is said of it."""
+
+
+def _with_node(flow: Flow, node: Node, spare: Specs) -> Flow:
+    """The flow with another node, and of the resources with names of its own those it binds."""
+    used = {
+        name
+        for _, one in walk(node)
+        if isinstance(one, Operator)
+        for name in one.resources.values()
+    }
+    resources = flow.resources.but({})
+    resources.specs = {
+        name: spec
+        for name, spec in {**spare, **flow.resources.specs}.items()
+        if name in used or (name in well_known() and name in flow.resources.specs)
+    }
+    return flow.with_node(node, resources)
+
+
+def with_step(flow: Flow, key: str, new: Node | None, spare: Specs | None = None) -> Flow:
     """The flow with another node in a step's place; None leaves the step, or the branch, out.
+
+    Args:
+        flow: The flow.
+        key: The step.
+        new: What takes its place.
+        spare: Resources for steps that bind them.
 
     Raises:
         ConfigError: There is no such step.
         BuildError: The flow does not fit together then.
     """
-    return flow.with_node(_put(flow.node, find(flow, key).path, new))
+    return _with_node(flow, _put(flow.node, find(flow, key).path, new), spare or {})
 
 
 def _put(node: Node, path: Path_, new: Node | None) -> Node:
@@ -112,7 +139,9 @@ def _without(node: Node, edge: str) -> Node:
     return node.with_children({edge: Steps()})
 
 
-def with_field(flow: Flow, key: str, field: Sequence[str], value: Any) -> Flow:
+def with_field(
+    flow: Flow, key: str, field: Sequence[str], value: Any, spare: Specs | None = None
+) -> Flow:
     """The flow with another value of a step's field.
 
     Args:
@@ -120,13 +149,15 @@ def with_field(flow: Flow, key: str, field: Sequence[str], value: Any) -> Flow:
         key: The step.
         field: Names of fields inside each other: `reuse`, `mode`.
         value: What it gets.
+        spare: Resources for steps that bind them.
 
     Raises:
         ConfigError: There is no such step or field, or the value is wrong.
         BuildError: The flow does not fit together then.
     """
     found = find(flow, key)
-    return flow.with_node(_put(flow.node, found.path, _changed(found.node, field, value)))
+    node = _put(flow.node, found.path, _changed(found.node, field, value))
+    return _with_node(flow, node, spare or {})
 
 
 def _changed(node: Node, field: Sequence[str], value: Any) -> Node:

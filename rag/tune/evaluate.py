@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 SHARED = ("RETRIEVER", "RERANKER")
 """What steps do whose results trials share: the same question is searched for once."""
 
+JUDGED = ("correctness", "faithfulness", "citation_recall", "citation_precision")
+"""Measures of an answer that a failed run has no value of: it counts as the worst."""
+
 
 class UnknownCostError(ConfigError):
     """A model has no price, or no idealized runtime: no trial with it can be compared."""
@@ -121,7 +124,8 @@ class Evaluator:
         if self._settings.ranks:
             ranked = rank_all(bound, replace(self._data, queries=list(queries)))
             for row in ranked:
-                values[row.id].update({n: getattr(row, n) for n in RANKING})
+                wanted = [name for name in self._settings.measures if name in RANKING]
+                values[row.id].update({name: getattr(row, name) for name in wanted})
         return values
 
     def answers(
@@ -165,18 +169,18 @@ def values_of(result: AnswerResult, settings: Settings) -> dict[str, float]:
         UnknownCostError: A model has no price, or was not calibrated.
     """
     costs = () if result.error is not None else COST
-    found = {name: getattr(result, name) for name in (*QUALITY, *costs)}
+    names = [name for name in settings.measures if name in (*QUALITY, *costs)]
+    found = {name: getattr(result, name) for name in names}
     if result.error is not None:
-        wrong = ("correctness", "faithfulness", "citation_recall", "citation_precision")
-        found |= {name: 0.0 for name in wrong if name in settings.measures}
-    elif "cost" in settings.measures:
-        found["cost"] = _cost(result, settings)
-    if "runtime" in settings.measures and result.error is None and found["runtime"] is None:
-        names = sorted({one.model for one in result.calls})
+        found |= {name: 0.0 for name, value in found.items() if value is None and name in JUDGED}
+    elif "runtime" in found and found["runtime"] is None:
+        models = sorted({one.model for one in result.calls})
         raise UnknownCostError(
-            f"there is no idealized runtime of {', '.join(names)}", where="runtime",
+            f"there is no idealized runtime of {', '.join(models)}", where="runtime",
             fix="rag calibrate runtime -c FILE, once for each model on this machine",
         )  # fmt: skip
+    elif "cost" in settings.measures:
+        found["cost"] = _cost(result, settings)
     return {name: float(value) for name, value in found.items() if value is not None}
 
 

@@ -100,8 +100,12 @@ def find_tuning(
         return None
     if not isinstance(section, Mapping):
         raise ConfigError("`tune` is not a mapping", where=reader.file, fix="write tune: {...}")
-    reader.known(section, ("space", *Settings.model_fields))
+    reader.known(section, ("space", "resources", *Settings.model_fields))
     settings = _settings(reader, section)
+    spare = section.get("resources") or {}
+    if not isinstance(spare, Mapping):
+        reader.problem(section, "`resources` is not a mapping", "write {name: what}", "resources")
+        spare = {}
     lines, dimensions = _dimensions(reader, section)
     raise_all(reader.problems)
     space = Space(
@@ -111,6 +115,7 @@ def find_tuning(
         params=frozenset(reader.parameters),
         where=lines,
         folder=folder,
+        resources=plain(spare),
     )
     return Tuning(flow, space, settings or Settings(), text, path)
 

@@ -55,13 +55,17 @@ def schema(node: dict[str, Any]) -> dict[str, Any]:
         "patternProperties": {rf"^({'|'.join(KINDS)})\.": dimension},
         "additionalProperties": False,
     }
+    resources = {
+        "type": "object",
+        "description": "those that only alternatives use: name to what",
+    }
     return {
         "type": "object",
         "description": "how `rag tune` searches for a better pipeline",
         "required": ["space"],
         "additionalProperties": False,
         "patternProperties": {"^x-": {}},
-        "properties": {"space": space, **fields},
+        "properties": {"space": space, "resources": resources, **fields},
         "$defs": made.get("$defs", {}),
     }
 

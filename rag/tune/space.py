@@ -37,6 +37,7 @@ class Space:
         params: The names of these.
         where: Address to its place in a file, for messages.
         folder: Where files of prompts are written.
+        resources: Those that only alternatives use, with names of their own.
 
     Raises:
         BuildError: An address, a value or a condition is wrong; all problems.
@@ -51,8 +52,10 @@ class Space:
         params: frozenset[str] = frozenset(),
         where: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        resources: Mapping[str, Any] | None = None,
     ) -> None:
         self.flow = flow
+        self._spare = {**flow.resources.specs, **(resources or {})}
         self.folder = folder or Path(".rag") / "prompts"
         self.addresses: dict[str, Address] = {}
         self.dimensions: dict[str, Dimension] = {}
@@ -116,7 +119,8 @@ class Space:
             what = "its conditions go in a circle, so it never counts"
             known_fix = "take one of the conditions out"
             yield self.placed(ConfigError(what, fix=known_fix), name)
-        for name in self.order:
+        whole = all(one.when.keys() <= self.dimensions.keys() for one in self.dimensions.values())
+        for name in self.order if whole else ():
             if self.alone(name) is None:
                 what = "its conditions contradict each other, so it never counts"
                 yield self.placed(ConfigError(what, fix="mend `when`"), name)
@@ -166,7 +170,7 @@ class Space:
                 try:
                     self._build(config, whole=False)
                 except RagError as error:
-                    if isinstance(error, BuildError):
+                    if isinstance(error, BuildError) and self._is(name, "steps"):
                         continue  # it may fit beside other values
                     yield self.placed(error, name)
                     break
@@ -269,12 +273,14 @@ class Space:
         flow = self._with_params(params)
         named = [name for name in self.dimensions if name in chosen]
         for name in (n for n in named if self._is(n, "steps") and not self.addresses[n].field):
-            flow = with_step(flow, self.addresses[name].key, _node(chosen[name]))
+            flow = with_step(flow, self.addresses[name].key, _node(chosen[name]), self._spare)
         for name in (n for n in named if self._is(n, "steps") and self.addresses[n].field):
-            flow = with_field(flow, self.addresses[name].key, self.addresses[name].field,
-                              chosen[name])  # fmt: skip
+            address = self.addresses[name]
+            flow = with_field(flow, address.key, address.field, chosen[name], self._spare)
         for name in (n for n in named if self._is(n, "resources")):
             address = self.addresses[name]
+            if address.key in self._spare and address.key not in flow.resources.specs:
+                continue  # no step of this configuration binds it
             flow = with_resource(flow, address.key, address.field, chosen[name])
         given = {n: chosen[n] for n in named if self._is(n, "prompts") and chosen[n] is not None}
         by_model: dict[str, dict[str, str]] = {}

@@ -105,6 +105,8 @@ class Study:
             len(space.dimensions),
         )
         check(space)
+        if not data.documents:
+            _refuse_index_settings(space, data.name)
         folder.mkdir(parents=True, exist_ok=True)
         space.folder = folder / "prompts"
         self.state = State()
@@ -316,3 +318,16 @@ class Study:
         live = [self.state.trials[one] for one in plan.live]
         seed = self.settings.seed * 1000 + wave
         return Reflection(self.space, plan.board, live, self.state.texts, answers, llm, seed)
+
+
+def _refuse_index_settings(space: Space, data: str) -> None:
+    """An index that is there cannot be filled in another way without its documents."""
+    for name, one in space.addresses.items():
+        filled = one.kind == "resources" and (
+            one.key == "embedder" or (one.key == "index" and one.field not in ((), ("path",)))
+        )
+        if filled:
+            raise ConfigError(
+                f"{name} needs the documents that the index is filled with", where=data,
+                fix="give them: --documents DIR, or a data set with corpus.jsonl",
+            )  # fmt: skip
