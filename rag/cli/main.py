@@ -25,6 +25,7 @@ from rag.cli import (
     serve_options,
     sources,
     tune,
+    worker,
 )
 
 EPILOG = (
@@ -77,6 +78,7 @@ app.command("show")(flows.show)
 app.command("operators")(flows.operators)
 app.command("schema")(flows.schema)
 app.command("serve", cls=serve_options.ServeCommand)(serve.serve)
+app.command("worker", cls=serve_options.ServeCommand)(worker.worker)
 app.command("mcp")(mcp.mcp)
 app.add_typer(new.app, name="new")
 index.app.command("list")(sources.list_sources)

@@ -25,7 +25,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn."""
         service, loop = self._service, asyncio.get_running_loop()
-        service.queue.drain()
+        service.drain()
         late = loop.call_later(service.settings.shutdown_timeout, service.answering.interrupt)
         try:
             await super().shutdown(sockets)

@@ -32,6 +32,7 @@ from rag.serve.runs import Runs
 from rag.serve.settings import Settings
 from rag.serve.state.server_state import ServerState
 from rag.serve.suggestions import Suggestions
+from rag.serve.upload_queue import UploadQueue
 from rag.serve.upload_worker import UploadWorker
 from rag.serve.uploads import UPLOADS_SCHEMA, Uploads
 
@@ -93,6 +94,7 @@ class Service:
             self.queue, self.flows, self.limits, settings.suggestions, settings.run_timeout
         )
         self.collections = Collections(self.pipelines, self.flows)
+        self.upload_queue = UploadQueue(self.state, settings.upload_lease)
         self.uploads = Uploads(
             self.state,
             settings.data,
@@ -100,11 +102,12 @@ class Service:
             max_bytes=settings.max_upload,
             max_documents=settings.max_documents,
             max_user_bytes=settings.max_user_bytes,
+            kept=self.upload_queue.filled.set,
         )
         self.documents = Documents(self.pipelines, self.flows, self.uploads)
         self.links = Links(self.flows.secret, settings.link_seconds)
         self.upload_worker = UploadWorker(
-            self.uploads,
+            self.upload_queue,
             self.pipelines,
             self.flows,
             Limits(
@@ -119,6 +122,7 @@ class Service:
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
         """What else ends with the service."""
         self._started: asyncio.Future[None] | None = None
+        self._deadline: float | None = None
         self._warming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -139,7 +143,8 @@ class Service:
             self._started = None
             raise
         self.run_watch.start()
-        self.upload_worker.start()
+        if self.settings.ingest:
+            self.upload_worker.start()
         self._warming = asyncio.create_task(self._warm())
         self._started.set_result(None)
 
@@ -147,9 +152,9 @@ class Service:
         """Finish what was accepted, or end it at the timeout; then close everything."""
         if self._started is None:
             return
-        self.queue.drain()
+        self.drain()
         try:
-            async with asyncio.timeout(self.settings.shutdown_timeout):
+            async with asyncio.timeout(self._seconds_left()):
                 await self.queue.drained()
         except TimeoutError:
             self.answering.interrupt()
@@ -159,11 +164,22 @@ class Service:
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
-        await self.upload_worker.stop()
+        await self.upload_worker.stop(self._seconds_left())
         await self.run_watch.stop()
         await asyncio.to_thread(self.flows.close)
         await self.state.close()
         self._started = None
+
+    def drain(self) -> None:
+        """Accept nothing new; what was accepted has `shutdown_timeout` from the first call on."""
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + self.settings.shutdown_timeout
+        self.queue.drain()
+        self.upload_worker.drain()
+
+    def _seconds_left(self) -> float:
+        assert self._deadline is not None  # noqa: S101 - of `drain`
+        return max(self._deadline - asyncio.get_running_loop().time(), 0.0)
 
     @asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:

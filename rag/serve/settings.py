@@ -98,6 +98,13 @@ class Settings(BaseModel):
     max_user_bytes: Bytes = Field(
         default=ByteSize(2**30), description="Bytes of all uploads of one user."
     )
+    ingest: bool = Field(
+        default=True, description="Ingest uploads in the server itself; else `rag worker` does."
+    )
+    upload_lease: PositiveFloat = Field(
+        default=30,
+        description="Seconds until the upload of a worker that died is another's.",
+    )
     max_text: PositiveInt = Field(default=5_000_000, description="Characters in an uploaded file.")
     max_pages: PositiveInt = Field(default=2000, description="Pages of an uploaded PDF.")
     inspect_timeout: PositiveFloat = Field(

@@ -1,4 +1,4 @@
-"""The worker that ingests uploads in the background, one after another."""
+"""The worker that ingests uploads, one after another: in a server, or in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rag.errors import IndexStateError, LoadError, RagError
+from rag.flow.run.threads import THREADS
 from rag.index import Index, IndexBinding
 from rag.index.ingest.ingest import Progress, ingest
 from rag.index.ingest.names import uri_of
 from rag.index.ingest.plan import plan
 from rag.index.sources import of_file
-from rag.serve.errors import problem_of
+from rag.serve.errors import Problem, problem_of
 from rag.serve.flows import Flows
 from rag.serve.inspection import Limits, inspect_apart
 from rag.serve.pipeline import Pipelines
-from rag.serve.uploads import StoredUpload, Uploads
+from rag.serve.upload_queue import Claim, UploadQueue
+from rag.serve.uploads import Status, StoredUpload
 
 log = logging.getLogger("rag.serve")
 
@@ -28,14 +30,16 @@ RETRY = 0.5
 DELETE_TRIES = 20
 """Times that a deletion tries; an ingest goes on trying."""
 POLL = 5.0
-"""Seconds until the uploads of other processes are noticed."""
+"""Seconds until the uploads of other processes, and ended leases, are noticed."""
+BEAT = 1.0
+"""Seconds between two renewals of a claim, at most."""
 
 
 class UploadWorker:
     """Ingests uploads, and takes them out of the index again.
 
     Args:
-        uploads: What is to be done.
+        queue: What is to be done.
         pipelines: Whose indexes are written.
         flows: Knows where they are.
         limits: What a file may hold and take.
@@ -44,30 +48,45 @@ class UploadWorker:
 
     def __init__(
         self,
-        uploads: Uploads,
+        queue: UploadQueue,
         pipelines: Pipelines,
         flows: Flows,
         limits: Limits,
         settled: Callable[[str], None],
     ) -> None:
-        self._uploads, self._pipelines, self._flows = uploads, pipelines, flows
+        self._queue, self._pipelines, self._flows = queue, pipelines, flows
         self._limits, self._settled = limits, settled
         self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By index: this process writes to each once at a time."""
         self._task: asyncio.Task[None] | None = None
+        self._current: _Ingest | None = None
         self._stopping = False
 
     def start(self) -> None:
         """Go on with what is queued, and wait for more."""
         self._task = asyncio.create_task(self._work())
 
-    async def stop(self) -> None:
-        """Stop behind the batch at hand; what is queued or half done goes on at the next start."""
+    def drain(self) -> None:
+        """Begin nothing more, and stop what goes on between two batches."""
         self._stopping = True
-        self._uploads.queued.set()
-        if self._task is not None:
-            await self._task
-        self._uploads.close()
+        if self._current is not None:
+            self._current.stop = True
+        self._queue.filled.set()
+
+    async def stop(self, seconds: float) -> None:
+        """Stop, and queue again what is not done.
+
+        Args:
+            seconds: Until a batch, or a file that is being read, is not waited for any more. It
+                goes on by itself until it ends, or the process does.
+        """
+        self.drain()
+        if self._task is None:
+            return
+        _, late = await asyncio.wait([self._task], timeout=seconds)
+        if late:
+            self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def delete(self, user: str, key: str) -> None:
         """Take an upload out of the index, and delete its file.
@@ -76,99 +95,147 @@ class UploadWorker:
             Problem: 404, the user has none of this id.
             IndexStateError: Another process writes to the index.
         """
-        upload = await self._uploads.stored(user, key)
+        upload = await self._queue.begin_deletion(user, key)
+        try:
+            await self._remove(upload)
+        except BaseException:
+            await self._queue.cancel_deletion(upload)
+            raise
+        await self._queue.forget(upload)
+
+    async def _remove(self, upload: StoredUpload) -> None:
+        """Take an upload out of the index."""
         binding = self._binding(upload)
         async with self._writing[binding.address.key]:
-            index = await self._writer(binding, DELETE_TRIES)
+            index = await _writer(binding, DELETE_TRIES)
             try:
                 await asyncio.to_thread(_forget, index, upload.path)
             finally:
                 index.close()
-            await self._uploads.forget(upload)
 
     async def _work(self) -> None:
-        await self._uploads.release()
         while not self._stopping:
-            upload = await self._uploads.claim()
-            if upload is None:
-                self._uploads.queued.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._uploads.queued.wait(), POLL)
-                continue
+            self._queue.filled.clear()
             try:
-                chunks = await self._ingest(upload)
-                await self._uploads.settle(upload, "ready", chunks=chunks, progress=1.0)
-                self._settled("ready")
-            except _Stopped:
-                await self._uploads.settle(upload, "queued")
-            except Exception as error:
-                if _is_locked(error):  # others need not wait for it
-                    await self._uploads.settle(upload, "queued")
-                    await asyncio.sleep(RETRY)
+                claim = await self._queue.claim(tuple(self._pipelines))
+                if claim is not None:
+                    await self._take(claim)
                     continue
+            except RagError as error:  # the state or an index is away; leases end by themselves
+                log.error("the worker of uploads has to wait: %s", error)
+            except Exception:  # later ones need not fail as well
+                log.exception("the worker of uploads failed")
+            if not self._stopping:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._queue.filled.wait(), POLL)
+
+    async def _take(self, claim: Claim) -> None:
+        """Ingest an upload, and say what became of it."""
+        self._current = going = _Ingest(claim.upload)
+        going.stop = self._stopping
+        beating = asyncio.create_task(self._keep(claim, going))
+        status: Status = "queued"
+        detail, chunks = "", 0
+        try:
+            chunks = await self._ingest(claim.upload, going)
+            status = "ready"
+        except _Stopped:
+            pass
+        except asyncio.CancelledError:
+            await self._queue.settle(claim, "queued")
+            raise
+        except Exception as error:
+            if not _is_locked(error):  # else others need not wait for it
                 if not isinstance(error, RagError):
                     log.exception("an upload could not be ingested")
-                await self._uploads.settle(upload, "failed", detail=problem_of(error).what)
-                self._settled("failed")
+                status, detail = "failed", problem_of(error).what
+        finally:
+            beating.cancel()
+            self._current = None
+        if await self._queue.settle(claim, status, detail=detail, chunks=chunks):
+            if status != "queued":
+                self._settled(status)
+            elif not self._stopping:
+                await asyncio.sleep(RETRY)
+        elif await self._queue.is_deleted(claim.upload):
+            await self._remove(claim.upload)  # a part of it may have been written since
+
+    async def _keep(self, claim: Claim, going: _Ingest) -> None:
+        """Renew a claim until it is lost."""
+        while not going.stop:
+            await asyncio.sleep(min(BEAT, self._queue.lease / 3))
+            with contextlib.suppress(Problem):  # the state is away: the lease goes on
+                if not await self._queue.renew(claim, going.share):
+                    going.stop = True
 
     def _binding(self, upload: StoredUpload) -> IndexBinding:
         return self._flows.binding(self._pipelines[upload.pipeline], upload.collection)
 
-    async def _ingest(self, upload: StoredUpload) -> int:
+    async def _ingest(self, upload: StoredUpload, going: _Ingest) -> int:
         """Ingest a file; returns the number of its chunks."""
         await inspect_apart(upload.path, self._limits)
         binding = self._binding(upload)
-        embedder = await asyncio.to_thread(binding.open_embedder)
-        split, fingerprint = binding.splitter(), binding.fingerprint
-        report = self._reporter(upload)
 
-        def work(index: Index) -> int:
-            todo = plan([upload.path], index, fingerprint)
-            done = ingest(
-                todo, index, embedder, fingerprint=fingerprint, on_progress=report, split=split
-            )
-            if done.skipped:
-                raise LoadError(done.skipped[0].reason)
-            return sum(source.chunks for source in of_file(index, uri_of(upload.path)))
-
-        async with self._writing[binding.address.key]:
-            index = await self._writer(binding, 1)
+        def work() -> int:
+            embedder, fingerprint = binding.open_embedder(), binding.fingerprint
+            split, index = binding.splitter(), binding.writer()
             try:
-                return await asyncio.to_thread(work, index)
+                todo = plan([upload.path], index, fingerprint)
+                done = ingest(
+                    todo,
+                    index,
+                    embedder,
+                    fingerprint=fingerprint,
+                    on_progress=going.progressed,
+                    split=split,
+                )
+                if done.skipped:
+                    raise LoadError(done.skipped[0].reason)
+                return sum(source.chunks for source in of_file(index, uri_of(upload.path)))
             finally:
                 index.close()
 
-    def _reporter(self, upload: StoredUpload) -> Callable[[Progress], None]:
-        """Takes the progress of an ingest, in its thread; ends it where the server stops."""
-        loop, size, highest = asyncio.get_running_loop(), max(upload.bytes, 1), 0.0
+        async with self._writing[binding.address.key]:
+            going.check()
+            found: int = await THREADS.call(work)
+            return found
 
-        def report(progress: Progress) -> None:
-            nonlocal highest
-            if self._stopping:
-                raise _Stopped
-            # How many chunks will come is not known before the file is read to its end.
-            share = max(progress.bytes / size, progress.chunks / (progress.chunks + 64))
-            if share > highest:
-                highest = min(share, 0.99)
-                loop.call_soon_threadsafe(self._uploads.progressed, upload, highest)
 
-        return report
+class _Ingest:
+    """How far an ingest is, and whether it should stop; `progressed` is called in its thread."""
 
-    async def _writer(self, binding: IndexBinding, tries: int) -> Index:
-        """An index, open for writing.
+    def __init__(self, upload: StoredUpload) -> None:
+        self._size = max(upload.bytes, 1)
+        self.share, self.stop = 0.0, False
 
-        Args:
-            binding: Says where it is and how it is filled.
-            tries: Give up after so many if another process writes to it.
-        """
-        while True:
-            try:
-                return await asyncio.to_thread(binding.writer)
-            except IndexStateError as error:
-                tries -= 1
-                if not _is_locked(error) or tries <= 0:
-                    raise
-                await asyncio.sleep(RETRY)
+    def progressed(self, progress: Progress) -> None:
+        """Take the progress; nothing is written if it should stop."""
+        self.check()
+        # How many chunks will come is not known before the file is read to its end.
+        share = max(progress.bytes / self._size, progress.chunks / (progress.chunks + 64))
+        self.share = max(self.share, min(share, 0.99))
+
+    def check(self) -> None:
+        """Raise if it should stop."""
+        if self.stop:
+            raise _Stopped
+
+
+async def _writer(binding: IndexBinding, tries: int) -> Index:
+    """An index, open for writing.
+
+    Args:
+        binding: Says where it is and how it is filled.
+        tries: Give up after so many if another process writes to it.
+    """
+    while True:
+        try:
+            return await asyncio.to_thread(binding.writer)
+        except IndexStateError as error:
+            tries -= 1
+            if not _is_locked(error) or tries <= 0:
+                raise
+            await asyncio.sleep(RETRY)
 
 
 def _is_locked(error: Exception) -> bool:
@@ -180,5 +247,5 @@ def _forget(index: Index, path: Path) -> None:
     index.delete(source.uri for source in of_file(index, uri_of(path)))
 
 
-class _Stopped(Exception):  # noqa: N818 - no error: the work goes on at the next start
-    """The server stops before an upload is done."""
+class _Stopped(Exception):  # noqa: N818 - no error: the upload is queued again
+    """The worker stops, or has lost its claim, before an upload is done."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import shutil
 import time
 import unicodedata
 import uuid
@@ -19,7 +18,6 @@ from pydantic import BaseModel, Field
 from rag.files import sync
 from rag.index.binding import plain
 from rag.index.store import Address
-from rag.serve.claims import Claims
 from rag.serve.errors import Problem
 from rag.serve.inspection import refusal
 from rag.serve.state.database import Database, Row
@@ -31,8 +29,8 @@ CREATE TABLE IF NOT EXISTS documents (
     name TEXT NOT NULL,
     path TEXT NOT NULL, bytes BIGINT NOT NULL, status TEXT NOT NULL,
     detail TEXT NOT NULL DEFAULT '', chunks BIGINT NOT NULL DEFAULT 0,
-    progress DOUBLE PRECISION NOT NULL DEFAULT 0, worker TEXT,
-    created DOUBLE PRECISION NOT NULL,
+    progress DOUBLE PRECISION NOT NULL DEFAULT 0, created DOUBLE PRECISION NOT NULL,
+    claim TEXT, until DOUBLE PRECISION, deaths INTEGER NOT NULL DEFAULT 0,
     begun BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (owner, id)
 );
@@ -47,7 +45,7 @@ _SHOWN = (
 )
 _UNSAFE = re.compile(r"[^\w.\- ()]+")
 
-Status = Literal["queued", "ingesting", "ready", "failed"]
+Status = Literal["queued", "ingesting", "ready", "failed", "deleting"]
 
 
 class Upload(BaseModel):
@@ -66,7 +64,7 @@ class Upload(BaseModel):
 
 @dataclass(frozen=True)
 class StoredUpload:
-    """An upload as its worker needs it: whose it is, and where its file is."""
+    """An upload as those need it who read its file."""
 
     id: str
     user: str
@@ -74,7 +72,7 @@ class StoredUpload:
     pipeline: str
     path: Path
     bytes: int
-    created: float
+    status: Status
 
     @classmethod
     def of(cls, row: Row) -> StoredUpload:
@@ -95,6 +93,7 @@ class Uploads:
         max_bytes: Of a file.
         max_documents: Of a user.
         max_user_bytes: Of all files of a user.
+        kept: Called when there is something to ingest.
     """
 
     def __init__(
@@ -106,17 +105,14 @@ class Uploads:
         max_bytes: int,
         max_documents: int,
         max_user_bytes: int,
+        kept: Callable[[], None] = lambda: None,
     ) -> None:
         self._state, self._address = state, address
         self.files = (data / "files").absolute()
         """The folder of the files."""
         self._max_bytes, self._max_documents = max_bytes, max_documents
         self._max_user_bytes = max_user_bytes
-        self._claims = Claims((data / "workers").absolute())
-        self.queued = asyncio.Event()
-        """Set when there may be something to ingest."""
-
-    # For the endpoints
+        self._kept = kept
 
     def check(self, name: str, head: bytes, size: int) -> str:
         """The name under which a file may be kept.
@@ -184,7 +180,7 @@ class Uploads:
                 "status, created) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?) "
                 "ON CONFLICT (owner, id) DO UPDATE SET path = excluded.path, "
                 "bytes = excluded.bytes, status = 'queued', detail = '', chunks = 0, "
-                "progress = 0, worker = NULL, created = excluded.created, begun = 0",
+                "progress = 0, claim = NULL, deaths = 0, created = excluded.created, begun = 0",
                 (key, user, collection, pipeline, name, str(path), size, time.time()),
             )
             kept = _one(db, user, key)
@@ -194,7 +190,7 @@ class Uploads:
             return kept
 
         kept = await self._state.do(write)
-        self.queued.set()
+        self._kept()
         return kept
 
     async def get(self, user: str, key: str) -> Upload:
@@ -214,8 +210,6 @@ class Uploads:
         )
         return [Upload(**row) for row in rows]
 
-    # For the worker
-
     async def stored(self, user: str, key: str) -> StoredUpload:
         """An upload and where its file is.
 
@@ -226,86 +220,10 @@ class Uploads:
         def read(db: Database) -> StoredUpload:
             row = db.row("SELECT * FROM documents WHERE owner = ? AND id = ?", (user, key))
             if row is None:
-                raise _missing(key)
+                raise missing(key)
             return StoredUpload.of(row)
 
         return await self._state.do(read)
-
-    async def release(self) -> None:
-        """Queue again what workers had claimed that are gone."""
-
-        def write(db: Database) -> None:
-            for row in db.rows("SELECT DISTINCT worker FROM documents WHERE status = 'ingesting'"):
-                if not self._claims.is_held(row["worker"]):
-                    db.execute(
-                        "UPDATE documents SET status = 'queued', worker = NULL "
-                        "WHERE status = 'ingesting' AND worker = ?",
-                        (row["worker"],),
-                    )
-
-        await self._state.do(write)
-
-    async def claim(self) -> StoredUpload | None:
-        """An upload that is queued, claimed by this process; None if none is.
-
-        It is the oldest one of the user whose uploads were begun least, lately.
-        """
-        worker = self._claims.hold()
-
-        def write(db: Database) -> StoredUpload | None:
-            db.lock("uploads claimed")
-            row = db.row(
-                "UPDATE documents SET status = 'ingesting', worker = ?, begun = "
-                "(SELECT coalesce(max(begun), 0) + 1 FROM documents) WHERE (owner, id) IN "
-                "(SELECT owner, id FROM documents WHERE status = 'queued' AND owner = "
-                "(SELECT owner FROM documents GROUP BY owner "
-                "HAVING sum(CASE status WHEN 'queued' THEN 1 ELSE 0 END) > 0 "
-                "ORDER BY max(begun), min(created) LIMIT 1) ORDER BY created LIMIT 1) RETURNING *",
-                (worker,),
-            )
-            return None if row is None else StoredUpload.of(row)
-
-        return await self._state.do(write)
-
-    def progressed(self, upload: StoredUpload, share: float) -> None:
-        """Note how much of an upload is ingested, 0 to 1."""
-        self._state.post(
-            lambda db: db.execute(
-                "UPDATE documents SET progress = ? WHERE owner = ? AND id = ?",
-                (share, upload.user, upload.id),
-            )
-        )
-
-    async def settle(
-        self,
-        upload: StoredUpload,
-        status: Status,
-        *,
-        detail: str = "",
-        chunks: int = 0,
-        progress: float = 0.0,
-    ) -> None:
-        """Give up the claim. A file of the same name that came meanwhile stays queued."""
-        await self._state.do(
-            lambda db: db.execute(
-                "UPDATE documents SET status = ?, detail = ?, chunks = ?, progress = ?, "
-                "worker = NULL WHERE owner = ? AND id = ? AND created = ?",
-                (status, detail, chunks, progress, upload.user, upload.id, upload.created),
-            )
-        )
-
-    async def forget(self, upload: StoredUpload) -> None:
-        """Delete an upload and its file."""
-        await self._state.do(
-            lambda db: db.execute(
-                "DELETE FROM documents WHERE owner = ? AND id = ?", (upload.user, upload.id)
-            )
-        )
-        await asyncio.to_thread(shutil.rmtree, upload.path.parent, ignore_errors=True)
-
-    def close(self) -> None:
-        """Give up all claims of this process."""
-        self._claims.close()
 
 
 def safe_name(name: str) -> str:
@@ -326,9 +244,10 @@ def safe_name(name: str) -> str:
 def _one(db: Database, user: str, key: str) -> Upload:
     row = db.row(_SHOWN + "WHERE owner = ? AND id = ?", (user, key))
     if row is None:
-        raise _missing(key)
+        raise missing(key)
     return Upload(**row)
 
 
-def _missing(key: str) -> Problem:
+def missing(key: str) -> Problem:
+    """The answer where a user has no upload of an id."""
     return Problem(404, "no_document", f"there is no document {key[:64]!r}")

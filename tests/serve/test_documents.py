@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -16,14 +14,11 @@ import pytest
 
 from rag import Flow
 from rag.errors import LoadError
-from rag.index.local.address import FolderAddress
 from rag.serve import Settings
-from rag.serve.claims import Claims
 from rag.serve.errors import Problem
 from rag.serve.inspection import inspect, limit_this_process
 from rag.serve.service import Service
-from rag.serve.state.server_state import ServerState
-from rag.serve.uploads import UPLOADS_SCHEMA, Uploads, safe_name
+from rag.serve.uploads import safe_name
 from tests.serve.conftest import local, running, until
 
 NOTE = b"# Ferry\n\nThe ferry Borealis leaves the quay at seven.\n"
@@ -164,103 +159,10 @@ def test_nothing_accepted_is_lost(tmp_path: Path, real: Flow) -> None:
     settings = Settings(data=tmp_path / "data")
     service = Service(real, settings)
     with running(local(real, service=service)) as address, httpx.Client(base_url=address) as http:
-        service.upload_worker._stopping = True
+        service.upload_worker.drain()
         (document,) = send(http, "ferry.md", NOTE).json()
     with running(local(real, settings=settings)) as address, httpx.Client(base_url=address) as http:
         assert ready(http, document["id"])["status"] == "ready"
-
-
-def uploads_of(state: ServerState, folder: Path) -> Uploads:
-    """What a process of a server keeps uploads with."""
-    return Uploads(
-        state,
-        folder,
-        address=lambda *_: FolderAddress(folder / "index"),
-        max_bytes=1000,
-        max_documents=50,
-        max_user_bytes=10_000,
-    )
-
-
-def test_what_a_dead_worker_claimed_is_queued_again(tmp_path: Path, state_at: Path | str) -> None:
-    async def run() -> None:
-        state = ServerState(state_at, UPLOADS_SCHEMA)
-        await state.open()
-
-        crashed, alive, other = (uploads_of(state, tmp_path) for _ in range(3))
-        for name in ("a.md", "b.md"):
-            path = crashed.incoming()
-            path.write_bytes(NOTE)
-            await crashed.keep("ann", "north", "p", name, path)
-        first, second = await crashed.claim(), await alive.claim()
-        assert first is not None
-        assert second is not None
-        assert await other.claim() is None
-        await other.release()
-        assert await other.claim() is None  # both workers live
-        crashed.close()  # as the kernel does when a process dies
-        await other.release()
-        again = await other.claim()
-        assert again == first
-        await alive.settle(second, "ready", chunks=3, progress=1.0)
-        found = {one.name: (one.status, one.chunks) for one in await other.of("ann")}
-        assert found == {"a.md": ("ingesting", 0), "b.md": ("ready", 3)}
-        await state.close()
-
-    asyncio.run(run())
-
-
-def test_a_user_with_many_uploads_does_not_hold_up_the_others(
-    tmp_path: Path, state_at: Path | str
-) -> None:
-    async def run() -> list[str]:
-        state = ServerState(state_at, UPLOADS_SCHEMA)
-        await state.open()
-        uploads = uploads_of(state, tmp_path)
-
-        async def keep(user: str, *names: str) -> None:
-            for name in names:
-                path = uploads.incoming()
-                path.write_bytes(NOTE)
-                await uploads.keep(user, user, "p", f"{user}{name}.md", path)
-
-        begun = []
-        await keep("ann", "1", "2", "3", "4")
-        await keep("ben", "1", "2")
-        for number in range(7):
-            claimed = await uploads.claim()
-            assert claimed is not None
-            begun.append(claimed.path.stem)
-            await uploads.settle(claimed, "ready")
-            if number == 2:
-                await keep("cat", "1")
-        assert await uploads.claim() is None
-        uploads.close()
-        await state.close()
-        return begun
-
-    begun = asyncio.run(run())
-    assert begun == ["ann1", "ben1", "ann2", "cat1", "ben2", "ann3", "ann4"]
-
-
-def test_a_killed_process_is_known_to_be_dead(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from rag.serve.claims import Claims;"
-    code += "print(Claims(Path(sys.argv[1])).hold(), flush=True); sys.stdin.read()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    name, here = process.stdout.readline().strip(), Claims(tmp_path)
-    assert here.is_held(name)
-    assert here.is_held(here.hold())
-    process.kill()
-    process.communicate()
-    assert (tmp_path / f"{name}.lock").exists()
-    assert not here.is_held(name)
-    assert not here.is_held(12345)
 
 
 def test_inspection_without_limits_of_the_system(

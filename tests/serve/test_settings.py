@@ -26,13 +26,14 @@ OTHERS: dict[str, object] = {
     "oidc_collections": "rooms", "oidc_permissions": "scope", "oidc_permission": ("boss=admin",),
     "public_url": "https://rag.example", "sources_in_text": True,
     "redis": "redis://h", "state": "postgresql://h/d",
-    "log_level": "debug", "page": False, "max_upload": "5MiB",
+    "log_level": "debug", "page": False, "ingest": False, "max_upload": "5MiB",
 }  # fmt: skip
 
 
 def other(name: str) -> object:
     """A value that is not the setting's default."""
-    return OTHERS.get(name, 7)
+    default = ServeSettings.model_fields[name].default
+    return OTHERS.get(name, not default if isinstance(default, bool) else 7)
 
 
 @pytest.fixture(autouse=True)

@@ -51,7 +51,7 @@ export async function refresh() {
 }
 
 function row(one) {
-  const states = { queued: "waiting", ingesting: "being read", ready: `${one.chunks} chunks`, failed: one.detail };
+  const states = { queued: "waiting", ingesting: "being read", ready: `${one.chunks} chunks`, failed: one.detail, deleting: "being deleted" };
   const bar = one.status === "ingesting"
     ? make("progress", { max: 1, value: one.progress, "aria-label": `${one.name}: share that is read` }) : null;
   return make("li", { class: one.status },

@@ -19,7 +19,7 @@ T = TypeVar("T")
 Row = dict[str, Any]
 """Column to value."""
 
-FORMAT = 3
+FORMAT = 4
 
 
 class Database(ABC):

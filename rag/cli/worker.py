@@ -1,0 +1,25 @@
+"""`rag worker`: uploads are ingested by a process of its own."""
+
+from __future__ import annotations
+
+import typer
+
+from rag.cli.serve import Served, load_all
+
+
+def worker(ctx: typer.Context, configs: Served = None) -> None:
+    """Ingest what is uploaded to servers, in a process of its own.
+
+    It takes the settings of `rag serve` and needs the same folder, at the same path, and the same
+    --state. Start the servers with --no-ingest, and as many workers as you like.
+    """
+    import asyncio
+
+    from rag.serve.ingesting import ingest_uploads
+    from rag.serve.service import Service
+    from rag.serve.settings_origin import serve_settings
+
+    settings = serve_settings({**ctx.obj, **({"pipelines": tuple(configs)} if configs else {})})
+    flows = load_all([*settings.pipelines], [*settings.param], [*settings.allow_import])
+    typer.echo(f"ingesting what is uploaded to {', '.join(flows)} (Ctrl-C stops)", err=True)
+    asyncio.run(ingest_uploads(Service(flows, settings)))
