@@ -3,6 +3,8 @@
     python benchmarks/tune.py --record grid.json --data FOLDER   # once
     python benchmarks/tune.py --grid grid.json --budget 1500
 
+    python benchmarks/tune.py --budget 1500                      # on grids that are made up
+
 The grid has the value of every question under every configuration, so a search costs milliseconds.
 A search puts `budget` questions to configurations and names one; its regret is how much better the
 best one is, over all questions. `random` and `tpe` measure as many configurations as the budget
@@ -15,47 +17,49 @@ import argparse
 import itertools
 import json
 import random
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal
 
+from rag.eval.loading import load_dataset
 from rag.flow import Flow, Operator
-from rag.tune.dimensions import Choice
+from rag.tune.dimensions import Choice, Config
+from rag.tune.evaluate import Evaluator
 from rag.tune.journal import Entry
 from rag.tune.propose import Known, known_of, new_configs, propose
+from rag.tune.read import Tuning, read_tuning
 from rag.tune.search import Search
 from rag.tune.settings import Settings
 from rag.tune.space import Space, config_key
-from rag.tune.state import BASELINE, State
+from rag.tune.state import State
 
 BLOCK = 8
+Way = Callable[["Grid", int, int], Config]
+"""From a grid, a budget and a seed to the configuration that is chosen."""
 PIPELINE = """
 resources: {index: ./index, embedder: all-minilm-l6-v2}
 steps:
-  - parallel:
-      sparse: {use: bm25, k: 100}
-      dense: {use: dense, k: 100}
+  - parallel: {sparse: {use: bm25, k: 30}, dense: {use: dense, k: 30}}
     join: {use: rrf}
-  - {use: mmr, k: 10}
 tune:
   maximise: ndcg_at_10
   space:
     steps.parallel:
       choose:
-        sparse: {use: bm25, k: 50}
-        dense: {use: dense, k: 50}
-        rrf: {parallel: {sparse: {use: bm25, k: 50}, dense: {use: dense, k: 50}}, join: {use: rrf}}
+        sparse: {use: bm25}
+        dense: {use: dense}
+        rrf: {parallel: {sparse: {use: bm25}, dense: {use: dense}}, join: {use: rrf}}
         weighted:
-          parallel: {sparse: {use: bm25, k: 50}, dense: {use: dense, k: 50}}
+          parallel: {sparse: {use: bm25}, dense: {use: dense}}
           join: {use: weighted_sum}
-    steps.mmr:
-      choose:
-        none: null
-        rerank: {use: rerank, k: 10}
-        mmr: {use: mmr, k: 10}
-    steps.mmr.weight: {choose: [0.3, 0.6, 0.9], when: {steps.mmr: mmr}}
-    steps.rerank.k: {choose: [5, 10, 20, 40], when: {steps.mmr: rerank}}
+    steps.bm25.k: {choose: [10, 30, 100], when: {steps.parallel: [sparse, rrf, weighted]}}
+    steps.dense.k: {choose: [10, 30, 100], when: {steps.parallel: [dense, rrf, weighted]}}
+    steps.rrf.c: {choose: [5, 20, 60, 200], when: {steps.parallel: rrf}}
+    steps.weighted_sum.weights:
+      choose: {even: {}, words: {sparse: 2}, meaning: {dense: 2}, more: {dense: 4}}
+      when: {steps.parallel: weighted}
 """
 
 
@@ -63,38 +67,56 @@ class Grid:
     """Every configuration's values.
 
     Args:
-        names: Dimension to the names of its options.
+        space: The configurations.
         rows: Configuration (`config_key`) to a value for each question.
+        baseline: Those of the pipeline as it is written.
     """
 
-    def __init__(self, names: Mapping[str, list[str]], rows: Mapping[str, list[float]]) -> None:
-        self.rows = dict(rows)
-        self.baseline = min(self.rows)
-        self.questions = [str(at) for at in range(len(self.rows[self.baseline]))]
-        self.best = max(fmean(row) for row in self.rows.values())
-        self.space = Space(
-            flow_of(names), {f"steps.point.{n}": Choice.of(v) for n, v in names.items()}
-        )
+    def __init__(
+        self, space: Space, rows: Mapping[str, list[float]], baseline: list[float]
+    ) -> None:
+        self.space, self.rows, self.baseline = space, dict(rows), baseline
+        self.questions = [str(at) for at in range(len(baseline))]
+        self.best = max(fmean(row) for row in [baseline, *self.rows.values()])
 
-    def regret(self, key: str) -> float:
-        return self.best - fmean(self.rows[key])
+    def row(self, config: Mapping[str, Any]) -> list[float]:
+        """The values of a configuration; an empty one is the baseline."""
+        return self.rows[config_key(config)] if config else self.baseline
+
+    def regret(self, config: Mapping[str, Any]) -> float:
+        """How much better the best one is."""
+        return self.best - fmean(self.row(config))
 
 
 def flow_of(names: Mapping[str, list[str]]) -> Flow:
     """A flow with a field for each dimension: a search asks whether configurations fit."""
-    fields = dict.fromkeys(names, "")
     kind: Any = type(
         "Point",
         (Operator,),
         {
-            "__annotations__": dict.fromkeys(fields, str), **fields,
+            "__annotations__": dict.fromkeys(names, str), **dict.fromkeys(names, ""),
             "writes": "answer", "run": lambda self, query: query, "__module__": __name__,
         },
     )  # fmt: skip
     return Flow(kind())
 
 
-def ours(grid: Grid, budget: int, seed: int, **more: Any) -> str:
+def recorded(file: Path) -> Grid:
+    """A grid that `--record` wrote."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as scratch:
+        space = written(Path(scratch)).space
+    return Grid(space, found["rows"], found["baseline"])
+
+
+def written(folder: Path) -> Tuning:
+    """The space of `PIPELINE`."""
+    file = folder / "pipeline.yaml"
+    file.write_text(PIPELINE, encoding="utf-8")
+    return read_tuning(file)
+
+
+def ours(grid: Grid, budget: int, seed: int, **more: Any) -> Config:
     """Racing over what Optuna proposes."""
     settings = Settings(budget=budget, seed=seed, block=BLOCK, **more)
     order = list(grid.questions)
@@ -121,42 +143,31 @@ def ours(grid: Grid, budget: int, seed: int, **more: Any) -> str:
                 ]  # fmt: skip
                 add("wave", {"number": task.number, "trials": trials, "texts": {}})
                 continue
-            row = grid.rows[key_of(grid, state, task.number)]
+            row = grid.row(state.trials[task.number].config)
             values = {one: {"containment": row[int(one)]} for one in blocks[task.block]}
             data = {"kind": task.kind, "number": task.number, "block": task.block}
             add("result", {**data, "values": values})
-    return key_of(grid, state, plan.front[0])
+    return state.trials[plan.front[0]].config
 
 
-def row_of(config: Mapping[str, Any]) -> str:
-    return config_key({name.removeprefix("steps.point."): v for name, v in config.items()})
-
-
-def key_of(grid: Grid, state: State, trial: int) -> str:
-    return grid.baseline if trial == BASELINE else row_of(state.trials[trial].config)
-
-
-def plain(sampler: str, count: int) -> Callable[[Grid, int, int], str]:
+def plain(sampler: Literal["random", "tpe"], count: int) -> Way:
     """As many configurations as there is budget for, each on so many questions."""
 
-    def run(grid: Grid, budget: int, seed: int) -> str:
+    def run(grid: Grid, budget: int, seed: int) -> Config:
         settings = Settings(sampler=sampler, seed=seed)
         rng = random.Random(seed)
         chosen = rng.sample(range(len(grid.questions)), min(count, len(grid.questions)))
         known: list[Known] = []
-        means: dict[str, float] = {}
         seen: set[str] = set()
         for at in range(budget // len(chosen)):
             found = propose(
-                grid.space, settings, known, 1, wave=at,
-                fits=new_configs(grid.space, seen, {}),
-            )  # fmt: skip
+                grid.space, settings, known, 1, wave=at, fits=new_configs(grid.space, seen, {})
+            )
             if not found:
                 break
-            key = row_of(found[0].config)
-            means[key] = fmean(grid.rows[key][one] for one in chosen)
-            known.append(Known(found[0].config, [means[key]]))
-        return max(means, key=lambda key: means[key])
+            row = grid.row(found[0].config)
+            known.append(Known(found[0].config, [fmean(row[one] for one in chosen)]))
+        return max(known, key=lambda one: one.worths[0]).config
 
     return run
 
@@ -175,34 +186,29 @@ def made_up(seed: int, questions: int = 400) -> Grid:
     for point in itertools.product(*names.values()):
         skill = 0.5 + sum(alone[one] for one in point)
         skill += pairs[point[0], point[1]] + pairs[point[1], point[2]]
-        key = config_key(dict(zip(names, point, strict=True)))
-        rows[key] = [float(skill + rng.gauss(0, 0.15) > one) for one in hard]
-    return Grid(names, rows)
+        config = {f"steps.point.{name}": one for name, one in zip(names, point, strict=True)}
+        rows[config_key(config)] = [float(skill + rng.gauss(0, 0.15) > one) for one in hard]
+    space = Space(flow_of(names), {f"steps.point.{n}": Choice.of(own) for n, own in names.items()})
+    return Grid(space, rows, next(iter(rows.values())))
 
 
 def record(data: Path, out: Path, limit: int) -> None:
     """Measure every configuration of `PIPELINE` on a data set."""
-    import tempfile
-
-    from rag.eval.loading import load_dataset
-    from rag.tune.evaluate import Evaluator
-    from rag.tune.read import read_tuning
-
     dataset = load_dataset(data, limit=limit)
     with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "pipeline.yaml"
-        file.write_text(PIPELINE, encoding="utf-8")
-        tuning = read_tuning(file)
+        tuning = written(Path(scratch))
         space, rows = tuning.space, {}
-        configs = [one for one in space.grid() if space.problem(one) is None]
+        configs = [{}, *(one for one in space.grid() if space.problem(one) is None)]
         queries = [one for one in dataset.queries if one.relevant]
         with Evaluator(dataset, tuning.settings, Path(scratch) / "study", tuning.flow) as evaluator:
             for number, config in enumerate(configs):
-                make = lambda config=config: space.build(config)  # noqa: E731
-                values = evaluator.measure(number, make, queries, str(number))
-                rows[config_key(config)] = [values[one.id]["ndcg_at_10"] for one in queries]
-                print(f"{number + 1} of {len(configs)}: {fmean(rows[config_key(config)]):.4f}")
-    out.write_text(json.dumps({"rows": rows}), encoding="utf-8")
+                flow = space.build(config) if config else tuning.flow
+                values = evaluator.measure(number, lambda flow=flow: flow, queries, str(number))
+                row = [values[one.id]["ndcg_at_10"] for one in queries]
+                rows[config_key(config)] = row
+                print(f"{number + 1} of {len(configs)}: {fmean(row):.4f} {config}", flush=True)
+    baseline = rows.pop(config_key({}))
+    out.write_text(json.dumps({"rows": rows, "baseline": baseline}), encoding="utf-8")
 
 
 def main() -> None:
@@ -217,7 +223,7 @@ def main() -> None:
     if given.record is not None:
         record(given.data, given.record, given.limit)
         return
-    ways: dict[str, Callable[[Grid, int, int], str]] = {
+    ways: dict[str, Way] = {
         "random, 100 questions each": plain("random", 100),
         "random, 30 questions each": plain("random", 30),
         "tpe, 100 questions each": plain("tpe", 100),
@@ -227,7 +233,7 @@ def main() -> None:
     }
     found: dict[str, list[float]] = {name: [] for name in ways}
     for seed in range(given.seeds):
-        grid = made_up(seed)
+        grid = made_up(seed) if given.grid is None else recorded(given.grid)
         for name, way in ways.items():
             found[name].append(grid.regret(way(grid, given.budget, seed)))
     for name, regrets in found.items():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag.errors import ConfigError
+from rag.errors import ConfigError, RagError
 from rag.eval.loading import load_dataset
 from rag.flow.registry import Registry
 from rag.names import suggestion
@@ -159,9 +159,15 @@ def joined(
 
 
 def work(job: Job) -> None:
-    """Work on a study until it is over; what a process of `workers` runs."""
+    """Work on a study until it is over."""
     with job.open() as study:
         study.work()
+
+
+def _help(job: Job) -> None:
+    """What a process of `workers` runs; an error is the first process's to report."""
+    with suppress(RagError):
+        work(job)
 
 
 @contextmanager
@@ -171,7 +177,7 @@ def workers(job: Job, count: int) -> Iterator[None]:
     One that dies leaves its task to the others.
     """
     context = multiprocessing.get_context("spawn")
-    started = [context.Process(target=work, args=(job,), daemon=True) for _ in range(count)]
+    started = [context.Process(target=_help, args=(job,), daemon=True) for _ in range(count)]
     for process in started:
         process.start()
     try:

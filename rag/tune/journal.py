@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rag.errors import ConfigError
 from rag.extras import require
-from rag.sqlite import connect, transaction, translated
+from rag.sqlite import connect, translated
 
 FILE = "study.sqlite"
 _TABLES = """
@@ -50,6 +51,9 @@ class Journal(ABC):
         study: Its name among those of one database.
     """
 
+    remote = False
+    """Whether workers of other machines take part, who see of each other what `beat` says."""
+
     def __init__(self, study: str) -> None:
         self._study = study
 
@@ -78,11 +82,37 @@ class Journal(ABC):
 
     def beat(self, worker: str) -> None:
         """Say that a worker is alive."""
-        with self._writing():
-            values = (self._study, worker)
-            self._execute("DELETE FROM tune_workers WHERE study = ? AND worker = ?", values)
-            now = (*values, self._now())
-            self._execute("INSERT INTO tune_workers VALUES (?, ?, ?)", now)
+        sql = (
+            "INSERT INTO tune_workers VALUES (?, ?, ?) "
+            "ON CONFLICT (study, worker) DO UPDATE SET seen = excluded.seen"
+        )
+        self._execute(sql, (self._study, worker, self._now()))
+
+    @contextmanager
+    def beating(self, worker: str, seconds: float) -> Iterator[None]:
+        """Within the block say again and again that a worker is alive.
+
+        Args:
+            worker: Which one.
+            seconds: Between two times.
+        """
+        self.beat(worker)
+        if not self.remote:
+            yield
+            return
+        stop = threading.Event()
+
+        def again() -> None:
+            while not stop.wait(seconds):
+                self.beat(worker)
+
+        thread = threading.Thread(target=again, name="rag-tune-beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
     def silence(self, worker: str) -> float | None:
         """Seconds since a worker last said that it is alive; None: it never did."""
@@ -95,9 +125,6 @@ class Journal(ABC):
 
     @abstractmethod
     def _insert(self, row: Sequence[Any]) -> bool: ...
-
-    @abstractmethod
-    def _writing(self) -> Any: ...
 
     @abstractmethod
     def _now(self) -> float: ...
@@ -132,9 +159,6 @@ class SqliteJournal(Journal):
             return True
         return False
 
-    def _writing(self) -> Any:
-        return transaction(self._db)
-
     def _now(self) -> float:
         return time.time()
 
@@ -153,6 +177,8 @@ class PostgresJournal(Journal):
     Raises:
         ConfigError: psycopg is not installed, or the database cannot be used.
     """
+
+    remote = True
 
     def __init__(self, url: str, study: str) -> None:
         super().__init__(study)
@@ -180,9 +206,6 @@ class PostgresJournal(Journal):
             self._execute(_INSERT, row)
             return True
         return False
-
-    def _writing(self) -> Any:
-        return self._db.transaction()
 
     def _now(self) -> float:
         return float(self._execute("SELECT extract(epoch FROM clock_timestamp())")[0][0])

@@ -205,8 +205,8 @@ class Study:
                 continue
             data = {**task_data(task), "worker": self.worker}
             if self.journal.add(self.state.position + 1, "claim", data):
-                self.journal.beat(self.worker)
-                self._do(task, plan)
+                with self.journal.beating(self.worker, LEASE / 4):
+                    self._do(task, plan)
                 done += 1
 
     def _free(self, task: Task) -> bool:

@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from langchain_core.documents import Document
+
 from rag.errors import ModelError
 from rag.eval.dataset import Dataset, Query
-from rag.flow import Flow, operator
+from rag.flow import Flow, Operator, operator
 from rag.tune import Settings, Space
 from rag.tune.journal import Entry
 from rag.tune.propose import known_of, new_configs, propose
@@ -49,6 +51,22 @@ def moody(query: str, *, share: float = 0.5) -> str:
 def echo(answer: str) -> str:
     """Gives the answer on."""
     return answer
+
+
+SEARCHED: list[str] = []
+"""What `Find` was asked."""
+
+
+class Find(Operator):
+    """A search that notes what it is asked."""
+
+    writes = "documents"
+    span_kind = "RETRIEVER"
+
+    def run(self, query: str) -> list[Document]:
+        """One document."""
+        SEARCHED.append(query)
+        return [Document(page_content="right")]
 
 
 def data(count: int = 80) -> Dataset:

@@ -28,7 +28,7 @@ from rag.tune.study import Study
 from rag.tune.tune import result
 from rag.tune.winner import save_winner
 from tests.postgres import server
-from tests.tune.bricks import broken, data, echo, guess, moody, space
+from tests.tune.bricks import SEARCHED, Find, broken, data, echo, guess, moody, space
 
 SETTINGS = Settings(budget=160, block=4, seed=1)
 
@@ -222,6 +222,28 @@ def test_too_few_questions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="too few") as error:
         tune(space(), data(9), SETTINGS, folder=tmp_path / "study")
     assert "at least 16" in str(error.value.fix)
+
+
+@pytest.mark.parametrize(("minimise", "again"), [("tokens", False), ("seconds", True)])
+def test_trials_share_what_is_found_unless_seconds_count(
+    tmp_path: Path, minimise: str, again: bool
+) -> None:
+    SEARCHED.clear()
+    own = Space(Flow(Find() >> guess()), {"steps.guess.skill": [0.2, 0.4, 0.6, 0.8]})
+    settings = Settings(budget=100, block=4, minimise=minimise, sampler="grid")
+    with Study(own, data(32), settings, tmp_path / "study") as study:
+        study.work()
+    assert len(study.state.results) > 8
+    assert (len(SEARCHED) > len(set(SEARCHED))) == again
+
+
+def test_open_resources_are_told_apart_by_what_they_are() -> None:
+    one, other = ScriptedLLM(), ScriptedLLM()
+    flow = Flow(Generate(), resources={"llm": one})
+    same = flow.with_resources(embedder="all-minilm-l6-v2")
+    assert flow.resources.identity("llm") == same.resources.identity("llm")
+    apart = flow.with_resources(llm=other)
+    assert apart.resources.identity("llm") != flow.resources.identity("llm")
 
 
 def test_an_index_that_is_there_is_not_filled_in_another_way(tmp_path: Path) -> None:
