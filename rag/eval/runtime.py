@@ -2,7 +2,7 @@
 
 Measured seconds depend on what else a machine does; the tokens of a call do not. So the costs of a
 model's tokens are fitted once (`rag calibrate runtime`), and the runtime of a call follows from its
-tokens: Narayanan et al. 2023 (arXiv 2305.02440, section 3), whose runtime is a sum of one function
+tokens: Narayanan et al. 2023 (arXiv 2305.02440), whose runtime is a sum of one function
 of the prompt's tokens and one of the output's. Ours has in addition the states of chunks that are
 reused, and the length of what each output token attends to.
 """

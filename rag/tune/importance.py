@@ -20,7 +20,7 @@ ABSENT = "(does not count)"
 def importance(space: Space, known: Sequence[Known], seed: int = 0) -> dict[str, float]:
     """Each dimension's share in the differences of the first objective, the largest first.
 
-    By fANOVA (Hutter et al. 2014, ICML, section 3) as Optuna computes it. Where a dimension does
+    By fANOVA (Hutter et al. 2014, ICML) as Optuna computes it. Where a dimension does
     not count, that is one more value of it.
 
     Args:

@@ -14,7 +14,7 @@ def interval(differences: Sequence[float], confidence: float) -> Gain:
 
     Student's interval, widened by one pair of each sign as large as the largest difference: an
     interval of eight equal differences would be a point else. The idea is that of Agresti and Min
-    (2005, Statistics in Medicine 24, section 3), who add such pairs for binary outcomes.
+    (2005, Statistics in Medicine 24), who add such pairs for binary outcomes.
 
     Args:
         differences: At least one.

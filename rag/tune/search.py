@@ -1,6 +1,6 @@
 """What is to be done next in a study: a function of what is known, and of nothing else.
 
-Iterated racing (Lopez-Ibanez et al. 2016, Operations Research Perspectives 3, section 2): a sampler
+Iterated racing (Lopez-Ibanez et al. 2016, Operations Research Perspectives 3): a sampler
 proposes a wave of configurations, which race against the best of the waves before; a last race
 decides with what is left of the budget. What is proposed and dropped depends on whole rounds only.
 So a study that was stopped, or that has many workers, comes to the same result.

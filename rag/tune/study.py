@@ -157,10 +157,10 @@ class Study:
             name: [*one.options] if isinstance(one, Choice) else repr(one)
             for name, one in self.space.dimensions.items()
         }
-        parts = [
-            self.about.text, named, self.settings.model_dump(mode="json"),
-            about(self.data), flow_digest(self.space.flow),
-        ]  # fmt: skip
+        # Of a file its text counts, and not where it is: workers elsewhere have it elsewhere.
+        own = [self.about.text, dict(self.about.options).get("params")]
+        baseline = own if self.about.text else flow_digest(self.space.flow)
+        parts = [baseline, named, self.settings.model_dump(mode="json"), about(self.data)]
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
 
     def refresh(self) -> State:

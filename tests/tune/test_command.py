@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from rag.flow import load_flow
 from rag.pipelines import names, path, spaces
 from rag.tune.check import check
 from rag.tune.documents import read_documents
+from rag.tune.job import Job, joined
 from rag.tune.read import read_tuning
 from tests.eval.test_commands import rag, refused, told
 
@@ -114,6 +116,22 @@ def test_what_cannot_be_tuned_says_so(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert says in refused("tune", "-c", "words.yaml", *arguments).what
+
+
+def test_a_worker_elsewhere_names_its_own_paths(facts: Path, tmp_path: Path) -> None:
+    """The same file and questions in another folder are the same study; changed ones are not."""
+    job = Job(str(tmp_path / "words.yaml"), str(facts), str(tmp_path / "study"))
+    with job.open() as study:
+        digest = (study.state.start or {})["digest"]
+    there = tmp_path / "there"
+    shutil.copytree(facts, there / "facts")
+    shutil.copy(tmp_path / "words.yaml", there / "words.yaml")
+    paths = {"pipeline": str(there / "words.yaml"), "data": str(there / "facts")}
+    with joined(tmp_path / "study", None, **paths).open() as study:
+        assert (study.state.start or {})["digest"] == digest
+    (there / "words.yaml").write_text(PIPELINE.replace("12]", "13]"))
+    with pytest.raises(ConfigError, match="another space"):
+        joined(tmp_path / "study", None, **paths).open()
 
 
 def test_a_worker_needs_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
