@@ -102,4 +102,5 @@ def test_client(script: str, server: dict[str, str], matrix: list[str]) -> None:
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     told = json.loads(done.stdout.splitlines()[-1])
+    assert told["client"] in (HERE.parents[1] / "docs/clients.md").read_text()
     matrix.append(f"| {told['client']} | {told['version']} | {', '.join(told['tried'])} |")

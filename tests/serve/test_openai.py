@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -204,3 +205,10 @@ def test_embeddings(tmp_path: Path, embedder: Embedder) -> None:
 def test_what_is_not_offered_is_an_error_of_openais(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="chat/completions"):
         client.completions.create(model="toy", prompt="x")
+    with pytest.raises(openai.NotFoundError, match="chat/completions"):
+        client.responses.retrieve("resp_1")
+    for method, status in (("GET", 405), ("POST", 404)):
+        path = "chat/completions" if status == 405 else "nothing/there"
+        refused = httpx.request(method, f"{client.base_url}{path}")
+        assert refused.status_code == status
+        assert refused.json()["error"]["type"] in ("invalid_request_error", "not_found_error")

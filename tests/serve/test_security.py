@@ -21,7 +21,7 @@ CHECKS = [
     not_a_server_error,
     *(
         getattr(openapi_checks, f"{name}_conformance")
-        for name in ("status_code", "content_type", "response_schema")
+        for name in ("status_code", "content_type", "response_headers", "response_schema")
     ),
 ]
 SCHEMA = schemathesis.openapi.from_dict(APP.openapi())

@@ -32,6 +32,7 @@ from rag.serve.http import (
 from rag.serve.http.authentication import anonymous, by_keys
 from rag.serve.http.cors import preflight_routes
 from rag.serve.http.openai import endpoints as openai
+from rag.serve.http.openai.errors import respond as as_openai
 from rag.serve.http.route import HEADERS, Endpoints
 from rag.serve.identity import Identify
 from rag.serve.service import Service
@@ -188,7 +189,8 @@ async def _unrouted(request: Request, error: Exception) -> Response:
     """The answer where there is no such path, or no such method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    response = respond(
+    form = as_openai if "/v1/" in request.url.path else respond
+    response = form(
         Problem(
             error.status_code, code, str(error.detail), where=request.url.path,
             headers=dict(error.headers or {}),

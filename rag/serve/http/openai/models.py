@@ -18,8 +18,9 @@ from rag.serve.pipeline import Pipeline, Pipelines
 SUFFIX = ":llm"
 """Behind a pipeline's name: its language model, without the pipeline."""
 ABSENT = (
-    "assistants", "audio/speech", "audio/transcriptions", "batches", "completions", "files",
-    "fine_tuning/jobs", "images/generations", "moderations", "threads", "vector_stores",
+    "assistants", "audio/speech", "audio/transcriptions", "batches", "completions",
+    "conversations", "files", "fine_tuning/jobs", "images/generations", "moderations",
+    "responses/{response}", "threads", "vector_stores",
 )  # fmt: skip
 """Endpoints of OpenAI's that clients try."""
 
@@ -105,5 +106,7 @@ def routes(shared: Endpoints, models: Models) -> APIRouter:
         )  # fmt: skip
 
     for path in ABSENT:
-        router.add_api_route(f"/{path}", absent, methods=["GET", "POST"], include_in_schema=False)
+        router.add_api_route(
+            f"/{path}", absent, methods=["GET", "POST", "DELETE"], include_in_schema=False
+        )
     return router
