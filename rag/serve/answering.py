@@ -293,7 +293,7 @@ class AnswerRun:
             query=query,
             answer=answer,
             abstained=abstains(answer or ""),
-            sources=sources(channels, served.name if indexes(served.flow) else None),
+            sources=sources(channels, served.documents_of if indexes(served.flow) else None),
             outputs=outputs(done.result),
             seconds=round(done.seconds, 6),
             first_token=record.first_token,

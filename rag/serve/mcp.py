@@ -13,7 +13,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerati
 
 from rag.errors import RagError
 from rag.extras import require
-from rag.flow import Flow, Resources
+from rag.flow import Flow
 from rag.flow.run.events import NodeFinished
 from rag.index import Index
 from rag.operators import Hybrid
@@ -185,18 +185,16 @@ class _Tools:
         check_permission(identity, "ask")
         if self._search is None:
             return []
+        (key,) = indexes(self._search.flow)
         lease: Lease = await self._service.flows.lease(self._search, identity)
         with closing(lease):
-            return await asyncio.to_thread(read, lease.flow.resources.get("index", Index))
+            return await asyncio.to_thread(read, lease.flow.resources.get(key, Index))
 
 
 def _search_of(pipeline: Pipeline, index: str) -> Pipeline:
     """A pipeline that finds what another one would search, and does not answer."""
-    given = pipeline.flow.resources
-    names = {"embedder": "embedder", "index": index}
-    specs = {name: given.specs[own] for name, own in names.items() if own in given.specs}
-    flow = Flow(Hybrid(k=8), resources=Resources(specs, base=given.base))
-    return Pipeline(f"{pipeline.name}:{SEARCH}", flow)
+    flow = Flow(Hybrid(k=8, resources={"index": index}), resources=pipeline.flow.resources)
+    return Pipeline(f"{pipeline.name}:{SEARCH}", flow, documents_of=pipeline.name)
 
 
 def _tool(pipeline: Pipeline) -> types.Tool:

@@ -38,14 +38,16 @@ class Pipeline:
     Args:
         name: The name that requests use.
         flow: The flow, with its resources as specified.
+        documents_of: The pipeline by whose name the documents of its index are opened; None: its
+            own.
 
     Raises:
         ConfigError: It takes no `query`, pauses for approval, or reads files that requests name.
     """
 
-    def __init__(self, name: str, flow: Flow) -> None:
+    def __init__(self, name: str, flow: Flow, *, documents_of: str | None = None) -> None:
         _check(flow)
-        self.name, self.flow = name, flow
+        self.name, self.flow, self.documents_of = name, flow, documents_of or name
         self.final = final(flow)
         """The steps whose tokens are the final answer as they come."""
         self._writers = writers(flow)

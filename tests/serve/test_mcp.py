@@ -97,9 +97,12 @@ def test_search_and_documents_are_the_callers_own(tmp_path: Path, embedder: Embe
             raise HTTPException(401)
         return Identity(x_user)
 
+    links: dict[str, str] = {}
+
     async def read(client: Any) -> set[str]:
         found = await client.call_tool("search", {"query": "lock"})
         passages = {one["text"] for one in found.structured_content["passages"]}
+        links.update({one["link"]: one["text"] for one in found.structured_content["passages"]})
         texts = set()
         for one in (await client.list_resources()).resources:
             (content,) = (await client.read_resource(one.uri)).contents
@@ -114,6 +117,8 @@ def test_search_and_documents_are_the_callers_own(tmp_path: Path, embedder: Embe
     with running(app(flow, identity=user, settings=Settings(data=tmp_path / "data"))) as address:
         mine = {"The lock opens at six.", "My lock is broken."}
         assert at(address, read, x_user="ann") == mine
+        for link, text in links.items():
+            assert httpx.get(f"{address}/{link}", headers={"X-User": "ann"}).text == text
         assert at(address, read, x_user="ben") == {"The lock opens at six."}
         at(address, foreign, x_user="ben")
         assert httpx.post(f"{address}/mcp", json={}).status_code == 401
