@@ -32,7 +32,8 @@ def at(address: str, work: Callable[[Any], Awaitable[Any]], **headers: str) -> A
     """What is done with a client of the server at an address."""
 
     async def run() -> Any:
-        http = AsyncClient(headers={name.replace("_", "-"): one for name, one in headers.items()})
+        sent = {name.replace("_", "-"): one for name, one in headers.items()}
+        http = AsyncClient(headers=sent, timeout=60)  # room for slow machines
         async with Client(streamable_http_client(f"{address}/mcp", http_client=http)) as client:
             return await work(client)
 
