@@ -56,6 +56,7 @@ def serve(
     from rag.extras import require
 
     require("uvicorn", "serve")
+    from rag.serve.logs import configure_logging
     from rag.serve.settings_origin import described, serve_settings
 
     given = {**ctx.obj, **({"pipelines": tuple(configs)} if configs else {})}
@@ -71,6 +72,7 @@ def serve(
             fix="create keys (rag keys add USER) and pass --keys, or take tokens of an"
             " --oidc-issuer, or listen on 127.0.0.1",
         )
+    configure_logging(settings)
     flows = load_all([*settings.pipelines], [*settings.param], [*settings.allow_import])
     _listen(flows, settings)
 
@@ -115,7 +117,13 @@ def _listen(flows: dict[str, Flow], settings: ServeSettings) -> None:
     listener = _bound(host, settings.port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     typer.echo(f"{', '.join(flows)} at {address}/chat/ and {address}/v1 (Ctrl-C stops)", err=True)
-    config = uvicorn.Config(application, log_level="warning", server_header=False)
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        forwarded_allow_ips=list(settings.trusted_proxies),
+    )
     Server(config, service).run(sockets=[listener])
 
 

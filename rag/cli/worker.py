@@ -16,10 +16,12 @@ def worker(ctx: typer.Context, configs: Served = None) -> None:
     import asyncio
 
     from rag.serve.ingesting import ingest_uploads
+    from rag.serve.logs import configure_logging
     from rag.serve.service import Service
     from rag.serve.settings_origin import serve_settings
 
     settings = serve_settings({**ctx.obj, **({"pipelines": tuple(configs)} if configs else {})})
+    configure_logging(settings)
     flows = load_all([*settings.pipelines], [*settings.param], [*settings.allow_import])
     typer.echo(f"ingesting what is uploaded to {', '.join(flows)} (Ctrl-C stops)", err=True)
     asyncio.run(ingest_uploads(Service(flows, settings)))

@@ -8,13 +8,14 @@ from time import perf_counter
 from typing import Any
 
 from rag.flow import Flow
-from rag.flow.run.events import Done, Event, NodeFinished, Reused, Token
+from rag.flow.run.events import Done, Event, ModelCalled, NodeFinished, Reused, Token
 from rag.flow.run.execution import Execution
 from rag.models import LLM
 from rag.operators import CondenseQuery
 from rag.operators.history import History
 from rag.plain import summary
 from rag.serve.answer import Answer, Usage, outputs, sources
+from rag.serve.audit import asked
 from rag.serve.conversations import add_question
 from rag.serve.deadline import Deadline
 from rag.serve.errors import Problem, details, problem_of
@@ -47,6 +48,7 @@ class Answering:
         limits: Of what a user may use.
         run_timeout: Seconds that a run may take.
         trace: Whether runs of users keep prompts, outputs and rankings.
+        audit_questions: Whether the audit log holds the text of questions.
     """
 
     def __init__(
@@ -59,9 +61,11 @@ class Answering:
         limits: UserLimits,
         run_timeout: float,
         trace: bool,
+        audit_questions: bool,
     ) -> None:
         self.queue, self.flows, self.runs, self.limits = queue, flows, runs, limits
         self.metrics, self.run_timeout, self.trace = metrics, run_timeout, trace
+        self.audit_questions = audit_questions
         self.active: dict[str, AnswerRun] = {}
 
     async def admit(self, question: Question, *, background: bool = False) -> AnswerRun:
@@ -90,6 +94,7 @@ class Answering:
         except BaseException:
             ticket.close()
             raise
+        asked(user, run, name, question.query if self.audit_questions else None)
         return AnswerRun(self, question, run, ticket, history or [])
 
     def cancel(self, run: str) -> None:
@@ -251,7 +256,9 @@ class AnswerRun:
         condense = _CONDENSE.with_resources(llm=llm)
         result: dict[str, Any] = {}
         async for event in condense.astream(query=self.question.query, history=history):
-            if isinstance(event, Done):
+            if isinstance(event, ModelCalled):
+                self.record.completion_tokens += event.completion_tokens
+            elif isinstance(event, Done):
                 result = event.result
                 self.record.llm_calls += event.llm_calls
                 self.record.tokens += event.tokens
@@ -266,6 +273,8 @@ class AnswerRun:
                 if record.first_token is None:
                     record.first_token = perf_counter() - started
                 return AnswerToken(event.node, event.place, event.text)
+            case ModelCalled():
+                record.completion_tokens += event.completion_tokens
             case NodeFinished() | Reused():
                 self._written |= event.writes
                 seconds = event.seconds if isinstance(event, NodeFinished) else 0.0

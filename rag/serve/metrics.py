@@ -1,13 +1,26 @@
-"""Metrics for Prometheus."""
+"""Metrics for Prometheus. Labels hold no users, no documents and no paths of files."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections.abc import Callable, Iterable, Mapping
 
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from rag.serve.exchange import Exchange
 from rag.serve.queue import RunQueue
 from rag.serve.run_table import ServedRun
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Metrics:
@@ -15,9 +28,14 @@ class Metrics:
 
     def __init__(self, queue: RunQueue) -> None:
         self.registry = own = CollectorRegistry()
-        self.requests = Counter(
-            "rag_requests_total", "Requests answered.", ("path", "method", "status"), registry=own
-        )
+        self._requests = Counter(
+            "rag_http_requests_total", "Requests answered.", ("route", "method", "status"),
+            registry=own,
+        )  # fmt: skip
+        self._request_seconds = Histogram(
+            "rag_http_request_seconds", "From a request to the last byte of its answer.",
+            ("route", "method"), buckets=_BUCKETS, registry=own,
+        )  # fmt: skip
         self.runs = Counter(
             "rag_runs_total", "Runs that ended.", ("pipeline", "status"), registry=own
         )
@@ -36,20 +54,55 @@ class Metrics:
             "rag_step_seconds", "One step of a run.", ("pipeline", "node"),
             buckets=_BUCKETS, registry=own,
         )  # fmt: skip
-        self.tokens = Counter(
-            "rag_tokens_total", "Tokens read and written by models.", ("pipeline",), registry=own
+        self.model_calls = Counter(
+            "rag_model_calls_total", "Calls of language models.", ("pipeline",), registry=own
+        )
+        self.prompt_tokens = Counter(
+            "rag_prompt_tokens_total", "Tokens that models read.", ("pipeline",), registry=own
+        )
+        self.completion_tokens = Counter(
+            "rag_completion_tokens_total", "Tokens that models wrote.", ("pipeline",), registry=own
         )
         self.reuse = Counter(
             "rag_context_tokens_total", "Tokens of contexts, reused or computed.", ("origin",),
             registry=own,
         )  # fmt: skip
         self.uploads = Counter(
-            "rag_documents_total", "Uploaded documents.", ("status",), registry=own
+            "rag_uploads_total", "Uploads that were ingested, or failed.", ("status",), registry=own
         )
-        running = Gauge("rag_running", "Runs that go on.", registry=own)
+        self.ingest_seconds = Histogram(
+            "rag_ingest_seconds", "The ingest of one upload.", buckets=_BUCKETS, registry=own
+        )
+        self.ingested_bytes = Counter(
+            "rag_ingested_bytes_total", "Bytes of uploads that were ingested.", registry=own
+        )
+        self.ingested_chunks = Counter(
+            "rag_ingested_chunks_total", "Chunks that uploads came to.", registry=own
+        )
+        running = Gauge("rag_runs_running", "Runs that go on.", registry=own)
         running.set_function(lambda: queue.running)
-        waiting = Gauge("rag_waiting", "Runs that wait for a turn.", registry=own)
+        waiting = Gauge("rag_runs_waiting", "Runs that wait for a turn.", registry=own)
         waiting.set_function(lambda: queue.waiting)
+        ProcessCollector(registry=own)
+
+    def watch(
+        self, name: str, about: str, label: str, values: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """Report what is looked up whenever the metrics are read.
+
+        Args:
+            name: The metric's, with its unit.
+            about: What it is.
+            label: What its values are told apart by.
+            values: From a value of the label to the number.
+        """
+        self.registry.register(_Watched(name, about, label, values))
+
+    def answered(self, exchange: Exchange) -> None:
+        """Count a request."""
+        method = exchange.method if exchange.method in _METHODS else "other"
+        self._requests.labels(exchange.route, method, exchange.status).inc()
+        self._request_seconds.labels(exchange.route, method).observe(exchange.seconds)
 
     def ended(self, run: ServedRun) -> None:
         """Count a run."""
@@ -60,13 +113,48 @@ class Metrics:
             self.first_token.labels(name).observe(run.first_token)
         for step in run.steps:
             self.steps.labels(name, step.node).observe(step.seconds)
-        self.tokens.labels(name).inc(run.tokens)
+        self.model_calls.labels(name).inc(run.llm_calls)
+        self.completion_tokens.labels(name).inc(run.completion_tokens)
+        self.prompt_tokens.labels(name).inc(run.tokens - run.completion_tokens)
         if run.reuse:
             reused = run.reuse.get("reused", 0)
             total = sum(chunk["tokens"] for chunk in run.reuse.get("chunks", []))
             self.reuse.labels("reused").inc(reused)
             self.reuse.labels("computed").inc(max(total - reused, 0))
 
+    def settled(self, status: str, size: int, chunks: int, seconds: float) -> None:
+        """Count an upload.
+
+        Args:
+            status: `ready` or `failed`.
+            size: Its bytes.
+            chunks: Of it in the index.
+            seconds: That its ingest took.
+        """
+        self.uploads.labels(status).inc()
+        self.ingest_seconds.observe(seconds)
+        if status == "ready":
+            self.ingested_bytes.inc(size)
+            self.ingested_chunks.inc(chunks)
+
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class _Watched(Collector):
+    """A gauge whose values are looked up when they are read."""
+
+    def __init__(
+        self, name: str, about: str, label: str, values: Callable[[], Mapping[str, float]]
+    ) -> None:
+        self._name, self._about, self._label, self._values = name, about, label, values
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        return [GaugeMetricFamily(self._name, self._about, labels=(self._label,))]
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        made = GaugeMetricFamily(self._name, self._about, labels=(self._label,))
+        for value, number in self._values().items():
+            made.add_metric((value,), number)
+        return [made]

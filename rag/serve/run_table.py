@@ -63,6 +63,7 @@ class ServedRun(BaseModel):
     steps: list[RunStep] = []
     llm_calls: int = 0
     tokens: int = 0
+    completion_tokens: int = Field(default=0, description="of these, written by models")
     reuse: dict[str, Any] | None = Field(
         default=None, description="what of the prompt was taken from stored states"
     )

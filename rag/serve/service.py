@@ -15,11 +15,13 @@ from rag.serve.collections import Collections
 from rag.serve.conversations import CONVERSATIONS_SCHEMA, Conversations
 from rag.serve.document_content import Documents
 from rag.serve.errors import Problem, problem_of
+from rag.serve.exchange import Exchange
 from rag.serve.feedback import FEEDBACK_SCHEMA, FeedbackStore
 from rag.serve.flows import Flows
 from rag.serve.follow import Follow
 from rag.serve.identity import single_user
 from rag.serve.inspection import Limits
+from rag.serve.kv_bytes import kv_bytes
 from rag.serve.limits import UserLimits
 from rag.serve.links import Links
 from rag.serve.metrics import Metrics
@@ -84,6 +86,7 @@ class Service:
             limits=self.limits,
             run_timeout=settings.run_timeout,
             trace=settings.trace,
+            audit_questions=settings.audit_questions,
         )
         self.background = BackgroundRuns(self.answering, self.runs)
         self.follow = Follow(self.state, self.runs, lambda: self.queue.draining)
@@ -116,8 +119,12 @@ class Service:
                 memory=settings.inspect_memory,
                 seconds=settings.inspect_timeout,
             ),
-            settled=lambda status: self.metrics.uploads.labels(status).inc(),
+            settled=self.metrics.settled,
         )
+        self.metrics.watch(
+            "rag_kv_cache_bytes", "Stored states of chunks.", "tier",
+            lambda: kv_bytes(self.pipelines.values()),
+        )  # fmt: skip
         self._unready = Problem(503, "starting", "the models are being loaded")
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
         """What else ends with the service."""
@@ -189,6 +196,11 @@ class Service:
             yield
         finally:
             await self.stop()
+
+    def ended(self, exchange: Exchange) -> None:
+        """Count and log a request that was answered."""
+        self.metrics.answered(exchange)
+        exchange.log()
 
     def check_ready(self) -> None:
         """See whether the models are loaded and questions are accepted.

@@ -143,6 +143,9 @@ class Settings(BaseModel):
         description="List the cited sources below the answers of OpenAI's API, for clients that "
         "show no annotations.",
     )
+    audit_questions: bool = Field(
+        default=False, description="The audit log holds the text of questions."
+    )
     trace: bool = Field(
         default=True,
         description="Keep prompts, outputs and rankings of runs, for the users who asked.",
@@ -228,8 +231,22 @@ class ServeSettings(Settings, BaseSettings):
         description="Name under which the server is reached; repeatable. Default: on loopback its "
         "own, else any.",
     )
+    trusted_proxies: Items = Field(
+        default=("127.0.0.1",),
+        description="Address of a proxy whose X-Forwarded-For and -Proto are believed; repeatable, "
+        "`*`: any.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged: debug, info, warning or error."
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Lines of text, or JSON objects: text or json."
+    )
+    access_log: bool = Field(default=True, description="Log requests.")
+    audit_log: str | None = Field(
+        default=None,
+        description="File that a line is added to for whoever asks, uploads or deletes; `-`: "
+        "standard error. Default: none.",
     )
 
     @classmethod

@@ -8,6 +8,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 
 from rag.errors import IndexStateError, LoadError, RagError
 from rag.flow.run.threads import THREADS
@@ -43,7 +44,8 @@ class UploadWorker:
         pipelines: Whose indexes are written.
         flows: Knows where they are.
         limits: What a file may hold and take.
-        settled: Called with `ready` or `failed` when an upload is done.
+        settled: Called when an upload is done: with `ready` or `failed`, its bytes, its chunks,
+            and the seconds that it took.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class UploadWorker:
         pipelines: Pipelines,
         flows: Flows,
         limits: Limits,
-        settled: Callable[[str], None],
+        settled: Callable[[str, int, int, float], None],
     ) -> None:
         self._queue, self._pipelines, self._flows = queue, pipelines, flows
         self._limits, self._settled = limits, settled
@@ -134,6 +136,7 @@ class UploadWorker:
         self._current = going = _Ingest(claim.upload)
         going.stop = self._stopping
         beating = asyncio.create_task(self._keep(claim, going))
+        started = perf_counter()
         status: Status = "queued"
         detail, chunks = "", 0
         try:
@@ -154,7 +157,8 @@ class UploadWorker:
             self._current = None
         if await self._queue.settle(claim, status, detail=detail, chunks=chunks):
             if status != "queued":
-                self._settled(status)
+                size, seconds = claim.upload.bytes, perf_counter() - started
+                self._settled(status, size, chunks, seconds)
             elif not self._stopping:
                 await asyncio.sleep(RETRY)
         elif await self._queue.is_deleted(claim.upload):

@@ -154,7 +154,7 @@ def test_the_queue_is_bounded(tmp_path: Path, doors: Doors, client: Any) -> None
             return httpx.post(f"{address}/ask?name={user}", json={"query": user}, timeout=30)
 
         def waits(number: int) -> None:
-            until(lambda: f"rag_waiting {number}.0" in http.get("/metrics").text)
+            until(lambda: f"rag_runs_waiting {number}.0" in http.get("/metrics").text)
 
         asked = [pool.submit(ask, "a")]
         until(lambda: doors.entered == ["a"])
@@ -196,7 +196,7 @@ def test_a_shutdown_finishes_what_was_accepted(tmp_path: Path, doors: Doors) -> 
     with ThreadPoolExecutor(4) as pool:
         with running(local({}, service=service), service) as address:
             asked = [pool.submit(_ask, address, one) for one in "ab"]
-            until(lambda: "rag_waiting 1.0" in httpx.get(f"{address}/metrics").text)
+            until(lambda: "rag_runs_waiting 1.0" in httpx.get(f"{address}/metrics").text)
             pool.submit(lambda: (until(lambda: service.queue.draining), doors.open()))
         assert [one.result().status_code for one in asked] == [200, 200]
 
@@ -207,7 +207,7 @@ def test_a_shutdown_that_takes_too_long_ends_with_an_error(tmp_path: Path, doors
     with ThreadPoolExecutor(4) as pool:
         with running(local({}, service=service), service) as address:
             asked = [pool.submit(_ask, address, one, stream=True) for one in "ab"]
-            until(lambda: "rag_waiting 1.0" in httpx.get(f"{address}/metrics").text)
+            until(lambda: "rag_runs_waiting 1.0" in httpx.get(f"{address}/metrics").text)
         for one in asked:
             name, data = sent(one.result().text)[-1]
             assert (name, data["code"], data["status"]) == ("error", "stopping", 503)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -25,15 +26,18 @@ OTHERS: dict[str, object] = {
     "oidc_algorithms": ("ES256",), "oidc_user": "email", "oidc_groups": "roles",
     "oidc_collections": "rooms", "oidc_permissions": "scope", "oidc_permission": ("boss=admin",),
     "public_url": "https://rag.example", "sources_in_text": True,
-    "redis": "redis://h", "state": "postgresql://h/d",
-    "log_level": "debug", "page": False, "ingest": False, "max_upload": "5MiB",
+    "redis": "redis://h", "state": "postgresql://h/d", "max_upload": "5MiB",
+    "trusted_proxies": ("10.0.0.1", "10.0.0.2"), "audit_log": "audit.jsonl",
 }  # fmt: skip
 
 
 def other(name: str) -> object:
     """A value that is not the setting's default."""
-    default = ServeSettings.model_fields[name].default
-    return OTHERS.get(name, not default if isinstance(default, bool) else 7)
+    field = ServeSettings.model_fields[name]
+    if isinstance(field.default, bool):
+        return not field.default
+    choices = [one for one in get_args(field.annotation) if isinstance(one, str)]
+    return choices[-1] if choices else OTHERS.get(name, 7)
 
 
 @pytest.fixture(autouse=True)

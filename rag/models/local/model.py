@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rag.kvcache.model import ModelView
     from rag.kvcache.prefilled import Prefilled
     from rag.kvcache.settings import ReuseSettings
+    from rag.kvcache.store.tiered import KVStore
 
 DRAFT, DRAFT_QUANTIZED = 8, 3
 """Tokens proposed at a time where an answer quotes its sources: with quantised weights every
@@ -134,6 +135,11 @@ class LocalLLM(LLM):
                 defaults = calibrate.defaults_for(fingerprint, view.geometry)
                 self._engine = KVEngine(view, open_store(*self._kv), keys, defaults)
             return self._engine
+
+    @property
+    def store(self) -> KVStore | None:
+        """Where states are stored; None before the first use."""
+        return None if self._engine is None else self._engine.store
 
     @property
     def reuses(self) -> bool:

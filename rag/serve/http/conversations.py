@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from rag.serve.audit import audit
 from rag.serve.conversations import (
     TITLE,
     Conversation,
@@ -86,10 +87,12 @@ def routes(shared: Endpoints, conversations: Conversations) -> APIRouter:
         """Delete a conversation."""
         if not await conversations.delete(who.user, conversation):
             raise missing(conversation)
+        audit("delete_conversation", who.user, conversation=conversation)
 
     @router.delete("", status_code=204)
     async def clear(who: Asker) -> None:
         """Delete all conversations."""
-        await conversations.delete(who.user)
+        deleted = await conversations.delete(who.user)
+        audit("delete_conversations", who.user, number=deleted)
 
     return router

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Query, UploadFile
 
 from rag.index.binding import SHARED
+from rag.serve.audit import audit
 from rag.serve.errors import Problem
 from rag.serve.http.authentication import uploads as may_upload
 from rag.serve.http.route import Endpoints
@@ -81,7 +82,12 @@ def routes(
             path = uploads.incoming()
             try:
                 await _receive(file, path)
-                kept.append(await uploads.keep(who.user, into, name, safe_name, path))
+                one = await uploads.keep(who.user, into, name, safe_name, path)
+                kept.append(one)
+                audit(
+                    "upload", who.user, document=one.id, file=one.name, collection=into,
+                    bytes=one.bytes,
+                )  # fmt: skip
             finally:
                 path.unlink(missing_ok=True)
         return kept
@@ -100,6 +106,7 @@ def routes(
     async def delete(document: Id, who: Uploader) -> None:
         """Take a document out of the index."""
         await worker.delete(who.user, document)
+        audit("delete_document", who.user, document=document)
 
     return router
 

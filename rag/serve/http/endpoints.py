@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from starlette.types import Lifespan
 from rag.errors import ConfigError
 from rag.flow import Flow
 from rag.serve.errors import Problem, respond
+from rag.serve.exchange import Ended, Exchange
 from rag.serve.http import (
     ask,
     collections,
@@ -88,7 +90,7 @@ def router(
     identified = identity is not None or keys is not None
     shared = Endpoints(
         start=service.start,
-        count=lambda *labels: service.metrics.requests.labels(*labels).inc(),
+        ended=service.ended,
         identify=identity or (by_keys(Path(keys)) if keys else anonymous),
         max_body=settings.max_body,
         origins=tuple(origins),
@@ -163,29 +165,22 @@ def app(
     """
     import rag
 
+    service = service or Service(flow, settings or Settings())
     made = FastAPI(
         title="Retrieval-augmented generation",
         version=rag.__version__,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        exception_handlers={HTTPException: _unrouted},
+        exception_handlers={HTTPException: partial(_unrouted, service.ended)},
     )
     made.include_router(
-        router(
-            flow,
-            identity=identity,
-            keys=keys,
-            origins=origins,
-            hosts=hosts,
-            settings=settings,
-            service=service,
-        )
+        router(flow, identity=identity, keys=keys, origins=origins, hosts=hosts, service=service)
     )
     return made
 
 
-async def _unrouted(request: Request, error: Exception) -> Response:
+async def _unrouted(ended: Ended, request: Request, error: Exception) -> Response:
     """The answer where there is no such path, or no such method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
@@ -198,4 +193,6 @@ async def _unrouted(request: Request, error: Exception) -> Response:
     )  # fmt: skip
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
+    client = request.client.host if request.client else None
+    ended(Exchange(request.method, "", request.scope["path"], client, status=response.status_code))
     return response

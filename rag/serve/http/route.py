@@ -13,13 +13,15 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag.serve.errors import Problem, problem_of, respond
+from rag.serve.exchange import Ended
 from rag.serve.http.authentication import authentication, of_request
 from rag.serve.http.browsers import check_host, check_origin
 from rag.serve.http.cors import let_read
 from rag.serve.http.disconnect import ClientLeftError
+from rag.serve.http.observed import observed
 from rag.serve.http.validation import invalid_request
 from rag.serve.identity import Identify
 
@@ -32,7 +34,7 @@ HEADERS = {
 }
 """On every answer that does not set its own."""
 CLIENT_LEFT = 499
-"""Nobody reads it; it is for the metrics."""
+"""Nobody reads it; it is for metrics and logs."""
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Respond = Callable[[Problem], Response]
@@ -44,7 +46,7 @@ class Endpoints:
 
     Args:
         start: Starts the service, where no lifespan did it.
-        count: Takes path, method and status of each request.
+        ended: Takes each request when its answer is sent.
         identify: Says who asks: a FastAPI dependency.
         max_body: Bytes of a body, where a group has no other limit.
         origins: Other sites' pages that may send requests.
@@ -52,7 +54,7 @@ class Endpoints:
     """
 
     start: Callable[[], Awaitable[None]]
-    count: Callable[[str, str, int], None]
+    ended: Ended
     identify: Identify
     max_body: int
     origins: Sequence[str] = ()
@@ -83,6 +85,12 @@ class Endpoints:
 
 def _route_class(shared: Endpoints, public: bool, limit: int, respond: Respond) -> type[APIRoute]:
     class Route(APIRoute):
+        async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+            app: ASGIApp = super().handle
+            if scope["method"] in (self.methods or ()):  # else there is another route, or none
+                app = observed(app, self.path_format, shared.ended)
+            await app(scope, receive, send)
+
         def get_route_handler(self) -> Handler:
             inner, fields = super().get_route_handler(), _fields(self)
             authenticate = authentication(shared.identify)
@@ -103,7 +111,6 @@ def _route_class(shared: Endpoints, public: bool, limit: int, respond: Respond) 
                 for name, value in HEADERS.items():
                     response.headers.setdefault(name, value)
                 let_read(response, request, shared.origins)
-                shared.count(self.path_format, request.method, response.status_code)
                 return response
 
             return handle
