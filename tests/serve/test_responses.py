@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,13 @@ from fastapi import Header
 from rag import Flow, operator
 from rag.operators.history import History
 from rag.serve import Identity, Settings, app
+from rag.serve.conversations import CONVERSATIONS_SCHEMA, Conversations, insert_message
+from rag.serve.errors import Problem
+from rag.serve.feedback import FEEDBACK_SCHEMA
 from rag.serve.identity import EVERYTHING
+from rag.serve.responses import RESPONSES_SCHEMA, Responses
+from rag.serve.run_table import RUNS_SCHEMA
+from rag.serve.state.server_state import ServerState
 from tests.serve.conftest import Doors, running, toy, until
 
 
@@ -26,7 +33,8 @@ def recall(query: str, history: History, *, max_tokens: int = 999, system: str =
 
 
 def user(x_user: Annotated[str, Header()] = "ann") -> Identity:
-    return Identity(x_user, may=EVERYTHING)
+    limit = 1 if x_user == "slow" else None
+    return Identity(x_user, may=EVERYTHING, requests_per_minute=limit)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +166,47 @@ def test_what_is_not_stored_cannot_be_continued(client: openai.OpenAI, address: 
     )
     after = client.responses.create(model="recall", input="three", previous_response_id=seeded.id)
     assert after.output_text.startswith("(seed | grown | two | ")
+
+
+def test_a_refused_response_leaves_no_conversation(client: openai.OpenAI, address: str) -> None:
+    slow = {"X-User": "slow"}
+    client.responses.create(model="recall", input="one", extra_headers=slow)
+    with pytest.raises(openai.RateLimitError):
+        client.responses.create(model="recall", input="two", extra_headers=slow)
+    assert titles(address, "slow") == ["one"]
+
+
+def test_conversations_of_responses_over_both_states(state_at: Path | str) -> None:
+    async def run() -> None:
+        tables = (CONVERSATIONS_SCHEMA, RUNS_SCHEMA, FEEDBACK_SCHEMA, RESPONSES_SCHEMA)
+        state = ServerState(state_at, *tables)
+        await state.open()
+        stored, conversations = Responses(state), Conversations(state)
+
+        async def answered(name: str, run: str) -> None:
+            await stored.note("ann", run, name)
+            await state.do(lambda db: insert_message(db, name, "assistant", run, {"run": run}))
+
+        seed = [{"role": "user", "content": "the seed"}]
+        first, is_new = await stored.begin("ann", None, seed)
+        assert is_new
+        await answered(first, "one")
+        assert await stored.begin("ann", "one", ()) == (first, False)
+        await answered(first, "two")
+        branch, is_new = await stored.begin("ann", "one", seed)
+        assert is_new
+        copy = await conversations.get("ann", branch)
+        assert [one.content for one in copy.messages] == ["the seed", "one", "the seed"]
+        assert copy.title == "the seed"
+        for user, previous in (("ben", "one"), ("ann", "three")):
+            with pytest.raises(Problem, match="no response"):
+                await stored.begin(user, previous, ())
+        await conversations.delete("ann", first)
+        with pytest.raises(Problem, match="no response"):
+            await stored.begin("ann", "two", ())
+        await state.close()
+
+    asyncio.run(run())
 
 
 def test_strangers_store_nothing(tmp_path: Path) -> None:
