@@ -7,9 +7,9 @@
 passage and four others, shuffled. A small model as it comes answers in sentences and misses half;
 differences between modes drown in that. So a reader is trained first: low-rank adapters (LoRA, Hu
 et al. 2021, arXiv 2106.09685) on all projections, gold answers as targets, full attention, other
-questions. It is merged and stored in --reader, and used again from there; training goes on from the
-last checkpoint. The map of `align` is fitted to the reader's own states on prompts of the training
-questions.
+questions (`rag.train`). It is stored in --reader, and used again from there; training goes on from
+the last checkpoint. The map of `align` is fitted to the reader's own states on prompts of the
+training questions.
 
 Printed for each mode, on questions that the reader has not seen: share of greedy answers that
 contain a gold answer, and token F1, with 95 % intervals by bootstrap, and both as shares of full
@@ -25,7 +25,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-RANK, SCALE, RATE, BATCH = 16, 2.0, 5e-4, 4
 ANSWER_TOKENS = 16
 MODES: dict[str, dict[str, Any]] = {
     "full": {"mode": "full"},
@@ -39,102 +38,27 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-def adapted(model: Any) -> list[Any]:
-    """Freeze a model and put adapters beside its projections; returns their parameters."""
-    import torch
-
-    class Adapter(torch.nn.Module):
-        def __init__(self, base: Any) -> None:
-            super().__init__()
-            self.base = base
-            self.down = torch.nn.Parameter(
-                torch.randn(RANK, base.in_features) / base.in_features**0.5
-            )
-            self.up = torch.nn.Parameter(torch.zeros(base.out_features, RANK))
-
-        def forward(self, x: Any) -> Any:
-            down, up = self.down.to(x.dtype), self.up.to(x.dtype)
-            return self.base(x) + SCALE * ((x @ down.T) @ up.T)
-
-        def merged(self) -> Any:
-            self.base.weight += (SCALE * self.up @ self.down).to(self.base.weight.dtype)
-            return self.base
-
-    model.requires_grad_(requires_grad=False)
-    found = []
-    for layer in model.model.layers:
-        for block in (layer.self_attn, layer.mlp):
-            for name, one in list(block.named_children()):
-                if isinstance(one, torch.nn.Linear):
-                    adapter = Adapter(one)
-                    setattr(block, name, adapter)
-                    found.append(adapter)
-    return found
-
-
-def merge(model: Any) -> None:
-    """Put adapters into the weights."""
-    import torch
-
-    with torch.no_grad():
-        for layer in model.model.layers:
-            for block in (layer.self_attn, layer.mlp):
-                for name, one in list(block.named_children()):
-                    if hasattr(one, "merged"):
-                        setattr(block, name, one.merged())
-
-
 def train(name: str, samples: list[Any], folder: Path) -> None:
-    """Train a reader and store it."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
+    """Train a reader and store it as an adapter."""
     from rag.eval.contexts import parts
     from rag.models import LLM
-    from rag.models.opening.find import find_model
-    from rag.models.opening.gguf import library_folder
+    from rag.train.reader.lora import Lesson, LoraSettings, train_adapter
 
     llm = LLM.load({"model": name})
-    location = library_folder(find_model(name, Path()))
-    model = AutoModelForCausalLM.from_pretrained(location, dtype=torch.bfloat16)
-    torch.manual_seed(0)
-    adapters = adapted(model)
-    parameters = [p for one in adapters for p in (one.down, one.up)]
-    optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.0)
-    checkpoint, first = folder.with_suffix(".checkpoint"), 0
-    if checkpoint.exists():
-        stored = torch.load(checkpoint)
-        first = stored["done"]
-        optimizer.load_state_dict(stored["optimizer"])
-        with torch.no_grad():
-            for one, value in zip(parameters, stored["parameters"], strict=True):
-                one.copy_(value)
-    total, end = 0.0, min(llm.ends)
-    for number, sample in enumerate(samples[first:], start=first + 1):
-        prompt = parts(llm, sample.question, sample.chunks).ids
-        answer = [*llm.template.encode(sample.answers[0]), end]
-        ids = torch.tensor([prompt + answer])
-        logits = model(ids, logits_to_keep=len(answer) + 1).logits[0, :-1].float()
-        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(answer))
-        (loss / BATCH).backward()
-        total += loss.item()
-        if number % BATCH == 0:
-            left = 1 - number / (len(samples) + 1)
-            for group in optimizer.param_groups:
-                group["lr"] = RATE * min(1.0, number / 40) * left
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-        if number % 20 == 0:
-            print(f"{number} of {len(samples)}: loss {total / 20:.3f}", file=sys.stderr, flush=True)
-            total = 0.0
-            state = [one.detach().clone() for one in parameters]
-            stored = {"done": number, "optimizer": optimizer.state_dict(), "parameters": state}
-            torch.save(stored, checkpoint)
-    merge(model)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(location).save_pretrained(folder)
-    checkpoint.unlink(missing_ok=True)
+    end = min(llm.ends)
+    lessons = [
+        Lesson(parts(llm, one.question, one.chunks), (*llm.template.encode(one.answers[0]), end))
+        for one in samples
+    ]
+
+    def progress(done: int, total: int, loss: float) -> None:
+        print(f"{done} of {total}: loss {loss:.3f}", file=sys.stderr, flush=True)
+
+    work = folder.with_suffix(".training")
+    work.mkdir(parents=True, exist_ok=True)
+    settings = LoraSettings(rate=5e-4, batch=4)
+    train_adapter(name, lessons, settings, folder, work, progress)
+    work.rmdir()
 
 
 def interval(values: list[float], seed: int = 0) -> tuple[float, float]:
@@ -194,7 +118,7 @@ def main() -> None:
 
     drawn = samples(load_dataset(options.data), options.questions + options.train, seed=7)
     unseen, learned = drawn[: options.questions], drawn[options.questions :]
-    if not (options.reader / "config.json").exists():
+    if not (options.reader / "adapter_config.json").exists():
         train(options.model, learned, options.reader)
     done = {}
     if options.rows and options.rows.exists():

@@ -24,6 +24,7 @@ from rag.cli import (
     serve,
     serve_options,
     sources,
+    train,
     tune,
     worker,
 )
@@ -90,6 +91,7 @@ app.add_typer(index.app, name="index")
 app.add_typer(cache.app, name="cache")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(bench.app, name="bench")
+app.add_typer(train.app, name="train")
 app.add_typer(tune.app, name="tune")
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(serve.keys, name="keys")

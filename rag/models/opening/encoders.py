@@ -16,7 +16,7 @@ from rag.models.local.nli import LocalNLI
 from rag.models.local.reranker import LocalCrossEncoder
 from rag.models.local.sparse import LocalSparseEncoder
 from rag.models.nli import NLI
-from rag.models.opening.find import ModelFiles, find_model, huge_pages, unreadable
+from rag.models.opening.find import ModelFiles, find_model, huge_pages, unreadable, without_adapter
 from rag.models.opening.foreign import made
 from rag.models.opening.native_encoder import open_native_encoder
 from rag.models.opening.weights import best_device
@@ -38,7 +38,7 @@ def open_embedder(spec: Any, base: Path) -> Embedder:
         ConfigError: The specification describes no embedder.
     """
     if isinstance(spec, EmbedderSpec):
-        return _local(spec, find_model(spec.model, base))
+        return _local(spec, without_adapter(find_model(spec.model, base)))
     if isinstance(spec, Use):
         return LangChainEmbedder(made(spec, str(Embedder.foreign)))
     if isinstance(spec, Embedder):
@@ -72,7 +72,7 @@ def open_cross_encoder(spec: ModelSpec | CrossEncoder, base: Path) -> CrossEncod
     """
     if isinstance(spec, CrossEncoder):
         return spec
-    return LocalCrossEncoder(_load("CrossEncoder", find_model(spec.model, base)))
+    return LocalCrossEncoder(_load("CrossEncoder", without_adapter(find_model(spec.model, base))))
 
 
 def open_nli(spec: ModelSpec | NLI, base: Path) -> NLI:
@@ -83,7 +83,7 @@ def open_nli(spec: ModelSpec | NLI, base: Path) -> NLI:
     """
     if isinstance(spec, NLI):
         return spec
-    files = find_model(spec.model, base)
+    files = without_adapter(find_model(spec.model, base))
     model = _load("CrossEncoder", files)
     labels = {name.lower(): number for number, name in model.config.id2label.items()}
     if "entailment" not in labels:
@@ -102,7 +102,7 @@ def open_sparse_encoder(spec: ModelSpec | SparseEncoder, base: Path) -> SparseEn
     """
     if isinstance(spec, SparseEncoder):
         return spec
-    files = find_model(spec.model, base)
+    files = without_adapter(find_model(spec.model, base))
     model = _load("SparseEncoder", files)
     return LocalSparseEncoder(model, f"{files.name}@{weights_digest(model)}")
 

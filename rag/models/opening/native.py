@@ -7,9 +7,11 @@ compared anew.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rag.errors import ModelError
 from rag.files import write_atomically
 from rag.kvcache.native.config import DecoderConfig
 from rag.kvcache.native.decoder import Decoder
@@ -19,6 +21,8 @@ from rag.models.opening.weights import Weights, verdict_file
 
 if TYPE_CHECKING:
     import torch
+
+    from rag.models.opening.adapter import Adapter
 
 FORMAT = "1"
 """Raised when decoder, tokenizer or comparison change, so that models are compared anew."""
@@ -45,7 +49,11 @@ _MESSAGES = (
 
 
 def open_native(
-    folder: str, dtype: torch.dtype, device: str, mapped: bool = False
+    folder: str,
+    dtype: torch.dtype,
+    device: str,
+    mapped: bool = False,
+    adapter: Adapter | None = None,
 ) -> tuple[Decoder, FastTokenizer] | None:
     """Open a model that is proved, or prove it.
 
@@ -54,6 +62,11 @@ def open_native(
         dtype: Number format of the weights.
         device: Where it is to compute.
         mapped: Leave the weights in their file where they have its number format.
+        adapter: Goes into the weights. What is proved is the model without it: the computation is
+            the same, whatever the weights are.
+
+    Raises:
+        ModelError: The adapter does not fit.
 
     Returns:
         None where the model is of another family, is not in a local folder, or has files that are
@@ -73,7 +86,14 @@ def open_native(
         text = verdict.read_text()
         if text == "null":
             return None
-        return Decoder(DecoderConfig.from_json(text), source, fused=not mapped), tokenizer
+        config = DecoderConfig.from_json(text)
+        if adapter is None:
+            return Decoder(config, source, fused=not mapped), tokenizer
+        # Stored states are of the weights that computed them.
+        config = replace(config, fingerprint=f"{config.fingerprint}+{adapter.digest()}")
+        return Decoder(config, adapter.over(source), fused=not mapped), tokenizer
+    except ModelError:
+        raise
     except Exception:  # noqa: BLE001 - whatever is wrong with a file, transformers says it better
         return None
 

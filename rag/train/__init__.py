@@ -1,0 +1,1 @@
+"""Training models on a user's own data: readers, embedders, rerankers, aggregators."""
