@@ -74,7 +74,11 @@ def test_the_mask_is_the_attention_of_reuse(base: Path, attention: Attention) ->
             torch.tensor([tokens.ids]), attention_mask=mask[None, None],
             position_ids=positions[None],
         )  # fmt: skip
-    torch.testing.assert_close(found.logits[0, -1], done.logits, atol=1e-3, rtol=1e-3)
+    with torch.inference_mode():
+        causal = model(torch.tensor([tokens.ids])).logits[0, -1]
+    far, unmasked = (float((one - done.logits).norm()) for one in (found.logits[0, -1], causal))
+    assert far < (1e-3 if attention == "parallel" else 0.5 * unmasked)
+    assert unmasked > 0.1
 
 
 def test_a_reader_that_learned_passes_and_opens_by_its_folder(base: Path, tmp_path: Path) -> None:

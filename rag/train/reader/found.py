@@ -183,7 +183,7 @@ def passages_of(path: Path, embedder: Embedder) -> list[Chunk]:
         documents = load_dataset(path).documents
     else:
         flow = Flow(
-            Load() >> Split(chunk_size=CHUNK),
+            Load() >> Split.model_validate({"chunk_size": CHUNK}),
             inputs={"paths": list[str]},
             resources={"embedder": embedder},
         )

@@ -194,5 +194,5 @@ def _save(model: Any, base: str, folder: Path) -> None:
     path = Path(base).expanduser()
     name = str(path.resolve()) if path.exists() else base
     model.peft_config["default"].base_model_name_or_path = name
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)

@@ -23,6 +23,10 @@ def reused(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Who sees whom, and where each token stands.
 
+    `parallel` is exactly as its composer computes. With `concat` a source is as far from the
+    beginning as it stands, while a stored state was computed right behind it: each token has one
+    position here.
+
     Args:
         tokens: A prompt in parts.
         answer: Tokens behind it.

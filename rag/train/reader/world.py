@@ -90,7 +90,7 @@ class World:
 
     def place(self) -> str:
         """The name of a place."""
-        return self.rng.choice(words()["first"]) + self.rng.choice(words()["last"])
+        return str(self.rng.choice(words()["first"])) + str(self.rng.choice(words()["last"]))
 
     def fact(self, name: str, about: str, value: str | None = None) -> Fact:
         """A fact of a kind about a thing; its value is drawn if none is given."""
