@@ -140,6 +140,7 @@ def test_a_damaged_file_of_costs_is_an_error() -> None:
             ideal_seconds([use])
 
 
+@pytest.mark.slow
 def test_the_command_calibrates_a_local_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
