@@ -101,6 +101,7 @@ def _listen(flows: dict[str, Flow], settings: ServeSettings) -> None:
     import uvicorn
 
     from rag.serve import app
+    from rag.serve.connections import bounded_connections
     from rag.serve.server import Server
     from rag.serve.service import Service
 
@@ -123,6 +124,7 @@ def _listen(flows: dict[str, Flow], settings: ServeSettings) -> None:
         access_log=False,
         server_header=False,
         forwarded_allow_ips=list(settings.trusted_proxies),
+        http=bounded_connections(settings),
     )
     Server(config, service).run(sockets=[listener])
 

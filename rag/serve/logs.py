@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rag.errors import ConfigError
+from rag.serve.repeated import Repeated
 from rag.serve.settings import ServeSettings
 
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -25,6 +26,7 @@ def configure_logging(settings: ServeSettings) -> None:
     """
     level, audit = settings.log_level.upper(), settings.audit_log
     lines = logging.StreamHandler()
+    lines.addFilter(Repeated())
     lines.setFormatter(_json() if settings.log_format == "json" else logging.Formatter(TEXT))
     audits: list[logging.Handler] = [lines] if audit == STREAM else []
     if audit not in (None, STREAM):

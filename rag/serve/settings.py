@@ -88,6 +88,15 @@ class Settings(BaseModel):
     shutdown_timeout: PositiveFloat = Field(
         default=30, description="Seconds until a shutdown ends what is still running."
     )
+    max_connections: PositiveInt = Field(
+        default=1000, description="Connections that may be open, where the system allows as many."
+    )
+    header_timeout: PositiveFloat = Field(
+        default=10, description="Seconds that the header of a request may take to arrive."
+    )
+    body_timeout: PositiveFloat = Field(
+        default=30, description="Seconds without a byte of a body that is awaited."
+    )
     max_body: Bytes = Field(default=ByteSize(2**20), description="Bytes of a JSON request.")
     max_question: PositiveInt = Field(default=8000, description="Characters of a question.")
     max_upload: Bytes = Field(
