@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag.cli.application import load_all
 from rag.cli.config import AllowImport, Param
-from rag.cli.serve import Served, load_all
+from rag.cli.serve import Served
 
 if TYPE_CHECKING:
     from rag.flow import Flow

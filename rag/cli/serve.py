@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rag.cli.config import Json, load
-from rag.cli.values import pairs
+from rag.cli.application import LOOPBACK, application, load_all
+from rag.cli.config import Json
+from rag.cli.workers import run_workers
 from rag.errors import ConfigError
 
 if TYPE_CHECKING:
     import socket
 
     from rag.flow import Flow
-    from rag.serve.identity import Identify
     from rag.serve.settings import ServeSettings
 
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 KEYS = Path(".rag/keys.json")
 
 keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
@@ -79,84 +78,30 @@ def serve(
         _listen({name: trace(flow) for name, flow in flows.items()}, settings)
 
 
-def load_all(
-    configs: list[str] | None, params: list[str] | None, allow: list[str] | None
-) -> dict[str, Flow]:
-    """The pipelines that are to be served, by name.
-
-    Raises:
-        ConfigError: Two have the same name.
-    """
-    flows: dict[str, Flow] = {}
-    chosen: list[str | None] = [*configs] if configs else [None]
-    for config in chosen:
-        flow = load(config, params, allow)
-        name = flow.name or Path(config or "flow").stem
-        if name in flows:
-            fix = "give each another name"
-            raise ConfigError(f"two pipelines are named {name!r}", where="rag serve", fix=fix)
-        flows[name] = flow
-    return flows
-
-
 def _listen(flows: dict[str, Flow], settings: ServeSettings) -> None:
     import uvicorn
 
-    from rag.serve import app
-    from rag.serve.connections import bounded_connections
-    from rag.serve.server import Server
+    from rag.serve.connections import BoundedConnection, bounded_connections
     from rag.serve.service import Service
 
     host, service = settings.host, Service(flows, settings)
-    # Against DNS rebinding: on loopback only these host names are served.
-    names = settings.allow_host or ([host, "localhost", "127.0.0.1"] if host in LOOPBACK else ["*"])
-    application = app(
-        flows,
-        identity=_identify(settings),
-        service=service,
-        origins=settings.cors,
-        hosts=names,
-    )
+    served = application(service, settings)
     listener = _bound(host, settings.port)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    port = listener.getsockname()[1]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     typer.echo(f"{', '.join(flows)} at {address}/chat/ and {address}/v1 (Ctrl-C stops)", err=True)
-    config = uvicorn.Config(
-        application,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        forwarded_allow_ips=list(settings.trusted_proxies),
-        http=bounded_connections(settings),
-    )
-    Server(config, service).run(sockets=[listener])
-
-
-def _identify(settings: ServeSettings) -> Identify:
-    """Who asks: by key, by token, by either; else a single user."""
-    from rag.serve.http.authentication import by_keys, by_tokens
-    from rag.serve.identity import single_user
-    from rag.serve.issuer import Issuer
-    from rag.serve.tokens import Claims, Tokens
-
-    tokens = None
-    if settings.oidc_issuer is not None:
-        claims = Claims(
-            settings.oidc_user,
-            settings.oidc_groups,
-            settings.oidc_collections,
-            settings.oidc_permissions,
-            pairs([*settings.oidc_permission], "--oidc-permission"),
-        )
-        tokens = Tokens(
-            Issuer(settings.oidc_issuer),
-            settings.oidc_audience,
-            claims,
-            settings.oidc_algorithms,
-            settings.oidc_leeway,
-        )
-    if settings.keys:
-        return by_keys(settings.keys, tokens)
-    return by_tokens(tokens) if tokens else single_user
+    options: dict[str, Any] = {
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "forwarded_allow_ips": list(settings.trusted_proxies),
+    }
+    if settings.workers == 1:
+        config = uvicorn.Config(served, http=bounded_connections(settings), **options)
+        uvicorn.Server(config).run(sockets=[listener])
+    else:
+        listener.close()  # uvicorn binds it for its processes
+        run_workers(service, settings, port, {**options, "http": BoundedConnection})
 
 
 def _bound(host: str, port: int) -> socket.socket:

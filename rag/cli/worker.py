@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from rag.cli.serve import Served, load_all
+from rag.cli.application import load_all
+from rag.cli.serve import Served
 
 
 def worker(ctx: typer.Context, configs: Served = None) -> None:

@@ -39,6 +39,10 @@ class BackgroundRuns:
         task.add_done_callback(self._tasks.discard)
         return run.record
 
+    async def finished(self) -> None:
+        """Wait until all runs have ended and are stored."""
+        await asyncio.gather(*self._tasks)
+
     async def _work(self, run: AnswerRun) -> None:
         # The end, also an error, is stored with the run.
         with contextlib.suppress(Problem):

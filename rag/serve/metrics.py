@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,12 +15,14 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from rag.serve.exchange import Exchange
 from rag.serve.queue import RunQueue
 from rag.serve.run_table import ServedRun
 
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -79,10 +83,21 @@ class Metrics:
         self.ingested_chunks = Counter(
             "rag_ingested_chunks_total", "Chunks that uploads came to.", registry=own
         )
-        running = Gauge("rag_runs_running", "Runs that go on.", registry=own)
-        running.set_function(lambda: queue.running)
-        waiting = Gauge("rag_runs_waiting", "Runs that wait for a turn.", registry=own)
-        waiting.set_function(lambda: queue.waiting)
+        running = Gauge(
+            "rag_runs_running", "Runs that go on.", registry=own, multiprocess_mode="livesum"
+        )
+        waiting = Gauge(
+            "rag_runs_waiting",
+            "Runs that wait for a turn.",
+            registry=own,
+            multiprocess_mode="livesum",
+        )
+
+        def counted(runs: int, others: int) -> None:
+            running.set(runs)
+            waiting.set(others)
+
+        queue.watch(counted)
         ProcessCollector(registry=own)
 
     def watch(
@@ -138,8 +153,28 @@ class Metrics:
             self.ingested_chunks.inc(chunks)
 
     def text(self) -> bytes:
-        """All of it, in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """All of it, in Prometheus' text format.
+
+        Where the environment names a folder for the metrics of several processes
+        (PROMETHEUS_MULTIPROC_DIR), of all of these together.
+        """
+        folder = os.environ.get(FOLDER)
+        return of_all_processes(Path(folder)) if folder else generate_latest(self.registry)
+
+
+def of_all_processes(folder: Path) -> bytes:
+    """The metrics that processes have left in a folder; what runs in dead ones is not counted."""
+    for file in folder.glob("gauge_live*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
+        except PermissionError:
+            pass
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
 
 
 class _Watched(Collector):

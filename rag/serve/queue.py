@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import defaultdict, deque
+from collections.abc import Callable
 from itertools import count
 from time import perf_counter
 from types import TracebackType
@@ -38,6 +39,11 @@ class RunQueue:
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = False
+        self._watcher: Callable[[int, int], None] = _nobody
+
+    def watch(self, call: Callable[[int, int], None]) -> None:
+        """Call something with the numbers of running and of waiting runs whenever they change."""
+        self._watcher = call
 
     @property
     def running(self) -> int:
@@ -73,6 +79,7 @@ class RunQueue:
             ticket.before = self.waiting + 1
             self._queues[user].append(ticket)
         self._idle.clear()
+        self._watcher(self.running, self.waiting)
         return ticket
 
     def drain(self) -> None:
@@ -132,6 +139,11 @@ class RunQueue:
                 self._served.pop(user, None)
         if not self._running and not self._queues:
             self._idle.set()
+        self._watcher(self.running, self.waiting)
+
+
+def _nobody(running: int, waiting: int) -> None:
+    """Watches a queue that nobody watches."""
 
 
 class Ticket:

@@ -33,6 +33,7 @@ from rag.serve.run_watch import RunWatch
 from rag.serve.runs import Runs
 from rag.serve.settings import Settings
 from rag.serve.state.server_state import ServerState
+from rag.serve.stop_signals import on_stop_signal
 from rag.serve.suggestions import Suggestions
 from rag.serve.upload_queue import UploadQueue
 from rag.serve.upload_worker import UploadWorker
@@ -129,7 +130,8 @@ class Service:
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
         """What else ends with the service."""
         self._started: asyncio.Future[None] | None = None
-        self._deadline: float | None = None
+        self._ending: asyncio.TimerHandle | None = None
+        self._unhear: Callable[[], None]
         self._warming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -149,6 +151,7 @@ class Service:
             self._started.exception()  # it is raised here as well
             self._started = None
             raise
+        self._unhear = on_stop_signal(self.drain)
         self.run_watch.start()
         if self.settings.ingest:
             self.upload_worker.start()
@@ -160,12 +163,9 @@ class Service:
         if self._started is None:
             return
         self.drain()
-        try:
-            async with asyncio.timeout(self._seconds_left()):
-                await self.queue.drained()
-        except TimeoutError:
-            self.answering.interrupt()
-            await self.queue.drained()
+        await self.queue.drained()
+        await self.background.finished()
+        self._unhear()
         while self.on_stop:
             await self.on_stop.pop()()
         if self._warming is not None:
@@ -175,18 +175,22 @@ class Service:
         await self.run_watch.stop()
         await asyncio.to_thread(self.flows.close)
         await self.state.close()
-        self._started = None
+        if self._ending is not None:
+            self._ending.cancel()
+        self._started = self._ending = None
 
     def drain(self) -> None:
-        """Accept nothing new; what was accepted has `shutdown_timeout` from the first call on."""
-        if self._deadline is None:
-            self._deadline = asyncio.get_running_loop().time() + self.settings.shutdown_timeout
+        """Accept nothing new; end what runs `shutdown_timeout` after the first call."""
         self.queue.drain()
         self.upload_worker.drain()
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().call_later(
+                self.settings.shutdown_timeout, self.answering.interrupt
+            )
 
     def _seconds_left(self) -> float:
-        assert self._deadline is not None  # noqa: S101 - of `drain`
-        return max(self._deadline - asyncio.get_running_loop().time(), 0.0)
+        assert self._ending is not None  # noqa: S101 - of `drain`
+        return max(self._ending.when() - asyncio.get_running_loop().time(), 0.0)
 
     @asynccontextmanager
     async def lifespan(self, _: object = None) -> AsyncIterator[None]:

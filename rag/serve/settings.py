@@ -204,6 +204,9 @@ class ServeSettings(Settings, BaseSettings):
     port: int = Field(
         default=8000, ge=0, le=65535, description="Port to listen on; 0: any free one."
     )
+    workers: PositiveInt = Field(
+        default=1, description="Processes that answer; each opens the models for itself."
+    )
     keys: Path | None = Field(default=None, description="File of API keys. Default: no keys.")
     oidc_issuer: str | None = Field(
         default=None,

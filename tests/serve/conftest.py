@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,7 +21,6 @@ from rag.errors import ModelError
 from rag.models import LLM, Embedder
 from rag.operators import BM25, Cite, Generate
 from rag.serve import Settings, app, single_user
-from rag.serve.server import Server
 from rag.serve.service import Service
 from tests.postgres import server
 
@@ -92,11 +93,25 @@ def local(*flows: Any, **options: Any) -> Any:
     return app(*flows, identity=single_user, **options)
 
 
+class _Server(uvicorn.Server):
+    """Uvicorn in a thread, which no signal reaches: its service hears of the end from here."""
+
+    service: Service | None = None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.service is not None:
+            self.service.drain()
+        await super().shutdown(sockets)
+
+
 @contextmanager
 def running(app: Any, service: Service | None = None) -> Iterator[str]:
-    """The application on a real port; gives its address."""
-    config = uvicorn.Config(app, port=0, log_level="warning")
-    server = Server(config, service) if service else uvicorn.Server(config)
+    """The application on a real port; gives its address.
+
+    A shutdown is one in order, as after SIGTERM, where the service is given.
+    """
+    server = _Server(uvicorn.Config(app, port=0, log_level="warning"))
+    server.service = service
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -203,6 +218,18 @@ def sent(text: str) -> list[tuple[str, Any]]:
         if lines:
             found.append((lines["event"], json.loads(lines["data"])))
     return found
+
+
+def numbered(response: httpx.Response) -> Iterator[tuple[int, str, Any]]:
+    """The events of a stream as they come: number, name, data."""
+    lines: dict[str, str] = {}
+    for line in response.iter_lines():
+        if line and not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            lines[name] = value
+        elif lines:
+            yield int(lines["id"]), lines["event"], json.loads(lines["data"])
+            lines = {}
 
 
 @pytest.fixture

@@ -346,7 +346,7 @@ def test_over_http(issuer: IssuerServer, tmp_path: Path) -> None:
 
 
 def test_the_settings_of_the_command(issuer: IssuerServer) -> None:
-    from rag.cli.serve import _identify
+    from rag.cli.application import identify
 
     settings = ServeSettings(
         oidc_issuer=issuer.url,
@@ -357,6 +357,6 @@ def test_the_settings_of_the_command(issuer: IssuerServer) -> None:
     )
     token = issuer.token(roles=["hr"], scope="openid rag:ask")
     request = Request({"type": "http", "headers": [(b"authorization", f"Bearer {token}".encode())]})
-    assert _identify(settings)(request) == Identity(
+    assert identify(settings)(request) == Identity(
         "ann", None, frozenset({"ask"}), frozenset({"hr"})
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from fastapi import Request
 
 from rag.serve import Identity, Settings, app
-from tests.serve.conftest import Doors, local, running, sent, toy, until
+from tests.serve.conftest import Doors, local, numbered, running, sent, toy, until
 
 QUESTION = {"query": "Books"}
 ANSWER = "Books stand on the shelf [1]."
@@ -26,18 +25,6 @@ def by_header(request: Request) -> Identity:
 def http(kept: Settings, client: Any) -> Iterator[httpx.Client]:
     with running(app(toy(), identity=by_header, settings=kept)) as address:
         yield client(address)
-
-
-def numbered(response: httpx.Response) -> Iterator[tuple[int, str, Any]]:
-    """The events of a stream as they come: number, name, data."""
-    lines: dict[str, str] = {}
-    for line in response.iter_lines():
-        if line and not line.startswith(":"):
-            name, _, value = line.partition(": ")
-            lines[name] = value
-        elif lines:
-            yield int(lines["id"]), lines["event"], json.loads(lines["data"])
-            lines = {}
 
 
 def events(http: httpx.Client, run: str, **more: Any) -> list[tuple[int, str, Any]]:
