@@ -91,7 +91,7 @@ class Metrics:
             "Runs that wait for a turn.",
             registry=own,
             multiprocess_mode="livesum",
-        )
+        )  # fmt: skip
 
         def counted(runs: int, others: int) -> None:
             running.set(runs)

@@ -132,7 +132,7 @@ class Settings(BaseModel):
         default=3600, description="Seconds that events are kept behind the end of their run."
     )
     lease: PositiveFloat = Field(
-        default=15, description="Seconds until runs of a process that died count as failed."
+        default=30, description="Seconds until runs of a process that died count as failed."
     )
     link_seconds: NonNegativeInt = Field(
         default=86_400,

@@ -23,6 +23,7 @@ from rag.operators import BM25, Cite, Generate
 from rag.serve import Settings, app, single_user
 from rag.serve.service import Service
 from tests.postgres import server
+from tests.serve.waiting import until  # noqa: F401 - tests take it from here
 
 TEXTS = {
     "locks.md": "# Locks\n\nThe north lock may be opened by the lock keeper on duty only.\n\n"
@@ -132,16 +133,6 @@ def doors() -> Iterator[Doors]:
     DOORS.cancelled.clear()
     yield DOORS
     DOORS.open()
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait for something that another thread does."""
-    done = threading.Event()
-    for _ in range(int(seconds / 0.005)):
-        if condition():
-            return
-        done.wait(0.005)
-    raise AssertionError("it did not happen in time")
 
 
 @pytest.fixture(scope="session")

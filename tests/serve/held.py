@@ -6,8 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,10 +18,11 @@ from fastapi import FastAPI
 from rag import Document, Flow, RunContext, operator
 from rag.serve import Settings, app, single_user
 from rag.serve.service import Service
+from tests.serve.waiting import until
 
 FOLDER = "RAG_HELD"
 """Variable that names the folder of the files."""
-LEASE = 1.0
+LEASE = 5.0
 
 
 @operator(writes="documents")
@@ -69,20 +69,12 @@ class Held:
     def entered(self, query: str, phase: str) -> int:
         """Wait until a question is in a phase; the process that works on it."""
         file = self.folder / f"{query}.{phase}"
-        wait_for(lambda: file.exists() and file.read_text() != "")
+        until(lambda: file.exists() and file.read_text() != "", 60)
         return int(file.read_text())
 
     def open(self, name: str) -> None:
         """Let all questions pass a phase, or one question all phases."""
         (self.folder / f"{name}.open").touch()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for what another process does."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
 
 
 class _Server(uvicorn.Server):

@@ -18,7 +18,8 @@ import pytest
 
 from rag.serve import Settings
 from tests.serve.conftest import numbered
-from tests.serve.held import FOLDER, LEASE, Held, servers, wait_for
+from tests.serve.held import FOLDER, LEASE, Held, servers
+from tests.serve.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks and signals")
 
@@ -30,13 +31,13 @@ def held(tmp_path: Path) -> Held:
 
 @pytest.fixture
 def settings(kept: Settings) -> Settings:
-    return kept.model_copy(update={"lease": LEASE, "concurrency": 2})
+    return kept.model_copy(update={"concurrency": 2})
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Settings:
     """Over SQLite alone."""
-    return Settings(data=tmp_path / "data", lease=LEASE, concurrency=2)
+    return Settings(data=tmp_path / "data", concurrency=2)
 
 
 def start(http: httpx.Client, query: str, **more: Any) -> str:
@@ -66,7 +67,7 @@ def test_a_run_of_another_process(settings: Settings, held: Held, client: Any) -
         key = other.post("/conversations").json()["id"]
         run = start(mine, "a", conversation=key)
         assert held.entered("a", "streaming") == here.pid
-        wait_for(lambda: len(other.get(f"/runs/{run}").json()["steps"]) == 1)
+        until(lambda: len(other.get(f"/runs/{run}").json()["steps"]) == 1)
         assert other.get(f"/conversations/{key}").json()["run"] == run
         following = pool.submit(follow, client(there.address), run)
         held.open("a")
@@ -103,7 +104,7 @@ def test_a_run_is_cancelled_from_another_process(
 
 @pytest.mark.parametrize("phase", ["waiting", "searching", "streaming"])
 def test_a_process_is_killed(settings: Settings, held: Held, client: Any, phase: str) -> None:
-    settings = settings.model_copy(update={"concurrency": 1})
+    settings = settings.model_copy(update={"concurrency": 1, "lease": 2})
     with servers(held, settings) as (here, there), ThreadPoolExecutor() as pool:
         mine, other = client(here.address), client(there.address)
         key = mine.post("/conversations").json()["id"]
@@ -119,7 +120,7 @@ def test_a_process_is_killed(settings: Settings, held: Held, client: Any, phase:
             assert mine.get(f"/runs/{run}").json()["status"] == "waiting"
         else:
             held.entered("a", phase)
-        wait_for(lambda: ("token" if phase == "streaming" else "run") in seen)
+        until(lambda: ("token" if phase == "streaming" else "run") in seen)
         here.kill()
         _, name, data = following.result()[-1]
         assert (name, data["code"], data["status"]) == ("error", "interrupted", 503)
@@ -167,7 +168,7 @@ def test_a_process_is_told_to_stop(file: Settings, held: Held, client: Any, in_t
         following = pool.submit(follow, client(there.address), run)
         here.terminate()
         if in_time:
-            wait_for(lambda: _refuses(here.address))
+            until(lambda: _refuses(here.address))
             held.open("streaming")
         here.ended()
         status = "done" if in_time else "failed"
@@ -223,7 +224,16 @@ def command(kind: str, folder: Path) -> list[str]:
         worker = ["-k", "uvicorn_worker.UvicornWorker", "-w", "2", "-b", "127.0.0.1:0"]
         return ["gunicorn", *worker, "tests.serve.held:application()"]
     (folder / "held.yaml").write_text(PIPELINE)
-    options = ["--workers", "2", "--port", "0", "--data", str(folder / "data"), "--lease", "1"]
+    options = [
+        "--workers",
+        "2",
+        "--port",
+        "0",
+        "--data",
+        str(folder / "data"),
+        "--lease",
+        str(LEASE),
+    ]
     options += ["--concurrency", "64"]
     return ["rag", "serve", str(folder / "held.yaml"), "--allow-import", "tests", *options]
 
@@ -262,7 +272,7 @@ def test_two_workers(held: Held, client: Any, kind: str) -> None:
     held.open("searching")
     with ThreadPoolExecutor(64) as pool, workers(kind, held) as (address, process):
         http = client(address)
-        wait_for(lambda: _answers(address))
+        until(lambda: _answers(address))
         asked = []
         while (
             len(asked) < 6
@@ -292,7 +302,7 @@ def test_two_workers(held: Held, client: Any, kind: str) -> None:
         (held.folder / "streaming.open").unlink()
         run = start(http, "z")
         os.kill(held.entered("z", "streaming"), signal.SIGKILL)
-        wait_for(lambda: _interrupted(address, run))
+        until(lambda: _interrupted(address, run))
         assert metric(address, "rag_runs_running") == 0.0
         process.terminate()
         assert process.wait(60) in (0, -signal.SIGTERM)
