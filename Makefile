@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # One thread for the models of each process: more would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test test-deploy test-ray test-clients quick coverage mutation lowest lint format stubs types bench clean
+.PHONY: demo client test test-deploy test-ray test-clients quick coverage mutation lowest lint format stubs types bench clean
 
 # A torch wheel in one of pip's configured folders (a processor-only build, say) is taken first;
 # without one, pip resolves torch as it does for everybody.
@@ -87,6 +87,10 @@ format: $(READY)
 # The classes of rag.operators, for type checkers.
 stubs: $(READY)
 	$(BIN)/python -m rag.operators.stub
+
+# The TypeScript client, of the server's OpenAPI document; needs Node.
+client: $(READY)
+	cd clients/typescript && npm install --no-package-lock --no-audit --no-fund && ../../$(BIN)/python generate.py && npx tsc --noEmit
 
 types: $(READY)
 	$(BIN)/mypy -p rag

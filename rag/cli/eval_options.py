@@ -115,6 +115,14 @@ Made = Annotated[
     Path,
     typer.Option("--out", help="JSONL file of the questions; a stopped run goes on with it."),
 ]
+FromFeedback = Annotated[
+    Path | None,
+    typer.Option(
+        help="JSONL file of rated answers, from `GET /feedback` of a server: the questions are "
+        "those that users asked, and no pipeline is opened.",
+        show_default=False,
+    ),
+]
 Questions = Annotated[int, typer.Option("--questions", min=1, help="How many are made.")]
 Several = Annotated[
     float,

@@ -20,6 +20,7 @@ from rag.cli.eval_options import (
     Configs,
     Data,
     FailUnder,
+    FromFeedback,
     Html,
     Indexes,
     JudgeConfig,
@@ -146,6 +147,7 @@ def _named(progress: Progress, name: str, work: str, done: int, total: int) -> N
 def make(
     out: Made,
     config: Config = None,
+    from_feedback: FromFeedback = None,
     count: Questions = 50,
     several: Several = 0.2,
     none: Unanswerable = 0.2,
@@ -154,12 +156,15 @@ def make(
     allow: AllowImport = None,
     as_json: Json = False,
 ) -> None:
-    """Make a test set from the pipeline's own index: single, several and no passages' answers."""
+    """Make a test set: from the pipeline's own index, or from what users said of answers."""
     from rag.cli.output import note, print_fields
     from rag.errors import ConfigError
     from rag.eval.making.make import KINDS, Maker, make_questions
     from rag.paths import writable_file
 
+    if from_feedback is not None:
+        _make_from_feedback(from_feedback, out, as_json=as_json)
+        return
     if several + none > 1:
         fix = "give shares whose sum is at most 1"
         raise ConfigError("the shares are more than the whole", where="--several, --none", fix=fix)
@@ -175,3 +180,20 @@ def make(
     if len(made) < count:
         note(f"{count - len(made)} questions were not found: the index has too few passages")
     print_fields({"file": str(out), **kinds, **by}, as_json=as_json)
+
+
+def _make_from_feedback(file: Path, out: Path, *, as_json: bool) -> None:
+    from collections import Counter
+
+    from rag.cli.output import note, print_fields
+    from rag.eval.feedback import questions_of_feedback, write_questions
+    from rag.paths import writable_file
+
+    writable_file(out, "--out")
+    questions, unknown = questions_of_feedback(file)
+    write_questions(questions, out)
+    if unknown:
+        note(f"{unknown} answers were called bad, and nobody wrote the right one")
+    kinds = Counter(one.kind for one in questions)
+    counts = {kind: kinds[kind] for kind in ("praised", "corrected", "none")}
+    print_fields({"file": str(out), **counts}, as_json=as_json)

@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from rag import Document, Flow, RunContext, operator
 from rag.operators import Cite
 from rag.serve import Settings, app
-from rag.serve.http.page import FOLDER
+from rag.serve.http.page import FOLDER, KINDS
 from rag.serve.keys import KeyFile
+from tests.serve.browser import answered, ask, chromium, needs_chromium, opened
 from tests.serve.conftest import DOORS, Doors, local, running, toy
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-ASSETS = 300 * 1024
-"""Bytes."""
+pytestmark = needs_chromium
+ASSETS, PDF = 300 * 1024, 1800 * 1024
+"""Bytes of the page, and of what it loads when a PDF is opened."""
 
 PAYLOADS = [
     "<script>window.hurt=1</script>",
@@ -72,37 +61,8 @@ PAYLOADS = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+    with chromium() as found:
         yield found
-        found.close()
-
-
-@contextmanager
-def opened(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
-    """The page, ready; fails if the browser's console shows an error that was not expected."""
-    allowed: list[str] = options.pop("allowed", [])
-    options.setdefault("viewport", {"width": 1360, "height": 820})
-    context = browser.new_context(**options)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{address}/chat/")
-    expect(page.locator("html")).to_have_attribute("data-ready", "true")
-    yield page
-    context.close()
-    assert [one for one in errors if not any(part in one for part in allowed)] == []
-
-
-def ask(page: Page, text: str) -> None:
-    page.locator("#question").fill(text)
-    page.keyboard.press("Enter")
-
-
-def answered(page: Page, number: int = 1) -> None:
-    expect(page.locator(".answer[aria-busy=false]")).to_have_count(number)
-    expect(page.locator("#send")).to_be_visible()
 
 
 @pytest.fixture
@@ -115,7 +75,7 @@ def test_a_conversation(browser: Browser, address: str, doors: Doors) -> None:
     doors.shut()
     with opened(browser, address) as page:
         ask(page, "Books")
-        expect(page.locator(".message.user")).to_have_text("Books")
+        expect(page.locator(".message.user p")).to_have_text("Books")
         expect(page.locator("#stop")).to_be_visible()
         expect(page.locator('[data-node$="say"]')).to_have_attribute("data-state", "running")
         doors.open()
@@ -128,7 +88,7 @@ def test_a_conversation(browser: Browser, address: str, doors: Doors) -> None:
         expect(page.locator("#run")).to_contain_text("First token")
         page.reload()
         expect(page.locator(".answer .body")).to_have_text("Books stand on the shelf 1.")
-        expect(page.locator("#conversations .link")).to_have_text("Books")
+        expect(page.locator("#conversations .link span")).to_have_text("Books")
         ask(page, "Maps of the northern canals")
         answered(page, 2)
         with page.expect_download() as download:
@@ -140,6 +100,7 @@ def test_a_conversation(browser: Browser, address: str, doors: Doors) -> None:
         expect(page.locator(".message.user")).to_have_count(2)
         page.locator("#conversations .remove").click()
         expect(page.locator("#conversations .link")).to_have_count(0)
+        expect(page.locator(".welcome")).to_be_visible()
 
 
 def test_stop(browser: Browser, address: str, doors: Doors) -> None:
@@ -153,7 +114,8 @@ def test_stop(browser: Browser, address: str, doors: Doors) -> None:
             else:
                 page.keyboard.press("Escape")
             answered(page, number)
-            expect(page.locator(".answer .state").last).to_have_text("Stopped.")
+            said = "Stopped before an answer came."
+            expect(page.locator(".answer .state").last).to_have_text(said)
 
 
 def test_errors_are_shown_with_their_remedy(browser: Browser, address: str) -> None:
@@ -198,7 +160,7 @@ def test_upload(browser: Browser, tmp_path: Path, real: Flow) -> None:
         expect(page.locator("#sources .source").first).to_contain_text("Ferry")
         page.locator("#files").set_input_files(wrong)
         expect(page.locator(".failure")).to_contain_text("unknown file type")
-        page.locator("#documents .remove").click()
+        page.get_by_role("button", name="Remove ferry.md").click()
         expect(page.locator("#documents li")).to_have_count(0)
 
 
@@ -272,11 +234,14 @@ def test_by_keyboard_alone(browser: Browser, address: str) -> None:
 
 
 def test_small_and_from_nowhere_else(browser: Browser, address: str) -> None:
-    files = [path for path in FOLDER.rglob("*") if path.suffix != ".txt"]
-    assert sum(path.stat().st_size for path in files if path.is_file()) <= ASSETS
+    files = [path for path in FOLDER.rglob("*") if path.suffix in KINDS]
+    page_files = [path for path in files if "pdf" not in path.parent.name]
+    assert sum(path.stat().st_size for path in page_files) <= ASSETS
+    assert sum(path.stat().st_size for path in files) <= ASSETS + PDF
     with opened(browser, address) as page:
         requests: list[str] = []
         page.on("request", lambda request: requests.append(request.url))
         page.reload()
         expect(page.locator("html")).to_have_attribute("data-ready", "true")
         assert all(url.startswith(address) for url in requests)
+        assert not any("/pdf" in url for url in requests)

@@ -1,11 +1,15 @@
 // The server's endpoints. The page lies at BASE/chat/.
+import { events } from "./events.js";
+import { t } from "./i18n.js";
+
 const BASE = new URL("../", location.href);
 const KEY = "rag-key";
 
 export class Failure extends Error {
   constructor(problem, status = 0) {
-    super(problem.what || "Something went wrong.");
+    super(problem.what || t("wrong"));
     this.fix = problem.fix || "";
+    this.code = problem.code || "";
     this.status = status;
   }
 }
@@ -23,7 +27,7 @@ export const url = (path) => new URL(path, BASE);
 
 async function failed(response) {
   const problem = await response.json().catch(() => ({}));
-  return new Failure({ what: problem.what || response.statusText, fix: problem.fix }, response.status);
+  return new Failure({ what: response.statusText, ...problem }, response.status);
 }
 
 async function reach(path, options) {
@@ -31,7 +35,7 @@ async function reach(path, options) {
     return await fetch(url(path), options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Failure({ what: "The server cannot be reached.", fix: "Check that it runs." });
+    throw new Failure({ what: t("unreachable"), fix: t("unreachable_fix"), code: "unreachable" });
   }
 }
 
@@ -43,32 +47,23 @@ export async function call(path, options = {}) {
 
 export const json = async (path, options) => (await call(path, options)).json();
 
-// The events of a question as [name, data].
-export async function* ask(body, signal) {
-  const response = await call("ask", {
-    method: "POST",
-    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-    body: JSON.stringify(body),
-    signal,
-  });
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const blocks = (rest + value).split("\n\n");
-    rest = blocks.pop();
-    for (const block of blocks) {
-      const fields = Object.fromEntries(
-        block.split("\n").filter((line) => !line.startsWith(":")).map((line) => {
-          const at = line.indexOf(": ");
-          return [line.slice(0, at), line.slice(at + 2)];
-        }),
-      );
-      if (fields.data) yield [fields.event, JSON.parse(fields.data)];
-    }
-  }
+export const send = (method, path, body) => call(path, {
+  method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+});
+
+// A question whose run goes on without us: its id, and its events.
+export async function start(body) {
+  const response = await send("POST", "runs", { ...body, stream: true });
+  return [response.headers.get("X-Run-Id"), events(response)];
 }
+
+// The events of a run behind the one of a number.
+export async function* follow(run, after = 0) {
+  const response = await call(`runs/${run}/events?after=${after}`);
+  if (response) yield* events(response);
+}
+
+export const stop = (run) => call(`runs/${run}/cancel`, { method: "POST" });
 
 // XMLHttpRequest, since fetch does not tell how much of an upload is sent.
 export function upload(files, pipeline, progressed) {
@@ -81,12 +76,12 @@ export function upload(files, pipeline, progressed) {
     request.open("POST", where);
     for (const [name, value] of Object.entries(headers())) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => event.lengthComputable && progressed(event.loaded / event.total);
-    request.onerror = () => reject(new Failure({ what: "The upload was broken off." }));
+    request.onerror = () => reject(new Failure({ what: t("broken_off") }));
     request.onload = () => {
       let answer = {};
       try { answer = JSON.parse(request.responseText); } catch { /* no JSON: the status says it */ }
       if (request.status < 300) resolve(answer);
-      else reject(new Failure({ what: answer.what || request.statusText, fix: answer.fix }, request.status));
+      else reject(new Failure({ what: request.statusText, ...answer }, request.status));
     };
     request.send(form);
   });

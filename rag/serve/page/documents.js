@@ -1,14 +1,21 @@
-// Uploads: sent with progress, then watched until they can be asked about.
+// Documents: the collections that are searched, and uploads, sent with progress and watched.
 import * as api from "./api.js";
 import { $, make } from "./dom.js";
+import { t } from "./i18n.js";
+import { deletion, is_deleted } from "./toast.js";
+
+const LEFT_OUT = "rag-left-out"; // collections that are not searched
+const PAGE = 50;
+const COUNTED = 1000; // the server counts no further
 
 let timer = null;
-let failed = () => {};
+let acts; // pipeline(), failed(error), open(document)
+let names = [];
 
-export function start(pipeline, report) {
-  failed = report;
+export function wire(what) {
+  acts = what;
   $("files").addEventListener("change", async (event) => {
-    await send([...event.target.files], pipeline());
+    await send([...event.target.files]);
     event.target.value = "";
   });
   const drop = $("drop");
@@ -17,23 +24,70 @@ export function start(pipeline, report) {
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
-    send([...event.dataTransfer.files], pipeline());
+    send([...event.dataTransfer.files]);
   });
-  refresh();
 }
 
-async function send(files, pipeline) {
+async function send(files) {
   if (!files.length) return;
-  const bar = make("progress", { max: 1, value: 0, "aria-label": "Sending" });
-  const row = make("li", {}, make("span", { class: "name" }, `Sending ${files.length === 1 ? files[0].name : `${files.length} files`}`), bar);
+  const bar = make("progress", { max: 1, value: 0, "aria-label": t("sending") });
+  const text = files.length === 1 ? t("sending_one", { name: files[0].name }) : t("sending_some", { count: files.length });
+  const row = make("li", {}, make("span", { class: "name" }, text), bar);
   $("documents").prepend(row);
   try {
-    await api.upload(files, pipeline, (share) => { bar.value = share; });
+    await api.upload(files, acts.pipeline(), (share) => { bar.value = share; });
   } catch (error) {
-    failed(error);
+    acts.failed(error);
   } finally {
     row.remove();
     refresh();
+  }
+}
+
+const query = () => (acts.pipeline() ? `pipeline=${encodeURIComponent(acts.pipeline())}` : "");
+
+const left_out = () => JSON.parse(sessionStorage.getItem(LEFT_OUT) || "[]").filter((one) => names.includes(one));
+
+// The collections that a question is to search; null: all.
+export function chosen() {
+  const left = left_out();
+  return left.length && left.length < names.length ? names.filter((one) => !left.includes(one)) : null;
+}
+
+export async function collections() {
+  const list = await api.json(`collections?${query()}`).catch(() => []); // an index that is not there yet
+  names = list.map((one) => one.name);
+  $("collections").replaceChildren(...list.map((one) => collection(one, list.length > 1)));
+}
+
+function collection(one, choice) {
+  const name = one.name === "shared" ? t("shared") : one.name;
+  const label = one.documents >= COUNTED ? t("counted", { name, count: COUNTED }) : t("collection", { name, count: one.documents });
+  const list = make("ul", {});
+  const details = make("details", {}, make("summary", {}, label), list);
+  details.addEventListener("toggle", () => { if (details.open && !list.children.length) more(one.name, list); });
+  const box = choice && make("input", { type: "checkbox", checked: !left_out().includes(one.name), "aria-label": t("search_in", { name }) });
+  box?.addEventListener?.("change", () => {
+    const others = left_out().filter((other) => other !== one.name);
+    const now = box.checked ? others : [...others, one.name];
+    if (now.length === names.length) box.checked = true; // something has to be searched
+    else sessionStorage.setItem(LEFT_OUT, JSON.stringify(now));
+  });
+  return make("li", { class: "collection" }, box || null, details);
+}
+
+async function more(name, list) {
+  list.querySelector(".more")?.remove();
+  const shown = list.children.length;
+  try {
+    const found = await api.json(`collections/${encodeURIComponent(name)}/documents?offset=${shown}&limit=${PAGE}&${query()}`);
+    list.append(...found.map((one) => make("li", {}, make("button", {
+      class: "link", type: "button", title: one.name, "aria-label": t("open", one), onclick: () => acts.open(one),
+    }, make("span", {}, one.name), make("small", {}, t("chunks", { count: one.chunks }))))));
+    if (found.length === PAGE)
+      list.append(make("li", { class: "more" }, make("button", { class: "link", type: "button", onclick: () => more(name, list) }, t("more"))));
+  } catch (error) {
+    acts.failed(error);
   }
 }
 
@@ -43,29 +97,26 @@ export async function refresh() {
   try {
     list = await api.json("documents");
   } catch (error) {
-    if (error.status !== 401) failed(error);
+    $("upload").hidden = error.status === 403; // who may only ask
+    if (![401, 403].includes(error.status)) acts.failed(error);
     return;
   }
-  $("documents").replaceChildren(...list.map(row));
-  if (list.some((one) => one.status === "queued" || one.status === "ingesting")) timer = setTimeout(refresh, 600);
+  $("documents").replaceChildren(...list.filter((one) => !is_deleted(`documents/${one.id}`)).map(row));
+  $("uploads-head").hidden = !list.length;
+  const busy = list.some((one) => ["queued", "ingesting", "deleting"].includes(one.status));
+  if (busy) timer = setTimeout(refresh, 600);
+  else collections();
 }
 
 function row(one) {
-  const states = { queued: "waiting", ingesting: "being read", ready: `${one.chunks} chunks`, failed: one.detail, deleting: "being deleted" };
+  const states = { queued: t("queued"), ingesting: t("ingesting"), ready: t("chunks", { count: one.chunks }), failed: one.detail, deleting: t("deleting") };
   const bar = one.status === "ingesting"
-    ? make("progress", { max: 1, value: one.progress, "aria-label": `${one.name}: share that is read` }) : null;
+    ? make("progress", { max: 1, value: one.progress, "aria-label": t("read_share", one) }) : null;
   return make("li", { class: one.status },
     make("span", { class: "name", title: one.name }, one.name),
-    make("button", {
-      class: "remove", type: "button", "aria-label": `Remove ${one.name}`,
-      onclick: async () => {
-        try {
-          await api.call(`documents/${one.id}`, { method: "DELETE" });
-        } catch (error) {
-          failed(error);
-        }
-        refresh();
-      },
-    }, "×"),
+    make("button", { class: "tool remove", type: "button", "aria-label": t("remove", one), onclick: () => {
+      deletion(`documents/${one.id}`, one.name, { back: refresh, gone: refresh, failed: acts.failed });
+      refresh();
+    } }, "×"),
     make("small", {}, states[one.status]), bar);
 }

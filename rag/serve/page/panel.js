@@ -1,7 +1,14 @@
 // The panel beside the conversation: an answer's sources, and what its run did.
-import { $, make, marked_passage, seconds } from "./dom.js";
+import * as api from "./api.js";
+import { $, make } from "./dom.js";
+import { t } from "./i18n.js";
+import { drawing, marked_text } from "./text.js";
+import * as trace from "./trace.js";
+import * as viewer from "./viewer.js";
 
-let drawing = null;
+let shown = null; // the answer
+let picture = null;
+let drawings = {};
 
 export function open(tab) {
   $("panel").hidden = false;
@@ -23,24 +30,30 @@ export function select(name) {
   }
 }
 
-export function sources(list, number = null) {
+export const know = (found) => { drawings = found; };
+
+// What an answer rests on, and its run; null: nothing yet, of this pipeline.
+export function show(answer, pipeline = answer?.pipeline) {
+  shown = answer;
+  sources(answer?.about.sources || []);
+  begin(pipeline);
+  if (!answer) $("numbers").append(make("p", { class: "empty" }, t("no_answer_yet")));
+  else if (answer.finished) run(answer);
+  else for (const [node, state] of answer.lights || []) light(answer, node, state);
+}
+
+export const is_shown = (answer) => shown === answer;
+
+export function source(answer, number) {
+  if (shown !== answer) show(answer);
+  open("sources");
+  sources(answer.about.sources, number);
+}
+
+function sources(list, number = null) {
   const holder = $("sources");
-  holder.replaceChildren();
-  if (!list || !list.length) {
-    holder.append(make("p", { class: "empty" }, "The sources of an answer are shown here."));
-    return;
-  }
-  for (const one of list) {
-    const chosen = number === null ? one.cited : one.number === number;
-    const head = make("summary", {},
-      make("span", { class: one.cited ? "number used" : "number" }, String(one.number)),
-      make("span", { class: "place" }, one.title || one.place),
-      one.support === null || one.support === undefined ? null
-        : make("span", { class: "support" }, `${Math.round(one.support * 100)} % supported`));
-    const body = make("details", { id: `source-${one.number}`, class: "source", open: chosen }, head,
-      make("p", { class: "where" }, one.place), marked_passage(one.text, one.quote));
-    holder.append(body);
-  }
+  holder.replaceChildren(...list.map((one) => card(one, number === null ? one.cited : one.number === number)));
+  if (!list.length) holder.append(make("p", { class: "empty" }, t("no_sources")));
   if (number !== null) {
     const element = $(`source-${number}`);
     element?.querySelector("summary").focus();
@@ -48,52 +61,49 @@ export function sources(list, number = null) {
   }
 }
 
-export function begin(svg) {
-  drawing = make("div", { class: "drawing" });
-  if (svg) {
-    // Its colours are the page's; a style of its own would be refused anyway.
-    drawing.append(DOMPurify.sanitize(svg.replace(/<style>.*?<\/style>/s, ""), {
-      USE_PROFILES: { svg: true }, ADD_ATTR: ["data-node"], RETURN_DOM_FRAGMENT: true,
-    }));
-    const picture = drawing.querySelector("svg");
-    picture?.querySelector("rect[fill=white]")?.remove();
-    for (const arrow of drawing.querySelectorAll(".arrow")) arrow.setAttribute("marker-end", "url(#head)");
-  }
-  $("run").replaceChildren(drawing, make("div", { id: "numbers" }));
+function card(one, open) {
+  const known = one.support !== null && one.support !== undefined;
+  const head = make("summary", {},
+    make("span", { class: one.cited ? "number used" : "number" }, String(one.number)),
+    make("span", { class: "place" }, one.title || one.place),
+    known ? make("span", { class: "support", title: t("support_more") }, t("support", { share: Math.round(one.support * 100) })) : null);
+  return make("details", { id: `source-${one.number}`, class: "source", open }, head,
+    make("p", { class: "where" }, one.place), marked_text(one.text, null, one.quote), opener(one));
+}
+
+function opener(one) {
+  if (!one.link) return null;
+  if (/^https?:/i.test(one.link))
+    return make("a", { class: "quiet opener", href: one.link, target: "_blank", rel: "noopener noreferrer" }, t("open_web"));
+  return make("button", { class: "quiet opener", type: "button", onclick: () => viewer.open(one) }, t("open_source"));
+}
+
+function begin(pipeline) {
+  picture = drawing(drawings[pipeline]);
+  $("run").replaceChildren(picture, make("div", { id: "numbers" }));
 }
 
 // A step's events name its node, as the drawing does.
-export function light(node, state) {
-  const box = [...(drawing?.querySelectorAll("[data-node]") ?? [])].find((one) => one.dataset.node === node);
+export function light(answer, node, state) {
+  if (shown !== answer) return;
+  const box = [...picture.querySelectorAll("[data-node]")].find((one) => one.dataset.node === node);
   if (box) box.dataset.state = state;
 }
 
-function table(caption, rows) {
-  return make("table", {}, make("caption", {}, caption), make("tbody", {}, ...rows.map(([name, value]) =>
-    make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value)))));
-}
-
-export function numbers(run) {
-  const holder = $("numbers");
-  if (!holder) return;
-  holder.replaceChildren();
-  const used = run.usage || {};
-  const first = [["First token", seconds(run.first_token)], ["In all", seconds(run.seconds)]];
-  if (run.waited > 0.01) first.push(["Waited", seconds(run.waited)]);
-  if (used.llm_calls !== undefined) first.push(["Model calls", String(used.llm_calls)], ["Tokens", String(used.tokens)]);
-  holder.append(table("Times", first));
-  if (run.steps?.length)
-    holder.append(table("Steps", run.steps.map((one) => [one.node, seconds(one.seconds)])));
-  const reuse = run.reuse;
-  if (reuse) {
-    const hits = reuse.chunks.filter((one) => one.hit).length;
-    holder.append(table("Stored states (KV cache)", [
-      ["Mode", `${reuse.mode} (${reuse.kind})`],
-      ["Chunks found", `${hits} of ${reuse.chunks.length}`],
-      ["Tokens reused", String(reuse.reused)],
-      ["Tokens computed again", String(reuse.recomputed)],
-      ["Looking up", `${(reuse.milliseconds.lookup || 0).toFixed(1)} ms`],
-      ["First token", `${(reuse.milliseconds.first_token || 0).toFixed(0)} ms`],
-    ]));
-  } else holder.append(make("p", { class: "empty" }, "No stored states took part in this run."));
+async function run(answer) {
+  const id = answer.about.run;
+  const found = id && await api.json(`runs/${id}`).catch(() => null);
+  if (shown !== answer) return;
+  $("numbers").replaceChildren();
+  if (!found) {
+    $("numbers").append(make("p", { class: "empty" }, t("no_run")));
+    return;
+  }
+  if (answer.pipeline !== found.pipeline) {
+    begin(found.pipeline);
+    answer.pipeline = found.pipeline;
+  }
+  for (const step of found.steps) light(answer, step.node, "done");
+  for (const step of found.trace) if (step.error) light(answer, step.node, "failed");
+  $("numbers").append(...trace.shown(found));
 }
