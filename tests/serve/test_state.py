@@ -174,3 +174,9 @@ def test_a_database_that_cannot_be_reached(tmp_path: Path) -> None:
     assert "hush" not in str(refused.value)
     with pytest.raises(ConfigError, match="no name of a schema"):
         asyncio.run(opened(f"{address}&schema=a;b"))
+
+
+async def test_a_commit_is_on_the_disk(tmp_path: Path) -> None:
+    state = await opened(tmp_path / "serve.sqlite")
+    assert await state.do(lambda db: db.rows("PRAGMA synchronous")) == [{"synchronous": 2}]
+    await state.close()

@@ -29,7 +29,8 @@ class SQLiteDatabase(Database):
     def __init__(self, path: Path, schema: str) -> None:
         fix = "give another folder with --data"
         with translated(ConfigError, "the server's file", where=path, fix=fix):
-            self._db = connect(path, private=True)
+            # An upload that was accepted is there after a power cut, too.
+            self._db = connect(path, private=True, synchronous="FULL")
             try:
                 self._prepare(path, schema)
             except BaseException:
