@@ -14,7 +14,7 @@ import pytest
 
 from tests.architecture.imports import FOLDERS, ROOT
 
-SHIPPED = {".py", ".pyi", ".yaml", ".yml", ".html", ".css", ".js", ".svg", ".txt", ".typed"}
+SHIPPED = {".py", ".pyi", ".yaml", ".yml", ".html", ".css", ".js", ".mjs", ".svg", ".txt", ".typed"}
 """Endings of modules, stubs, texts, pipelines and the assets of the chat page."""
 
 

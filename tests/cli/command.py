@@ -35,7 +35,7 @@ def rag(
     run = _installed if process else _here
     returned, out, err = run(args, cwd, stdin or "")
     assert returned == code, err + out
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     return out if code in (0, 3) else err + out
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from rag.errors import IndexStateError
 from rag.index import Index
+from rag.index.ingest import batch
 from tests.index.test_ingest_killed import content, run, write_first, write_second
 
 LIMITS = (
@@ -59,7 +60,8 @@ def limited(limit: int, work: Callable[[], object]) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_full_at_any_size(tmp_path: Path) -> None:
+def test_full_at_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "WINDOW", batch.WINDOW)  # `run` sets it
     docs = tmp_path / "docs"
     write_first(docs)
     run(docs, tmp_path / "start")

@@ -47,7 +47,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def opened(folder: Path) -> LocalEmbedder:
-    found = Embedder.load(str(folder), base=Path())
+    found = Embedder.load({"model": str(folder), "dtype": "float32"}, base=Path())
     assert isinstance(found, LocalEmbedder)
     return found
 

@@ -24,10 +24,12 @@ WINDOW, OVERLAP = 254, 64
 
 
 @pytest.fixture(scope="module", params=["native", "library"])
-def embedder(request: pytest.FixtureRequest, embedder: LocalEmbedder) -> LocalEmbedder:
-    """The default embedder, as it is and by sentence-transformers."""
+def embedder(request: pytest.FixtureRequest) -> LocalEmbedder:
+    """The default embedder in float32, written out and by sentence-transformers."""
     if request.param == "native":
-        return embedder
+        found = Embedder.load({"model": Embedder.default, "dtype": "float32"}, base=Path())
+        assert isinstance(found, LocalEmbedder)
+        return found
     return LocalEmbedder(LibraryEncoder(by_library(), 32), "library")
 
 

@@ -30,6 +30,12 @@ FACTS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def llm() -> LLM:
+    """The default model in float32: another number format decides close calls otherwise."""
+    return LLM.load({"model": LLM.default, "dtype": "float32"}, base=Path())
+
+
 def compressed(llm: LLM, query: str, *texts: str, ratio: float, spread: float = 0.0) -> list[str]:
     flow = Flow(
         CompressByQuestion(ratio=ratio, spread=spread),
