@@ -10,7 +10,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from rag.flow import Flow, load_flow
 from rag.flow.run.events import Token
 from rag.models import LLM, Prompt, Sampling
 from rag.serve import Settings, app
+from tests.http_server import LocalServer
 from tests.serve.conftest import library, real, running  # noqa: F401 - fixtures
 
 WORDS = ["The ", "keeper ", "opens ", "it [1]."]
@@ -59,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = LocalServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     Handler.asked.clear()

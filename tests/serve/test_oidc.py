@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from rag.serve.issuer import FRESH, PAUSE, STALE, Issuer
 from rag.serve.keys import KeyFile
 from rag.serve.settings import ServeSettings
 from rag.serve.tokens import TokenError, Tokens
+from tests.http_server import LocalServer
 from tests.serve.conftest import running, toy
 
 RSA = [rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2)]
@@ -56,7 +57,7 @@ class IssuerServer:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = LocalServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/realms/acme"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.reset()

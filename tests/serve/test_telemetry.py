@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from rag.errors import ConfigError
 from rag.serve.telemetry import tracer_provider, tracing
+from tests.http_server import LocalServer
 from tests.serve.conftest import toy
 
 NAMES = (
@@ -43,7 +44,7 @@ def collector() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    server = HTTPServer(("127.0.0.1", 0), Receive)
+    server = LocalServer(("127.0.0.1", 0), Receive)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}", received
