@@ -23,7 +23,6 @@ Deed = Literal[
     "delete_document",
     "delete_conversation",
     "delete_conversations",
-    "expire",
 ]
 
 
@@ -48,7 +47,7 @@ def audit(deed: Deed, user: str, **about: Any) -> None:
     """Write a line.
 
     Args:
-        deed: What was done; `expire`: the server deleted what was kept long enough.
+        deed: What was done.
         user: Who did it, or whose it was.
         about: What it was done to: ids, names, numbers.
     """

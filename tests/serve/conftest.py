@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -24,6 +24,9 @@ from rag.serve import Settings, app, single_user
 from rag.serve.service import Service
 from tests.postgres import server
 from tests.serve.waiting import until  # noqa: F401 - tests take it from here
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 TEXTS = {
     "locks.md": "# Locks\n\nThe north lock may be opened by the lock keeper on duty only.\n\n"
@@ -235,3 +238,12 @@ def client() -> Iterator[Callable[[str], httpx.Client]]:
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser, one for all tests of a module."""
+    from tests.serve.browser import chromium
+
+    with chromium() as found:
+        yield found

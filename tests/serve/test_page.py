@@ -17,7 +17,7 @@ from rag.operators import Cite
 from rag.serve import Settings, app
 from rag.serve.http.page import FOLDER, KINDS
 from rag.serve.keys import KeyFile
-from tests.serve.browser import answered, ask, chromium, needs_chromium, opened
+from tests.serve.browser import answered, ask, needs_chromium, opened
 from tests.serve.conftest import DOORS, Doors, local, running, toy
 
 pytestmark = needs_chromium
@@ -57,12 +57,6 @@ PAYLOADS = [
     "</div></article><script>window.hurt=1</script><div id='question'>",
     "<template><script>window.hurt=1</script></template><x-y onclick='window.hurt=1'>z</x-y>",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

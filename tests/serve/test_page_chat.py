@@ -15,16 +15,10 @@ from rag import Flow
 from rag.operators import Generate
 from rag.serve import Settings
 from rag.testing.llm import ScriptedLLM
-from tests.serve.browser import answered, ask, chromium, needs_chromium, opened, ready
+from tests.serve.browser import answered, ask, needs_chromium, opened, ready
 from tests.serve.conftest import Doors, local, running, shelf, toy, until
 
 pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from rag.models import Embedder
 from rag.operators import BM25, Cite, Generate
 from rag.serve import Identity, Settings, app
 from rag.testing.llm import ScriptedLLM
-from tests.serve.browser import answered, ask, chromium, needs_chromium, opened
+from tests.serve.browser import answered, ask, needs_chromium, opened
 from tests.serve.conftest import running, until
 
 pytestmark = needs_chromium
@@ -36,12 +36,6 @@ def pdf(path: Path) -> None:
 def turned(documents: list[Document]) -> list[Document]:
     """Turn the order round."""
     return documents[::-1]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

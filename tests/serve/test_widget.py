@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, expect
 from rag.serve import Settings, app
 from rag.serve.keys import KeyFile
 from tests.http_server import LocalServer
-from tests.serve.browser import chromium, needs_chromium, visited
+from tests.serve.browser import needs_chromium, visited
 from tests.serve.conftest import Doors, running, toy, until
 
 pytestmark = needs_chromium
@@ -45,12 +45,6 @@ def site(folder: Path) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @contextmanager
