@@ -21,8 +21,9 @@ LONGEST = 200
 class SuggestQuestions(Operator):
     """Suggests what to ask next, from the sources of an answer.
 
-    For a chat, behind the answer (conversational question suggestion, Rosset et al. 2020). What
-    a small model writes beside questions, and repetitions of the question, are left out.
+    For a chat, behind the answer (conversational question suggestion, Rosset et al., The Web
+    Conference 2020). What a small model writes beside questions, and repetitions of the
+    question, are left out.
     LLM calls: 1.
     Reads `query`, `answer`, `documents`; writes `suggestions`.
     Example: `{use: suggest_questions, n: 3}`
