@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from rag.flow import Flow
-    from rag.serve.identity import Identify
+    from rag.serve.identity.identity import Identify
     from rag.serve.service import Service
-    from rag.serve.settings import ServeSettings
+    from rag.serve.settings.settings import ServeSettings
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -58,9 +58,9 @@ def application(service: Service, settings: ServeSettings) -> FastAPI:
 def identify(settings: ServeSettings) -> Identify:
     """Who asks: by key, by token, by either; else a single user."""
     from rag.serve.http.authentication import by_keys, by_tokens
-    from rag.serve.identity import single_user
-    from rag.serve.issuer import Issuer
-    from rag.serve.tokens import Claims, Tokens
+    from rag.serve.identity.identity import single_user
+    from rag.serve.identity.issuer import Issuer
+    from rag.serve.identity.tokens import Claims, Tokens
 
     tokens = None
     if settings.oidc_issuer is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import socket
 
     from rag.flow import Flow
-    from rag.serve.settings import ServeSettings
+    from rag.serve.settings.settings import ServeSettings
 
 KEYS = Path(".rag/keys.json")
 
@@ -55,9 +55,9 @@ def serve(
     from rag.extras import require
 
     require("uvicorn", "serve")
-    from rag.serve.logs import configure_logging
-    from rag.serve.settings_origin import described, serve_settings
-    from rag.serve.telemetry import tracing
+    from rag.serve.observe.logs import configure_logging
+    from rag.serve.observe.telemetry import tracing
+    from rag.serve.settings.origin import described, serve_settings
 
     given = {**ctx.obj, **({"pipelines": tuple(configs)} if configs else {})}
     settings = serve_settings(given)
@@ -81,7 +81,7 @@ def serve(
 def _listen(flows: dict[str, Flow], settings: ServeSettings) -> None:
     import uvicorn
 
-    from rag.serve.connections import BoundedConnection, bounded_connections
+    from rag.serve.http.connections import BoundedConnection, bounded_connections
     from rag.serve.service import Service
 
     host, service = settings.host, Service(flows, settings)
@@ -162,7 +162,7 @@ def add(
     ] = None,
 ) -> None:
     """Create a key and print it; it is not shown again."""
-    from rag.serve.keys import KeyFile
+    from rag.serve.identity.keys import KeyFile
 
     typer.echo(
         KeyFile(file).add(
@@ -181,7 +181,7 @@ def add(
 def listed(file: KeyFilePath = KEYS, as_json: Json = False) -> None:
     """List the ids and users of the keys, never the keys themselves."""
     from rag.cli.output import print_json
-    from rag.serve.keys import KeyFile
+    from rag.serve.identity.keys import KeyFile
 
     records = [
         record.model_dump(mode="json", exclude={"sha256"}) for record in KeyFile(file).records()
@@ -201,6 +201,6 @@ def revoke(
     file: KeyFilePath = KEYS,
 ) -> None:
     """Revoke a key; running servers notice immediately."""
-    from rag.serve.keys import KeyFile
+    from rag.serve.identity.keys import KeyFile
 
     KeyFile(file).revoke(key)

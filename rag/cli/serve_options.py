@@ -40,8 +40,8 @@ def _options() -> list[Any]:
     from rag.extras import require
 
     require("pydantic_settings", "serve")
-    from rag.serve.settings import Settings
-    from rag.serve.settings_origin import FIELDS
+    from rag.serve.settings.origin import FIELDS
+    from rag.serve.settings.settings import Settings
 
     def settings() -> None:
         """Has the parameters."""
@@ -59,7 +59,7 @@ def _options() -> list[Any]:
 
 
 def _parameter(name: str, field: FieldInfo, panel: str) -> Parameter:
-    from rag.serve.settings_origin import option
+    from rag.serve.settings.origin import option
 
     flag: str = option(name)
     kind: Any = str | None
@@ -79,7 +79,7 @@ def _parameter(name: str, field: FieldInfo, panel: str) -> Parameter:
 
 
 def _help(name: str, field: FieldInfo) -> str:
-    from rag.serve.settings_origin import shown
+    from rag.serve.settings.origin import shown
 
     said = field.description or ""
     default = shown(name, field.default)

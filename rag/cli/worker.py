@@ -16,10 +16,10 @@ def worker(ctx: typer.Context, configs: Served = None) -> None:
     """
     import asyncio
 
-    from rag.serve.ingesting import ingest_uploads
-    from rag.serve.logs import configure_logging
+    from rag.serve.observe.logs import configure_logging
     from rag.serve.service import Service
-    from rag.serve.settings_origin import serve_settings
+    from rag.serve.settings.origin import serve_settings
+    from rag.serve.worker import ingest_uploads
 
     settings = serve_settings({**ctx.obj, **({"pipelines": tuple(configs)} if configs else {})})
     configure_logging(settings)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from rag.serve.service import Service
-    from rag.serve.settings import ServeSettings
+    from rag.serve.settings.settings import ServeSettings
 
 SETTINGS = "RAG_WORKER_SETTINGS"
 """Variable that has the settings for a worker, as JSON."""
@@ -39,7 +39,7 @@ def run_workers(
     """
     import uvicorn
 
-    from rag.serve.metrics import FOLDER
+    from rag.serve.observe.metrics import FOLDER
 
     asyncio.run(_try_state(service))  # else every worker would fail with it
     with TemporaryDirectory(prefix="rag-metrics-") as folder:
@@ -58,11 +58,11 @@ def run_workers(
 
 def worker() -> FastAPI:
     """The application of one process."""
-    from rag.serve.connections import BoundedConnection, bounded_connections
-    from rag.serve.logs import configure_logging
+    from rag.serve.http.connections import BoundedConnection, bounded_connections
+    from rag.serve.observe.logs import configure_logging
+    from rag.serve.observe.telemetry import tracing
     from rag.serve.service import Service
-    from rag.serve.settings import ServeSettings
-    from rag.serve.telemetry import tracing
+    from rag.serve.settings.settings import ServeSettings
 
     settings = ServeSettings(**json.loads(os.environ[SETTINGS]))
     configure_logging(settings)

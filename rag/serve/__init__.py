@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rag.serve.http.authentication import oidc
     from rag.serve.http.endpoints import app, router
-    from rag.serve.identity import Identity, single_user
-    from rag.serve.settings import Settings
-    from rag.serve.tokens import Claims
+    from rag.serve.identity.identity import Identity, single_user
+    from rag.serve.identity.tokens import Claims
+    from rag.serve.settings.settings import Settings
 
 __all__ = ["Claims", "Identity", "Settings", "app", "oidc", "router", "single_user"]
 _MODULES = {
-    "Claims": "tokens",
-    "Identity": "identity",
-    "Settings": "settings",
+    "Claims": "identity.tokens",
+    "Identity": "identity.identity",
+    "Settings": "settings.settings",
     "oidc": "http.authentication",
-    "single_user": "identity",
+    "single_user": "identity.identity",
 }
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from rag.operators.documents import location
 from rag.operators.scores import score_of
 from rag.plain import plain
-from rag.serve.links import link_of
+from rag.serve.documents.links import link_of
 from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from rag.flow.operator import snake_case
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from rag.serve.identity import Identity
+    from rag.serve.identity.identity import Identity
 
 log = logging.getLogger("rag.serve")
 

@@ -18,12 +18,12 @@ from rag.flow.run.events import NodeFinished
 from rag.index import Index
 from rag.operators import Hybrid
 from rag.serve.answer import Answer, AnswerSource
+from rag.serve.answering.question import Question, checked_query
 from rag.serve.errors import problem_of
-from rag.serve.flows import Lease, indexes
-from rag.serve.identity import Identity
-from rag.serve.limits import check_permission
-from rag.serve.pipeline import Pipeline
-from rag.serve.question import Question, checked_query
+from rag.serve.identity.identity import Identity
+from rag.serve.identity.limits import check_permission
+from rag.serve.pipelines.flows import Lease, indexes
+from rag.serve.pipelines.pipeline import Pipeline
 from rag.serve.service import Service
 
 if TYPE_CHECKING:

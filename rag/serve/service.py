@@ -9,35 +9,35 @@ from contextlib import asynccontextmanager
 
 from rag.flow import Flow
 from rag.index.store import Address
-from rag.serve.answering import Answering
-from rag.serve.background import BackgroundRuns
-from rag.serve.collections import Collections
-from rag.serve.conversations import CONVERSATIONS_SCHEMA, Conversations
-from rag.serve.document_content import Documents
+from rag.serve.answering.answering import Answering
+from rag.serve.answering.background import BackgroundRuns
+from rag.serve.answering.suggestions import Suggestions
+from rag.serve.conversations.conversations import CONVERSATIONS_SCHEMA, Conversations
+from rag.serve.conversations.feedback import FEEDBACK_SCHEMA, FeedbackStore
+from rag.serve.conversations.responses import RESPONSES_SCHEMA, Responses
+from rag.serve.documents.collections import Collections
+from rag.serve.documents.content import Documents
+from rag.serve.documents.links import Links
 from rag.serve.errors import Problem, problem_of
-from rag.serve.exchange import Exchange
-from rag.serve.feedback import FEEDBACK_SCHEMA, FeedbackStore
-from rag.serve.flows import Flows
-from rag.serve.follow import Follow
-from rag.serve.identity import single_user
-from rag.serve.inspection import Limits
-from rag.serve.kv_bytes import kv_bytes
-from rag.serve.limits import UserLimits
-from rag.serve.links import Links
-from rag.serve.metrics import Metrics
-from rag.serve.pipeline import Pipelines
-from rag.serve.queue import RunQueue
-from rag.serve.responses import RESPONSES_SCHEMA, Responses
-from rag.serve.run_table import RUNS_SCHEMA
-from rag.serve.run_watch import RunWatch
-from rag.serve.runs import Runs
-from rag.serve.settings import Settings
+from rag.serve.identity.identity import single_user
+from rag.serve.identity.limits import UserLimits
+from rag.serve.observe.exchange import Exchange
+from rag.serve.observe.kv_bytes import kv_bytes
+from rag.serve.observe.metrics import Metrics
+from rag.serve.pipelines.flows import Flows
+from rag.serve.pipelines.pipeline import Pipelines
+from rag.serve.runs.follow import Follow
+from rag.serve.runs.queue import RunQueue
+from rag.serve.runs.runs import Runs
+from rag.serve.runs.table import RUNS_SCHEMA
+from rag.serve.runs.watch import RunWatch
+from rag.serve.settings.settings import Settings
 from rag.serve.state.server_state import ServerState
 from rag.serve.stop_signals import on_stop_signal
-from rag.serve.suggestions import Suggestions
-from rag.serve.upload_queue import UploadQueue
-from rag.serve.upload_worker import UploadWorker
-from rag.serve.uploads import UPLOADS_SCHEMA, Uploads
+from rag.serve.uploads.inspection import Limits
+from rag.serve.uploads.queue import UploadQueue
+from rag.serve.uploads.uploads import UPLOADS_SCHEMA, Uploads
+from rag.serve.uploads.worker import UploadWorker
 
 log = logging.getLogger("rag.serve")
 

@@ -21,7 +21,7 @@ from rag.index.ingest.plan import plan
 from rag.models import LLM, Embedder
 from rag.operators import BM25, Cite, Generate
 from rag.serve import Settings, app
-from rag.serve.keys import KeyFile
+from rag.serve.identity.keys import KeyFile
 from tests.serve.conftest import TEXTS, running, say
 
 HERE = Path(__file__).parent

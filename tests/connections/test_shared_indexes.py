@@ -11,7 +11,7 @@ import pytest
 
 from rag.flow import load_flow
 from rag.serve import Settings, app
-from rag.serve.keys import KeyFile
+from rag.serve.identity.keys import KeyFile
 from rag.testing import ScriptedEmbedder, ScriptedLLM
 from tests.cli.command import rag
 from tests.postgres import server

@@ -17,8 +17,8 @@ from ruamel.yaml import YAML
 from rag.cli.main import app
 from rag.flow import load_flow
 from rag.serve.http.documents import FULL_FILES, OVERHEAD
-from rag.serve.settings import PREFIX, ServeSettings
-from rag.serve.settings_origin import serve_settings
+from rag.serve.settings.origin import serve_settings
+from rag.serve.settings.settings import PREFIX, ServeSettings
 from tests.deploy.files import (
     DEPLOY,
     compose,

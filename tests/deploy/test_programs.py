@@ -20,7 +20,8 @@ import pytest
 
 from rag.serve import Settings
 from tests.deploy.files import DEPLOY, compose, documents, text
-from tests.serve.conftest import Doors, local, running, toy, until
+from tests.serve.conftest import Doors, local, running, toy
+from tests.serve.waiting import until
 
 
 def program(name: str) -> str:

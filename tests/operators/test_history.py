@@ -24,7 +24,7 @@ from rag.operators import (
 )
 from rag.operators.history import History, turns
 from rag.prompts.layout import messages
-from rag.serve.pipeline import Overrides, Pipeline
+from rag.serve.pipelines.pipeline import Overrides, Pipeline
 from rag.testing.llm import ScriptedLLM
 
 DOCUMENTS = [

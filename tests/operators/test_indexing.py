@@ -36,7 +36,7 @@ from rag.operators import (
     Split,
     WriteIndex,
 )
-from rag.serve.pipeline import Pipeline
+from rag.serve.pipelines.pipeline import Pipeline
 from rag.testing.llm import Reply, ScriptedLLM
 from rag.text.chunk import Chunk
 from tests.index.readers.files import pdf, word

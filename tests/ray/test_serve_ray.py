@@ -13,7 +13,7 @@ import pytest
 
 from rag import load_flow
 from rag.index import IndexBinding, IndexWriter
-from rag.serve.keys import KeyFile
+from rag.serve.identity.keys import KeyFile
 from tests.kvcache.store.servers import Server
 from tests.postgres import server as postgres
 

@@ -23,7 +23,6 @@ from rag.operators import BM25, Cite, Generate
 from rag.serve import Settings, app, single_user
 from rag.serve.service import Service
 from tests.postgres import server
-from tests.serve.waiting import until  # noqa: F401 - tests take it from here
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

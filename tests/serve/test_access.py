@@ -21,13 +21,14 @@ from rag.index import IndexWriter
 from rag.models import LLM, Embedder
 from rag.operators import BM25, Dense, Generate, Hybrid
 from rag.serve import Identity, Settings, app, router, single_user
-from rag.serve.flows import Flows
-from rag.serve.identity import EVERYTHING, identity_of
-from rag.serve.keys import KeyFile
-from rag.serve.pipeline import Pipelines
+from rag.serve.identity.identity import EVERYTHING, identity_of
+from rag.serve.identity.keys import KeyFile
+from rag.serve.pipelines.flows import Flows
+from rag.serve.pipelines.pipeline import Pipelines
 from tests.cli.command import rag
 from tests.kvcache.store.servers import Server
-from tests.serve.conftest import Doors, local, running, toy, until
+from tests.serve.conftest import Doors, local, running, toy
+from tests.serve.waiting import until
 
 
 def settings(folder: Path, **limits: Any) -> Settings:

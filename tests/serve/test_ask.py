@@ -17,11 +17,12 @@ from rag.errors import ConfigError
 from rag.flow import Guard, Loop, Node, Retry, Route
 from rag.operators import Generate
 from rag.serve import Identity, Settings, app, router, single_user
-from rag.serve.answer_steps import final, writers
-from rag.serve.identity import EVERYTHING
-from rag.serve.pipeline import Overrides, Pipeline
+from rag.serve.identity.identity import EVERYTHING
+from rag.serve.pipelines.answer_steps import final, writers
+from rag.serve.pipelines.pipeline import Overrides, Pipeline
 from rag.serve.service import Service
-from tests.serve.conftest import Doors, local, running, say, sent, shelf, toy, until
+from tests.serve.conftest import Doors, local, running, say, sent, shelf, toy
+from tests.serve.waiting import until
 
 
 def settings(folder: Path, **more: Any) -> Settings:

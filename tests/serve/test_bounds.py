@@ -20,10 +20,10 @@ from rag import Document, Flow
 from rag.index import IndexWriter
 from rag.operators import BM25
 from rag.serve import Identity, Settings
-from rag.serve.connections import bounded_connections
-from rag.serve.flows import Flows
-from rag.serve.pipeline import Pipelines
-from rag.serve.repeated import OFTEN, PERIOD, Repeated
+from rag.serve.http.connections import bounded_connections
+from rag.serve.observe.repeated import OFTEN, PERIOD, Repeated
+from rag.serve.pipelines.flows import Flows
+from rag.serve.pipelines.pipeline import Pipelines
 from rag.testing.encoders import ScriptedEmbedder
 from tests.serve.conftest import local, toy
 
@@ -123,7 +123,7 @@ def test_a_connection_too_many_is_closed(port: int) -> None:
 def test_the_limit_of_open_files_is_raised_and_holds_for_connections() -> None:
     code = (
         "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (256, 512));"
-        "from rag.serve import Settings; from rag.serve.connections import *;"
+        "from rag.serve import Settings; from rag.serve.http.connections import *;"
         "made = bounded_connections(Settings(max_connections=5000));"
         "print(made.most, r.getrlimit(r.RLIMIT_NOFILE)[0])"
     )

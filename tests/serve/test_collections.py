@@ -14,7 +14,8 @@ from rag import Flow
 from rag.models import Embedder
 from rag.operators import BM25, WriteIndex
 from rag.serve import Identity, Settings, app
-from tests.serve.conftest import running, toy, until
+from tests.serve.conftest import running, toy
+from tests.serve.waiting import until
 
 
 def by_header(request: Request) -> Identity:

@@ -21,8 +21,8 @@ from rag.index.ingest.plan import plan
 from rag.models import Embedder
 from rag.operators import BM25, Cite
 from rag.serve import Identity, Settings, app
-from rag.serve.identity import EVERY_GROUP
-from rag.serve.links import Links, link_of
+from rag.serve.documents.links import Links, link_of
+from rag.serve.identity.identity import EVERY_GROUP
 from rag.text.chunk import Chunk
 from tests.serve.conftest import running, say
 from tests.serve.test_documents import ready

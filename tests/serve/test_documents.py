@@ -16,10 +16,11 @@ from rag import Flow
 from rag.errors import LoadError
 from rag.serve import Settings
 from rag.serve.errors import Problem
-from rag.serve.inspection import inspect, limit_this_process
 from rag.serve.service import Service
-from rag.serve.uploads import safe_name
-from tests.serve.conftest import local, running, until
+from rag.serve.uploads.inspection import inspect, limit_this_process
+from rag.serve.uploads.uploads import safe_name
+from tests.serve.conftest import local, running
+from tests.serve.waiting import until
 
 NOTE = b"# Ferry\n\nThe ferry Borealis leaves the quay at seven.\n"
 

@@ -15,12 +15,13 @@ from rag.flow import Resources
 from rag.models import LLM, Embedder
 from rag.operators import BM25, Agent, Cite, Generate, Rewrite, WriteIndex
 from rag.serve import Identity, Settings, app
-from rag.serve.flows import Flows
-from rag.serve.keys import KeyFile
-from rag.serve.pipeline import Pipelines
+from rag.serve.identity.keys import KeyFile
+from rag.serve.pipelines.flows import Flows
+from rag.serve.pipelines.pipeline import Pipelines
 from rag.testing.llm import ScriptedLLM
 from tests.cli.command import rag
-from tests.serve.conftest import local, running, until
+from tests.serve.conftest import local, running
+from tests.serve.waiting import until
 
 
 @pytest.fixture

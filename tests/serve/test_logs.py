@@ -15,12 +15,13 @@ import pytest
 
 from rag.errors import ConfigError
 from rag.serve import Settings, app
-from rag.serve.exchange import Exchange
-from rag.serve.keys import KeyFile
-from rag.serve.logs import configure_logging
+from rag.serve.identity.keys import KeyFile
+from rag.serve.observe.exchange import Exchange
+from rag.serve.observe.logs import configure_logging
 from rag.serve.service import Service
-from rag.serve.settings import ServeSettings
-from tests.serve.conftest import running, sent, toy, until
+from rag.serve.settings.settings import ServeSettings
+from tests.serve.conftest import running, sent, toy
+from tests.serve.waiting import until
 
 NAMES = ("", "rag", "rag.access", "rag.audit", "uvicorn")
 

@@ -22,10 +22,10 @@ from rag.errors import ConfigError
 from rag.serve import Claims, Identity, Settings, app, oidc
 from rag.serve.errors import Problem
 from rag.serve.http.authentication import by_keys
-from rag.serve.issuer import FRESH, PAUSE, STALE, Issuer
-from rag.serve.keys import KeyFile
-from rag.serve.settings import ServeSettings
-from rag.serve.tokens import TokenError, Tokens
+from rag.serve.identity.issuer import FRESH, PAUSE, STALE, Issuer
+from rag.serve.identity.keys import KeyFile
+from rag.serve.identity.tokens import TokenError, Tokens
+from rag.serve.settings.settings import ServeSettings
 from tests.http_server import LocalServer
 from tests.serve.conftest import running, toy
 

@@ -16,8 +16,9 @@ from rag import Flow, operator
 from rag.models import Embedder
 from rag.operators import BM25
 from rag.serve import Settings, app
-from rag.serve.keys import KeyFile
-from tests.serve.conftest import Doors, local, running, toy, until
+from rag.serve.identity.keys import KeyFile
+from tests.serve.conftest import Doors, local, running, toy
+from tests.serve.waiting import until
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from rag import Flow
 from rag.models import LLM, Embedder
 from rag.operators import BM25, Cite, Generate
 from rag.serve import Settings, app
-from rag.serve.keys import KeyFile
+from rag.serve.identity.keys import KeyFile
 from tests.serve.conftest import TEXTS, local, running, say, toy
 
 QUESTION: Any = [{"role": "user", "content": "Who may open the north lock?"}]

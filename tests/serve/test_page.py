@@ -16,7 +16,7 @@ from rag import Document, Flow, RunContext, operator
 from rag.operators import Cite
 from rag.serve import Settings, app
 from rag.serve.http.page import FOLDER, KINDS
-from rag.serve.keys import KeyFile
+from rag.serve.identity.keys import KeyFile
 from tests.serve.browser import answered, ask, needs_chromium, opened
 from tests.serve.conftest import DOORS, Doors, local, running, toy
 

@@ -16,7 +16,8 @@ from rag.operators import Generate
 from rag.serve import Settings
 from rag.testing.llm import ScriptedLLM
 from tests.serve.browser import answered, ask, needs_chromium, opened, ready
-from tests.serve.conftest import Doors, local, running, shelf, toy, until
+from tests.serve.conftest import Doors, local, running, shelf, toy
+from tests.serve.waiting import until
 
 pytestmark = needs_chromium
 

@@ -17,7 +17,8 @@ from rag.operators import BM25, Cite, Generate
 from rag.serve import Identity, Settings, app
 from rag.testing.llm import ScriptedLLM
 from tests.serve.browser import answered, ask, needs_chromium, opened
-from tests.serve.conftest import running, until
+from tests.serve.conftest import running
+from tests.serve.waiting import until
 
 pytestmark = needs_chromium
 BRIDGE = "The Quarry Bridge carries forty tonnes in dry weather."

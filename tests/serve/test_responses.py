@@ -15,14 +15,19 @@ from fastapi import Header
 from rag import Flow, operator
 from rag.operators.history import History
 from rag.serve import Identity, Settings, app
-from rag.serve.conversations import CONVERSATIONS_SCHEMA, Conversations, insert_message
+from rag.serve.conversations.conversations import (
+    CONVERSATIONS_SCHEMA,
+    Conversations,
+    insert_message,
+)
+from rag.serve.conversations.feedback import FEEDBACK_SCHEMA
+from rag.serve.conversations.responses import RESPONSES_SCHEMA, Responses
 from rag.serve.errors import Problem
-from rag.serve.feedback import FEEDBACK_SCHEMA
-from rag.serve.identity import EVERYTHING
-from rag.serve.responses import RESPONSES_SCHEMA, Responses
-from rag.serve.run_table import RUNS_SCHEMA
+from rag.serve.identity.identity import EVERYTHING
+from rag.serve.runs.table import RUNS_SCHEMA
 from rag.serve.state.server_state import ServerState
-from tests.serve.conftest import Doors, running, toy, until
+from tests.serve.conftest import Doors, running, toy
+from tests.serve.waiting import until
 
 
 @operator(writes="answer")

@@ -10,7 +10,8 @@ import pytest
 from fastapi import Request
 
 from rag.serve import Identity, Settings, app
-from tests.serve.conftest import Doors, local, numbered, running, sent, toy, until
+from tests.serve.conftest import Doors, local, numbered, running, sent, toy
+from tests.serve.waiting import until
 
 QUESTION = {"query": "Books"}
 ANSWER = "Books stand on the shelf [1]."

@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from rag.cli.main import app
 from rag.errors import ConfigError
-from rag.serve.limits import UserLimits
-from rag.serve.settings import PREFIX, ServeSettings, Settings
-from rag.serve.settings_origin import described, option, serve_settings, shown, variable
+from rag.serve.identity.limits import UserLimits
+from rag.serve.settings.origin import described, option, serve_settings, shown, variable
+from rag.serve.settings.settings import PREFIX, ServeSettings, Settings
 from tests.cli.command import rag
 
 OTHERS: dict[str, object] = {

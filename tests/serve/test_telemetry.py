@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from rag.errors import ConfigError
-from rag.serve.telemetry import tracer_provider, tracing
+from rag.serve.observe.telemetry import tracer_provider, tracing
 from tests.http_server import LocalServer
 from tests.serve.conftest import toy
 

@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 
 from rag import Document, Flow, RunContext, operator
 from rag.operators import Generate
-from rag.serve import Settings, app, trace
+from rag.serve import Settings, app
+from rag.serve.runs import trace
 from rag.testing.llm import ScriptedLLM
 from tests.serve.conftest import local, running, shelf
 

@@ -27,11 +27,12 @@ from rag.serve.service import Service
 from rag.serve.state.postgres import PostgresDatabase
 from rag.serve.state.server_state import ServerState
 from rag.serve.state.sqlite import SQLiteDatabase
-from rag.serve.upload_queue import DEATHS, UploadQueue
-from rag.serve.uploads import UPLOADS_SCHEMA, Uploads
+from rag.serve.uploads.queue import DEATHS, UploadQueue
+from rag.serve.uploads.uploads import UPLOADS_SCHEMA, Uploads
 from rag.testing.encoders import ScriptedEmbedder
 from tests.cli.command import rag
-from tests.serve.conftest import local, running, until
+from tests.serve.conftest import local, running
+from tests.serve.waiting import until
 
 NOTE = b"# Ferry\n\nThe ferry Borealis leaves the quay at seven.\n"
 LEASE = 30.0

@@ -17,10 +17,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from rag.serve import Settings, app
-from rag.serve.keys import KeyFile
+from rag.serve.identity.keys import KeyFile
 from tests.http_server import LocalServer
 from tests.serve.browser import needs_chromium, visited
-from tests.serve.conftest import Doors, running, toy, until
+from tests.serve.conftest import Doors, running, toy
+from tests.serve.waiting import until
 
 pytestmark = needs_chromium
 SITE = """<!doctype html><html lang="en"><head><title>A shop</title>

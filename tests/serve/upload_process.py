@@ -12,8 +12,8 @@ from typing import Any
 from rag import Flow
 from rag.operators import BM25
 from rag.serve import Settings
-from rag.serve.ingesting import ingest_uploads
 from rag.serve.service import Service
+from rag.serve.worker import ingest_uploads
 from rag.testing.encoders import ScriptedEmbedder
 
 

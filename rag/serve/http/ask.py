@@ -9,19 +9,19 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.serve.answer import Answer
-from rag.serve.answering import Answering, AnswerRun
-from rag.serve.collections import chosen
+from rag.serve.answering.answering import Answering, AnswerRun
+from rag.serve.answering.events import encoded
+from rag.serve.answering.question import Question, checked_query
+from rag.serve.documents.collections import chosen
 from rag.serve.errors import Problem, details, problem_of
-from rag.serve.events import encoded
 from rag.serve.http.authentication import asks
 from rag.serve.http.disconnect import while_connected
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEMS
 from rag.serve.http.sse import EventStream, event
-from rag.serve.identity import Identity
-from rag.serve.pipeline import Overrides, Pipelines
-from rag.serve.question import Question, checked_query
-from rag.serve.settings import Settings
+from rag.serve.identity.identity import Identity
+from rag.serve.pipelines.pipeline import Overrides, Pipelines
+from rag.serve.settings.settings import Settings
 
 
 class MessageBody(BaseModel):

@@ -12,11 +12,11 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 
 from rag.serve.errors import Problem
-from rag.serve.identity import ANONYMOUS, Identify, Identity, May, identity_of
-from rag.serve.issuer import Issuer
-from rag.serve.keys import KeyFile, is_key
-from rag.serve.limits import check_permission
-from rag.serve.tokens import ALGORITHMS, Claims, TokenError, Tokens
+from rag.serve.identity.identity import ANONYMOUS, Identify, Identity, May, identity_of
+from rag.serve.identity.issuer import Issuer
+from rag.serve.identity.keys import KeyFile, is_key
+from rag.serve.identity.limits import check_permission
+from rag.serve.identity.tokens import ALGORITHMS, Claims, TokenError, Tokens
 
 Authenticate = Callable[[Request], Awaitable[None]]
 _STATE = "rag_identity"

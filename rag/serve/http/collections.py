@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from rag.serve.collections import Collection, CollectionDocument, Collections
+from rag.serve.documents.collections import Collection, CollectionDocument, Collections
 from rag.serve.http.authentication import asks
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEMS
-from rag.serve.identity import Identity
+from rag.serve.identity.identity import Identity
 
 PipelineName = Annotated[
     str | None, Query(alias="pipeline", description="whose index; none: the first")

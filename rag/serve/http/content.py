@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, Query
 from fastapi import Path as PathPart
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 
-from rag.serve.document_content import DocumentContent, Documents
+from rag.serve.documents.content import DocumentContent, Documents
+from rag.serve.documents.links import Links
 from rag.serve.errors import Problem
 from rag.serve.http.authentication import asks
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEM, PROBLEMS, Id
-from rag.serve.identity import Identity
-from rag.serve.links import Links
+from rag.serve.identity.identity import Identity
 
 Form = Literal["original", "text"]
 

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from rag.serve.audit import audit
-from rag.serve.conversations import (
+from rag.serve.conversations.conversations import (
     TITLE,
     Conversation,
     ConversationHead,
@@ -18,7 +17,8 @@ from rag.serve.conversations import (
 from rag.serve.http.authentication import asks
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEMS, Id
-from rag.serve.identity import Identity
+from rag.serve.identity.identity import Identity
+from rag.serve.observe.audit import audit
 
 
 class TitleBody(BaseModel):

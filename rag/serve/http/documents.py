@@ -7,17 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Query, UploadFile
 
 from rag.index.binding import SHARED
-from rag.serve.audit import audit
 from rag.serve.errors import Problem
 from rag.serve.http.authentication import uploads as may_upload
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEM, PROBLEMS, Id
-from rag.serve.identity import Identity
-from rag.serve.inspection import HEAD
-from rag.serve.limits import UserLimits
-from rag.serve.pipeline import Pipelines
-from rag.serve.upload_worker import UploadWorker
-from rag.serve.uploads import Upload, Uploads
+from rag.serve.identity.identity import Identity
+from rag.serve.identity.limits import UserLimits
+from rag.serve.observe.audit import audit
+from rag.serve.pipelines.pipeline import Pipelines
+from rag.serve.uploads.inspection import HEAD
+from rag.serve.uploads.uploads import Upload, Uploads
+from rag.serve.uploads.worker import UploadWorker
 
 BLOCK = 2**20
 OVERHEAD = 2**16

@@ -17,7 +17,6 @@ from starlette.types import Lifespan
 from rag.errors import ConfigError
 from rag.flow import Flow
 from rag.serve.errors import Problem, respond
-from rag.serve.exchange import Ended, Exchange
 from rag.serve.http import (
     ask,
     collections,
@@ -36,9 +35,10 @@ from rag.serve.http.cors import preflight_routes
 from rag.serve.http.openai import endpoints as openai
 from rag.serve.http.openai.errors import respond as as_openai
 from rag.serve.http.route import HEADERS, Endpoints
-from rag.serve.identity import Identify
+from rag.serve.identity.identity import Identify
+from rag.serve.observe.exchange import Ended, Exchange
 from rag.serve.service import Service
-from rag.serve.settings import Settings
+from rag.serve.settings.settings import Settings
 
 
 def router(

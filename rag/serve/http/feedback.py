@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
-from rag.serve.feedback import Feedback, FeedbackStore
+from rag.serve.conversations.feedback import Feedback, FeedbackStore
 from rag.serve.http.authentication import asks
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEMS, Id
-from rag.serve.identity import Identity
+from rag.serve.identity.identity import Identity
 
 
 def routes(shared: Endpoints, feedback: FeedbackStore) -> APIRouter:

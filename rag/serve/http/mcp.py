@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from rag.serve.http.authentication import identified
 from rag.serve.http.route import Endpoints
-from rag.serve.identity import Identity
+from rag.serve.identity.identity import Identity
 from rag.serve.mcp import mcp_server
 from rag.serve.service import Service
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rag.serve.exchange import CURRENT, Ended, Exchange
 from rag.serve.http.authentication import of_request
+from rag.serve.observe.exchange import CURRENT, Ended, Exchange
 
 
 def observed(app: ASGIApp, route: str, ended: Ended) -> ASGIApp:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from rag.errors import ConfigError
 from rag.serve.errors import Problem
 from rag.serve.http.route import Endpoints
-from rag.serve.settings import Settings
+from rag.serve.settings.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "page"
 POLICY = (

@@ -16,14 +16,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag.serve.errors import Problem, problem_of, respond
-from rag.serve.exchange import Ended
 from rag.serve.http.authentication import authentication, of_request
 from rag.serve.http.browsers import check_host, check_origin
 from rag.serve.http.cors import let_read
 from rag.serve.http.disconnect import ClientLeftError
 from rag.serve.http.observed import observed
 from rag.serve.http.validation import invalid_request
-from rag.serve.identity import Identify
+from rag.serve.identity.identity import Identify
+from rag.serve.observe.exchange import Ended
 
 HEADERS = {
     "Cache-Control": "no-store",

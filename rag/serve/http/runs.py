@@ -7,19 +7,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from rag.serve.background import BackgroundRuns
+from rag.serve.answering.background import BackgroundRuns
 from rag.serve.errors import Problem
-from rag.serve.follow import Follow, missing
 from rag.serve.http.ask import EXAMPLES, AskBody, question_of, wants_events
 from rag.serve.http.authentication import asks
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEMS, Id
 from rag.serve.http.sse import EventStream, event
-from rag.serve.identity import Identity
-from rag.serve.pipeline import Pipelines
-from rag.serve.run_table import RunEvent, RunResult, ServedRun
-from rag.serve.runs import Runs
-from rag.serve.settings import Settings
+from rag.serve.identity.identity import Identity
+from rag.serve.pipelines.pipeline import Pipelines
+from rag.serve.runs.follow import Follow, missing
+from rag.serve.runs.runs import Runs
+from rag.serve.runs.table import RunEvent, RunResult, ServedRun
+from rag.serve.settings.settings import Settings
 
 _EVENTS: dict[int | str, dict[str, Any]] = {
     **PROBLEMS,

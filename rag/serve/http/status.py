@@ -11,9 +11,9 @@ from rag.flow.draw.svg import svg
 from rag.serve.http.authentication import administers, asks, identified
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEMS
-from rag.serve.identity import Identity
-from rag.serve.metrics import Metrics
-from rag.serve.pipeline import Pipelines
+from rag.serve.identity.identity import Identity
+from rag.serve.observe.metrics import Metrics
+from rag.serve.pipelines.pipeline import Pipelines
 
 
 class PipelineBody(BaseModel):

@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from rag.serve.conversations import Conversations
+from rag.serve.answering.suggestions import Suggestions
+from rag.serve.conversations.conversations import Conversations
 from rag.serve.http.authentication import asks
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEMS, Id
-from rag.serve.identity import Identity
-from rag.serve.pipeline import Pipelines
-from rag.serve.suggestions import Suggestions
+from rag.serve.identity.identity import Identity
+from rag.serve.pipelines.pipeline import Pipelines
 
 
 def routes(

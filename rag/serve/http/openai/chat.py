@@ -10,9 +10,11 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.serve.answer import Answer
-from rag.serve.answering import Answering, AnswerRun
+from rag.serve.answering.answering import Answering, AnswerRun
+from rag.serve.answering.events import AnswerToken
+from rag.serve.answering.question import Question, checked_query
+from rag.serve.documents.links import Links
 from rag.serve.errors import problem_of
-from rag.serve.events import AnswerToken
 from rag.serve.http.authentication import asks
 from rag.serve.http.disconnect import while_connected
 from rag.serve.http.openai.errors import ERRORS, error_of, respond, unsupported
@@ -28,11 +30,9 @@ from rag.serve.http.openai.sources import (
 )
 from rag.serve.http.route import Endpoints
 from rag.serve.http.sse import EventStream, data_only
-from rag.serve.identity import Identity
-from rag.serve.links import Links
-from rag.serve.pipeline import Overrides
-from rag.serve.question import Question, checked_query
-from rag.serve.settings import Settings
+from rag.serve.identity.identity import Identity
+from rag.serve.pipelines.pipeline import Overrides
+from rag.serve.settings.settings import Settings
 
 
 class StreamOptions(BaseModel):

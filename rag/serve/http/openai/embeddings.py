@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag.serve.answering import Answering
+from rag.serve.answering.answering import Answering
 from rag.serve.errors import Problem
-from rag.serve.flows import indexes
 from rag.serve.http.authentication import asks
 from rag.serve.http.openai.errors import ERRORS, respond, unsupported
 from rag.serve.http.route import Endpoints
-from rag.serve.identity import Identity
-from rag.serve.pipeline import Pipelines
+from rag.serve.identity.identity import Identity
+from rag.serve.pipelines.flows import indexes
+from rag.serve.pipelines.pipeline import Pipelines
 
 
 class EmbeddingsBody(BaseModel):

@@ -11,9 +11,9 @@ from rag.serve.errors import Problem
 from rag.serve.http.authentication import asks
 from rag.serve.http.openai.errors import ERRORS, respond
 from rag.serve.http.route import Endpoints
-from rag.serve.identity import Identity
-from rag.serve.language_model import language_model
-from rag.serve.pipeline import Pipeline, Pipelines
+from rag.serve.identity.identity import Identity
+from rag.serve.pipelines.language_model import language_model
+from rag.serve.pipelines.pipeline import Pipeline, Pipelines
 
 SUFFIX = ":llm"
 """Behind a pipeline's name: its language model, without the pipeline."""

@@ -7,9 +7,9 @@ from itertools import count
 from typing import Any
 
 from rag.serve.answer import Answer
-from rag.serve.answering import AnswerRun
+from rag.serve.answering.answering import AnswerRun
+from rag.serve.answering.events import AnswerToken
 from rag.serve.errors import Problem, problem_of
-from rag.serve.events import AnswerToken
 from rag.serve.http.openai.chat import cached_of, extension, usage_of
 from rag.serve.http.openai.errors import error_of
 from rag.serve.http.openai.sources import Address, citations, listed, rest_of

@@ -9,8 +9,11 @@ from fastapi import APIRouter, Body, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag.serve.answering import Answering
-from rag.serve.conversations import Conversations
+from rag.serve.answering.answering import Answering
+from rag.serve.answering.question import Question, checked_query
+from rag.serve.conversations.conversations import Conversations
+from rag.serve.conversations.responses import Responses
+from rag.serve.documents.links import Links
 from rag.serve.http.authentication import asks
 from rag.serve.http.disconnect import while_connected
 from rag.serve.http.openai.errors import ERRORS, respond, unsupported
@@ -20,12 +23,9 @@ from rag.serve.http.openai.response_form import ITEM, PREFIX, ResponseForm, stre
 from rag.serve.http.openai.sources import addresses
 from rag.serve.http.route import Endpoints
 from rag.serve.http.sse import EventStream
-from rag.serve.identity import Identity
-from rag.serve.links import Links
-from rag.serve.pipeline import Overrides
-from rag.serve.question import Question, checked_query
-from rag.serve.responses import Responses
-from rag.serve.settings import Settings
+from rag.serve.identity.identity import Identity
+from rag.serve.pipelines.pipeline import Overrides
+from rag.serve.settings.settings import Settings
 
 
 class ItemBody(BaseModel):

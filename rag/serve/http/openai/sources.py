@@ -8,8 +8,8 @@ from urllib.parse import quote, urlsplit
 from starlette.requests import Request
 
 from rag.serve.answer import AnswerSource
-from rag.serve.identity import ANONYMOUS, Identity, single_user
-from rag.serve.links import Links
+from rag.serve.documents.links import Links
+from rag.serve.identity.identity import ANONYMOUS, Identity, single_user
 
 Address = Callable[[AnswerSource], str]
 """Where a source opens in a browser."""

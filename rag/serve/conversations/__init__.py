@@ -1,0 +1,1 @@
+"""Conversations, and what is kept with them: feedback, responses."""

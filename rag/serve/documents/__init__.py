@@ -1,0 +1,1 @@
+"""The documents that are searched: which there are, what is in them, links to them."""

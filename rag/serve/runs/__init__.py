@@ -1,0 +1,1 @@
+"""Runs: answers that are being made or were made, and the queue before them."""

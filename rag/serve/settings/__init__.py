@@ -1,0 +1,1 @@
+"""The settings of a server: what can be set, and where from."""

@@ -1,0 +1,1 @@
+"""Uploads: accepted, inspected, queued, ingested."""
