@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The processes that the tests start would each compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 # One thread for the models of each process: more would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
