@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 from rag.flow import Operator, RunContext
 from rag.operators.attestation import Attestation, attested
 from rag.operators.claims import MARK, SAYS
-from rag.operators.documents import location
 from rag.operators.scores import score_of
 from rag.operators.support import support
 from rag.text.abstention import abstains
 from rag.text.chunk import Chunk
+from rag.text.location import location
 from rag.text.sentences import STOPS, sentences, spans
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rag.cli.config import AllowImport, Json, Param, load, pipeline_file
 from rag.cli.runs import RUNS, Runs, announced, durations, start
 from rag.cli.values import pairs, typed
+
+if TYPE_CHECKING:
+    from rag.cli.opening import Opened
+    from rag.flow import Flow
 
 File = Annotated[
     str | None,
@@ -58,10 +62,32 @@ def run(
 
 
 def check(
-    file: File = None, params: Param = None, allow: AllowImport = None, as_json: Json = False
+    file: File = None,
+    params: Param = None,
+    allow: AllowImport = None,
+    opens: Annotated[
+        bool,
+        typer.Option(
+            "--open", help="Open what it names too: models, indexes, stores, servers' clients."
+        ),
+    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Check that a pipeline is valid, without running it, and that what it names is there."""
-    flow = load(file, params, allow)
+    with load(file, params, allow) as flow:
+        _check(flow, file, params, allow, opens=opens, as_json=as_json)
+
+
+def _check(
+    flow: Flow,
+    file: str | None,
+    params: list[str] | None,
+    allow: list[str] | None,
+    *,
+    opens: bool,
+    as_json: bool,
+) -> None:
+    from rag.cli.opening import open_all
     from rag.flow.types import show
 
     space = _space(file, params, allow)
@@ -72,7 +98,13 @@ def check(
 
         listed = [{"where": e.where, "what": e.what, "fix": e.fix} for e in flow.absent()]
         shown = {"name": flow.name, "inputs": inputs, "outputs": outputs, "absent": listed}
-        print_json(shown if space is None else {**shown, "tune": space})
+        opened = open_all(flow, shown=False) if opens else []
+        print_json(
+            shown
+            | ({} if space is None else {"tune": space})
+            | ({"opened": [one.as_dict() for one in opened]} if opens else {})
+        )
+        _ended(opened)
         return
     typer.echo(f"{flow.name or file or 'pipeline'} OK")
     typer.echo("  inputs:  " + ", ".join(f"{name} ({kind})" for name, kind in inputs.items()))
@@ -82,6 +114,15 @@ def check(
         typer.echo(f"  tune:    {len(space['dimensions'])} dimensions, configurations: {many}")
     for error in flow.absent():
         typer.echo(f"  not there yet: {error}")
+    if opens:
+        _ended(open_all(flow, shown=True))
+
+
+def _ended(opened: list[Opened]) -> None:
+    """End with the exit code of the first that could not be opened."""
+    code = next((one.code for one in opened if one.error is not None), 0)
+    if code:
+        raise typer.Exit(code)
 
 
 def _space(

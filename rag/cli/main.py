@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -13,6 +14,8 @@ from rag.cli import (
     bench,
     cache,
     calibrate,
+    chat,
+    doctor,
     evaluate,
     flows,
     index,
@@ -33,8 +36,11 @@ EPILOG = (
     "Exit codes: 0 done, 1 internal error (please report it), 2 wrong usage, configuration, "
     "pipeline or input, 3 done but files were skipped, 4 the index or a checkpointed run, "
     "5 a model, 6 a step failed, 7 the run waits for approval, 8 a gate failed (`rag eval answers "
-    "--fail-under`), 130 interrupted."
+    "--fail-under`), 130 interrupted, 141 nobody reads the output any more."
 )
+
+PIPE_CLOSED = 141
+"""Exit code where nobody reads what is printed: that of a program which the signal ends."""
 
 app = typer.Typer(
     name="rag",
@@ -71,11 +77,13 @@ def root(
 app.command("init")(init.init)
 app.command("ingest")(ingest.ingest)
 app.command("ask")(ask.ask)
+app.command("chat")(chat.chat)
 app.command("run")(flows.run)
 app.command("resume")(runs.resume)
 app.command("runs")(runs.runs)
 app.command("check")(flows.check)
 app.command("show")(flows.show)
+app.command("doctor")(doctor.doctor)
 app.command("operators")(flows.operators)
 app.command("schema")(flows.schema)
 app.command("serve", cls=serve_options.ServeCommand)(serve.serve)
@@ -103,15 +111,47 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    _any_text()
     try:
-        app()
+        _run()
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # Who reads has enough (`rag operators | head`); what is left in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(PIPE_CLOSED)
     except Exception as error:
-        from rag.errors import RagError
+        from rag.cli.failing import explained
 
-        if os.environ.get("RAG_DEBUG") or not isinstance(error, RagError):
+        found = explained(error)
+        if os.environ.get("RAG_DEBUG") or found is None:
             raise
         from rag.cli.output import fail
 
-        sys.exit(fail(error, as_json="--json" in sys.argv))
+        sys.exit(fail(found, as_json="--json" in sys.argv))
+
+
+def _run() -> None:
+    """Run the command, and write out what is still in its buffer while errors can be told.
+
+    Raises:
+        BrokenPipeError: Nobody reads any more.
+    """
+    try:
+        app()
+    except SystemExit as stop:
+        # Typer ends with 1 then, which is the code of a bug.
+        if isinstance(stop.__context__, BrokenPipeError):
+            raise stop.__context__ from None
+        raise
+    finally:
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
+
+
+def _any_text() -> None:
+    """Let no text be an error of the screen that shows it: what it lacks is a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -74,8 +74,30 @@ def inherited(flow: Needy) -> dict[str, type[Resource]]:
     }
 
 
+def opening(flow: Needy) -> Iterator[tuple[str, type[Resource], Exception | None]]:
+    """Open what the steps take, one after another: name, kind, and why it cannot be opened."""
+    for holder, name, kind, _ in _holders(flow):
+        try:
+            holder.get(name, kind)
+        except Exception as error:  # noqa: BLE001 - of any library that opens something
+            yield name, kind, error
+        else:
+            yield name, kind, None
+
+
 def _found(flow: Needy) -> list[tuple[RagError, list[Need]]]:
     """Each error once, with the steps that it concerns."""
+    found = []
+    for holder, name, kind, those in _holders(flow):
+        spec = holder.specs.get(name, kind.default)
+        error = _error(name, kind, spec, holder, those)
+        if error is not None:
+            found.append((error, those))
+    return found
+
+
+def _holders(flow: Needy) -> list[tuple[Resources, str, type[Resource], list[Need]]]:
+    """What the steps take: whose it is, its name and kind, and the steps."""
     needs: dict[tuple[int, str, type[Resource]], list[Need]] = {}
     holders: dict[int, Resources] = {}
     inner = _inner(flow)
@@ -85,14 +107,7 @@ def _found(flow: Needy) -> list[tuple[RagError, list[Need]]]:
         holder = holder or flow.resources
         holders[id(holder)] = holder
         needs.setdefault((id(holder), name, kind), []).append(need)
-    found = []
-    for (holder_id, name, kind), those in needs.items():
-        holder = holders[holder_id]
-        spec = holder.specs.get(name, kind.default)
-        error = _error(name, kind, spec, holder, those)
-        if error is not None:
-            found.append((error, those))
-    return found
+    return [(holders[at], name, kind, those) for (at, name, kind), those in needs.items()]
 
 
 def _error(

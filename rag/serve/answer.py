@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from rag.operators.documents import location
 from rag.operators.scores import score_of
 from rag.plain import plain
 from rag.serve.documents.links import link_of
 from rag.text.chunk import Chunk
+from rag.text.location import location
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document

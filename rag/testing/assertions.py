@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rag.flow.run.events import KINDS, Event, Token, name_of
-from rag.flow.run.record import Occurrence, RunRecord, shortened
+from rag.flow.run.record import Occurrence, RunRecord
+from rag.flow.run.values import shortened
 
 
 def assert_ran(record: RunRecord, *steps: str, only: bool = False) -> None:

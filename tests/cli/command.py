@@ -30,13 +30,13 @@ def rag(
         process: Run the installed command, in a process of its own.
 
     Returns:
-        What it prints; if it fails, what it prints on standard error first.
+        What it prints; if it fails, what it prints on standard error first, but for JSON.
     """
     run = _installed if process else _here
     returned, out, err = run(args, cwd, stdin or "")
     assert returned == code, err + out
     assert "Traceback" not in err, err
-    return out if code in (0, 3) else err + out
+    return out if code in (0, 3) or "--json" in args else err + out
 
 
 def _installed(args: tuple[str, ...], cwd: Path, stdin: str) -> tuple[int, str, str]:

@@ -13,13 +13,22 @@ from rag.flow import load_flow
 from rag.index import Index, IndexBinding
 from rag.index.ingest.ingest import ingest
 from rag.index.ingest.plan import plan
+from rag.models import LLM, Embedder
 from rag.testing.encoders import ScriptedEmbedder
 from rag.text.chunk import Chunk
+from tests.cli.command import rag
 
 HEAVY = {
     "faiss", "langchain_text_splitters", "numpy", "scipy", "sentence_transformers", "sklearn",
     "tantivy", "torch", "transformers",
 }  # fmt: skip
+UNNEEDED = {
+    "accelerate", "bs4", "datasets", "fastapi", "gguf", "httpx", "huggingface_hub", "joblib",
+    "langchain", "langchain_text_splitters", "lxml", "openai", "pandas", "pdfplumber", "peft",
+    "pyarrow", "requests", "scipy", "sentence_transformers", "sklearn", "starlette", "sympy",
+    "transformers", "uvicorn",
+}  # fmt: skip
+"""What a question with the written-out models has no use for."""
 MODELS = {"langchain_core", "pydantic", "pydantic_core"}
 HELP = """
 import sys
@@ -90,3 +99,33 @@ def test_an_ingest_without_changes_opens_no_model(tmp_path: Path) -> None:
 
 def test_the_probe_sees_what_is_imported() -> None:
     assert {"numpy", "pydantic"} <= imported("def f():\n    import numpy, pydantic\nf()")
+
+
+ASK = """
+import sys
+sys.argv = ["rag", "ask", "When does the north lock open?"]
+from rag.cli.main import main
+try:
+    main()
+except SystemExit as done:
+    assert not done.code
+"""
+
+
+def test_prompts_are_read_without_the_reader_that_keeps_lines() -> None:
+    assert "ruamel" not in imported("from rag.prompts.templates import prompts\nprompts()")
+
+
+@pytest.mark.slow
+def test_a_question_imports_only_what_answers_it(
+    tmp_path: Path, embedder: Embedder, llm: LLM
+) -> None:
+    """The written-out encoder and decoder need torch, safetensors and tokenizers.
+
+    The fixtures have compared both with their libraries, which is done once per model.
+    """
+    (tmp_path / "lock.txt").write_text("The north lock opens at nine.")
+    rag("ingest", "lock.txt", cwd=tmp_path)
+    found = imported(ASK, tmp_path)
+    assert {"torch", "safetensors", "tokenizers"} <= found
+    assert found & UNNEEDED == set()

@@ -137,7 +137,7 @@ def test_it_is_shown_as_text_indented_by_place() -> None:
     assert line.startswith("      loop@1/map#0/ask  ")
     assert line.endswith("10 tokens  -> x")
     shown = "\n".join(record().lines(values=True))
-    for text in ("x = 1", "[user] What is 1 <times> two?", "m (7 + 3 tokens):", "double & more",
+    for text in ("x = 1", "[user] What is 1 <times> two?", "m (7 + 3 tokens, ", "double & more",
                  "-> x = 2", "warning: a guess"):  # fmt: skip
         assert text in shown
 
@@ -165,3 +165,10 @@ def test_a_run_of_very_many_steps_is_cut_and_says_so(monkeypatch: pytest.MonkeyP
     assert found.truncated == 5
     assert str(found).endswith("... and 5 more")
     assert found.outputs == {"x": 25}
+
+
+def test_the_last_event_is_shown_in_a_notebook_as_its_record_is() -> None:
+    *_, done = Flow(inc(), inputs=INT).stream(x=1)
+    assert isinstance(done, Done)
+    assert done.record is not None
+    assert done._repr_html_() == done.record._repr_html_()

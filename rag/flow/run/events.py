@@ -165,6 +165,10 @@ class Done(Event):
     record: RunRecord | None = field(default=None, repr=False, compare=False)
     """What can be read of the run: channels, occurrences, prompts."""
 
+    def _repr_html_(self) -> str | None:
+        """The record in a notebook."""
+        return None if self.record is None else self.record._repr_html_()
+
 
 def as_dict(event: Event) -> dict[str, Any]:
     """The event as a mapping: its fields, `node`, and its name under `event` (`node_started`)."""

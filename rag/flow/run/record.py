@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rag.flow.place import Place
+from rag.flow.run.values import details
 from rag.plain import plain
 
 
@@ -154,7 +155,8 @@ class RunRecord:
         for one in self.occurrences:
             yield _line(one)
             if values:
-                yield from _values(one)
+                indent = "  " * (len(one.place) + 1)
+                yield from (indent + line for line in details(one))
         if self.truncated:
             yield f"... and {self.truncated} more"
         if self.error is not None:
@@ -168,11 +170,11 @@ class RunRecord:
 
         rows = []
         for one in self.occurrences:
-            details = "".join(f"<div>{escape(line.strip())}</div>" for line in _values(one))
+            shown = "\n".join(map(escape, details(one)))
             cells = (str(one.place), f"{one.seconds:.3f}", str(one.tokens or ""), _state(one))
-            shown = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-            row = f"<details><summary>values</summary>{details}</details>"
-            rows.append(f"<tr>{shown}<td style='text-align:left'>{row}</td></tr>")
+            cells_shown = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+            values = f"<details><summary>values</summary><pre>{shown}</pre></details>"
+            rows.append(f"<tr>{cells_shown}<td style='text-align:left'>{values}</td></tr>")
         head = "".join(f"<th>{name}</th>" for name in ("place", "seconds", "tokens", "", ""))
         title = escape(next(self.lines()))
         error = "" if self.error is None else f"<p>{escape(str(self.error))}</p>"
@@ -195,30 +197,3 @@ def _line(one: Occurrence) -> str:
     parts += filter(None, [_state(one)])
     wrote = ", ".join(one.writes or ())
     return f"{indent}{one.place}  {', '.join(parts)}" + (f"  -> {wrote}" if wrote else "")
-
-
-def _values(one: Occurrence) -> Iterator[str]:
-    indent = "  " * (len(one.place) + 1)
-    for name, value in one.inputs.items():
-        yield f"{indent}{name} = {shortened(value)}"
-    for call in one.calls:
-        for message in call.prompt:
-            yield f"{indent}[{message.get('role')}] {message.get('content')}"
-        yield f"{indent}{call.model} ({call.prompt_tokens} + {call.completion_tokens} tokens):"
-        yield f"{indent}{call.output}"
-        if call.reuse:
-            yield f"{indent}reuse: {json.dumps(plain(call.reuse))}"
-    for name, data in one.events:
-        yield f"{indent}{name}: {shortened(data)}"
-    for name, value in (one.writes or {}).items():
-        yield f"{indent}-> {name} = {shortened(value)}"
-    for warning in one.warnings:
-        yield f"{indent}warning: {warning}"
-    if one.error:
-        yield f"{indent}error: {one.error}"
-
-
-def shortened(value: Any, length: int = 300) -> str:
-    """A value as one line of JSON, cut in the middle."""
-    text = json.dumps(plain(value), ensure_ascii=False)
-    return text if len(text) <= length else f"{text[: length - 20]} ... {text[-14:]}"

@@ -9,10 +9,10 @@ from langchain_core.documents import Document
 from pydantic import BaseModel, Field
 
 from rag.flow.run.record import Call, Occurrence, RunRecord
-from rag.operators.documents import location
 from rag.operators.scores import score_of
 from rag.plain import plain
 from rag.text.chunk import Chunk
+from rag.text.location import location
 
 TEXT = 40_000
 """Characters of one text at most."""
