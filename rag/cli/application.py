@@ -31,7 +31,7 @@ def load_all(
     flows: dict[str, Flow] = {}
     chosen: list[str | None] = [*configs] if configs else [None]
     for config in chosen:
-        flow = load(config, params, allow)
+        flow = load(config, params, allow, several=len(chosen) > 1)
         name = flow.name or Path(config or "flow").stem
         if name in flows:
             fix = "give each another name"

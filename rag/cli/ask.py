@@ -11,6 +11,8 @@ import typer
 
 from rag.cli.answer import Item, follow, items, show
 from rag.cli.config import AllowImport, Config, Json, Param, load
+from rag.cli.handshake import Asked, Refused
+from rag.cli.resident import questions
 from rag.cli.status import Status
 
 
@@ -29,6 +31,10 @@ def ask(
             "tokens, reuse, seconds.",
         ),
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="Say whether the process of `rag up` answers, or why not."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Answer a question from the index, with citations."""
@@ -40,7 +46,8 @@ def ask(
         raise InputError("the question is empty", fix='rag ask "Who may open the north lock?"')
     with Status(shown=not as_json) as status:
         status("loading ...")
-        news = _news(question, config, params, allow, trace=trace)
+        asked = Asked(config, params or [], allow or [])
+        news = _news(question, asked, trace=trace, verbose=verbose)
         with closing(news):
             found = follow(
                 (one for one in news if not (as_json and one[0] == "trace")),
@@ -55,13 +62,19 @@ def ask(
         show(found)
 
 
-def _news(
-    question: str,
-    config: str | None,
-    params: list[str] | None,
-    allow: list[str] | None,
-    *,
-    trace: bool,
-) -> Generator[Item]:
-    with load(config, params, allow) as flow:
+def _news(question: str, asked: Asked, *, trace: bool, verbose: bool) -> Generator[Item]:
+    """What happens to the question, in the process of `rag up` if there is one, or in this one."""
+    try:
+        found = questions(asked, question, trace=trace)
+        _, pid = next(found)
+    except Refused as reason:
+        if verbose:
+            yield "note", f"the resident process is not used: {reason}"
+    else:
+        if verbose:
+            yield "note", f"answered by the resident process {pid}"
+        with closing(found):
+            yield from found
+        return
+    with load(asked.config, [*asked.params], [*asked.allow]) as flow:
         yield from items(flow, {"query": question}, trace=trace)

@@ -43,8 +43,24 @@ AllowImport = Annotated[
 ]
 
 
+class _Asked(dict[str, str]):
+    """Values of parameters that know which names a pipeline has asked for."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def __contains__(self, name: object) -> bool:
+        self.names.add(str(name))
+        return super().__contains__(name)
+
+
 def load(
-    config: str | None, params: list[str] | None = None, allow: list[str] | None = None
+    config: str | None,
+    params: list[str] | None = None,
+    allow: list[str] | None = None,
+    *,
+    several: bool = False,
 ) -> Flow:
     """The flow of a pipeline file or of a ready-made pipeline.
 
@@ -53,17 +69,26 @@ def load(
             from the current folder.
         params: `NAME=VALUE` for parameters of the file.
         allow: Packages that it may import operators from.
+        several: Whether the parameters are for several pipelines, of which this is one.
 
     Raises:
-        ConfigError: There is no such file or name, or the file is no valid pipeline.
+        ConfigError: There is no such file or name, the file is no valid pipeline, or it has no
+            such parameter.
     """
+    from rag.errors import ConfigError
     from rag.flow.registry import Registry
     from rag.flow.yaml.load import load_flow
+    from rag.names import suggestion
 
-    values = pairs(params or [], "--param")
+    values = _Asked(pairs(params or [], "--param"))
     registry = Registry(allow_import=tuple(allow or ()))
     file, base = pipeline_file(config)
-    return load_flow(file, params=values, registry=registry, base=base)
+    flow = load_flow(file, params=values, registry=registry, base=base)
+    for name in [] if several else values.keys() - values.names:
+        what = f"the pipeline {default(config)} has no parameter {name!r}"
+        fix = suggestion(name, values.names, label="its parameters")
+        raise ConfigError(what, where="--param", fix=fix)
+    return flow
 
 
 def pipeline_file(config: str | None) -> tuple[Path, Path | None]:

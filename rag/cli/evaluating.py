@@ -35,7 +35,7 @@ def flows_of(
                 fix="rename one of the files",
             )
     return {
-        name: stack.enter_context(load(config, params, allow))
+        name: stack.enter_context(load(config, params, allow, several=len(configs) > 1))
         for name, config in zip(names, configs, strict=True)
     }
 

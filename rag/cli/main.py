@@ -29,6 +29,7 @@ from rag.cli import (
     sources,
     train,
     tune,
+    up,
     worker,
 )
 
@@ -78,6 +79,8 @@ app.command("init")(init.init)
 app.command("ingest")(ingest.ingest)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
+app.command("up")(up.up)
+app.command("down")(up.down)
 app.command("run")(flows.run)
 app.command("resume")(runs.resume)
 app.command("runs")(runs.runs)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON on standard output."""
-    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
+    """Print a value as JSON on standard output; letters that it cannot show are escaped."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    escaped = not encoding.lower().replace("-", "").startswith("utf")
+    sys.stdout.write(json.dumps(plain(value), ensure_ascii=escaped, indent=2) + "\n")
 
 
 def print_fields(fields: Mapping[str, Any], *, as_json: bool) -> None:

@@ -90,6 +90,6 @@ def test_a_misspelt_command_names_the_right_one(
 def test_an_error_ends_a_script_with_its_code_and_leaves_a_person_in_the_chat(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "rag.yaml").write_text("name: gone\nresources: {llm: ./no}\nsteps: [{use: generate}]\n")
+    (tmp_path / "rag.yaml").write_text("resources: {llm: ./no}\nsteps: [{use: generate}]\n")
     said = rag("chat", cwd=tmp_path, stdin="What?\n", code=5)
     assert "there is no such folder" in said

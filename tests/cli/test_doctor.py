@@ -14,7 +14,7 @@ from rag.models.opening import find
 from tests.cli.command import rag
 
 FAKE = "llm: {use: langchain_core.language_models.FakeListChatModel, responses: [yes]}"
-TALK = f"name: talk\nresources:\n  {FAKE}\nsteps: [{use: generate}]\n"
+TALK = f"name: talk\nresources:\n  {FAKE}\nsteps: [{{use: generate}}]\n"
 
 
 def findings(cwd: Path, code: int = 0, *more: str) -> dict[str, dict[str, Any]]:
