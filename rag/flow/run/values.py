@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rag.plain import plain
-
-if TYPE_CHECKING:
-    from rag.flow.run.record import Call, Occurrence
 
 DOCUMENTS = 20
 """Documents of a ranking that are shown."""
 
 
-def details(one: Occurrence) -> Iterator[str]:
-    """All that is known of an occurrence but its place and time, a line each.
+def details(one: Any) -> Iterator[str]:
+    """All that is known of an `Occurrence` but its place and time, a line each.
 
     A list of documents is a line for each: its number, score, place, and the scores of earlier
     steps. Behind what was written are the documents that were read and not written.
@@ -50,7 +47,7 @@ def _named(begins: str, value: Any) -> Iterator[str]:
         yield f"  ... and {len(value) - DOCUMENTS} more"
 
 
-def _left_out(one: Occurrence) -> Iterator[str]:
+def _left_out(one: Any) -> Iterator[str]:
     """The documents that a step read and did not write, where it writes documents."""
     read = [each for value in one.inputs.values() if _is_ranking(value) for each in value]
     rankings = [value for value in (one.writes or {}).values() if _is_ranking(value)]
@@ -64,7 +61,7 @@ def _left_out(one: Occurrence) -> Iterator[str]:
             yield f"      {_ranked(document)}"
 
 
-def _called(call: Call) -> Iterator[str]:
+def _called(call: Any) -> Iterator[str]:
     for message in call.prompt:
         yield f"[{message.get('role')}] {message.get('content')}"
     yield (
