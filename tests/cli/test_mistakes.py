@@ -54,7 +54,7 @@ WRONG: list[tuple[str, int, str]] = [
     ("check key.yaml", 2, "did you mean 'steps'?"),
     ("check kind.yaml", 2, "did you mean 'model'?"),
     ("check input.yaml", 2, "documents"),
-    ("check store.yaml", 2, "mongodb"),
+    ("index stats -c store.yaml", 2, "no store is called 'mongodb'"),
     ("check param.yaml", 2, "most"),
     ("check env.yaml", 2, "NOBODY_SETS_THIS"),
     ("check llm.yaml --open", 5, "there is no such folder"),
@@ -64,7 +64,7 @@ WRONG: list[tuple[str, int, str]] = [
     ("ask ' '", 2, "the question is empty"),
     ("ask -", 2, "the question is empty"),
     ("ask", 2, "Missing argument"),
-    ("ask Who may open it?", 2, "unexpected extra arguments"),
+    ("ask Who may open it?", 2, "unexpected extra argument"),
     ("ask x", 4, "rag ingest PATH"),
     # Commands, options, parameters.
     ("aks x", 2, "Did you mean 'ask'"),
