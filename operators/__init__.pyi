@@ -10,6 +10,7 @@ from rag.operators.generation.generate import Generate
 from rag.operators.generation.map_reduce import MapReduce
 from rag.operators.generation.mask_low_confidence import MaskLowConfidence
 from rag.operators.generation.next_sentence import NextSentence
+from rag.operators.generation.quote import Quote
 from rag.operators.generation.refine import Refine
 from rag.operators.generation.replug import Replug
 from rag.operators.generation.revise import Revise
@@ -38,6 +39,7 @@ from rag.operators.orchestration.rank_answers import RankAnswers
 from rag.operators.orchestration.rank_candidates import RankCandidates
 from rag.operators.orchestration.reflect import Reflect
 from rag.operators.orchestration.route_by_metadata import RouteByMetadata
+from rag.operators.orchestration.route_by_size import RouteBySize
 from rag.operators.orchestration.route_hybrid import RouteHybrid
 from rag.operators.orchestration.route_llm import RouteLLM
 from rag.operators.orchestration.route_semantic import RouteSemantic
@@ -145,6 +147,7 @@ __all__ = [
     "Pack",
     "Parents",
     "PointwiseRerank",
+    "Quote",
     "RankAnswers",
     "RankCandidates",
     "Refine",
@@ -155,6 +158,7 @@ __all__ = [
     "Revise",
     "Rewrite",
     "RouteByMetadata",
+    "RouteBySize",
     "RouteHybrid",
     "RouteLLM",
     "RouteSemantic",

@@ -135,12 +135,14 @@ class _Live:
 
 def show(found: Mapping[str, Any]) -> None:
     """Print an answer, its sources, and what was reused."""
+    from rag.text.abstention import abstains
+
     documents = found["documents"]
     sys.stdout.write(str(found["answer"] or "").rstrip() + "\n\n")
     cited = {citation["number"] for citation in found["citations"]}
     if documents:
         _table(documents, found["places"], cited)
-        if not cited:
+        if not cited and not abstains(str(found["answer"] or "")):
             typer.echo("None of the sources supports the answer; read them before you rely on it.")
     reuse = found.get("reuse")
     if reuse:

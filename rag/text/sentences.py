@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from rag.text.scripts import UNSPACED
+from rag.text.wrapped import unwrapped
 
 COMMON = frozenset(
     """
@@ -56,10 +57,11 @@ def sentences(text: str, *, lines: bool = False) -> list[str]:
 
     Args:
         text: In any script.
-        lines: Whether the end of a line ends a sentence too, as in lists and tables.
+        lines: Whether the end of a line ends a sentence too, as in lists and tables, but not where
+            a narrow page broke it.
     """
     if lines:
-        return [one for line in text.splitlines() for one in sentences(line)]
+        return [one for line in unwrapped(text) for one in sentences(line)]
     return [text[start:end] for start, end in spans(text)]
 
 
