@@ -84,6 +84,11 @@ release: $(READY)
 test-wheel: release
 	PYTHON=$(PYTHON) .ci/test-wheel
 
+# The notebooks in examples/ in a kernel, as Jupyter runs them; the tests run their cells without one.
+notebooks: $(READY)
+	$(BIN)/pip install --quiet "ipykernel>=6,<8" "nbclient>=0.10,<1"
+	cd examples/notebooks && OMP_NUM_THREADS=1 ../../$(BIN)/jupyter-execute *.ipynb
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
