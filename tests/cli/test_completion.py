@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import _here
+from tests.cli.command import COMMAND
 
 
 @pytest.mark.parametrize(
@@ -18,14 +20,17 @@ from tests.cli.command import _here
         ("rag check mi", {"mine.yaml"}, {"hybrid"}),
     ],
 )
-def test_a_word_is_completed(
-    line: str, found: set[str], missing: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_word_is_completed(line: str, found: set[str], missing: set[str], tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").touch()
-    monkeypatch.setenv("_RAG_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", line)
-    monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
-    code, out, err = _here((), tmp_path, "")
-    assert (code, err) == (0, "")
-    assert found <= set(out.split())
-    assert not missing & set(out.split())
+    asked = {
+        "_RAG_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split()) - 1),
+    }
+    done = subprocess.run(
+        [str(COMMAND)], cwd=tmp_path, env={**os.environ, **asked}, capture_output=True, text=True,
+        check=True, timeout=240,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert found <= set(done.stdout.split())
+    assert not missing & set(done.stdout.split())
