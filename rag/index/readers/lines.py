@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Iterator
 from typing import IO, AnyStr
@@ -24,13 +25,15 @@ def lines_of(file: File) -> Iterator[tuple[int, str | None]]:
     """
     with file.open() as opened:
         head = opened.read(HEAD)
-        whole = head if len(head) < HEAD else head[: head.rfind(b"\n") + 1] or head
-        decode(whole)
         opened.seek(0)
         if head.startswith(UTF_16):
+            # What is read may end within a character.
+            decode(codecs.getincrementaldecoder("utf-16")("replace").decode(head).encode())
             with io.TextIOWrapper(opened, encoding="utf-16", errors="replace", newline="") as text:
                 yield from enumerate(_held(text, "\n"), start=1)
             return
+        whole = head if len(head) < HEAD else head[: head.rfind(b"\n") + 1] or head
+        decode(whole)
         encoding = encoding_of(whole)
         for number, line in enumerate(_held(opened, b"\n"), start=1):
             if line is not None and b"\0" in line:
