@@ -242,5 +242,5 @@ def translated(folder: Path) -> AbstractContextManager[None]:
         FILE,
         where=folder,
         fix="check the disk's free space and the folder's permissions",
-        damaged="delete the folder and run rag ingest PATH",
+        damaged="run rag index rebuild, or delete the folder and run rag ingest PATH",
     )
