@@ -115,6 +115,10 @@ class TestChatLLMUnit(Declared, ChatModelUnitTests):
 
 
 class TestChatLLMIntegration(Declared, ChatModelIntegrationTests):
+    @pytest.fixture
+    def vcr(self) -> None:
+        """What its one test of recordings asks for before it skips; pytest-recording is not on."""
+
     @property
     def chat_model_params(self) -> dict[str, Any]:
         return {"model": model(), "max_tokens": 400}

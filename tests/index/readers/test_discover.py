@@ -83,13 +83,13 @@ def test_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "a/x.md", "b/y.md")
-    listed = os.listdir
+    walk = Path.iterdir
 
-    def refuse(path: Path) -> list[str]:
+    def refuse(path: Path) -> object:
         if path.name == "a":
             raise PermissionError(13, "Permission denied")
-        return listed(path)
+        return walk(path)
 
-    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(Path, "iterdir", refuse)
     assert reasons(tmp_path) == {"a": "cannot be opened: Permission denied"}
     assert names(tmp_path) == ["b/y.md"]
