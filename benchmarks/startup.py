@@ -5,8 +5,9 @@
 Prints the best and the median of several processes, and the median of their CPU seconds; the
 interpreter's own start is taken off the import, as it is nobody's to save. `first token` opens the
 default language model and asks it one question; `rag ask` is a question to the handbook, from the
-start of the process to the first token of its answer. Both are run once before, as a model is
-compared with its library the first time. CPU seconds hold on a machine that others use too.
+start of the process to the first token of its answer, and `rag ask, up` to its end, asked of the
+process of `rag up`. Models are opened once before, as each is compared with its library then. CPU
+seconds hold on a machine that others use too.
 """
 
 from __future__ import annotations
@@ -27,14 +28,16 @@ llm = LLM.load(LLM.default)
 asyncio.run(llm.generate(Prompt("What is the capital of France?"), Sampling(max_tokens=1)))
 """
 ASK = """
-import os
+import os, sys
 from rag.cli.answer import items
 from rag.cli.config import load
-for name, value in items(load(None), {"query": "Who may open the north lock?"}, trace=False):
+for name, value in items(load(None), {"query": sys.argv[1]}, trace=False):
     if name == "token":
         os._exit(0)
 raise SystemExit("there was no token")
 """
+QUESTION = "Who may open the north lock?"
+RESIDENT = "rag ask, up"
 HANDBOOK = Path(__file__).parents[1] / "examples" / "handbook"
 
 
@@ -58,9 +61,9 @@ def main() -> None:
         "import rag.flow": [sys.executable, "-c", "import rag.flow"],
         "rag --help": [rag, "--help"],
         "first token": [sys.executable, "-c", PROGRAM],
-        "rag ask": [sys.executable, "-c", ASK],
+        "rag ask": [sys.executable, "-c", ASK, QUESTION],
     }
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in (*commands, RESIDENT)}
     with TemporaryDirectory() as folder:
         seconds([rag, "ingest", str(HANDBOOK)], folder)
         for name in ("first token", "rag ask"):
@@ -68,6 +71,12 @@ def main() -> None:
         for _ in range(rounds):
             for name, command in commands.items():
                 times[name].append(seconds(command, folder))
+        seconds([rag, "up"], folder)
+        try:
+            for _ in range(rounds):
+                times[RESIDENT].append(seconds([rag, "ask", QUESTION], folder))
+        finally:
+            seconds([rag, "down"], folder)
     start = [statistics.median(each) for each in zip(*times["python"], strict=True)]
     print(f"{'':16}{'best s':>8}{'median s':>10}{'CPU s':>8}")
     for name, found in times.items():

@@ -14,12 +14,22 @@ if TYPE_CHECKING:
 
 FILE = "rag.yaml"
 
+
+def completed(incomplete: str) -> list[str]:
+    """Pipelines whose names begin so, for the Tab key: files of this folder, then ready-made."""
+    from rag.pipelines import names
+
+    files = sorted(str(one) for one in Path().glob("*.y*ml"))
+    return [name for name in (*files, *names()) if name.startswith(incomplete)]
+
+
 Config = Annotated[
     str | None,
     typer.Option(
         "--config",
         "-c",
         help=f"Pipeline file, or name of a ready-made pipeline. Default: ./{FILE}, else `hybrid`.",
+        autocompletion=completed,
         show_default=False,
     ),
 ]

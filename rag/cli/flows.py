@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rag.cli.config import AllowImport, Json, Param, load, pipeline_file
+from rag.cli.config import AllowImport, Json, Param, completed, load, pipeline_file
 from rag.cli.runs import RUNS, Runs, announced, durations, start
 from rag.cli.values import pairs, typed
 
@@ -21,6 +21,7 @@ File = Annotated[
         metavar="[FILE]",
         help="Pipeline file, or name of a ready-made pipeline. Default: ./rag.yaml, else `hybrid`.",
         show_default=False,
+        autocompletion=completed,
     ),
 ]
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag.cli.answer import Item, items
 from rag.cli.handshake import Asked, Refused, exchange
-from rag.errors import BuildError, RagError
+from rag.errors import BuildError, ConfigError, RagError
 
 if TYPE_CHECKING:
     from rag.flow import Flow
@@ -46,13 +46,23 @@ class Resident:
         self._answering: set[threading.Thread] = set()
 
     def listen(self) -> socket.socket:
-        """A socket that only the user can open; it takes the place of one that was there."""
+        """A socket that only the user can open; it takes the place of one that was there.
+
+        Raises:
+            ConfigError: The system refused.
+        """
         path = self.asked.socket
         new = path.with_suffix(f".{os.getpid()}")
         listener = socket.socket(socket.AF_UNIX)
         before = os.umask(0o177)
         try:
             listener.bind(str(new))
+        except OSError as error:
+            listener.close()
+            raise ConfigError(
+                f"no socket can be made: {error.strerror or error}", where=str(new),
+                fix="set XDG_RUNTIME_DIR to a folder of yours with a short path",
+            ) from error  # fmt: skip
         finally:
             os.umask(before)
         new.chmod(0o600)

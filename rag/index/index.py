@@ -11,7 +11,7 @@ from rag.flow.resources import Resource, parse
 from rag.index.address import address_of
 from rag.index.source_plan import make_plan
 from rag.index.spec import IndexSpec, root_of
-from rag.index.store import Address, Reembedded, Store
+from rag.index.store import Address, Store
 from rag.index.types import (
     Aggregate,
     Candidates,
@@ -132,6 +132,10 @@ class Index(Resource):
         """
         uri = escape_surrogates(uri)
         return make_plan(uri, self._store.stored(uri), chunks)
+
+    def vectors_of_equal(self, chunks: Sequence[Chunk]) -> dict[int, np.ndarray]:
+        """The vectors that the index has of equal texts; see `Store.vectors_of_equal`."""
+        return self._store.vectors_of_equal(chunks)
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
         """Carry out plans, each source's at once or not at all.
@@ -312,15 +316,8 @@ class Index(Resource):
             embed: Called with all chunks.
 
         Raises:
-            IndexStateError: The index is open for reading only, the disk failed, or its store
-                cannot do this.
+            IndexStateError: The index is open for reading only, or the disk or server failed.
         """
-        if not isinstance(self._store, Reembedded):
-            raise IndexStateError(
-                "the vectors of this kind of index cannot be replaced",
-                where=str(self.address),
-                fix="ingest into another index, and let the pipeline name that one",
-            )
         self._store.embed_again(embedder, dim, embed)
 
     def compact(self) -> None:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from rag.errors import IndexStateError, RagError
 from rag.paths import cache_folder
@@ -37,6 +37,9 @@ Embed: TypeAlias = "Callable[[Sequence[Chunk]], np.ndarray]"
 """Chunks to vectors: float32 [chunks, dim]."""
 Score: TypeAlias = "Callable[[Candidates], np.ndarray]"
 """Candidates to the scores that they are ordered by: float [n]."""
+
+LOOKED_AT = 32
+"""Chunks of equal text that are looked at for one with equal headings."""
 
 
 class Store(Protocol):
@@ -67,6 +70,18 @@ class Store(Protocol):
 
     def stored(self, uri: str) -> dict[str, str]:
         """Id to metadata (JSON, as it was written) of the chunks of a source."""
+
+    def vectors_of_equal(self, chunks: Sequence[Chunk]) -> dict[int, np.ndarray]:
+        """The vectors that the index has of equal texts, whichever source they are of.
+
+        Args:
+            chunks: None is embedded `within` a document.
+
+        Returns:
+            For places in `chunks` the vector, float32 [dim], of a stored chunk whose
+            `indexed_text` is the same. Places may be missing though there is one: looking takes
+            bounded work for each text.
+        """
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
         """Carry out plans; each source's at once or not at all.
@@ -119,6 +134,15 @@ class Store(Protocol):
     def stats(self) -> IndexStats:
         """Counts and sizes."""
 
+    def embed_again(self, embedder: str, dim: int, embed: Embed) -> None:
+        """Replace all vectors at once or not at all; searches see the old ones until then.
+
+        Args:
+            embedder: Id of the embedder that makes the new ones.
+            dim: Their length.
+            embed: Called with all chunks, those within one document together.
+        """
+
     def compact(self) -> None:
         """Reclaim the space of what was deleted."""
 
@@ -130,20 +154,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release what is held."""
-
-
-@runtime_checkable
-class Reembedded(Protocol):
-    """A store whose vectors can be replaced by those of another embedder."""
-
-    def embed_again(self, embedder: str, dim: int, embed: Embed) -> None:
-        """Replace all vectors at once or not at all; searches see the old ones until then.
-
-        Args:
-            embedder: Id of the embedder that makes the new ones.
-            dim: Their length.
-            embed: Called with all chunks, those within one document together.
-        """
 
 
 class Address(Protocol):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import IndexStateError
-from rag.index.store import Score, Store, Where, other_embedder
+from rag.index.store import Embed, Score, Store, Where, other_embedder
 from rag.index.types import Aggregate, Candidates, Hit, IndexProblem, IndexStats
 from rag.text.chunk import Chunk
 
@@ -29,6 +29,10 @@ everybody may see the document; nobody may if it is an empty list, or anything e
 class ReadOnlyStore:
     """What a store that is put together from others cannot do."""
 
+    def vectors_of_equal(self, chunks: Sequence[Chunk]) -> dict[int, np.ndarray]:
+        """See `Store`."""
+        raise _read_only()
+
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
         """See `Store`."""
         raise _read_only()
@@ -38,6 +42,10 @@ class ReadOnlyStore:
         raise _read_only()
 
     def index_metadata(self, keys: Sequence[str]) -> None:
+        """See `Store`."""
+        raise _read_only()
+
+    def embed_again(self, embedder: str, dim: int, embed: Embed) -> None:
         """See `Store`."""
         raise _read_only()
 

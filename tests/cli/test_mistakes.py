@@ -94,9 +94,9 @@ WRONG: list[tuple[str, int, str]] = [
     ("eval retrieval --data .", 2, "qrels"),
     # Runs, keys, servers.
     ("runs", 4, "rag run --checkpoint"),
-    ("runs --prune soon", 2, "not a valid float"),
+    ("runs --prune soon", 2, "a valid number"),
     ("resume abc", 4, "rag run --checkpoint"),
-    ("keys revoke abc", 2, "abc"),
+    ("keys revoke abc", 2, "there are no keys"),
     ("keys add u --may fly", 2, "fly"),
     ("serve hybird", 2, "did you mean 'hybrid'?"),
     ("serve naive --port many", 2, "port"),

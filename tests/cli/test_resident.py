@@ -177,3 +177,13 @@ def test_up_says_why_it_cannot(folder: Path) -> None:
     (folder / "rag.yaml").write_text("resources: {llm: ./no}\nsteps: [{use: generate}]\n")
     said = rag("up", "--foreground", cwd=folder, code=5)
     assert "there is no such folder" in said
+
+
+def test_a_folder_whose_path_is_too_long_for_a_socket_is_an_error_with_a_fix(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / ("long" * 30)))
+    resident = Resident(Asked(None, [], []), None)
+    with pytest.raises(ConfigError, match="XDG_RUNTIME_DIR"):
+        resident.listen()
+    assert "is not used" in ask(folder)[1]

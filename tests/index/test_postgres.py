@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from langchain_core.documents import Document
@@ -18,9 +19,10 @@ from rag.index import Index, IndexBinding, IndexWriter, WriteReport
 from rag.index.address import address_of
 from rag.index.postgres import write
 from rag.index.postgres.address import PostgresAddress
+from rag.index.types import Candidates
 from rag.testing import ScriptedEmbedder
 from rag.text.chunk import Chunk
-from tests.index.index_scenario import DIM, put, update
+from tests.index.index_scenario import DIM, embed, put, update
 
 Sabotage = Callable[[str], None]
 EMBEDDER = ScriptedEmbedder(DIM)
@@ -120,6 +122,24 @@ def test_a_server_that_was_restarted_is_asked_again(index: Index, address: Postg
             " WHERE pid <> pg_backend_pid() AND query <> ''"
         )
     assert index.sparse("ferry", 5) == before
+
+
+def test_a_server_that_goes_away_in_the_middle_of_a_question(
+    index: Index, address: PostgresAddress
+) -> None:
+    def score(found: Candidates) -> np.ndarray:
+        with psycopg.connect(address.url) as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND query <> ''"
+            )
+        return found.dense
+
+    with pytest.raises(IndexStateError, match="went away") as failed:
+        index.hybrid("ferry", embed("ferry"), 3, depth=5, score=score)
+    assert "try again" in str(failed.value.fix)
+    hits = index.hybrid("ferry", embed("ferry"), 3, depth=5, score=lambda found: found.dense)
+    assert len(hits) == 2
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:

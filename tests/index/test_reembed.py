@@ -21,7 +21,9 @@ from rag.index.ingest import reembed as reembedding
 from rag.index.ingest.ingest import ingest
 from rag.index.ingest.plan import plan
 from rag.index.ingest.reembed import FILE, reembed
+from rag.index.local.address import FolderAddress
 from rag.index.postgres.address import PostgresAddress
+from rag.index.qdrant.address import QdrantAddress
 from rag.index.store import Address
 from rag.locks import FileLock
 from rag.testing.encoders import ScriptedEmbedder
@@ -37,11 +39,13 @@ class Other(ScriptedEmbedder):
     id = "other"
 
 
-@pytest.fixture(params=["folder", "postgres"])
+@pytest.fixture(params=["folder", "postgres", "qdrant"])
 def at(request: pytest.FixtureRequest, tmp_path: Path) -> At:
-    """Indexes by name, in each kind of store that can replace its vectors."""
+    """Indexes by name, in each kind of store."""
     if request.param == "folder":
         return lambda name: address_of(tmp_path / name)
+    if request.param == "qdrant":
+        return lambda name: QdrantAddress("", tmp_path / "qdrant", name)
     url, run = request.getfixturevalue("postgres"), uuid.uuid4().hex
     return lambda name: PostgresAddress(url, f"{name}_{run}")
 
@@ -88,6 +92,15 @@ def test_it_is_as_if_it_had_always_been_the_other(docs: Path, at: At, late: bool
     assert reembed(at("index"), Other(dim=24)) == 0
 
 
+def test_equal_texts_are_embedded_once(docs: Path, tmp_path: Path) -> None:
+    (docs / "copies").mkdir()
+    shutil.copy(docs / "0.md", docs / "copies" / "0.md")
+    fill(tmp_path / "index", docs, ScriptedEmbedder(dim=16))
+    embedder = Other(dim=16)
+    assert reembed(address_of(tmp_path / "index"), embedder) == len(embedder.texts) == 24
+    assert len(found(tmp_path / "index", embedder)) == 28
+
+
 def test_the_old_index_answers_and_is_written_until_the_switch(
     docs: Path, at: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +130,7 @@ def test_a_writer_of_the_old_embedder_is_refused_after_the_switch(docs: Path, at
     """On a server it may be open all the time; in a folder the lock keeps it out."""
     address = at("index")
     fill(address, docs, ScriptedEmbedder(dim=16))
-    if isinstance(address, PostgresAddress):
+    if not isinstance(address, FolderAddress):
         with closing(Index.writer(address, embedder="scripted", dim=16)) as writer:
             reembed(address, Other(dim=16))
             with pytest.raises(IndexStateError, match="embedded again, with other"):

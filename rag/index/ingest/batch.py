@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from time import perf_counter
@@ -29,6 +29,8 @@ HELD = 4 * WINDOW
 """Chunks, new or not, that wait for a commit."""
 EQUAL = 16 * WINDOW
 """Chunks whose vectors are held, so that equal texts in other files are not embedded again."""
+ROUNDING = 1e-4
+"""How far the squared length of a sound vector may be from 1."""
 TRIES = 10
 """Times that a source is planned and written while others change it."""
 
@@ -146,6 +148,7 @@ class Batch:
             if not chunk.within:
                 equal[_key(chunk)].append(at)
         done = 0
+        self._recall({key: chunks[places[0]] for key, places in equal.items()})
         for key in equal.keys() & self._embedded.keys():
             places = equal.pop(key)
             vectors[places] = self._embedded[key]
@@ -167,6 +170,16 @@ class Batch:
             del self._embedded[key]
         self.embedding_seconds += perf_counter() - started
         return vectors
+
+    def _recall(self, chunks: Mapping[bytes, Chunk]) -> None:
+        """Look up, by key, the vectors that the index has of equal texts."""
+        unknown = [(key, one) for key, one in chunks.items() if key not in self._embedded]
+        for begin in range(0, len(unknown), WINDOW):
+            some = unknown[begin : begin + WINDOW]
+            for at, vector in self._index.vectors_of_equal([one for _, one in some]).items():
+                # A damaged one must not spread: its copy would have a checksum of its own.
+                if abs(float(vector @ vector) - 1) < ROUNDING:
+                    self._embedded[some[at][0]] = vector.copy()
 
     def _here(self, slices: Sequence[Sequence[Chunk]]) -> Iterator[np.ndarray]:
         return (embed_chunks(self._embedder, some) for some in slices)

@@ -106,9 +106,6 @@ def ingest(
     """
     started = perf_counter()
     report = IngestReport(unchanged=todo.unchanged, skipped=list(todo.skipped))
-    if todo.gone:
-        report.chunks_removed += index.delete(todo.gone)
-        report.removed = len(todo.gone)
     files = [(file, name_of(file, todo.root)) for file in todo.files]
     with ExitStack() as stack:
         vectors: Vectors | None = None
@@ -123,6 +120,9 @@ def ingest(
         for parsed in ready:
             window.add(parsed)
         window.commit()
+    if todo.gone:  # last: a file that was moved has its vectors from where it was
+        report.chunks_removed += index.delete(todo.gone)
+        report.removed = len(todo.gone)
     _note_unread(index, todo, window.failed)
     report.seconds = perf_counter() - started
     return report

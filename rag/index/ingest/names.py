@@ -22,9 +22,10 @@ def uri_of(path: Path, root: Path | None = None) -> str:
         root: The folder that it is named relative to; outside of it, and without one, names are
             absolute.
     """
-    if root is not None and path.is_relative_to(root):
-        path = path.relative_to(root)
-    return escape_surrogates(path.as_posix())
+    name = path.as_posix()
+    if root is not None:
+        name = name.removeprefix(f"{root.as_posix().rstrip('/')}/")
+    return escape_surrogates(name)
 
 
 def name_of(file: FileRef, root: Path | None = None) -> str:

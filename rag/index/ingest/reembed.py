@@ -8,7 +8,7 @@ last batch.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 from rag.errors import IndexStateError
 from rag.index.embedding import document_of, embed_chunks, whole_documents
 from rag.index.index import Index
+from rag.index.source_plan import digest
 from rag.locks import FileLock
 from rag.sqlite import connect, transaction, translated
+from rag.text.surrogates import escape_surrogates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +54,7 @@ def reembed(
         on_progress: Called with chunks done, and all, after each batch.
 
     Returns:
-        Chunks whose vectors were made in this call; what an earlier one had made is used.
+        Texts whose vectors were made in this call; what an earlier one had made is used.
 
     Raises:
         IndexStateError: There is no index, another process does the same or writes to it at the
@@ -126,33 +128,36 @@ class _Vectors:
         """float32 [chunks, dim], those within one document together."""
         import numpy as np
 
-        found = self._known(chunks)
-        lacking = {document_of(one) for one in chunks if one.within and one.id not in found}
-        new = [
-            chunk
-            for chunk in chunks
-            if chunk.id not in found or (chunk.within and document_of(chunk) in lacking)
-        ]
+        keys = [_key(chunk) for chunk in chunks]
+        found = self._known(keys)
+        lacking = {
+            document_of(one)
+            for key, one in zip(keys, chunks, strict=True)
+            if one.within and key not in found
+        }
+        new = {
+            key: chunk
+            for key, chunk in zip(keys, chunks, strict=True)
+            if key not in found or (chunk.within and document_of(chunk) in lacking)
+        }
         if new:
-            computed = embed_chunks(self._embedder, new)
-            rows = {str(one.id): vector for one, vector in zip(new, computed, strict=True)}
+            rows = dict(zip(new, embed_chunks(self._embedder, [*new.values()]), strict=True))
             self._put(rows)
             found |= rows
             self.made += len(new)
-        dim = self._embedder.dim
-        return np.stack([found[str(one.id)] for one in chunks]).reshape(len(chunks), dim)
+        return np.stack([found[key] for key in keys]).reshape(len(chunks), self._embedder.dim)
 
-    def _known(self, chunks: Sequence[Chunk]) -> dict[str, np.ndarray]:
+    def _known(self, keys: Iterable[str]) -> dict[str, np.ndarray]:
         import numpy as np
 
         size = self._embedder.dim * np.dtype(np.float32).itemsize
         found: dict[str, np.ndarray] = {}
         with self._errors():
-            for chunk in chunks:
-                row = self._db.execute("SELECT vector FROM vectors WHERE id = ?", (chunk.id,))
+            for key in {*keys}:
+                row = self._db.execute("SELECT vector FROM vectors WHERE id = ?", (key,))
                 for (data,) in row:
                     if len(data) == size:
-                        found[str(chunk.id)] = np.frombuffer(data, dtype=np.float32)
+                        found[key] = np.frombuffer(data, dtype=np.float32)
         return found
 
     def _put(self, rows: dict[str, np.ndarray]) -> None:
@@ -171,6 +176,11 @@ class _Vectors:
             IndexStateError, FILE, where=self._file, fix="check the disk's free space",
             damaged="delete this file",
         )  # fmt: skip
+
+
+def _key(chunk: Chunk) -> str:
+    """The same for chunks of one vector: equal texts, unless they are embedded within documents."""
+    return str(chunk.id) if chunk.within else digest(escape_surrogates(chunk.indexed_text))
 
 
 def _remove(file: Path) -> None:

@@ -23,6 +23,9 @@ FILE = "index.sqlite"
 APPLICATION = 0x72616731  # "rag1" in the file's header: an index and not some other database
 FORMAT = 4
 
+EQUAL = "checksum(CAST(content AS BLOB))"
+"""What chunks of equal texts have in common."""
+
 # statements are separated by empty lines, as those of triggers hold semicolons
 SCHEMA = """
 CREATE TABLE state (
@@ -216,6 +219,17 @@ def create(connection: sqlite3.Connection, embedder: str, dim: int) -> None:
         connection.execute("INSERT INTO state VALUES (?, ?, 1, 0, 0, 0, 0, 0)", (embedder, dim))
 
 
+def prepare(connection: sqlite3.Connection, folder: Path, embedder: str, dim: int) -> None:
+    """Make the tables where there are none, and what an index of an earlier version lacks.
+
+    Raises:
+        IndexStateError: As `check`.
+    """
+    if not check(connection, folder):
+        create(connection, embedder, dim)
+    connection.execute(f"CREATE INDEX IF NOT EXISTS chunks_equal ON chunks ({EQUAL})")
+
+
 def read_state(connection: sqlite3.Connection) -> State:
     """What the connection's transaction sees as committed."""
     return State(*connection.execute("SELECT * FROM state").fetchone())
@@ -228,5 +242,5 @@ def translated(folder: Path) -> AbstractContextManager[None]:
         FILE,
         where=folder,
         fix="check the disk's free space and the folder's permissions",
-        damaged="delete the folder and run rag ingest PATH",
+        damaged="run rag index rebuild, or delete the folder and run rag ingest PATH",
     )

@@ -88,6 +88,18 @@ class LocalStore:
         with self.reader.database.connection() as connection:
             return tables.stored_chunks(connection, uri)
 
+    def vectors_of_equal(self, chunks: Sequence[Chunk]) -> dict[int, np.ndarray]:
+        """See `Store`: some look-ups in SQLite for each text."""
+        import numpy as np
+
+        with self.reader.vectors() as (connection, snapshot):
+            found = {at: tables.row_of_equal(connection, one) for at, one in enumerate(chunks)}
+            rows = {at: row for at, row in found.items() if row is not None}
+            positions = snapshot.positions(np.array([*rows.values()], dtype=np.int64))
+            return {
+                at: snapshot.matrix[position] for at, position in zip(rows, positions, strict=True)
+            }
+
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
         """See `Store`; all sources in one commit.
 
@@ -152,7 +164,7 @@ class LocalStore:
         return stats(self.reader, self.embedder, self.dim)
 
     def embed_again(self, embedder: str, dim: int, embed: Embed) -> None:
-        """See `Reembedded`: it needs space for both, and a crash leaves either."""
+        """See `Store`: it needs space for both, and a crash leaves either."""
         self._writing().embed_again(embedder, dim, embed)
 
     def compact(self) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from rag.errors import IndexStateError
 from rag.index.local.checksums import checksum, of_vectors
-from rag.index.local.database import FILE
+from rag.index.local.database import EQUAL, FILE
+from rag.index.store import LOOKED_AT
 from rag.index.types import Source, SourcePlan
 from rag.text.chunk import Chunk
 from rag.text.surrogates import escape_surrogates
@@ -147,6 +148,22 @@ def chunks_of(connection: sqlite3.Connection, uri: str) -> list[Chunk]:
     """The chunks of a source, in the order of its text."""
     found = connection.execute(f"{_CHUNK} WHERE source = ? ORDER BY row", (uri,))
     return sorted((chunk for _, chunk in _chunks(found)), key=lambda chunk: chunk.position)
+
+
+def row_of_equal(connection: sqlite3.Connection, chunk: Chunk) -> int | None:
+    """The row of a chunk that has its vector of the same text; None: there is none, or far behind.
+
+    Equal texts under other headings have other vectors, so some of them are looked at.
+    """
+    found = connection.execute(
+        f"SELECT row, metadata, content FROM chunks WHERE {EQUAL} = ? LIMIT ?",  # noqa: S608 - no values in it
+        (checksum(chunk.text), LOOKED_AT),
+    )
+    for row, metadata, content in found:
+        other = Chunk(content, json.loads(metadata))
+        if not other.within and other.indexed_text == chunk.indexed_text:
+            return int(row)
+    return None
 
 
 def fetch(connection: sqlite3.Connection, rows: np.ndarray) -> list[Chunk]:

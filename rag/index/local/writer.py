@@ -22,7 +22,7 @@ from rag.errors import IndexStateError
 from rag.index.local.blocks import Blocks, Embed, copied, embedded
 from rag.index.local.bm25 import BM25, bm25_folder
 from rag.index.local.build_lists import build, trusted, wanted
-from rag.index.local.database import FILE, Database, State, check, create, read_state, translated
+from rag.index.local.database import FILE, Database, State, prepare, read_state, translated
 from rag.index.local.declared import declare, read_again
 from rag.index.local.lists import ListsFile
 from rag.index.local.lock import writer_lock
@@ -82,8 +82,7 @@ class Writer:
 
     def _open(self, embedder: str, dim: int) -> None:
         with self._database.connection() as connection:
-            if not check(connection, self._folder):
-                create(connection, embedder, dim)
+            prepare(connection, self._folder, embedder, dim)
             connection.execute("BEGIN")
             state = read_state(connection)
             if (state.embedder, state.dim) != (embedder, dim):
@@ -150,7 +149,7 @@ class Writer:
         self._rewrite(partial(copied, self._folder))
 
     def embed_again(self, embedder: str, dim: int, embed: Embed) -> None:
-        """See `Reembedded.embed_again`."""
+        """See `Store.embed_again`."""
         self._rewrite(partial(embedded, embed), (embedder, dim))
 
     def _rewrite(self, vectors: Blocks, made_by: tuple[str, int] | None = None) -> None:

@@ -47,6 +47,7 @@ INDEXES = """
 ALTER TABLE {table} ADD PRIMARY KEY (row), ADD UNIQUE (id);
 CREATE INDEX ON {table} (source);
 CREATE INDEX ON {table} USING gin (fields jsonb_path_ops);
+CREATE INDEX ON {table} (hashtextextended(content, 0));
 """
 NEAREST = "CREATE INDEX ON {table} USING hnsw (embedding vector_ip_ops)"
 
@@ -146,9 +147,7 @@ class Database:
 
         with self.connection() as connection, connection.transaction():
             # Two processes that start together would make the same tables.
-            connection.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (self.address.schema,)
-            )
+            self._alone(connection)
             if self._exists(connection):
                 return
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
@@ -158,6 +157,24 @@ class Database:
             index_chunks(connection, "chunks", dim)
             connection.execute("INSERT INTO state VALUES (%s, %s, %s)", (FORMAT, embedder, dim))
         self._close_idle()  # they do not know pgvector's type yet
+
+    def prepare(self) -> None:
+        """Make what an index of an earlier version lacks."""
+        with self.connection() as connection, connection.transaction():
+            self._alone(connection)
+            made = connection.execute(
+                "SELECT 1 FROM pg_indexes WHERE schemaname = %s AND tablename = 'chunks'"
+                " AND indexdef LIKE '%%hashtextextended%%'",
+                (self.address.schema,),
+            )
+            if made.fetchone() is None:
+                connection.execute("CREATE INDEX ON chunks (hashtextextended(content, 0))")
+
+    def _alone(self, connection: Connection[Any]) -> None:
+        """Be the only process that makes tables of this index, until the transaction ends."""
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (self.address.schema,)
+        )
 
     def close(self) -> None:
         """Close the idle connections now and the others after use."""

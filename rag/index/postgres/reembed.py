@@ -21,7 +21,7 @@ BATCH = 1_024
 
 
 def embed_again(db: Connection[Any], embedder: str, dim: int, embed: Embed) -> None:
-    """See `Reembedded.embed_again`.
+    """See `Store.embed_again`.
 
     The chunks are copied into a table of their own with the new vectors and an index, which then
     takes the place of the old one. Writers wait meanwhile; searches wait for the exchange alone.

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from rag.index.filters import parse_filter
-from rag.index.postgres.conditions import on_chunks
+from rag.index.postgres.conditions import clean, on_chunks
 from rag.index.ranking import TEMPERATURE, ranked
+from rag.index.store import LOOKED_AT
 from rag.index.types import Aggregate, Candidates, Hit
 from rag.index.words import K1, B, words_of
 from rag.text.chunk import Chunk
@@ -111,6 +112,29 @@ def by_source(
         Hit(chunk_of(hits[source]), score, {"dense": float(hits[source][-1])})
         for source, score in scores.items()
     ]
+
+
+def vectors_of_equal(db: Connection[Any], chunks: Sequence[Chunk]) -> dict[int, np.ndarray]:
+    """See `Store.vectors_of_equal`; the connection is in a transaction that reads one state."""
+    import numpy as np
+
+    found = db.execute(
+        "SELECT number - 1, row, metadata FROM unnest(%s::text[]) WITH ORDINALITY AS t (text,"
+        " number), LATERAL (SELECT row, metadata FROM chunks WHERE hashtextextended(content, 0)"
+        " = hashtextextended(text, 0) AND content = text LIMIT %s) AS equal",
+        ([clean(chunk.text) for chunk in chunks], LOOKED_AT),
+    ).fetchall()
+    rows: dict[int, int] = {}
+    for at, row, metadata in found:
+        stored = Chunk(chunks[at].text, json.loads(metadata))
+        if not stored.within and stored.indexed_text == chunks[at].indexed_text:
+            rows[at] = row
+    vectors = dict(
+        db.execute(
+            "SELECT row, embedding FROM chunks WHERE row = ANY(%s)", (list({*rows.values()}),)
+        ).fetchall()
+    )
+    return {at: np.asarray(vectors[row], dtype=np.float32) for at, row in rows.items()}
 
 
 def chunk_of(row: Sequence[Any]) -> Chunk:

@@ -75,6 +75,8 @@ class PostgresStore:
             if create and wanted is not None:
                 database.create(*wanted)
             made = database.check(wanted)
+            if wanted is not None:
+                database.prepare()
             return cls(address, database, made, write=wanted is not None)
         except BaseException:
             database.close()
@@ -96,6 +98,11 @@ class PostgresStore:
         """See `Store`."""
         with self._database.connection() as db:
             return stored_chunks(db, uri)
+
+    def vectors_of_equal(self, chunks: Sequence[Chunk]) -> dict[int, np.ndarray]:
+        """See `Store`; one query."""
+        with self._database.transaction(self.embedder) as db:
+            return search.vectors_of_equal(db, chunks)
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
         """See `Store`; each source in one transaction."""
@@ -212,7 +219,7 @@ class PostgresStore:
         return lost
 
     def embed_again(self, embedder: str, dim: int, embed: Embed) -> None:
-        """See `Reembedded`."""
+        """See `Store`."""
         self._writing()
         with self._database.connection() as db:
             embed_again(db, embedder, dim, embed)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import IndexStateError, RagError
 from rag.extras import require
-from rag.index.store import other_embedder
+from rag.index.store import embedded_again, other_embedder
 
 if TYPE_CHECKING:
     from rag.index.qdrant.location import Location
@@ -27,6 +28,10 @@ BLOCK = 1_000
 KEY = "QDRANT_API_KEY"
 DENSE, WORDS = "dense", "words"
 """The names of a point's vectors."""
+EQUAL = "equal"
+"""The field of a point's payload that is the same for equal indexed texts."""
+MARK = "2f1c7a0e-54f4-5d0a-9a43-3c1f0d8e6b52"
+"""The point of the sources that says where the index went, when it was embedded again."""
 
 
 @dataclass
@@ -43,7 +48,11 @@ _opening = threading.Lock()
 
 
 class Client:
-    """Calls of Qdrant for one collection; any number of threads may make them.
+    """Calls of Qdrant for one index; any number of threads may make them.
+
+    Attributes:
+        location: Where the index is, as it was named.
+        current: The collections that hold it: others, once it was embedded again.
 
     Raises:
         ConfigError: The library is not installed.
@@ -51,7 +60,7 @@ class Client:
     """
 
     def __init__(self, location: Location) -> None:
-        self.location = location
+        self.location = self.current = location
         qdrant = require("qdrant_client", "qdrant", where=str(location))
         self._shared: _Folder | None = None
         with self._errors():
@@ -87,12 +96,43 @@ class Client:
         Raises:
             IndexStateError: The server cannot be reached, or refuses.
         """
-        arguments["collection_name"] = collection or self.location.collection
+        arguments["collection_name"] = collection or self.current.collection
+        try:
+            return self._call(method, arguments)
+        except IndexStateError as error:
+            if not _is_gone(error):
+                raise
+            mark = self.mark()
+            if mark.get("next"):
+                raise embedded_again(mark["embedder"], where=str(self.location)) from error
+            raise
+
+    def _call(self, method: str, arguments: Mapping[str, Any]) -> Any:
         with self._errors():
             if self._shared is None:
                 return getattr(self._client, method)(**arguments)
             with self._shared.lock:
                 return getattr(self._client, method)(**arguments)
+
+    def mark(self) -> dict[str, Any]:
+        """What the point `MARK` says; nothing, if it was never made."""
+        try:
+            found = self._call("retrieve", {"collection_name": self.current.sources, "ids": [MARK]})
+        except IndexStateError as error:
+            if _is_gone(error):
+                return {}
+            raise
+        return dict(found[0].payload) if found else {}
+
+    def collections(self) -> list[str]:
+        """The names of all collections of the server."""
+        return [one.name for one in self._call("get_collections", {}).collections]
+
+    def of(self, collection: str) -> Client:
+        """A client, open as long as this one, of other collections of the index."""
+        other = copy.copy(self)
+        other.current = replace(self.location, collection=collection)
+        return other
 
     def scroll(self, *, collection: str = "", **arguments: Any) -> Iterator[Any]:
         """All points that pass a filter."""
@@ -107,10 +147,10 @@ class Client:
 
     def exists(self) -> bool:
         """Whether there is an index: the collection of its sources is made last."""
-        return bool(self("collection_exists", collection=self.location.sources))
+        return bool(self("collection_exists", collection=self.current.sources))
 
     def check(self, wanted: tuple[str, int] | None = None) -> tuple[str, int]:
-        """The index's embedder and dimensions.
+        """The index's embedder and dimensions; finds the collections that hold it.
 
         Raises:
             IndexStateError: There is no index, it is of another format, or of another embedder
@@ -130,6 +170,9 @@ class Client:
                 " made it",
             )
         made = (str(found["embedder"]), int(found["dim"]))
+        while (mark := self.mark()).get("next"):
+            self.current = replace(self.location, collection=mark["next"])
+            made = (str(mark["embedder"]), int(mark["dim"]))
         if wanted is not None and made != wanted:
             raise other_embedder(made, wanted, where=str(self.location))
         return made
@@ -146,11 +189,11 @@ class Client:
         try:
             if not self("collection_exists"):
                 self("create_collection", vectors_config=vectors, sparse_vectors_config=words)
-            for name in ("id", "source", "generation"):
+            for name in ("id", "source", "generation", EQUAL):
                 self.index_field(name)
             self(
                 "create_collection",
-                collection=self.location.sources, vectors_config={}, metadata=known,
+                collection=self.current.sources, vectors_config={}, metadata=known,
             )  # fmt: skip
         except IndexStateError:
             if not self.exists():  # another process was first
@@ -190,6 +233,12 @@ class Client:
                 fix="see that the server is there and QDRANT_API_KEY is right, or, of a folder,"
                 " that no other process has it open",
             ) from error
+
+
+def _is_gone(error: IndexStateError) -> bool:
+    """Whether a collection is not there."""
+    what = error.what.lower()
+    return "not found" in what or "doesn't exist" in what
 
 
 def _shared(folder: Path, qdrant: Any) -> _Folder:

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rag.index.qdrant.client import DENSE, WORDS
+from rag.index.qdrant.client import DENSE, EQUAL, WORDS
 from rag.index.qdrant.conditions import fields_of
+from rag.index.source_plan import digest
 from rag.index.words import K1, B, words_of
 from rag.text.chunk import Chunk
 
@@ -43,7 +44,11 @@ def payload_of(
         generation: Of the write that made the point.
         number: Of that write among those of the source.
     """
-    about = {"id": key, "source": uri, "text": text, "metadata": metadata, "order": order}
+    chunk = Chunk(text, json.loads(metadata))
+    about = {
+        "id": key, "source": uri, "text": text, "metadata": metadata, "order": order,
+        EQUAL: "" if chunk.within else digest(chunk.indexed_text),
+    }  # fmt: skip
     of_write = {"generation": generation, "number": number, "written": int(time.time())}
     return {**fields_of(metadata), **about, **of_write}
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rag.index.filters import parse_filter
-from rag.index.qdrant.client import DENSE, WORDS, Client
+from rag.index.qdrant.client import BLOCK, DENSE, EQUAL, WORDS, Client
 from rag.index.qdrant.conditions import field, on_points
 from rag.index.qdrant.points import chunk_of, query_vector
 from rag.index.qdrant.sources import Sources
 from rag.index.ranking import aggregated, ranked
+from rag.index.source_plan import digest
 from rag.index.types import Aggregate, Candidates, Hit
 from rag.text.chunk import Chunk
 
@@ -129,6 +130,32 @@ class Search:
         match = models.MatchAny(any=list(values))
         narrowed = models.Filter(must=[models.FieldCondition(key=key, match=match)])
         return [chunk_of(point.payload) for point in self.current(narrowed)]
+
+    def vectors_of_equal(self, chunks: Sequence[Chunk]) -> dict[int, np.ndarray]:
+        """See `Store.vectors_of_equal`: also of points that do not count, whose vectors are right.
+
+        Points that an earlier version has written are not found.
+        """
+        import numpy as np
+        from qdrant_client import models
+
+        wanted = {digest(chunk.indexed_text): at for at, chunk in enumerate(chunks)}
+        found: dict[int, np.ndarray] = {}
+        for _ in range(TRIES):
+            if not wanted:
+                break
+            match = models.MatchAny(any=list(wanted))
+            points, _ = self._client(
+                "scroll", limit=BLOCK, with_vectors=[DENSE], with_payload=[EQUAL],
+                scroll_filter=models.Filter(must=[models.FieldCondition(key=EQUAL, match=match)]),
+            )  # fmt: skip
+            for point in points:
+                at = wanted.pop(point.payload[EQUAL], None)
+                if at is not None:
+                    found[at] = np.array(point.vector[DENSE], dtype=np.float32)
+            if len(points) < BLOCK:  # of one text there may be more
+                break
+        return found
 
     def _best(self, query: Any, using: str, k: int, narrowed: Any) -> list[Any]:
         """The best points that count, by falling score, ties in the order of insertion."""

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rag.index.qdrant.client import Client
+from rag.index.qdrant.client import MARK, Client
 from rag.index.qdrant.points import point_id
+from rag.index.store import embedded_again
 from rag.index.types import Source
 
 _VERSION = point_id("version")
@@ -38,19 +39,30 @@ class Sources:
     """The collection of sources of an index."""
 
     def __init__(self, client: Client) -> None:
-        self._client, self._collection = client, client.location.sources
+        self._client, self._collection = client, client.current.sources
 
     def get(self, uris: Iterable[str]) -> dict[str, Entry]:
-        """The entries of sources, by URI; those that are not there are missing."""
-        ids = [point_id("source", uri) for uri in uris]
-        found = self._client("retrieve", collection=self._collection, ids=ids) if ids else []
-        return {entry.source.uri: entry for entry in map(_entry, found)}
+        """The entries of sources, by URI; those that are not there are missing.
+
+        Raises:
+            IndexStateError: The index was embedded again.
+        """
+        ids = [MARK, *(point_id("source", uri) for uri in uris)]
+        found = self._entries(self._client("retrieve", collection=self._collection, ids=ids))
+        return {entry.source.uri: entry for entry in found}
+
+    def _entries(self, points: Iterable[Any]) -> Iterator[Entry]:
+        for point in points:
+            if point.id == MARK:
+                if point.payload.get("next"):
+                    where = str(self._client.location)
+                    raise embedded_again(point.payload["embedder"], where=where)
+            elif point.id != _VERSION:
+                yield _entry(point)
 
     def all(self) -> Iterator[Entry]:
         """All entries."""
-        for point in self._client.scroll(collection=self._collection):
-            if point.id != _VERSION:
-                yield _entry(point)
+        return self._entries(self._client.scroll(collection=self._collection))
 
     def count(self) -> int:
         """How many there are."""
@@ -96,8 +108,9 @@ class Sources:
 
     def version(self) -> str:
         """Changes with every change of what is found."""
-        found = self._client("retrieve", collection=self._collection, ids=[_VERSION])
-        return str(found[0].payload["version"]) if found else ""
+        found = self._client("retrieve", collection=self._collection, ids=[_VERSION, MARK])
+        list(self._entries(found))
+        return next((str(one.payload["version"]) for one in found if one.id == _VERSION), "")
 
     def renew_version(self) -> None:
         """Let the version be another one."""

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from rag.errors import IndexStateError
-from rag.index.qdrant.client import Client
+from rag.index.qdrant.client import EQUAL, Client
 from rag.index.qdrant.location import Location
+from rag.index.qdrant.reembed import embed_again, sweep
 from rag.index.qdrant.search import Search
 from rag.index.qdrant.sources import Sources
 from rag.index.qdrant.write import Writer
@@ -32,7 +33,7 @@ from rag.text.chunk import Chunk
 if TYPE_CHECKING:
     import numpy as np
 
-    from rag.index.store import Score, Where
+    from rag.index.store import Embed, Score, Where
 
 _ABOUT = ["id", "source", "generation", "number", "order"]
 
@@ -72,7 +73,10 @@ class QdrantStore:
         try:
             if create and wanted is not None:
                 client.create(*wanted)
-            return cls(location, client, client.check(wanted), write=wanted is not None)
+            made = client.check(wanted)
+            if wanted is not None:
+                client.index_field(EQUAL)  # an earlier version has made none
+            return cls(location, client, made, write=wanted is not None)
         except BaseException:
             client.close()
             raise
@@ -88,6 +92,10 @@ class QdrantStore:
     def stored(self, uri: str) -> dict[str, str]:
         """See `Store`."""
         return self._writer.stored(uri)
+
+    def vectors_of_equal(self, chunks: Sequence[Chunk]) -> dict[int, np.ndarray]:
+        """See `Store`; by a digest of the indexed text in the payload."""
+        return self._search.vectors_of_equal(chunks)
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
         """See `Store`; each source by one switch."""
@@ -158,15 +166,21 @@ class QdrantStore:
             vectors="hnsw",
         )
 
+    def embed_again(self, embedder: str, dim: int, embed: Embed) -> None:
+        """See `Store`: into other collections, which then take the place of these."""
+        self._writing()
+        embed_again(self._client, embedder, dim, embed)
+
     def compact(self) -> None:
         """See `Store`."""
         self._writing().sweep()
+        sweep(self._client)
 
     def verify(self) -> list[IndexProblem]:
         """See `Store`: whether sources have their points; the server checks its files itself."""
         points = self._search.current(None, _ABOUT)
         counts = Counter(point.payload["source"] for point in points)
-        collection = self.location.collection
+        collection = self._client.current.collection
         found = [
             IndexProblem(
                 collection, f"{one.uri} is to have {one.chunks} chunks and has {counts[one.uri]}"

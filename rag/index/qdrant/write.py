@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rag.index.local.vectors import unit
 from rag.index.qdrant.client import Client
+from rag.index.qdrant.mark import Mark
 from rag.index.qdrant.points import chunk_of, payload_of, point_id, vectors_of, words_vector
 from rag.index.qdrant.search import Search
+from rag.index.qdrant.selected import batched, points_of
 from rag.index.qdrant.sources import Entry, Sources
 from rag.index.source_plan import basis_of
 from rag.index.types import Source, SourceUpdate, WriteReport
@@ -19,8 +20,6 @@ from rag.index.types import Source, SourceUpdate, WriteReport
 if TYPE_CHECKING:
     import numpy as np
 
-BATCH = 256
-"""Points that are sent together."""
 LONGEST = 3_600
 """Seconds that the write of one source takes at most."""
 
@@ -37,10 +36,11 @@ class Writer:
 
     def __init__(self, client: Client, sources: Sources, search: Search, dim: int) -> None:
         self._client, self._sources, self._search, self._dim = client, sources, search, dim
+        self._mark = Mark(client)
 
     def stored(self, uri: str) -> dict[str, str]:
         """See `Store.stored`."""
-        found = self._search.current(_of(uri))
+        found = self._search.current(points_of(uri))
         return {point.payload["id"]: point.payload["metadata"] for point in found}
 
     def write(self, updates: Sequence[SourceUpdate]) -> WriteReport:
@@ -63,22 +63,26 @@ class Writer:
         source = Source(uri, update.digest, update.size, update.mtime_ns, chunks)
         if before is not None and not (plan.new or plan.gone or plan.renewed):
             same = Entry(source, before.generation, before.number)
-            return WriteReport.of(plan) if self._sources.put(same, before) else changed
+            if not self._sources.put(same, before):
+                return changed
+            self._mark.ensure_open()
+            return WriteReport.of(plan)
         number = before.number + 1 if before else 1
         after = Entry(source, uuid.uuid4().hex, number)
         switched = False
         try:
             points = [*self._kept(update, before, after), *_new(update, vectors, after)]
-            for some in _batched(points):
+            for some in batched(points):
                 self._client("upsert", points=some, wait=True)
             switched = self._sources.put(after, before)
         finally:
             if not switched:
-                self._delete(_of(uri, generation=after.generation))
+                self._delete(points_of(uri, generation=after.generation))
         if not switched:
             return changed
+        self._mark.ensure_open()
         self._sources.renew_version()
-        self._delete(_of(uri, up_to=number, but=after.generation))
+        self._delete(points_of(uri, up_to=number, but=after.generation))
         return WriteReport.of(plan)
 
     def delete(self, uris: Sequence[str]) -> int:
@@ -88,8 +92,9 @@ class Writer:
             entry = self._sources.get([uri]).get(uri)
             if entry is not None:
                 self._sources.remove(uri)
+                self._mark.ensure_open()
                 self._sources.renew_version()
-                self._delete(_of(uri, up_to=entry.number))
+                self._delete(points_of(uri, up_to=entry.number))
                 removed += entry.source.chunks
         return removed
 
@@ -112,14 +117,14 @@ class Writer:
     def sweep(self) -> None:
         """Delete what writes that were killed have left."""
         for ids in self.leftovers().values():
-            for some in _batched(ids):
+            for some in batched(ids):
                 self._client("delete", points_selector=some, wait=True)
 
     def recount_words(self) -> None:
         """Weigh the words of all chunks again."""
         from qdrant_client import models
 
-        for some in _batched(self._client.scroll()):
+        for some in batched(self._client.scroll()):
             weighed = [
                 (point.id, words_vector(chunk_of(point.payload).indexed_text)) for point in some
             ]
@@ -135,7 +140,7 @@ class Writer:
             return
         uri, renewed = update.plan.uri, dict(update.plan.renewed)
         staying = set(update.plan.kept)
-        narrowed = _of(uri, generation=before.generation)
+        narrowed = points_of(uri, generation=before.generation)
         for point in self._client.scroll(scroll_filter=narrowed, with_vectors=True):
             old = point.payload
             if old["id"] not in staying:
@@ -168,26 +173,3 @@ def _new(update: SourceUpdate, vectors: np.ndarray, after: Entry) -> Iterator[An
                 after.number,
             ),
         )  # fmt: skip
-
-
-def _of(
-    uri: str, *, generation: str | None = None, up_to: int | None = None, but: str | None = None
-) -> Any:
-    """The points of a source: of a generation, of writes up to a number, but of a generation."""
-    from qdrant_client import models
-
-    def is_(key: str, value: str) -> Any:
-        return models.FieldCondition(key=key, match=models.MatchValue(value=value))
-
-    must = [is_("source", uri)]
-    if generation is not None:
-        must.append(is_("generation", generation))
-    if up_to is not None:
-        must.append(models.FieldCondition(key="number", range=models.Range(lte=up_to)))
-    return models.Filter(must=must, must_not=[is_("generation", but)] if but else None)
-
-
-def _batched(items: Any) -> Iterator[list[Any]]:
-    rest = iter(items)
-    while some := list(islice(rest, BATCH)):
-        yield some

@@ -124,6 +124,8 @@ def _reason(code: int, seconds: float, *, late: bool) -> str:
         return f"reading it takes more than {seconds / 2:.0f} seconds"
     if killed:
         return "reading it takes too much memory"
+    if code == -getattr(signal, "SIGABRT", 6):  # what Rust and C++ do that get no memory
+        return "its reader gave up, as where reading takes too much memory"
     return f"its reader crashed (exit code {code})"
 
 

@@ -60,7 +60,7 @@ def discover(paths: Iterable[Path]) -> Iterator[FileRef | Skipped]:
     seen: Seen = set()
     for path in paths:
         root = absolute(path)
-        yield from _visit(root, root, seen)
+        yield from _visit(root, "", seen)
 
 
 def absolute(path: Path) -> Path:
@@ -68,17 +68,17 @@ def absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
 
 
-def _visit(path: Path, root: Path, seen: Seen) -> Iterator[FileRef | Skipped]:
+def _visit(path: Path, name: str, seen: Seen) -> Iterator[FileRef | Skipped]:
+    """The files at or below a path, which is called `name`; "": it was given by itself."""
     try:
         about = path.stat()
         if (about.st_dev, about.st_ino) in seen:
             return
         seen.add((about.st_dev, about.st_ino))
         if stat.S_ISDIR(about.st_mode):
-            inside = sorted(path.iterdir())
+            inside = sorted(os.listdir(path))  # noqa: PTH208 - as texts, which are sorted sooner
         else:
-            name = path.name if path == root else path.relative_to(root).as_posix()
-            yield _file(path, name, about)
+            yield _file(path, name or path.name, about)
             return
     except FileNotFoundError:
         yield Skipped(path, "there is no such file or folder")
@@ -86,11 +86,11 @@ def _visit(path: Path, root: Path, seen: Seen) -> Iterator[FileRef | Skipped]:
     except OSError as error:
         yield Skipped(path, f"cannot be opened: {error.strerror}")
         return
-    if path != root and path / FILE in inside:
+    if name and FILE in inside:
         return
     for entry in inside:
-        if not entry.name.startswith(".") and entry.name not in NOISE:
-            yield from _visit(entry, root, seen)
+        if not entry.startswith(".") and entry not in NOISE:
+            yield from _visit(path / entry, f"{name}/{entry}" if name else entry, seen)
 
 
 def _file(path: Path, name: str, about: os.stat_result) -> FileRef | Skipped:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Iterator
+from typing import IO, AnyStr
 
 from rag.errors import LoadError
 from rag.index.readers.decode import USUAL, UTF_16, decode, encoding_of
@@ -23,25 +25,31 @@ def lines_of(file: File) -> Iterator[tuple[int, str | None]]:
     """
     with file.open() as opened:
         head = opened.read(HEAD)
-        whole = head if len(head) < HEAD else head[: head.rfind(b"\n") + 1] or head
-        decode(whole)
         opened.seek(0)
         if head.startswith(UTF_16):
+            # What is read may end within a character.
+            decode(codecs.getincrementaldecoder("utf-16")("replace").decode(head).encode())
             with io.TextIOWrapper(opened, encoding="utf-16", errors="replace", newline="") as text:
-                yield from enumerate(text, start=1)
+                yield from enumerate(_held(text, "\n"), start=1)
             return
+        whole = head if len(head) < HEAD else head[: head.rfind(b"\n") + 1] or head
+        decode(whole)
         encoding = encoding_of(whole)
-        number = 0
-        while line := opened.readline(LINE):
-            number += 1
-            if len(line) == LINE and not line.endswith(b"\n"):
-                while (rest := opened.readline(LINE)) and not rest.endswith(b"\n"):
-                    pass
-                yield number, None
-                continue
-            if b"\0" in line:
+        for number, line in enumerate(_held(opened, b"\n"), start=1):
+            if line is not None and b"\0" in line:
                 raise LoadError(f"not text: line {number} holds zero bytes")
-            yield number, _decoded(line, encoding)
+            yield number, None if line is None else _decoded(line, encoding)
+
+
+def _held(file: IO[AnyStr], end: AnyStr) -> Iterator[AnyStr | None]:
+    """The lines of a file; None for one that is too long, which is never held as a whole."""
+    while line := file.readline(LINE):
+        if len(line) < LINE or line.endswith(end):
+            yield line
+            continue
+        while (rest := file.readline(LINE)) and not rest.endswith(end):
+            pass
+        yield None
 
 
 def _decoded(line: bytes, encoding: str) -> str:

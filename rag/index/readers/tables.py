@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -87,10 +88,15 @@ def _line(cell: Any) -> str:
 def header(cells: Sequence[Any]) -> list[str]:
     """Names of columns; equal ones are numbered, so that no value hides another."""
     names: list[str] = []
+    taken: set[str] = set()
+    times: Counter[str] = Counter()
     for cell in cells:
-        name = _line(cell)
-        taken = sum(1 for one in names if one == name or one.startswith(f"{name} ("))
-        names.append(f"{name} ({taken + 1})" if name and name in names else name)
+        name = unique = _line(cell)
+        while unique and unique in taken:
+            times[name] += 1
+            unique = f"{name} ({times[name] + 1})"
+        taken.add(unique)
+        names.append(unique)
     return names
 
 

@@ -14,6 +14,7 @@ from rag.errors import IndexStateError
 from rag.index import Index, IndexWriter, SourceUpdate, WriteReport
 from rag.index.store import Address
 from rag.index.types import NewChunk
+from rag.testing.encoders import ScriptedEmbedder
 from rag.testing.suites.store_fixtures import (
     EMBEDDER,
     Reader,
@@ -23,6 +24,7 @@ from rag.testing.suites.store_fixtures import (
     update,
     vector,
 )
+from rag.text.chunk import Chunk
 
 SIZE = 12
 """Chunks of a source that is replaced again and again."""
@@ -42,6 +44,44 @@ class _DyingList(list[NewChunk]):
 
 class StoreWrites(StoreFixtures):
     """Tests of the writes of a store."""
+
+    def test_vectors_of_equal_texts_are_found(self, index: Index) -> None:
+        """Of any source, by all of what is embedded, while the chunk is there."""
+        old = Chunk("ferry", {"title": "Port", "pooled_within": "x"})
+        put(index, "late", old)
+        put(index, "a", Chunk("ferry", {"title": "Port", "n": 1}), "lock \U0001f6a2", "")
+        asked = [
+            Chunk("lock \U0001f6a2"),
+            Chunk("ferry"),
+            Chunk("ferry", {"title": "Port", "n": 2}),
+            Chunk("keel"),
+        ]
+        assert sorted(index.vectors_of_equal(asked)) == [0, 2]
+        found = index.vectors_of_equal(asked)
+        assert found[0] == pytest.approx(vector("lock \U0001f6a2"), abs=1e-6)
+        assert found[2] == pytest.approx(vector("ferry"), abs=1e-6)
+        index.delete(["a"])
+        assert index.vectors_of_equal(asked) == {}
+
+    def test_equal_texts_are_embedded_once_in_all_runs(
+        self, address: Address, opened: list[Index]
+    ) -> None:
+        """A later run and another source ask the embedder for what is new only."""
+
+        def run(source: str, *texts: str) -> list[str]:
+            embedder = ScriptedEmbedder(16)
+            documents = [Document(text, metadata={"source": source}) for text in texts]
+            IndexWriter(address).write(documents, embedder)
+            return embedder.texts
+
+        assert run("a", "ferry one", "lock one") == ["ferry one", "lock one"]
+        assert run("b", "lock one", "ferry one") == []
+        assert run("c", "ferry one", "keel") == ["keel"]
+        opened.append(Index.open(address))
+        hits = opened[0].dense(vector("ferry one"), 3)
+        assert sorted(hit.chunk.source for hit in hits) == ["a", "b", "c"]
+        assert [hit.score for hit in hits] == pytest.approx([1, 1, 1], abs=1e-5)
+        assert opened[0].verify() == []
 
     def test_an_interrupted_write_leaves_the_old_source_whole(
         self, index: Index, reader: Reader, address: Address, opened: list[Index]

@@ -83,13 +83,13 @@ def test_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "a/x.md", "b/y.md")
-    walk = Path.iterdir
+    listed = os.listdir
 
-    def refuse(path: Path) -> object:
+    def refuse(path: Path) -> list[str]:
         if path.name == "a":
             raise PermissionError(13, "Permission denied")
-        return walk(path)
+        return listed(path)
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
     assert reasons(tmp_path) == {"a": "cannot be opened: Permission denied"}
     assert names(tmp_path) == ["b/y.md"]
