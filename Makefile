@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # One thread for the models of each process: more would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo client test test-deploy test-ray test-clients quick coverage mutation lowest release test-wheel notebooks lint format stubs types bench clean
+.PHONY: demo client test test-deploy test-ray test-clients quick coverage mutation lowest release test-wheel notebooks lint format stubs types docs docs-pages docs-serve bench clean
 
 # A torch wheel in one of pip's configured folders (a processor-only build, say) is taken first;
 # without one, pip resolves torch as it does for everybody.
@@ -109,6 +109,34 @@ client: $(READY)
 types: $(READY)
 	$(BIN)/mypy -p rag
 	$(BIN)/python -m tests.examples.check_types
+
+# The documentation as a site in .cache/website/site: pages and reference are put together by this
+# package's environment, and built by mkdocs in one of its own. npm fetches the script that draws
+# diagrams, which the site brings along: a reader's browser asks no other host for anything.
+WEBSITE := .cache/website
+MERMAID := 11.17.2
+$(WEBSITE)/.ready: pyproject.toml
+	test -x $(WEBSITE)/venv/bin/python || $(PYTHON) -m venv $(WEBSITE)/venv
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' > $(WEBSITE)/requirements.txt
+	$(WEBSITE)/venv/bin/pip install --quiet --requirement $(WEBSITE)/requirements.txt
+	touch $@
+
+$(WEBSITE)/mermaid-$(MERMAID).min.js:
+	mkdir -p $(WEBSITE)/npm
+	npm pack --silent --pack-destination $(WEBSITE)/npm mermaid@$(MERMAID)
+	tar -xzf $(WEBSITE)/npm/mermaid-$(MERMAID).tgz -C $(WEBSITE)/npm package/dist/mermaid.min.js
+	mv $(WEBSITE)/npm/package/dist/mermaid.min.js $@
+
+docs-pages: $(READY) $(WEBSITE)/mermaid-$(MERMAID).min.js
+	$(BIN)/python -m website.pages $(WEBSITE)/pages
+	cp $(WEBSITE)/mermaid-$(MERMAID).min.js $(WEBSITE)/pages/assets/mermaid.min.js
+
+docs: docs-pages $(WEBSITE)/.ready
+	$(WEBSITE)/venv/bin/mkdocs build --strict --quiet --config-file website/mkdocs.yml
+
+# After a change to a page: make docs-pages; the server notices.
+docs-serve: docs-pages $(WEBSITE)/.ready
+	$(WEBSITE)/venv/bin/mkdocs serve --config-file website/mkdocs.yml --dev-addr 127.0.0.1:8001
 
 # make bench DATA=FOLDER: the folder of a data set in BEIR's format, for what needs one.
 bench: $(READY)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from rag.flow import load_flow
 from rag.index import Index
@@ -16,9 +18,13 @@ from rag.text.splitting import split
 from tests.examples.pages import README, ROOT, blocks
 
 
-def test_the_pipeline_is_the_default_one() -> None:
-    shown = load_flow(blocks(README, "yaml")[0])
-    assert shown.node == load_flow(path("hybrid")).node
+def test_the_pipeline_searches_as_the_default_one() -> None:
+    read = YAML(typ="safe", pure=True).load
+    shown, default = read(blocks(README, "yaml")[0]), read(path("hybrid"))
+    assert load_flow(blocks(README, "yaml")[0]).output_types["answer"] is str
+    assert shown["resources"] == default["resources"]
+    assert shown["steps"][:2] == default["steps"][:2]
+    assert shown["steps"][-1] == default["steps"][-1]
 
 
 def test_the_python_example_runs(
@@ -39,6 +45,4 @@ def test_the_python_example_runs(
     index.close()
     monkeypatch.chdir(tmp_path)
     exec(compile(blocks(README, "python")[0], "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
-    said = capsys.readouterr().out
-    assert "Token(" in said
-    assert "Done(" in said
+    assert re.search(r"lock .*\[\d\]", capsys.readouterr().out)

@@ -1,0 +1,1 @@
+"""The site of the documentation: its pages put together, its reference made from the code."""
