@@ -87,8 +87,9 @@ def assemble(folder: Path) -> list[str]:
     """
     pictures = sorted((ROOT / "docs").rglob("images/*"))
     pages = sources()
-    places = {**pages, **{one.relative_to(ROOT).as_posix():
-                          one.relative_to(ROOT / "docs").as_posix() for one in pictures}}  # fmt: skip
+    docs = ROOT / "docs"
+    drawn = {f"docs/{one.relative_to(docs).as_posix()}": one for one in pictures}
+    places = {**pages, **{name: name.removeprefix("docs/") for name in drawn}}
     texts = {
         place: linked((ROOT / source).read_text(encoding="utf-8"), source, places)
         for source, place in pages.items()
@@ -96,8 +97,8 @@ def assemble(folder: Path) -> list[str]:
     texts |= {place: make() for place, make in reference().items()}
     for place, text in texts.items():
         _write(folder / place, text.encode("utf-8"))
-    for picture in pictures:
-        _write(folder / places[picture.relative_to(ROOT).as_posix()], picture.read_bytes())
+    for name, picture in drawn.items():
+        _write(folder / places[name], picture.read_bytes())
     wanted = {folder / place for place in (*texts, *places.values())}
     for old in [one for one in folder.rglob("*") if one.is_file() and one not in wanted]:
         if "assets" not in old.relative_to(folder).parts:  # scripts and styles of the site

@@ -41,7 +41,9 @@ def commands_in(text: str) -> list[list[str]]:
 
 def options(command: Any) -> set[str]:
     context = command.make_context("rag", [], resilient_parsing=True)
-    return {name for one in command.get_params(context) for name in (*one.opts, *one.secondary_opts)}
+    return {
+        name for one in command.get_params(context) for name in (*one.opts, *one.secondary_opts)
+    }
 
 
 def mistakes(words: list[str]) -> list[str]:
@@ -51,8 +53,8 @@ def mistakes(words: list[str]) -> list[str]:
         wanted = [word for word in rest if "=" not in word and not word.startswith("-")]
         return [f"no target {word}" for word in wanted if word not in TARGETS]
     if program == "pip":
-        named = {name for word in rest for part in re.findall(r"\[([^]]+)\]", word)
-                 if word.startswith(("modular-rag[", ".[")) for name in part.split(",")}  # fmt: skip
+        ours = [word for word in rest if word.startswith(("modular-rag[", ".["))]
+        named = {name for word in ours for name in word.split("[")[1].rstrip("]").split(",")}
         return [f"no extra {name}" for name in named - EXTRAS]
     if program == "python":
         return _of_python(rest)
@@ -66,7 +68,9 @@ def _of_python(words: list[str]) -> list[str]:
     if not script.is_file():
         return [f"no script {words[0]}"]
     text = "".join(one.read_text() for one in (script, *_beside(script)))
-    return [f"{words[0]} has no {word}" for word in words[1:] if word[:2] == "--" and word not in text]
+    return [
+        f"{words[0]} has no {word}" for word in words[1:] if word[:2] == "--" and word not in text
+    ]
 
 
 def _beside(script: Path) -> list[Path]:

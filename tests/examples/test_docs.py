@@ -16,7 +16,7 @@ from rag.operators import CATALOGUE
 from rag.pipelines import names, path
 from tests.examples.pages import PAGES, README, ROOT, TEXTS, blocks, blocks_of, is_walked
 
-CHECKED = {"python", "yaml", "sh", "", "py", "yml", "json", "toml", "mermaid"}
+CHECKED = {"python", "yaml", "sh", "", "py", "yml", "json", "toml", "html", "mermaid"}
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,16 @@ def test_its_blocks_are_of_a_kind_that_is_checked(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert {block.language for block in blocks_of(text)} <= CHECKED
     assert text.count("\n```") + text.startswith("```") == 2 * len(blocks_of(text))
+
+
+@pytest.mark.parametrize(("page", "module"), [("haystack", "haystack"), ("langchain", "langgraph")])
+def test_code_of_other_projects_runs_where_they_are_installed(page: str, module: str) -> None:
+    found = blocks(ROOT / "docs" / "migrating" / f"{page}.md", "py")
+    compiled = [compile(block, page, "exec") for block in found]
+    assert compiled
+    pytest.importorskip(module)
+    for one in compiled:
+        exec(one, {"__name__": page})  # noqa: S102
 
 
 def rows(heading: str) -> dict[str, list[str]]:

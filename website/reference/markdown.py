@@ -15,9 +15,7 @@ _CODE = re.compile(r"(`+[^`]+`+)")
 def escaped(text: str) -> str:
     """Text in which Markdown and HTML mean nothing, but for code in backticks."""
     parts = _CODE.split(text)
-    parts[::2] = [
-        re.sub(r"([*_\[\]])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]
-    ]
+    parts[::2] = [re.sub(r"([*_\[\]])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]]
     return "".join(parts)
 
 
@@ -46,7 +44,11 @@ def docstring(thing: Any) -> str:
     for line in (inspect.getdoc(thing) or "").splitlines():
         if found := _SECTION.match(line):
             section = True
-            lines += ["", f"**{found[1]}**{': ' + escaped(found[2].strip()) if found[2] else ''}", ""]
+            lines += [
+                "",
+                f"**{found[1]}**{': ' + escaped(found[2].strip()) if found[2] else ''}",
+                "",
+            ]
         elif section and (item := _ITEM.match(line)):
             lines.append(f"- `{item[1]}`: {escaped(item[2])}")
         elif section and line.startswith(" "):
