@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing, closing
+from itertools import islice
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
@@ -35,13 +36,15 @@ SEARCH = "search"
 """The tool that gives passages instead of an answer."""
 SCHEME = "document:"
 LISTED = 1000
-"""Documents in a list at most."""
+"""Documents in a page of their list."""
 
 Who = Callable[["ServerRequestContext[Any, Any]"], Identity]
 """Says who a request comes from."""
+Link = Callable[["ServerRequestContext[Any, Any]", Identity, str], Callable[[AnswerSource], str]]
+"""Says for a request, its user and a pipeline where the sources of an answer open."""
 
 
-def mcp_server(service: Service, who: Who) -> Server[Any]:
+def mcp_server(service: Service, who: Who, link: Link | None = None) -> Server[Any]:
     """A server with a tool for each pipeline, one that searches, and documents as resources.
 
     A call is a question like any other: it waits in the service's queue, counts in the user's
@@ -51,6 +54,8 @@ def mcp_server(service: Service, who: Who) -> Server[Any]:
     Args:
         service: Started; answers.
         who: Says who calls.
+        link: Says where sources open. None: nowhere but as resources, over a transport that has
+            no address.
 
     Raises:
         ConfigError: The SDK is not installed.
@@ -60,7 +65,7 @@ def mcp_server(service: Service, who: Who) -> Server[Any]:
 
     import rag
 
-    tools = _Tools(service, who)
+    tools = _Tools(service, who, link)
     return Server(
         "modular-rag",
         version=rag.__version__,
@@ -73,8 +78,8 @@ def mcp_server(service: Service, who: Who) -> Server[Any]:
 
 
 class _Tools:
-    def __init__(self, service: Service, who: Who) -> None:
-        self._service, self._who = service, who
+    def __init__(self, service: Service, who: Who, link: Link | None) -> None:
+        self._service, self._who, self._link = service, who, link
         indexed = (one for one in service.pipelines.values() if indexes(one.flow))
         first = next(indexed, None)
         self._search = None if first is None else _search_of(first, indexes(first.flow)[0])
@@ -144,25 +149,46 @@ class _Tools:
                         steps += 1
                         await context.session.report_progress(steps, message=event.node)
         assert answer is not None  # noqa: S101 - a run that does not fail ends with its answer
-        return answer
+        return self._opening(context, identity, pipeline, answer)
+
+    def _opening(
+        self, context: Any, identity: Identity, pipeline: Pipeline, answer: Answer
+    ) -> Answer:
+        """The answer with links that open where the client is."""
+        address = self._link and self._link(context, identity, pipeline.documents_of)
+
+        def link(source: AnswerSource) -> str | None:
+            if source.link is None or urlsplit(source.link).scheme:
+                return source.link
+            return address(source) if address is not None else None
+
+        opening = [one.model_copy(update={"link": link(one)}) for one in answer.sources]
+        return answer.model_copy(update={"sources": opening})
 
     def _searches(self, name: str) -> bool:
         """Whether the tool of this name gives passages; a pipeline may be called so as well."""
         return self._search is not None and self._tools.get(name) is self._search
 
-    async def documents(self, context: Any, _: Any) -> types.ListResourcesResult:
+    async def documents(
+        self, context: Any, page: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
         from mcp import types
+        from mcp.shared.exceptions import MCPError
+
+        after = page.cursor if page is not None else None
+        start = int(after) if after and after.isdecimal() and len(after) < 12 else 0
+        if after is not None and not start:
+            raise MCPError(code=types.INVALID_PARAMS, message=f"there is no cursor {after!r}")
 
         def listed(index: Index) -> list[types.Resource]:
-            found = []
-            for source in index.sources():
-                found.append(types.Resource(name=source.uri, uri=SCHEME + quote(source.uri)))
-                if len(found) == LISTED:
-                    break
-            return found
+            return [
+                types.Resource(name=source.uri, uri=SCHEME + quote(source.uri))
+                for source in islice(index.sources(), start, start + LISTED + 1)
+            ]
 
-        resources = await self._of_index(context, listed) if self._search else []
-        return types.ListResourcesResult(resources=resources)
+        found = await self._of_index(context, listed) if self._search else []
+        more = str(start + LISTED) if len(found) > LISTED else None
+        return types.ListResourcesResult(resources=found[:LISTED], next_cursor=more)
 
     async def document(
         self, context: Any, wanted: types.ReadResourceRequestParams

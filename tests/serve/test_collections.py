@@ -61,6 +61,19 @@ def test_collections_are_listed_and_chosen(place: str, client: Any) -> None:
     assert found(http, ["ann", "shared"]) == ["boats.md", "locks.md", "own.md"]
 
 
+def test_documents_of_a_collection_are_found_by_name(place: str, client: Any) -> None:
+    http = client(place)
+
+    def named(**query: Any) -> list[str]:
+        answer = http.get("/collections/shared/documents", params=query)
+        return [one["name"] for one in answer.json()]
+
+    assert named(search="LOCKS") == ["locks.md"]
+    assert named(search="md boats") == ["boats.md"]
+    assert named(search="md", offset=1) == ["locks.md"]
+    assert named(search="index") == named(search="%") == []  # folders are no names
+
+
 def test_collections_of_others_are_refused(place: str, client: Any) -> None:
     http = client(place, headers={"x-user": "bob"})
     assert [one["name"] for one in http.get("/collections").json()] == ["shared", "bob"]

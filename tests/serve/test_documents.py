@@ -6,6 +6,7 @@ import io
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import pytest
 
 from rag import Flow
 from rag.errors import LoadError
+from rag.index import Index
+from rag.models import Embedder
+from rag.operators import BM25
 from rag.serve import Settings
 from rag.serve.errors import Problem
 from rag.serve.service import Service
@@ -68,6 +72,44 @@ def test_a_document_comes_and_goes(http: httpx.Client) -> None:
     assert http.delete(f"/documents/{document['id']}").status_code == 204
     assert http.delete(f"/documents/{document['id']}").status_code == 404
     assert "ferry.md" not in places(http)
+
+
+def test_uploads_are_split_as_the_pipeline_says(
+    tmp_path: Path, embedder: Embedder, client: Any
+) -> None:
+    """As `rag ingest` splits: by what is said at the index, and with the metadata given there."""
+    text = b"# One\n\nThe first.\n\n# Two\n\nThe second.\n\n# Three\n\nThe third.\n"
+    counts = {}
+    for name, said in {
+        "whole": {"splitter": "sentence"},
+        "headings": {"splitter": "markdown", "metadata": {"*": {"shelf": "notes"}}},
+    }.items():
+        spec = {"path": str(tmp_path / name), **said}
+        flow = Flow(BM25(k=9), name=name, resources={"index": spec, "embedder": embedder})
+        with running(local(flow, settings=Settings(data=tmp_path / f"{name}-data"))) as address:
+            http = client(address)
+            (sent,) = send(http, "notes.md", text).json()
+            counts[name] = ready(http, sent["id"])["chunks"]
+        with closing(Index.open(tmp_path / name)) as index:
+            (source,) = index.sources()
+            chunks = index.of_source(source.uri)
+            assert len(chunks) == counts[name]
+            assert {chunk.metadata.get("shelf") for chunk in chunks} == {
+                "notes" if "metadata" in said else None
+            }
+    assert counts == {"whole": 1, "headings": 3}
+
+
+def test_pages_and_words_of_the_list(http: httpx.Client) -> None:
+    for name in ("ferry.md", "quay.md", "ferry two.md"):
+        assert send(http, name, NOTE).status_code == 202
+    first, second = http.get("/documents?limit=2").json()
+    (third,) = http.get(f"/documents?limit=2&after={second['id']}").json()
+    assert [first["name"], second["name"], third["name"]] == ["ferry two.md", "quay.md", "ferry.md"]
+    found = http.get("/documents", params={"search": "FERRY"}).json()
+    assert [one["name"] for one in found] == ["ferry two.md", "ferry.md"]
+    assert http.get(f"/documents?after={'0' * 32}").status_code == 404
+    assert http.get("/documents?limit=1001").status_code == 422
 
 
 def docx(parts: dict[str, bytes]) -> bytes:

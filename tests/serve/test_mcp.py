@@ -119,12 +119,37 @@ def test_search_and_documents_are_the_callers_own(tmp_path: Path, embedder: Embe
         mine = {"The lock opens at six.", "My lock is broken."}
         assert at(address, read, x_user="ann") == mine
         for link, text in links.items():
-            assert httpx.get(f"{address}/{link}", headers={"X-User": "ann"}).text == text
+            assert httpx.get(link, headers={"X-User": "ann"}).text == text
         assert at(address, read, x_user="ben") == {"The lock opens at six."}
         at(address, foreign, x_user="ben")
         assert httpx.post(f"{address}/mcp", json={}).status_code == 401
         page = {"X-User": "ann", "Origin": "https://evil.example"}
         assert httpx.post(f"{address}/mcp", json={}, headers=page).status_code == 403
+
+
+def test_links_open_without_a_key(tmp_path: Path, embedder: Embedder) -> None:
+    index = tmp_path / "index"
+    write(index, embedder, locks="The lock opens at six.")
+    resources = {"index": str(index), "embedder": embedder}
+    flow = Flow(BM25(k=4) >> say() >> Cite(), name="locks", resources=resources)
+
+    def user(authorization: Annotated[str | None, Header()] = None) -> Identity:
+        if authorization is None:
+            raise HTTPException(401)
+        return Identity("ann")
+
+    async def links(client: Any) -> list[str]:
+        asked = await client.call_tool("locks", {"query": "lock"})
+        found = await client.call_tool("search", {"query": "lock"})
+        data = (*asked.structured_content["sources"], *found.structured_content["passages"])
+        return [one["link"] for one in data]
+
+    with running(app(flow, identity=user, settings=Settings(data=tmp_path / "data"))) as address:
+        opened = at(address, links, authorization="Bearer key")
+        assert len(opened) == 2
+        for link in opened:
+            assert link.startswith(f"{address}/links/")
+            assert httpx.get(link).text == "The lock opens at six."
 
 
 def test_limits_hold_for_tools_too(tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def test_what_is_not_offered_is_an_error_of_openais(client: openai.OpenAI) -> No
     with pytest.raises(openai.NotFoundError, match="chat/completions"):
         client.completions.create(model="toy", prompt="x")
     with pytest.raises(openai.NotFoundError, match="chat/completions"):
-        client.responses.retrieve("resp_1")
+        client.responses.cancel("resp_1")
     for method, status in (("GET", 405), ("POST", 404)):
         path = "chat/completions" if status == 405 else "nothing/there"
         refused = httpx.request(method, f"{client.base_url}{path}")

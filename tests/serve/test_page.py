@@ -24,6 +24,8 @@ pytestmark = needs_chromium
 ASSETS, PDF = 300 * 1024, 1800 * 1024
 """Bytes of the page, and of what it loads when a PDF is opened."""
 
+ONE_ROW = ("menu", "title", "export", "details")
+
 PAYLOADS = [
     "<script>window.hurt=1</script>",
     "<img src=x onerror='window.hurt=1'>",
@@ -213,6 +215,33 @@ def test_accessibility(browser: Browser, address: str, scheme: Any, width: int) 
             assert not serious, json.dumps(serious, indent=1)[:3000]
         page.locator("#close").click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_the_head_on_a_phone(browser: Browser, tmp_path: Path, language: str) -> None:
+    """Several pipelines, a long title, all buttons: nothing overflows or breaks its line."""
+    flows = {"toy": toy(), "a pipeline with a rather long name, for once": toy()}
+    options = {"viewport": {"width": 375, "height": 667}, "locale": language}
+    settings = Settings(data=tmp_path / "data")
+    with (
+        running(local(flows, settings=settings)) as address,
+        opened(browser, address, **options) as page,
+    ):
+        ask(page, "Where do all the books about the north lock stand, and since when")
+        answered(page)
+        boxes = {
+            name: page.locator(f"#{name}").bounding_box()
+            for name in ("menu", "title", "export", "details", "pipeline")
+        }
+        for name, box in boxes.items():
+            assert box is not None, name
+            assert box["x"] >= 0, name
+            assert box["x"] + box["width"] <= 375, name
+            assert box["height"] < 44, name  # one line of text
+            assert box["width"] >= 48, name
+        middles = {round(boxes[one]["y"] + boxes[one]["height"] / 2) for one in ONE_ROW}
+        assert max(middles) - min(middles) <= 2
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
 def test_by_keyboard_alone(browser: Browser, address: str) -> None:

@@ -189,7 +189,7 @@ def test_conversations_of_responses_over_both_states(state_at: Path | str) -> No
         stored, conversations = Responses(state), Conversations(state)
 
         async def answered(name: str, run: str) -> None:
-            await stored.note("ann", run, name)
+            await stored.note("ann", run, name, {})
             await state.do(lambda db: insert_message(db, name, "assistant", run, {"run": run}))
 
         seed = [{"role": "user", "content": "the seed"}]

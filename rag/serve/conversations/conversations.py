@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from rag.serve.conversations.feedback import Feedback, feedback_of
 from rag.serve.errors import Problem
-from rag.serve.state.database import Database, Row
+from rag.serve.state.database import Database, Row, like
 from rag.serve.state.server_state import ServerState
 
 CONVERSATIONS_SCHEMA = """
@@ -102,7 +102,7 @@ class Conversations:
             user: Whose they are.
             words: Only those that have all of these in their title or their messages.
         """
-        patterns = [_pattern(word) for word in words.split()]
+        patterns = like(words)
         values = (user, *(one for pattern in patterns for one in (pattern, pattern)), LISTED)
         statement = _HEADS + _HAS * len(patterns) + _LATEST
         rows = await self._state.do(lambda db: db.rows(statement, values))
@@ -227,13 +227,6 @@ def _cut(db: Database, user: str, name: str, number: int) -> None:
 def title_of(text: str) -> str:
     """A text as a title: on one line, and not too long."""
     return " ".join(text.split())[:TITLE]
-
-
-def _pattern(word: str) -> str:
-    """What `LIKE ... ESCAPE '!'` finds a word by, wherever it stands."""
-    for special in "!%_":
-        word = word.replace(special, f"!{special}")
-    return f"%{word.lower()}%"
 
 
 def missing(name: str) -> Problem:

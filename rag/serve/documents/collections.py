@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import islice
+from urllib.parse import unquote
 
 from pydantic import BaseModel, Field
 
@@ -15,6 +17,7 @@ from rag.serve.errors import Problem
 from rag.serve.identity.identity import Identity
 from rag.serve.pipelines.flows import Flows, indexes
 from rag.serve.pipelines.pipeline import Pipeline, Pipelines
+from rag.text.chunk import Chunk
 
 COUNTED = 1000
 """Documents of a collection that are counted at most."""
@@ -64,9 +67,23 @@ class Collections:
         return found
 
     async def documents(
-        self, who: Identity, pipeline: str | None, name: str, offset: int, limit: int
+        self,
+        who: Identity,
+        pipeline: str | None,
+        name: str,
+        offset: int,
+        limit: int,
+        words: str = "",
     ) -> list[CollectionDocument]:
         """Some of a collection's documents, by name.
+
+        Args:
+            who: Sees them.
+            pipeline: Whose index; None: the first.
+            name: The collection's.
+            offset: How many are passed over.
+            limit: How many are given at most.
+            words: Only those that have all of these in their names.
 
         Raises:
             Problem: 403, the collection is not the user's; 404, there is no such pipeline.
@@ -75,15 +92,25 @@ class Collections:
         within = chosen(who, [name])
         if not indexes(served.flow):
             return []
-        return await self._documents(served, within, name, offset, limit, chunks=True)
+        return await self._documents(served, within, name, offset, limit, words)
 
     async def _documents(
-        self, pipeline: Pipeline, who: Identity, name: str, offset: int, limit: int, *, chunks: bool
+        self,
+        pipeline: Pipeline,
+        who: Identity,
+        name: str,
+        offset: int,
+        limit: int,
+        words: str = "",
+        *,
+        chunks: bool = True,
     ) -> list[CollectionDocument]:
         def read(index: Index) -> list[CollectionDocument]:
             # A large table is several sources, each named after its first row.
             wholes = dict.fromkeys(whole_uri(one.uri) for one in index.sources())
-            found = islice(wholes, offset, offset + limit)
+            wanted = words.lower().split()
+            named = (uri for uri in wholes if not wanted or _has(index, uri, wanted))
+            found = islice(named, offset, offset + limit)
             return [_document(index, uri) if chunks else _NAMELESS for uri in found]
 
         lease = await self._flows.lease(pipeline, chosen(who, [name]))
@@ -98,8 +125,23 @@ _NAMELESS = CollectionDocument(id="", name="", chunks=0)
 def _document(index: Index, uri: str) -> CollectionDocument:
     passages = index.of_source(uri)
     first = passages[0] if passages else None
-    name = (first.path if first else "") or uri.rpartition("/")[2]
+    name = _name(uri, passages)
     return CollectionDocument(id=(first and first.id) or "", name=name, chunks=len(passages))
+
+
+def _name(uri: str, passages: Sequence[Chunk]) -> str:
+    return (passages[0].path if passages else "") or uri.rpartition("/")[2]
+
+
+def _has(index: Index, uri: str, words: Sequence[str]) -> bool:
+    """Whether a document's name has all the words, in lower case.
+
+    The URI ends with the name, or has no part of it: passages are read only of what it may be.
+    """
+    if not all(word in unquote(uri).lower() for word in words):
+        return False
+    name = _name(uri, index.of_source(uri)).lower()
+    return all(word in name for word in words)
 
 
 def chosen(who: Identity, names: list[str] | None) -> Identity:

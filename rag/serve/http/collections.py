@@ -32,8 +32,11 @@ def routes(shared: Endpoints, collections: Collections) -> APIRouter:
         pipeline: PipelineName = None,
         offset: Annotated[int, Query(ge=0, lt=10**9)] = 0,
         limit: Annotated[int, Query(ge=1, le=200)] = 100,
+        search: Annotated[
+            str, Query(max_length=200, description="words that their names have, all of them")
+        ] = "",
     ) -> list[CollectionDocument]:
         """The documents of a collection: uploaded or ingested otherwise."""
-        return await collections.documents(who, pipeline, collection, offset, limit)
+        return await collections.documents(who, pipeline, collection, offset, limit, search)
 
     return router

@@ -16,7 +16,7 @@ from rag.serve.identity.limits import UserLimits
 from rag.serve.observe.audit import audit
 from rag.serve.pipelines.pipeline import Pipelines
 from rag.serve.uploads.inspection import HEAD
-from rag.serve.uploads.uploads import Upload, Uploads
+from rag.serve.uploads.uploads import LISTED, Upload, Uploads
 from rag.serve.uploads.worker import UploadWorker
 
 BLOCK = 2**20
@@ -93,9 +93,19 @@ def routes(
         return kept
 
     @router.get("")
-    async def listed(who: Uploader) -> list[Upload]:
-        """The uploaded documents, the latest first."""
-        return await uploads.of(who.user)
+    async def listed(
+        who: Uploader,
+        after: Annotated[
+            str | None,
+            Query(pattern="^[0-9a-f]{32}$", description="id of the last one read: those behind it"),
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=LISTED)] = LISTED,
+        search: Annotated[
+            str, Query(max_length=200, description="words that their names have, all of them")
+        ] = "",
+    ) -> list[Upload]:
+        """The uploaded documents, the latest first; fewer than `limit`: there are no more."""
+        return await uploads.of(who.user, after, limit, search)
 
     @router.get("/{document}")
     async def read(document: Id, who: Uploader) -> Upload:

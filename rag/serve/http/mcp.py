@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from rag.serve.http.addresses import Address, addresses
 from rag.serve.http.authentication import identified
 from rag.serve.http.route import Endpoints
 from rag.serve.identity.identity import Identity
@@ -75,8 +76,16 @@ class _Sessions:
             assert context.request is not None  # noqa: S101 - over HTTP there is one
             return identified(context.request)
 
+        def link(
+            context: ServerRequestContext[Any, Request], user: Identity, pipeline: str
+        ) -> Address:
+            assert context.request is not None  # noqa: S101 - over HTTP there is one
+            links, url = self._service.links, settings.public_url
+            return addresses(context.request, "/mcp", user, pipeline, links, url)
+
+        settings = self._service.settings
         manager = StreamableHTTPSessionManager(
-            mcp_server(self._service, who),
+            mcp_server(self._service, who, link),
             stateless=True,
             max_request_body_size=self._max_body,
             # Hosts and origins are checked by the rules of all endpoints.

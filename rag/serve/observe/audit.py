@@ -22,6 +22,7 @@ Deed = Literal[
     "upload",
     "delete_document",
     "delete_conversation",
+    "delete_response",
     "delete_conversations",
 ]
 

@@ -7,16 +7,26 @@ import { deletion, is_deleted } from "./toast.js";
 const LEFT_OUT = "rag-left-out"; // collections that are not searched
 const PAGE = 50;
 const COUNTED = 1000; // the server counts no further
+const AT_ONCE = 1000; // uploads that the server gives at once
+const MANY = 10; // documents that one sees without searching
+const PAUSE = 250; // milliseconds without a key until what was typed is searched for
 
 let timer = null;
 let acts; // pipeline(), failed(error), open(document)
 let names = [];
+let shown = PAGE; // uploads
+let asked = 0; // lists of them that were asked for
 
 export function wire(what) {
   acts = what;
   $("files").addEventListener("change", async (event) => {
     await send([...event.target.files]);
     event.target.value = "";
+  });
+  let typing = null;
+  $("find").addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => { shown = PAGE; refresh(); collections(); }, PAUSE);
   });
   const drop = $("drop");
   for (const name of ["dragover", "dragenter"])
@@ -44,6 +54,10 @@ async function send(files) {
   }
 }
 
+const words = () => $("find").value.trim();
+
+const search = () => (words() ? `&search=${encodeURIComponent(words())}` : "");
+
 const query = () => (acts.pipeline() ? `pipeline=${encodeURIComponent(acts.pipeline())}` : "");
 
 const left_out = () => JSON.parse(sessionStorage.getItem(LEFT_OUT) || "[]").filter((one) => names.includes(one));
@@ -57,6 +71,7 @@ export function chosen() {
 export async function collections() {
   const list = await api.json(`collections?${query()}`).catch(() => []); // an index that is not there yet
   names = list.map((one) => one.name);
+  if (list.reduce((sum, one) => sum + one.documents, 0) > MANY) $("find").hidden = false;
   $("collections").replaceChildren(...list.map((one) => collection(one, list.length > 1)));
 }
 
@@ -66,6 +81,7 @@ function collection(one, choice) {
   const list = make("ul", {});
   const details = make("details", {}, make("summary", {}, label), list);
   details.addEventListener("toggle", () => { if (details.open && !list.children.length) more(one.name, list); });
+  details.open = Boolean(words());
   const box = choice && make("input", { type: "checkbox", checked: !left_out().includes(one.name), "aria-label": t("search_in", { name }) });
   box?.addEventListener?.("change", () => {
     const others = left_out().filter((other) => other !== one.name);
@@ -80,7 +96,7 @@ async function more(name, list) {
   list.querySelector(".more")?.remove();
   const shown = list.children.length;
   try {
-    const found = await api.json(`collections/${encodeURIComponent(name)}/documents?offset=${shown}&limit=${PAGE}&${query()}`);
+    const found = await api.json(`collections/${encodeURIComponent(name)}/documents?offset=${shown}&limit=${PAGE}${search()}&${query()}`);
     list.append(...found.map((one) => make("li", {}, make("button", {
       class: "link", type: "button", title: one.name, "aria-label": t("open", one), onclick: () => acts.open(one),
     }, make("span", {}, one.name), make("small", {}, t("chunks", { count: one.chunks }))))));
@@ -91,17 +107,35 @@ async function more(name, list) {
   }
 }
 
+// The latest uploads, so many if there are.
+async function uploaded(count) {
+  const list = [];
+  while (list.length < count) {
+    const limit = Math.min(count - list.length, AT_ONCE);
+    const after = list.length ? `&after=${list.at(-1).id}` : "";
+    const page = await api.json(`documents?limit=${limit}${after}${search()}`);
+    list.push(...page);
+    if (page.length < limit) break;
+  }
+  return list;
+}
+
 export async function refresh() {
   clearTimeout(timer);
   let list = [];
+  const number = ++asked;
   try {
-    list = await api.json("documents");
+    list = await uploaded(shown + 1);
   } catch (error) {
     $("upload").hidden = error.status === 403; // who may only ask
     if (![401, 403].includes(error.status)) acts.failed(error);
     return;
   }
-  $("documents").replaceChildren(...list.filter((one) => !is_deleted(`documents/${one.id}`)).map(row));
+  if (number !== asked) return; // a later list was asked for meanwhile
+  if (list.length > MANY) $("find").hidden = false;
+  $("documents").replaceChildren(...list.slice(0, shown).filter((one) => !is_deleted(`documents/${one.id}`)).map(row));
+  if (list.length > shown)
+    $("documents").append(make("li", { class: "more" }, make("button", { class: "link", type: "button", onclick: () => { shown += PAGE; refresh(); } }, t("more"))));
   $("uploads-head").hidden = !list.length;
   const busy = list.some((one) => ["queued", "ingesting", "deleting"].includes(one.status));
   if (busy) timer = setTimeout(refresh, 600);

@@ -85,3 +85,9 @@ def other_format(found: int) -> tuple[str, str]:
         return "the server's state was made by a later version", "update the package"
     fix = "move its folder away, or give another one with --data or --state"
     return "the server's state was made by an earlier version", fix
+
+
+def like(words: str) -> list[str]:
+    """What `lower(...) LIKE ? ESCAPE '!'` finds each of some words by, wherever they stand."""
+    escaped = str.maketrans({special: f"!{special}" for special in "!%_"})
+    return [f"%{word.translate(escaped)}%" for word in words.lower().split()]

@@ -19,7 +19,7 @@ from rag.files import sync
 from rag.index.binding import plain
 from rag.index.store import Address
 from rag.serve.errors import Problem
-from rag.serve.state.database import Database, Row
+from rag.serve.state.database import Database, Row, like
 from rag.serve.state.server_state import ServerState
 from rag.serve.uploads.inspection import refusal
 
@@ -201,14 +201,38 @@ class Uploads:
         """
         return await self._state.do(lambda db: _one(db, user, key))
 
-    async def of(self, user: str) -> list[Upload]:
-        """The user's uploads, the latest first."""
-        rows = await self._state.do(
-            lambda db: db.rows(
-                _SHOWN + "WHERE owner = ? ORDER BY created DESC LIMIT ?", (user, LISTED)
-            )
-        )
-        return [Upload(**row) for row in rows]
+    async def of(
+        self, user: str, after: str | None = None, limit: int = LISTED, words: str = ""
+    ) -> list[Upload]:
+        """The user's uploads, the latest first.
+
+        Args:
+            user: Whose they are.
+            after: The id of the last one that was read; those that come after it. None: from the
+                first on.
+            limit: How many at most.
+            words: Only those that have all of these in their names.
+
+        Raises:
+            Problem: 404, the user has none of the id `after`.
+        """
+        patterns = like(words)
+
+        def read(db: Database) -> list[Upload]:
+            where, values = "WHERE owner = ?", [user]
+            if after is not None:
+                _one(db, user, after)
+                where += (
+                    " AND (created, id) < "
+                    "(SELECT created, id FROM documents WHERE owner = ? AND id = ?)"
+                )
+                values += [user, after]
+            where += " AND lower(name) LIKE ? ESCAPE '!'" * len(patterns)
+            order = " ORDER BY created DESC, id DESC LIMIT ?"
+            rows = db.rows(_SHOWN + where + order, (*values, *patterns, limit))
+            return [Upload(**row) for row in rows]
+
+        return await self._state.do(read)
 
     async def stored(self, user: str, key: str) -> StoredUpload:
         """An upload and where its file is.

@@ -15,14 +15,13 @@ from rag.serve.answering.events import AnswerToken
 from rag.serve.answering.question import Question, checked_query
 from rag.serve.documents.links import Links
 from rag.serve.errors import problem_of
+from rag.serve.http.addresses import Address, addresses
 from rag.serve.http.authentication import asks
 from rag.serve.http.disconnect import while_connected
 from rag.serve.http.openai.errors import ERRORS, error_of, respond, unsupported
 from rag.serve.http.openai.messages import MessageBody, asked
 from rag.serve.http.openai.models import Models
 from rag.serve.http.openai.sources import (
-    Address,
-    addresses,
     citations,
     listed,
     rest_of,
@@ -91,7 +90,8 @@ def routes(
     ) -> Response:
         """Answer the last message from the pipeline's documents."""
         run = await answering.admit(question_of(body, who, models, settings))
-        address = addresses(request, who, run.question.pipeline.name, links, settings.public_url)
+        name, url = run.question.pipeline.name, settings.public_url
+        address = addresses(request, "/v1/", who, name, links, url)
         shown = _Shown(body.model, address, sources_in_text=settings.sources_in_text)
         headers = {"X-Run-Id": run.record.id}
         if body.stream:

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from rag.serve.http.openai import chat, embeddings, models, responses
+from rag.serve.http.openai import chat, embeddings, models, responses, stored_responses
 from rag.serve.http.route import Endpoints
 from rag.serve.service import Service
 
@@ -28,6 +28,7 @@ def routes(shared: Endpoints, service: Service, *, identified: bool) -> APIRoute
         responses.routes(
             shared, answering, named, service.links, settings, service.conversations, stored
         ),
+        stored_responses.routes(shared, service.links, settings, stored),
         embeddings.routes(shared, answering, service.pipelines),
     ):
         router.include_router(one)

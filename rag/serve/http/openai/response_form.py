@@ -1,19 +1,25 @@
 """An answer in the form of OpenAI's Responses API: an object, and the events of a stream."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from starlette.requests import Request
+
 from rag.serve.answer import Answer
 from rag.serve.answering.answering import AnswerRun
 from rag.serve.answering.events import AnswerToken
+from rag.serve.documents.links import Links
 from rag.serve.errors import Problem, problem_of
+from rag.serve.http.addresses import Address, addresses
 from rag.serve.http.openai.chat import cached_of, extension, usage_of
 from rag.serve.http.openai.errors import error_of
-from rag.serve.http.openai.sources import Address, citations, listed, rest_of
+from rag.serve.http.openai.sources import citations, listed, rest_of
 from rag.serve.http.sse import event as named
+from rag.serve.identity.identity import Identity
+from rag.serve.settings.settings import Settings
 
 PREFIX = "resp_"
 """Before a run's id: its response's."""
@@ -47,7 +53,7 @@ class ResponseForm:
         """The response.
 
         Args:
-            status: `in_progress`, `completed`, `incomplete` or `failed`.
+            status: `in_progress`, `completed`, `incomplete`, `failed` or `cancelled`.
             more: What differs from a response that has only begun.
         """
         return {
@@ -121,12 +127,40 @@ class ResponseForm:
         return listed(text, answer.sources, self.address) if self.sources_in_text else ""
 
 
-async def streamed(form: ResponseForm, run: AnswerRun) -> AsyncGenerator[str]:
+def form_of(
+    request: Request,
+    who: Identity,
+    pipeline: str,
+    run: str,
+    echoed: Mapping[str, Any],
+    *,
+    links: Links,
+    settings: Settings,
+) -> ResponseForm:
+    """The form of a response, as the one who asks for it may open its sources.
+
+    Args:
+        request: Asks for it.
+        who: The same.
+        pipeline: Answered.
+        run: See `ResponseForm`.
+        echoed: The same.
+        links: Signs links to sources.
+        settings: The server's.
+    """
+    address = addresses(request, "/v1/", who, pipeline, links, settings.public_url)
+    return ResponseForm(run, echoed, address, settings.sources_in_text)
+
+
+async def streamed(
+    form: ResponseForm, run: AnswerRun, keep: Callable[[Answer], Awaitable[None]]
+) -> AsyncGenerator[str]:
     """The events of a stream, also of a run that fails.
 
     Args:
         form: Makes what they hold.
         run: Runs within.
+        keep: Stores the answer as it was sent, before it is said to be complete.
     """
     numbers = count()
     place = {"item_id": form.item, "output_index": 0, "content_index": 0}
@@ -152,6 +186,7 @@ async def streamed(form: ResponseForm, run: AnswerRun) -> AsyncGenerator[str]:
                         yield delta(one.text)
                     case Answer():
                         rest = rest_of(text, one.answer or "")
+                        await keep(one.model_copy(update={"answer": text + rest}))
                         notes = form.notes(text + rest, one)
                         rest += form.below(text + rest, one)
                         if rest:

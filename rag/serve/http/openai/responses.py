@@ -9,7 +9,8 @@ from fastapi import APIRouter, Body, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag.serve.answering.answering import Answering
+from rag.serve.answer import Answer
+from rag.serve.answering.answering import REMEMBERED, Answering
 from rag.serve.answering.question import Question, checked_query
 from rag.serve.conversations.conversations import Conversations
 from rag.serve.conversations.responses import Responses
@@ -19,8 +20,7 @@ from rag.serve.http.disconnect import while_connected
 from rag.serve.http.openai.errors import ERRORS, respond, unsupported
 from rag.serve.http.openai.messages import Asked, MessageBody, PartBody, asked
 from rag.serve.http.openai.models import Models
-from rag.serve.http.openai.response_form import ITEM, PREFIX, ResponseForm, streamed
-from rag.serve.http.openai.sources import addresses
+from rag.serve.http.openai.response_form import ITEM, PREFIX, form_of, streamed
 from rag.serve.http.route import Endpoints
 from rag.serve.http.sse import EventStream
 from rag.serve.identity.identity import Identity
@@ -123,10 +123,13 @@ def routes(
             raise unsupported("to continue a response without an identity", "previous_response_id")
         question = question_of(body, found, who, models, settings)
         # Who sends the history has it; who sends a question alone may want to continue.
-        stores = body.store if body.store is not None else not found.history
+        stores = not found.history or previous is not None if body.store is None else body.store
         conversation, is_new = None, False
-        if stored is not None and (stores or previous is not None):
+        if stored is not None and stores:
             conversation, is_new = await stored.begin(who.user, previous, found.history)
+        elif stored is not None and previous is not None:
+            said = await stored.history(who.user, previous, REMEMBERED)
+            question = replace(question, history=(*said, *question.history))
         try:
             run = await answering.admit(replace(question, conversation=conversation))
         except BaseException:
@@ -135,16 +138,25 @@ def routes(
             raise
         with ExitStack() as closing:
             closing.callback(run.close)
-            if stored is not None and conversation is not None:
-                await stored.note(who.user, run.record.id, conversation)
-            address = addresses(request, who, question.pipeline.name, links, settings.public_url)
             echoed = _echoed(body, stored=conversation is not None)
-            form = ResponseForm(run.record.id, echoed, address, settings.sources_in_text)
+            name = question.pipeline.name
+            if stored is not None and conversation is not None:
+                asked = {"pipeline": name, "echoed": echoed}
+                await stored.note(who.user, run.record.id, conversation, asked)
+
+            async def keep(answer: Answer) -> None:
+                if stored is not None and conversation is not None:
+                    await stored.answered(run.record.id, answer.model_dump_json())
+
+            form = form_of(
+                request, who, name, run.record.id, echoed, links=links, settings=settings
+            )
             headers = {"X-Run-Id": run.record.id}
             if body.stream:
                 closing.pop_all()
-                return EventStream(streamed(form, run), headers, run.close)
+                return EventStream(streamed(form, run, keep), headers, run.close)
             answer = await while_connected(request.receive, run.answer())
+            await keep(answer)
             return JSONResponse(form.whole(answer), headers=headers)
 
     return router

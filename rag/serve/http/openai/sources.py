@@ -1,53 +1,12 @@
 """The sources of answers as clients of OpenAI's API show them, with addresses that open."""
 
 import re
-from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, urlsplit
-
-from starlette.requests import Request
 
 from rag.serve.answer import AnswerSource
-from rag.serve.documents.links import Links
-from rag.serve.identity.identity import ANONYMOUS, Identity, single_user
-
-Address = Callable[[AnswerSource], str]
-"""Where a source opens in a browser."""
+from rag.serve.http.addresses import Address
 
 _MARK = re.compile(r"\[(\d{1,3})\]")
-_OWN_KEYS = ("authorization", "x-api-key")
-
-
-def addresses(
-    request: Request, who: Identity, pipeline: str, links: Links, public_url: str | None
-) -> Address:
-    """Where the sources of an answer open.
-
-    A client that sends a key could not give it to a browser, so its links are signed.
-
-    Args:
-        request: An endpoint's below `/v1`.
-        who: Asks.
-        pipeline: Answers.
-        links: Signs.
-        public_url: Where browsers reach the endpoints; None: at the address of the request.
-    """
-    prefix = request.url.path.rpartition("/v1/")[0]
-    base = (public_url or f"{request.url.scheme}://{request.url.netloc}{prefix}").rstrip("/")
-    has_key = any(name in request.headers for name in _OWN_KEYS)
-    signs = has_key and links.seconds > 0 and who not in (ANONYMOUS, single_user())
-
-    def address(source: AnswerSource) -> str:
-        if source.link is None:
-            return f"document:{quote(source.place)}"
-        if urlsplit(source.link).scheme:
-            return source.link
-        path, mark, fragment = source.link.partition("#")
-        if signs and source.id is not None:
-            path = f"links/{links.sign(who, pipeline, source.id)}"
-        return f"{base}/{path}{mark}{fragment}"
-
-    return address
 
 
 def citations(text: str, sources: list[AnswerSource], address: Address) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ export default {
   queued: "wartet", ingesting: "wird gelesen", chunks: ["{count} Abschnitt", "{count} Abschnitte"],
   read_share: "{name}: gelesener Anteil", remove: "{name} entfernen", open: "{name} öffnen",
   collection: ["{name}: {count} Dokument", "{name}: {count} Dokumente"], counted: "{name}: mehr als {count} Dokumente",
-  search_in: "In {name} suchen", shared: "Gemeinsame Dokumente", more: "Mehr",
+  search_in: "In {name} suchen", shared: "Gemeinsame Dokumente", more: "Mehr", find: "Dokumente durchsuchen",
   light: "Hell", dark: "Dunkel", key: "API-Schlüssel", language: "Sprache", pipeline: "Pipeline",
   export: "Exportieren", sources: "Quellen", details: "Quellen", panel: "Quellen und Ablauf", run: "Ablauf", show_what: "Was gezeigt wird",
   close: "Schließen", close_panel: "Seitenleiste schließen", conversation: "Gespräch",

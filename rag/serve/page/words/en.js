@@ -10,7 +10,7 @@ export default {
   queued: "waiting", ingesting: "being read", chunks: ["{count} chunk", "{count} chunks"],
   read_share: "{name}: share that is read", remove: "Remove {name}", open: "Open {name}",
   collection: ["{name}: {count} document", "{name}: {count} documents"], counted: "{name}: more than {count} documents",
-  search_in: "Search in {name}", shared: "Shared documents", more: "More",
+  search_in: "Search in {name}", shared: "Shared documents", more: "More", find: "Search documents",
   light: "Light", dark: "Dark", key: "API key", language: "Language", pipeline: "Pipeline",
   export: "Export", sources: "Sources", details: "Sources", panel: "Sources and run", run: "Run", show_what: "What to show",
   close: "Close", close_panel: "Close the panel", conversation: "Conversation",
