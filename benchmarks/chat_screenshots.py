@@ -1,12 +1,9 @@
 """The pictures of the chat page in `docs/images`: a real conversation over the example handbook.
 
-Prints how long the page takes until it can be used, from an empty browser cache.
-
 python benchmarks/chat_screenshots.py
 """
 
 import asyncio
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -14,7 +11,6 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from time import perf_counter
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -45,18 +41,6 @@ def ask_here(page: Page, question: str) -> None:
     expect(page.locator("#send")).to_be_visible()
 
 
-def interactive(browser: Browser) -> float:
-    """Seconds from the address to a page that takes questions."""
-    context = browser.new_context()
-    page = context.new_page()
-    started = perf_counter()
-    page.goto(f"{ADDRESS}/chat/", wait_until="commit")
-    expect(page.locator("html")).to_have_attribute("data-ready", "true", timeout=60_000)
-    spent = perf_counter() - started
-    context.close()
-    return spent
-
-
 def photograph(folder: Path) -> None:
     """With the server running.
 
@@ -67,8 +51,6 @@ def photograph(folder: Path) -> None:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
         )
-        spent = statistics.median(interactive(browser) for _ in range(5))
-        print(f"interactive after {spent:.2f} s")
         page = browser.new_page(viewport={"width": 1360, "height": 760}, locale="en-GB")
         ask(page)
         page.locator(".answer .cite").first.click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +25,15 @@ KEYS = Path(".rag/keys.json")
 keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 
 KeyFilePath = Annotated[Path, typer.Option("--keys", help="The file of API keys.")]
+AuditLog = Annotated[
+    str | None,
+    typer.Option(
+        help="File that a line is added to, as by `rag serve`; `-`: standard error. Default: none.",
+        envvar="RAG_SERVE_AUDIT_LOG",
+        show_envvar=False,
+        show_default=False,
+    ),
+]
 
 
 Served = Annotated[
@@ -74,17 +84,17 @@ def serve(
         )
     configure_logging(settings)
     flows = load_all([*settings.pipelines], [*settings.param], [*settings.allow_import])
-    with tracing() as trace:
-        _listen({name: trace(flow) for name, flow in flows.items()}, settings)
+    with tracing() as tracer:
+        _listen(flows, settings, tracer)
 
 
-def _listen(flows: dict[str, Flow], settings: ServeSettings) -> None:
+def _listen(flows: dict[str, Flow], settings: ServeSettings, tracer: Any) -> None:
     import uvicorn
 
     from rag.serve.http.connections import BoundedConnection, bounded_connections
     from rag.serve.service import Service
 
-    host, service = settings.host, Service(flows, settings)
+    host, service = settings.host, Service(flows, settings, tracer)
     served = application(service, settings)
     listener = _bound(host, settings.port)
     port = listener.getsockname()[1]
@@ -160,21 +170,25 @@ def add(
     tokens_per_day: Annotated[
         int | None, typer.Option(help="That models read and write.", show_default=False)
     ] = None,
+    audit_log: AuditLog = None,
 ) -> None:
     """Create a key and print it; it is not shown again."""
-    from rag.serve.identity.keys import KeyFile
+    from rag.serve.identity.keys import KeyFile, id_of
+    from rag.serve.observe.audit import audit
+    from rag.serve.observe.logs import audit_to
 
-    typer.echo(
-        KeyFile(file).add(
-            user,
-            collections=collections,
-            may=may,
-            groups=groups or (),
-            expires=expires.replace(tzinfo=UTC) if expires else None,
-            requests_per_minute=requests_per_minute,
-            tokens_per_day=tokens_per_day,
-        )
+    audit_to(audit_log)
+    key = KeyFile(file).add(
+        user,
+        collections=collections,
+        may=may,
+        groups=groups or (),
+        expires=expires.replace(tzinfo=UTC) if expires else None,
+        requests_per_minute=requests_per_minute,
+        tokens_per_day=tokens_per_day,
     )
+    audit("add_key", user, by=_operator(), key=id_of(key))
+    typer.echo(key)
 
 
 @keys.command("list")
@@ -199,8 +213,23 @@ def listed(file: KeyFilePath = KEYS, as_json: Json = False) -> None:
 def revoke(
     key: Annotated[str, typer.Argument(metavar="ID", help="The key's id, from `rag keys list`.")],
     file: KeyFilePath = KEYS,
+    audit_log: AuditLog = None,
 ) -> None:
     """Revoke a key; running servers notice immediately."""
     from rag.serve.identity.keys import KeyFile
+    from rag.serve.observe.audit import audit
+    from rag.serve.observe.logs import audit_to
 
-    KeyFile(file).revoke(key)
+    audit_to(audit_log)
+    revoked = KeyFile(file).revoke(key)
+    audit("revoke_key", revoked.user, by=_operator(), key=key)
+
+
+def _operator() -> str:
+    """The system's name for whoever runs the command."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may have no name for its user
+        return f"uid {os.getuid()}"

@@ -17,6 +17,7 @@ def worker(ctx: typer.Context, configs: Served = None) -> None:
     import asyncio
 
     from rag.serve.observe.logs import configure_logging
+    from rag.serve.observe.telemetry import tracing
     from rag.serve.service import Service
     from rag.serve.settings.origin import serve_settings
     from rag.serve.worker import ingest_uploads
@@ -25,4 +26,5 @@ def worker(ctx: typer.Context, configs: Served = None) -> None:
     configure_logging(settings)
     flows = load_all([*settings.pipelines], [*settings.param], [*settings.allow_import])
     typer.echo(f"ingesting what is uploaded to {', '.join(flows)} (Ctrl-C stops)", err=True)
-    asyncio.run(ingest_uploads(Service(flows, settings)))
+    with tracing() as tracer:
+        asyncio.run(ingest_uploads(Service(flows, settings, tracer)))

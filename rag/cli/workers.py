@@ -39,7 +39,7 @@ def run_workers(
     """
     import uvicorn
 
-    from rag.serve.observe.metrics import FOLDER
+    from rag.serve.observe.processes import FOLDER
 
     asyncio.run(_try_state(service))  # else every worker would fail with it
     with TemporaryDirectory(prefix="rag-metrics-") as folder:
@@ -72,8 +72,7 @@ def worker() -> FastAPI:
         setattr(BoundedConnection, name, getattr(bounds, name))
     flows = load_all([*settings.pipelines], [*settings.param], [*settings.allow_import])
     traces = ExitStack()
-    trace = traces.enter_context(tracing())
-    service = Service({name: trace(flow) for name, flow in flows.items()}, settings)
+    service = Service(flows, settings, traces.enter_context(tracing()))
 
     async def end() -> None:
         await asyncio.to_thread(traces.close)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from rag.flow import Flow
 from rag.index.store import Address
@@ -22,10 +23,10 @@ from rag.serve.errors import Problem, problem_of
 from rag.serve.identity.identity import single_user
 from rag.serve.identity.limits import UserLimits
 from rag.serve.observe.exchange import Exchange
-from rag.serve.observe.kv_bytes import kv_bytes
 from rag.serve.observe.metrics import Metrics
 from rag.serve.pipelines.flows import Flows
 from rag.serve.pipelines.pipeline import Pipelines
+from rag.serve.retention import RETENTION_SCHEMA, Days, Retention
 from rag.serve.runs.follow import Follow
 from rag.serve.runs.queue import RunQueue
 from rag.serve.runs.runs import Runs
@@ -51,18 +52,21 @@ class Service:
     Args:
         flows: The flows, or the one.
         settings: The server's limits.
+        tracer: OpenTelemetry's: requests of `app`, runs, their steps and ingests become its spans.
 
     Raises:
         ConfigError: A flow cannot be served.
     """
 
-    def __init__(self, flows: Flow | Mapping[str, Flow], settings: Settings) -> None:
-        self.settings = settings
-        self.pipelines = Pipelines(flows)
+    def __init__(
+        self, flows: Flow | Mapping[str, Flow], settings: Settings, tracer: Any = None
+    ) -> None:
+        self.settings, self.tracer = settings, tracer
+        self.pipelines = Pipelines(flows, tracer)
         self.queue = RunQueue(
             settings.concurrency, settings.queue, settings.queue_per_user, settings.queue_timeout
         )
-        self.metrics = Metrics(self.queue)
+        self.metrics = Metrics(self.queue, self.pipelines)
         self.flows = Flows(self.pipelines, settings.data, settings.open_flows)
         self.limits = UserLimits(
             settings.redis, settings.requests_per_minute, settings.tokens_per_day
@@ -74,6 +78,7 @@ class Service:
             FEEDBACK_SCHEMA,
             RESPONSES_SCHEMA,
             UPLOADS_SCHEMA,
+            RETENTION_SCHEMA,
         )
         self.runs = Runs(self.state, settings.max_runs, settings.max_events, settings.lease)
         self.conversations = Conversations(self.state)
@@ -121,11 +126,12 @@ class Service:
                 seconds=settings.inspect_timeout,
             ),
             settled=self.metrics.settled,
+            tracer=tracer,
         )
-        self.metrics.watch(
-            "rag_kv_cache_bytes", "Stored states of chunks.", "tier",
-            lambda: kv_bytes(self.pipelines.values()),
-        )  # fmt: skip
+        days = Days(
+            settings.keep_conversations_days, settings.keep_runs_days, settings.keep_uploads_days
+        )
+        self.retention = Retention(self.state, days, self.upload_worker.delete)
         self._unready = Problem(503, "starting", "the models are being loaded")
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
         """What else ends with the service."""
@@ -153,6 +159,7 @@ class Service:
             raise
         self._unhear = on_stop_signal(self.drain)
         self.run_watch.start()
+        self.retention.start()
         if self.settings.ingest:
             self.upload_worker.start()
         self._warming = asyncio.create_task(self._warm())
@@ -171,6 +178,7 @@ class Service:
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
+        await self.retention.stop()
         await self.upload_worker.stop(self._seconds_left())
         await self.run_watch.stop()
         await asyncio.to_thread(self.flows.close)

@@ -26,9 +26,11 @@ async def ingest_uploads(service: Service) -> None:
             loop.add_signal_handler(one, ended.set)
     await service.state.open()
     service.upload_worker.start()
+    service.retention.start()
     try:
         await ended.wait()
     finally:
+        await service.retention.stop()
         await service.upload_worker.stop(service.settings.shutdown_timeout)
         await asyncio.to_thread(service.flows.close)
         await service.state.close()

@@ -20,7 +20,7 @@ from rag.serve.pipelines.flows import Flows
 from rag.serve.pipelines.pipeline import Pipelines
 from rag.testing.llm import ScriptedLLM
 from tests.cli.command import rag
-from tests.serve.conftest import local, running
+from tests.serve.conftest import local, running, toy
 from tests.serve.waiting import until
 
 
@@ -119,6 +119,19 @@ def test_a_revoked_key_is_refused_at_once(
     file.revoke(next(one.id for one in file.records() if one.user == "south"))
     assert clients["south"].get("/documents").status_code == 401
     assert clients["north"].get("/documents").status_code == 200
+
+
+def test_a_file_of_keys_that_is_away_is_not_told(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    key = KeyFile(path).add("ann")
+    with running(app(toy(), keys=path, settings=Settings(data=tmp_path / "data"))) as address:
+        path.unlink()
+        for given in (key, f"rag_{'0' * 8}_{'A' * 43}"):
+            sent = {"Authorization": f"Bearer {given}"}
+            told = httpx.get(f"{address}/identity", headers=sent, timeout=60)
+            assert told.status_code == 500
+            assert path.name not in told.text
+            assert "rag keys" not in told.text
 
 
 def test_keys_are_kept_as_digests(keys: tuple[Path, dict[str, str]]) -> None:

@@ -12,14 +12,18 @@ from typing import Any
 
 import httpx
 import pytest
+from pythonjsonlogger.json import JsonFormatter
 
+from rag.cli.workers import SETTINGS, worker
 from rag.errors import ConfigError
 from rag.serve import Settings, app
+from rag.serve.http.spans import RequestSpans
 from rag.serve.identity.keys import KeyFile
 from rag.serve.observe.exchange import Exchange
 from rag.serve.observe.logs import configure_logging
 from rag.serve.service import Service
 from rag.serve.settings.settings import ServeSettings
+from tests.cli.command import rag
 from tests.serve.conftest import running, sent, toy
 from tests.serve.waiting import until
 
@@ -120,6 +124,67 @@ def test_who_asked_uploaded_and_deleted_is_in_the_audit_log(
     assert capsys.readouterr().err == ""
 
 
+def test_what_is_deleted_of_an_answer_is_in_the_audit_log(
+    tmp_path: Path, key: str, loggers: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        serving(tmp_path, audit_log="-", access_log=False) as address,
+        httpx.Client(base_url=address, headers={"X-API-Key": key}, timeout=30) as http,
+    ):
+        first = http.post("/conversations").json()["id"]
+        body = {"query": "Ducks", "conversation": first}
+        run = http.post("/ask", json=body).headers["X-Run-Id"]
+        question, answer = http.get(f"/conversations/{first}").json()["messages"]
+        rating = f"/conversations/{first}/messages/{answer['number']}/feedback"
+        http.put(rating, json={"rating": "bad"}).raise_for_status()
+        http.delete(rating).raise_for_status()
+        http.post("/ask", json=body | {"instead_of": question["number"]}).raise_for_status()
+        http.delete(f"/runs/{run}").raise_for_status()
+        assert http.delete(f"/runs/{run}").status_code == 404
+    _, unrated, again, deleted = lines(capsys.readouterr().err, "rag.audit")
+    about = {"user": "ann", "client": "127.0.0.1", "conversation": first}
+    assert (
+        unrated.items() >= {"deed": "delete_feedback", "answer": answer["number"], **about}.items()
+    )
+    assert again.items() >= {"deed": "ask", "instead_of": question["number"], **about}.items()
+    assert (deleted["deed"], deleted["user"], deleted["run"]) == ("delete_run", "ann", run)
+
+
+def test_texts_that_are_embedded_are_in_the_audit_log(
+    tmp_path: Path, real: Any, loggers: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = ServeSettings(data=tmp_path / "data", log_format="json", audit_log="-", access_log=False)
+    configure_logging(made)
+    key = KeyFile(tmp_path / "keys.json").add("ann")
+    with running(app(real, keys=tmp_path / "keys.json", service=Service(real, made))) as address:
+        body = {"model": "real", "input": ["a secret", "another one"]}
+        done = httpx.post(
+            f"{address}/v1/embeddings", json=body, headers={"X-API-Key": key}, timeout=60
+        )
+        assert done.status_code == 200
+    said = capsys.readouterr().err
+    (line,) = lines(said, "rag.audit")
+    assert (line["deed"], line["user"], line["texts"]) == ("embed", "ann", 2)
+    assert "secret" not in said
+
+
+def test_keys_that_are_made_and_revoked_are_in_the_audit_log(
+    tmp_path: Path, loggers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: "root")
+    made = rag("keys", "add", "ann", "--audit-log", "audit.jsonl", cwd=tmp_path).strip()
+    (record,) = KeyFile(tmp_path / ".rag" / "keys.json").records()
+    monkeypatch.setenv("RAG_SERVE_AUDIT_LOG", "audit.jsonl")
+    rag("keys", "revoke", record.id, cwd=tmp_path)
+    rag("keys", "revoke", record.id, cwd=tmp_path, code=2)
+    text = (tmp_path / "audit.jsonl").read_text()
+    found = [(one["deed"], one["user"], one["by"], one["key"]) for one in lines(text, "rag.audit")]
+    assert found == [
+        ("add_key", "ann", "root", record.id), ("revoke_key", "ann", "root", record.id),
+    ]  # fmt: skip
+    assert made not in text
+
+
 def test_uploads_are_in_the_audit_log_too(
     tmp_path: Path, library: Path, real: Any, loggers: None
 ) -> None:
@@ -206,10 +271,45 @@ def test_metrics_count_requests_runs_tokens_and_the_process(tmp_path: Path, real
     assert values[counted % ("GET", "/runs/{run}", 404)] == "1.0"
     assert values[counted % ("other", "", 404)] == "1.0"
     assert values['rag_http_request_seconds_count{method="POST",route="/ask"}'] == "1.0"
-    assert float(values['rag_kv_cache_bytes{tier="memory"}']) >= 0
+    assert float(values["rag_kv_cache_memory_bytes"]) >= 0
     assert float(values["process_resident_memory_bytes"]) > 2**20
     assert float(values["process_open_fds"]) > 3
     assert values["rag_runs_waiting"] == values["rag_runs_running"] == "0.0"
     assert str(os.getcwd()) not in text  # noqa: PTH109
     assert "ann" not in text
     assert "nowhere" not in text
+
+
+@pytest.fixture
+def collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables that ask for traces, of which none is sent before the end of the tests."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+
+
+def test_each_worker_of_a_server_logs_and_traces(
+    tmp_path: Path, loggers: None, collected: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = ServeSettings(data=tmp_path, pipelines=("naive",), log_format="json", audit_log="-")
+    monkeypatch.setenv(SETTINGS, made.model_dump_json())
+    served = worker()
+    assert RequestSpans in [one.cls for one in served.user_middleware]
+    (lines,) = logging.getLogger().handlers
+    assert isinstance(lines.formatter, JsonFormatter)
+    assert logging.getLogger("rag.audit").handlers == [lines]
+
+
+def test_the_worker_of_uploads_logs_and_traces(
+    tmp_path: Path, loggers: None, collected: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Service] = []
+
+    async def ingest(service: Service) -> None:
+        seen.append(service)
+
+    monkeypatch.setattr("rag.serve.worker.ingest_uploads", ingest)
+    options = ["--data", str(tmp_path / "data"), "--log-format", "json"]
+    rag("worker", "naive", *options, cwd=tmp_path)
+    assert seen[0].tracer is not None
+    assert isinstance(logging.getLogger().handlers[0].formatter, JsonFormatter)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +15,9 @@ import pytest
 
 from rag.serve import Settings
 from tests.serve.conftest import numbered
-from tests.serve.held import FOLDER, LEASE, Held, servers
+from tests.serve.held import Held, servers
 from tests.serve.waiting import until
+from tests.serve.worker_processes import answers, metrics, workers
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks and signals")
 
@@ -211,68 +209,13 @@ def test_who_follows_another_processs_run_is_let_go_and_goes_on_there(
         assert rest[-1][1] == "done"
 
 
-PIPELINE = """\
-name: held
-steps:
-  - use: "tests.serve.held:found"
-  - use: "tests.serve.held:held"
-"""
-
-
-def command(kind: str, folder: Path) -> list[str]:
-    if kind == "gunicorn":
-        worker = ["-k", "uvicorn_worker.UvicornWorker", "-w", "2", "-b", "127.0.0.1:0"]
-        return ["gunicorn", *worker, "tests.serve.held:application()"]
-    (folder / "held.yaml").write_text(PIPELINE)
-    options = [
-        "--workers",
-        "2",
-        "--port",
-        "0",
-        "--data",
-        str(folder / "data"),
-        "--lease",
-        str(LEASE),
-    ]
-    options += ["--concurrency", "64"]
-    return ["rag", "serve", str(folder / "held.yaml"), "--allow-import", "tests", *options]
-
-
-@contextmanager
-def workers(kind: str, held: Held) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A server of two workers: its address and its process."""
-    metrics = held.folder / "metrics"
-    metrics.mkdir()
-    variables = {FOLDER: str(held.folder), "PROMETHEUS_MULTIPROC_DIR": str(metrics)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command(kind, held.folder)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | variables,
-    )
-    assert process.stderr is not None
-    try:
-        address = None
-        for line in process.stderr:
-            if match := re.search(r"http://127\.0\.0\.1:\d+", line):
-                address = match.group()
-                break
-        assert address is not None
-        yield address, process
-    finally:
-        held.open("streaming")
-        process.terminate()
-        process.stderr.read()
-        process.wait(60)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rag serve", "gunicorn"])
 def test_two_workers(held: Held, client: Any, kind: str) -> None:
     held.open("searching")
     with ThreadPoolExecutor(64) as pool, workers(kind, held) as (address, process):
         http = client(address)
-        until(lambda: _answers(address))
+        until(lambda: answers(address))
         asked = []
         while (
             len(asked) < 6
@@ -308,13 +251,6 @@ def test_two_workers(held: Held, client: Any, kind: str) -> None:
         assert process.wait(60) in (0, -signal.SIGTERM)
 
 
-def _answers(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/ready", timeout=60).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 def _interrupted(address: str, run: str) -> bool:
     try:
         read = httpx.get(f"{address}/runs/{run}", timeout=60).json()
@@ -325,9 +261,7 @@ def _interrupted(address: str, run: str) -> bool:
 
 def metric(address: str, name: str) -> float:
     """A metric's value, as one of the workers says."""
-    text = httpx.get(f"{address}/metrics", timeout=60).text
-    (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
-    return float(line.rpartition(" ")[2])
+    return metrics(address, name)[name]
 
 
 def test_workers_do_not_start_without_their_state(tmp_path: Path) -> None:

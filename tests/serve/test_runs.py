@@ -186,8 +186,11 @@ def test_events_are_bounded_and_forgotten(kept: Settings, client: Any) -> None:
 
 
 def test_old_runs_are_deleted(kept: Settings, client: Any) -> None:
-    with running(local(toy(), settings=kept.model_copy(update={"max_runs": 2}))) as address:
-        http = client(address)
+    settings = kept.model_copy(update={"max_runs": 2})
+    with running(app(toy(), identity=by_header, settings=settings)) as address:
+        http, other = client(address), client(address, headers={"x-user": "bob"})
+        kept_for_bob = start(other)
+        events(other, kept_for_bob)
         runs = []
         for _ in range(3):
             runs.append(start(http))
@@ -195,3 +198,4 @@ def test_old_runs_are_deleted(kept: Settings, client: Any) -> None:
         assert [one["id"] for one in http.get("/runs").json()] == runs[:0:-1]
         assert http.get(f"/runs/{runs[0]}").status_code == 404
         assert http.get("/runs").json()[0]["steps"] == []
+        assert [one["id"] for one in other.get("/runs").json()] == [kept_for_bob]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,27 @@ def test_a_disk_that_is_full_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(Problem) as full:
         asyncio.run(run())
     assert (full.value.status, full.value.code, full.value.internal) == (507, "disk_full", True)
+
+
+def test_a_state_that_somebody_else_holds_is_told_and_used_again(tmp_path: Path) -> None:
+    path = tmp_path / "serve.sqlite"
+
+    async def run() -> None:
+        state = await opened(path)
+        await state.do(lambda db: db.rows("PRAGMA busy_timeout = 1"))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Problem) as held:
+                await state.do(lambda db: add(db, "a"))
+            assert (held.value.status, held.value.code) == (503, "state_unavailable")
+            assert held.value.internal
+            assert held.value.headers["Retry-After"]
+            other.execute("ROLLBACK")
+        await state.do(lambda db: add(db, "b"))
+        assert await state.do(notes) == ["b"]
+        await state.close()
+
+    asyncio.run(run())
 
 
 def test_a_database_that_went_away_is_found_again(postgres: str) -> None:

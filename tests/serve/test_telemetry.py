@@ -63,8 +63,8 @@ def test_a_run_and_its_steps_are_sent(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=north")
     if name:
         monkeypatch.setenv("OTEL_SERVICE_NAME", name)
-    with tracing() as trace:
-        trace(toy()).invoke(query="Ducks")
+    with tracing() as tracer:
+        toy().traced(tracer).invoke(query="Ducks")
     ((team, request),) = received
     assert team == "north"
     (found,) = request.resource_spans
@@ -88,9 +88,8 @@ def test_nothing_is_sent_unless_it_is_asked_for(
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv(name, value)
     assert tracer_provider() is None
-    flow = toy()
-    with tracing() as trace:
-        assert trace(flow) is flow
+    with tracing() as tracer:
+        assert tracer is None
 
 
 def test_another_protocol_is_an_error_that_names_its_variable(

@@ -94,7 +94,7 @@ class Answering:
         except BaseException:
             ticket.close()
             raise
-        asked(user, run, name, question.query if self.audit_questions else None)
+        asked(user, run, question.query if self.audit_questions else None, question.instead_of)
         return AnswerRun(self, question, run, ticket, history or [])
 
     def cancel(self, run: str) -> None:

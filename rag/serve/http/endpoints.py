@@ -35,6 +35,7 @@ from rag.serve.http.cors import preflight_routes
 from rag.serve.http.openai import endpoints as openai
 from rag.serve.http.openai.errors import respond as as_openai
 from rag.serve.http.route import HEADERS, Endpoints
+from rag.serve.http.spans import RequestSpans
 from rag.serve.identity.identity import Identify
 from rag.serve.observe.exchange import Ended, Exchange
 from rag.serve.service import Service
@@ -174,6 +175,8 @@ def app(
         lifespan=lifespan,
         exception_handlers={HTTPException: partial(_unrouted, service.ended)},
     )
+    if service.tracer is not None:
+        made.add_middleware(RequestSpans, tracer=service.tracer)
     made.include_router(
         router(flow, identity=identity, keys=keys, origins=origins, hosts=hosts, service=service)
     )

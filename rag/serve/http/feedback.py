@@ -10,6 +10,7 @@ from rag.serve.http.authentication import asks
 from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEMS, Id
 from rag.serve.identity.identity import Identity
+from rag.serve.observe.audit import audit
 
 
 def routes(shared: Endpoints, feedback: FeedbackStore) -> APIRouter:
@@ -27,6 +28,7 @@ def routes(shared: Endpoints, feedback: FeedbackStore) -> APIRouter:
     async def unrate(conversation: Id, number: int, who: Asker) -> None:
         """Take a rating back."""
         await feedback.put(who.user, conversation, number, None)
+        audit("delete_feedback", who.user, conversation=conversation, answer=number)
 
     @router.get(
         "/feedback",

@@ -15,6 +15,7 @@ from rag.serve.http.route import Endpoints
 from rag.serve.http.schemas import PROBLEMS, Id
 from rag.serve.http.sse import EventStream, event
 from rag.serve.identity.identity import Identity
+from rag.serve.observe.audit import audit
 from rag.serve.pipelines.pipeline import Pipelines
 from rag.serve.runs.follow import Follow, missing
 from rag.serve.runs.runs import Runs
@@ -96,6 +97,7 @@ def routes(
         """Delete a run with its answer and events; one that goes on is cancelled."""
         if not await runs.delete(who.user, run):
             raise missing(run)
+        audit("delete_run", who.user, run=run)
 
     return router
 

@@ -134,16 +134,18 @@ class KeyFile:
         self._write([*older, record])
         return key
 
-    def revoke(self, name: str) -> None:
-        """Delete a key.
+    def revoke(self, name: str) -> KeyRecord:
+        """Delete a key; returns its record.
 
         Raises:
             InputError: There is none with this id.
         """
-        left = [record for record in self.records() if record.id != name]
-        if len(left) == len(self.records()):
+        known = {record.id: record for record in self.records()}
+        revoked = known.pop(name, None)
+        if revoked is None:
             raise InputError(f"there is no key {name!r}", where=str(self.path), fix="list them")
-        self._write(left)
+        self._write([*known.values()])
+        return revoked
 
     def find(self, key: str) -> KeyRecord | None:
         """The record of a key that is valid now. Takes as long whether or not the id is known.
@@ -186,6 +188,11 @@ class KeyFile:
 def is_key(text: str) -> bool:
     """Whether a text has the form of a key."""
     return _KEY.fullmatch(text) is not None
+
+
+def id_of(key: str) -> str:
+    """The id of a key, which is no secret."""
+    return key.split("_")[1]
 
 
 def _digest(key: str) -> str:

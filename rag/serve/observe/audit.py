@@ -19,27 +19,32 @@ log = logging.getLogger("rag.audit")
 
 Deed = Literal[
     "ask",
+    "embed",
     "upload",
     "delete_document",
     "delete_conversation",
     "delete_response",
     "delete_conversations",
+    "delete_run",
+    "delete_feedback",
+    "add_key",
+    "revoke_key",
 ]
 
 
-def asked(user: str, run: ServedRun, conversation: str | None, query: str | None) -> None:
+def asked(user: str, run: ServedRun, query: str | None, instead_of: int | None) -> None:
     """Write the line of a question, which the access log has with its request.
 
     Args:
         user: Who asks.
         run: The run that answers.
-        conversation: The one that the question continues.
-        query: Its text, where the line may hold it.
+        query: The question's text, where the line may hold it.
+        instead_of: Number of the earlier question that is deleted, with what followed it.
     """
     exchange = CURRENT.get()
     if exchange is not None:
         exchange.run = run
-    more = {"conversation": conversation, "query": query}
+    more = {"conversation": run.conversation, "instead_of": instead_of, "query": query}
     about = {name: value for name, value in more.items() if value is not None}
     audit("ask", user, run=run.id, pipeline=run.pipeline, **about)
 
@@ -49,7 +54,7 @@ def audit(deed: Deed, user: str, **about: Any) -> None:
 
     Args:
         deed: What was done.
-        user: Who did it, or whose it was.
+        user: Who did it; or whose it was, where a line says `by` whom it was done.
         about: What it was done to: ids, names, numbers.
     """
     exchange = CURRENT.get()

@@ -17,6 +17,8 @@ log = logging.getLogger("rag.access")
 
 PROBES = frozenset({"/health", "/ready", "/metrics"})
 """Ends of the routes that machines ask every few seconds; they are logged as details."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Those that metrics and spans name; any other is the client's choice."""
 
 
 @dataclass

@@ -24,18 +24,32 @@ def configure_logging(settings: ServeSettings) -> None:
     Raises:
         ConfigError: The file of the audit log cannot be written.
     """
-    level, audit = settings.log_level.upper(), settings.audit_log
     lines = logging.StreamHandler()
     lines.addFilter(Repeated())
     lines.setFormatter(_json() if settings.log_format == "json" else logging.Formatter(TEXT))
-    audits: list[logging.Handler] = [lines] if audit == STREAM else []
-    if audit not in (None, STREAM):
-        audits = [AuditFile(Path(audit or ""))]
-        audits[0].setFormatter(_json())
     _set("", "WARNING", [lines])
-    _set("rag", level)
+    _set("rag", settings.log_level.upper())
     _set("rag.access", "NOTSET" if settings.access_log else "CRITICAL")
-    _set("rag.audit", "INFO", audits, propagate=False)
+    audit_to(settings.audit_log, lines)
+
+
+def audit_to(where: str | None, lines: logging.Handler | None = None) -> None:
+    """Set up the audit log alone.
+
+    Args:
+        where: Its file; `-`: where other lines go; None: nowhere.
+        lines: Where that is. Default: JSON on standard error.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    handlers: list[logging.Handler] = []
+    if where == STREAM and lines is not None:
+        handlers = [lines]
+    elif where is not None:
+        handlers = [logging.StreamHandler() if where == STREAM else AuditFile(Path(where))]
+        handlers[0].setFormatter(_json())
+    _set("rag.audit", "INFO", handlers, propagate=False)
 
 
 def _set(
@@ -55,7 +69,7 @@ def _json() -> logging.Formatter:
 
     renamed = {"levelname": "level", "name": "logger"}
     return JsonFormatter(
-        "{levelname}{name}{message}", style="{", rename_fields=renamed, timestamp=True
+        "{levelname}{name}{process}{message}", style="{", rename_fields=renamed, timestamp=True
     )
 
 

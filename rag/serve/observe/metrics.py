@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from prometheus_client import (
@@ -14,23 +13,27 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from prometheus_client.registry import Collector
 
-from rag.serve.observe.exchange import Exchange
+from rag.serve.observe.exchange import METHODS, Exchange
+from rag.serve.observe.kv_bytes import kv_bytes
+from rag.serve.observe.processes import FOLDER, of_all_processes
+from rag.serve.pipelines.pipeline import Pipelines
 from rag.serve.runs.queue import RunQueue
 from rag.serve.runs.table import ServedRun
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Metrics:
-    """Counts of one server, in a registry of its own."""
+    """Counts of one server, in a registry of its own.
 
-    def __init__(self, queue: RunQueue) -> None:
+    Args:
+        queue: The queue of questions.
+        pipelines: Have the models whose stored states are measured.
+    """
+
+    def __init__(self, queue: RunQueue, pipelines: Pipelines) -> None:
+        self._pipelines = pipelines
         self.registry = own = CollectorRegistry()
         self._requests = Counter(
             "rag_http_requests_total", "Requests answered.", ("route", "method", "status"),
@@ -98,24 +101,20 @@ class Metrics:
             waiting.set(others)
 
         queue.watch(counted)
+        self._states_in_memory = Gauge(
+            "rag_kv_cache_memory_bytes", "Stored states of chunks in memory.",
+            registry=own, multiprocess_mode="livesum",
+        )  # fmt: skip
+        # One folder, however many processes use it.
+        self._states_on_disk = Gauge(
+            "rag_kv_cache_disk_bytes", "Stored states of chunks on disk.",
+            registry=own, multiprocess_mode="livemostrecent",
+        )  # fmt: skip
         ProcessCollector(registry=own)
-
-    def watch(
-        self, name: str, about: str, label: str, values: Callable[[], Mapping[str, float]]
-    ) -> None:
-        """Report what is looked up whenever the metrics are read.
-
-        Args:
-            name: The metric's, with its unit.
-            about: What it is.
-            label: What its values are told apart by.
-            values: From a value of the label to the number.
-        """
-        self.registry.register(_Watched(name, about, label, values))
 
     def answered(self, exchange: Exchange) -> None:
         """Count a request."""
-        method = exchange.method if exchange.method in _METHODS else "other"
+        method = exchange.method if exchange.method in METHODS else "other"
         self._requests.labels(exchange.route, method, exchange.status).inc()
         self._request_seconds.labels(exchange.route, method).observe(exchange.seconds)
 
@@ -136,6 +135,7 @@ class Metrics:
             total = sum(chunk["tokens"] for chunk in run.reuse.get("chunks", []))
             self.reuse.labels("reused").inc(reused)
             self.reuse.labels("computed").inc(max(total - reused, 0))
+        self._note_memory()
 
     def settled(self, status: str, size: int, chunks: int, seconds: float) -> None:
         """Count an upload.
@@ -158,38 +158,11 @@ class Metrics:
         Where the environment names a folder for the metrics of several processes
         (PROMETHEUS_MULTIPROC_DIR), of all of these together.
         """
+        self._note_memory()
+        self._states_on_disk.set(kv_bytes(self._pipelines.values(), "disk"))
         folder = os.environ.get(FOLDER)
         return of_all_processes(Path(folder)) if folder else generate_latest(self.registry)
 
-
-def of_all_processes(folder: Path) -> bytes:
-    """The metrics that processes have left in a folder; what runs in dead ones is not counted."""
-    for file in folder.glob("gauge_live*.db"):
-        pid = int(file.stem.rpartition("_")[2])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
-        except PermissionError:
-            pass
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
-
-
-class _Watched(Collector):
-    """A gauge whose values are looked up when they are read."""
-
-    def __init__(
-        self, name: str, about: str, label: str, values: Callable[[], Mapping[str, float]]
-    ) -> None:
-        self._name, self._about, self._label, self._values = name, about, label, values
-
-    def describe(self) -> Iterable[GaugeMetricFamily]:
-        return [GaugeMetricFamily(self._name, self._about, labels=(self._label,))]
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        made = GaugeMetricFamily(self._name, self._about, labels=(self._label,))
-        for value, number in self._values().items():
-            made.add_metric((value,), number)
-        return [made]
+    def _note_memory(self) -> None:
+        """Look up what stored states take, behind each run: other processes may be asked."""
+        self._states_in_memory.set(kv_bytes(self._pipelines.values(), "memory"))

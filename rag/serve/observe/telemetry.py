@@ -1,15 +1,14 @@
-"""OpenTelemetry by its standard variables: spans of the served flows go where they say."""
+"""OpenTelemetry by its standard variables: where spans of requests, runs and ingests go."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rag.errors import ConfigError
 from rag.extras import require
-from rag.flow import Flow
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -52,18 +51,41 @@ def tracer_provider() -> Any:
 
 
 @contextmanager
-def tracing() -> Iterator[Callable[[Flow], Flow]]:
-    """Gives what makes each run and step of a flow a span; what is left is sent at the end.
+def tracing() -> Iterator[Any]:
+    """Gives OpenTelemetry's tracer, None where no variable asks; what is left is sent at the end.
 
     Raises:
         ConfigError: As `tracer_provider`.
     """
     provider = tracer_provider()
     if provider is None:
-        yield lambda flow: flow
+        yield None
         return
-    tracer = provider.get_tracer("rag.serve")
     try:
-        yield lambda flow: flow.traced(tracer)
+        yield provider.get_tracer("rag.serve")
     finally:
         provider.shutdown()
+
+
+@contextmanager
+def span(tracer: Any, name: str, **attributes: str | int) -> Iterator[dict[str, Any]]:
+    """A piece of work as a span, which fails with it. Nothing, where there is no tracer.
+
+    Args:
+        tracer: OpenTelemetry's, or None.
+        name: The span's.
+        attributes: What is known at its start, by names without the prefix `rag.`.
+
+    Yields:
+        What is put into it becomes attributes too.
+    """
+    found: dict[str, Any] = {}
+    if tracer is None:
+        yield found
+        return
+    with tracer.start_as_current_span(name) as made:
+        try:
+            yield found
+        finally:
+            for key, value in (attributes | found).items():
+                made.set_attribute(f"rag.{key}", value)

@@ -101,16 +101,19 @@ class Pipelines(Mapping[str, Pipeline]):
 
     Args:
         flows: The flows, or the one.
+        tracer: OpenTelemetry's, where runs and steps are to be its spans.
 
     Raises:
         ConfigError: There is none, or one cannot be served.
     """
 
-    def __init__(self, flows: Flow | Mapping[str, Flow]) -> None:
+    def __init__(self, flows: Flow | Mapping[str, Flow], tracer: Any = None) -> None:
         if isinstance(flows, Flow):
             flows = {flows.name or "flow": flows}
         if not flows:
             raise ConfigError("there is no flow to serve", fix="give one")
+        if tracer is not None:
+            flows = {name: flow.traced(tracer) for name, flow in flows.items()}
         self._pipelines = {name: Pipeline(name, flow) for name, flow in flows.items()}
 
     def __getitem__(self, name: str) -> Pipeline:

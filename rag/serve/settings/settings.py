@@ -131,6 +131,18 @@ class Settings(BaseModel):
     keep_events: PositiveFloat = Field(
         default=3600, description="Seconds that events are kept behind the end of their run."
     )
+    keep_conversations_days: PositiveFloat | None = Field(
+        default=None,
+        description="Days that a conversation is kept behind its last message, with its runs and "
+        "ratings. Default: for ever.",
+    )
+    keep_runs_days: PositiveFloat | None = Field(
+        default=None, description="Days that a run is kept behind its end. Default: for ever."
+    )
+    keep_uploads_days: PositiveFloat | None = Field(
+        default=None,
+        description="Days that an uploaded document is kept and found. Default: for ever.",
+    )
     lease: PositiveFloat = Field(
         default=30, description="Seconds until runs of a process that died count as failed."
     )

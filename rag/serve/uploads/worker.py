@@ -7,8 +7,11 @@ import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from contextvars import Context
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from rag.errors import IndexStateError, LoadError, RagError
 from rag.flow.run.threads import THREADS
@@ -18,6 +21,7 @@ from rag.index.ingest.names import uri_of
 from rag.index.ingest.plan import plan
 from rag.index.sources import of_file
 from rag.serve.errors import Problem, problem_of
+from rag.serve.observe.telemetry import span
 from rag.serve.pipelines.flows import Flows
 from rag.serve.pipelines.pipeline import Pipelines
 from rag.serve.uploads.inspection import Limits, inspect_apart
@@ -46,6 +50,7 @@ class UploadWorker:
         limits: What a file may hold and take.
         settled: Called when an upload is done: with `ready` or `failed`, its bytes, its chunks,
             and the seconds that it took.
+        tracer: OpenTelemetry's: each ingest is a span. None: there are none.
     """
 
     def __init__(
@@ -55,9 +60,10 @@ class UploadWorker:
         flows: Flows,
         limits: Limits,
         settled: Callable[[str, int, int, float], None],
+        tracer: Any = None,
     ) -> None:
         self._queue, self._pipelines, self._flows = queue, pipelines, flows
-        self._limits, self._settled = limits, settled
+        self._limits, self._settled, self._tracer = limits, settled, tracer
         self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By index: this process writes to each once at a time."""
         self._task: asyncio.Task[None] | None = None
@@ -66,7 +72,8 @@ class UploadWorker:
 
     def start(self) -> None:
         """Go on with what is queued, and wait for more."""
-        self._task = asyncio.create_task(self._work())
+        # Not in the context of the request that may have started the server.
+        self._task = asyncio.create_task(self._work(), context=Context())
 
     def drain(self) -> None:
         """Begin nothing more, and stop what goes on between two batches."""
@@ -140,7 +147,8 @@ class UploadWorker:
         status: Status = "queued"
         detail, chunks = "", 0
         try:
-            chunks = await self._ingest(claim.upload, going)
+            with self._span(claim.upload) as told:
+                chunks = told["chunks"] = await self._ingest(claim.upload, going)
             status = "ready"
         except _Stopped:
             pass
@@ -172,12 +180,18 @@ class UploadWorker:
                 if not await self._queue.renew(claim, going.share):
                     going.stop = True
 
+    def _span(self, upload: StoredUpload) -> AbstractContextManager[dict[str, Any]]:
+        return span(
+            self._tracer, "ingest", document=upload.id, pipeline=upload.pipeline, bytes=upload.bytes
+        )
+
     def _binding(self, upload: StoredUpload) -> IndexBinding:
         return self._flows.binding(self._pipelines[upload.pipeline], upload.collection)
 
     async def _ingest(self, upload: StoredUpload, going: _Ingest) -> int:
         """Ingest a file; returns the number of its chunks."""
-        await inspect_apart(upload.path, self._limits)
+        with span(self._tracer, "inspect"):
+            await inspect_apart(upload.path, self._limits)
         binding = self._binding(upload)
 
         def work() -> int:
@@ -201,7 +215,8 @@ class UploadWorker:
 
         async with self._writing[binding.address.key]:
             going.check()
-            found: int = await THREADS.call(work)
+            with span(self._tracer, "index"):
+                found: int = await THREADS.call(work)
             return found
 
 

@@ -14,6 +14,7 @@ from rag.serve.http.authentication import asks
 from rag.serve.http.openai.errors import ERRORS, respond, unsupported
 from rag.serve.http.route import Endpoints
 from rag.serve.identity.identity import Identity
+from rag.serve.observe.audit import audit
 from rag.serve.pipelines.flows import indexes
 from rag.serve.pipelines.pipeline import Pipelines
 
@@ -58,6 +59,7 @@ def routes(shared: Endpoints, answering: Answering, pipelines: Pipelines) -> API
                     raise unsupported(f"dimensions other than {embedder.dim}", "dimensions")
                 vectors = await asyncio.to_thread(embedder.embed, texts)
                 lengths: list[int] = await asyncio.to_thread(embedder.lengths, texts)
+        audit("embed", who.user, pipeline=pipeline.name, texts=len(texts))
         tokens = sum(lengths)
         await answering.limits.used(who, tokens)
         shown = [
