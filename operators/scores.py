@@ -89,3 +89,20 @@ def standardised(scores: np.ndarray) -> np.ndarray:
     spread = scores.std()
     centred: np.ndarray = scores - scores.mean()
     return centred / spread if spread > 0 else centred
+
+
+def with_prior(scores: Sequence[float], documents: Sequence[Document], prior: float) -> list[float]:
+    """New scores and the documents' current ones together, both standardised.
+
+    Args:
+        scores: One for each document.
+        documents: What has no score counts as 0.
+        prior: Weight of the current scores; 0: the new ones alone, as they are.
+    """
+    if not prior:
+        return list(scores)
+    import numpy as np
+
+    before = np.array([score_of(document) or 0.0 for document in documents])
+    both = standardised(np.array(scores)) + prior * standardised(before)
+    return [float(score) for score in both]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from langchain_core.documents import Document
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from rag.flow import Operator
 from rag.models import CrossEncoder
 from rag.operators.documents import unique
-from rag.operators.scores import ranked
+from rag.operators.scores import ranked, with_prior
 from rag.text.chunk import Chunk
 
 
@@ -27,6 +27,9 @@ class CrossRerank(Operator):
 
     k: PositiveInt = Field(default=5, description="number of documents to keep")
     depth: PositiveInt = Field(default=30, description="number of documents to rerank")
+    prior: NonNegativeFloat = Field(
+        default=0.0, description="weight of the current scores; if above 0, both are standardised"
+    )
 
     def run(
         self, query: str, documents: list[Document], *, reranker: CrossEncoder
@@ -35,5 +38,5 @@ class CrossRerank(Operator):
         found = list(unique(documents).values())
         candidates, rest = found[: self.depth], found[self.depth :]
         texts = [Chunk.of(document).embedding_text for document in candidates]
-        scores = reranker.score(query, texts)
+        scores = with_prior(reranker.score(query, texts), candidates, self.prior)
         return [*ranked(candidates, scores, self.use), *rest][: self.k]

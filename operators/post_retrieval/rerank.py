@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from rag.flow import Operator, RunContext
 from rag.models import Embedder
 from rag.operators.documents import unique
-from rag.operators.scores import ranked, score_of, scores_of, standardised
+from rag.operators.scores import ranked, scores_of, with_prior
 from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
@@ -61,17 +61,8 @@ class Rerank(Operator):
         candidates, rest = found[: self.depth], found[self.depth :]
         if not candidates or not query.strip():
             return found[: self.k]
-        scores = late_interaction(query, candidates, embedder)
-        if self.prior:
-            scores = self._with_prior(scores, candidates)
+        scores = with_prior(late_interaction(query, candidates, embedder), candidates, self.prior)
         return [*ranked(candidates, scores, self.use), *rest][: self.k]
-
-    def _with_prior(self, scores: list[float], documents: list[Document]) -> list[float]:
-        import numpy as np
-
-        before = np.array([score_of(document) or 0.0 for document in documents])
-        both = standardised(np.array(scores)) + self.prior * standardised(before)
-        return [float(score) for score in both]
 
 
 def late_interaction(query: str, documents: Sequence[Document], embedder: Embedder) -> list[float]:

@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag.cli import train_rankings
 from rag.cli.config import Json
+from rag.cli.training import Base, Epochs, Force, Licence, Out, Rate, Seed
 
 if TYPE_CHECKING:
     from rag.eval.dataset import Dataset
-    from rag.train.gate import Verdict
 
 app = typer.Typer(help="Train models on your own data.", no_args_is_help=True)
 
-Out = Annotated[
-    Path,
-    typer.Option(
-        "--out", help="Folder of the trained model. OUT.training holds what is under way."
-    ),
-]
-Base = Annotated[str, typer.Option("--model", help="The model that it is trained from.")]
 DataSets = Annotated[
     list[Path] | None,
     typer.Option(
@@ -32,13 +26,10 @@ DataSets = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of everything that is drawn at random.")]
-Rate = Annotated[float | None, typer.Option("--rate", help="Learning rate.", show_default=False)]
-Epochs = Annotated[int, typer.Option("--epochs", min=1, help="Times that all is gone through.")]
-Licence = Annotated[str, typer.Option("--licence", help="Of the data, for the model's card.")]
-Force = Annotated[
-    bool, typer.Option("--force", help="Save it also if it is not better; its card says so.")
-]
+
+app.command()(train_rankings.embedder)
+app.command()(train_rankings.reranker)
+app.command()(train_rankings.aggregate)
 
 
 @app.command()
@@ -100,6 +91,7 @@ def reader(
     from typing import cast, get_args
 
     from rag.cli.evaluating import progress_bar
+    from rag.cli.training import print_verdicts
     from rag.errors import InputError
     from rag.eval.loading import load_dataset
     from rag.extras import require
@@ -132,7 +124,7 @@ def reader(
             mixed, settings, out, about, test=tester, licence=licence, force=force,
             report=progress,
         )  # fmt: skip
-    _print(out, verdicts, as_json)
+    print_verdicts(out, verdicts, as_json=as_json)
 
 
 def _tester(
@@ -156,18 +148,3 @@ def _tester(
         return values
 
     return ask
-
-
-def _print(out: Path, verdicts: Sequence[Verdict], as_json: bool) -> None:
-    from rag.cli.output import print_json
-
-    rows = [one.row() for one in verdicts]
-    if as_json:
-        print_json({"out": str(out), "results": rows})
-        return
-    from rag.cli.evaluating import print_table
-    from rag.eval.tables import Table
-
-    cells = tuple(tuple(str(one) for one in row.values()) for row in rows)
-    print_table(Table(tuple(rows[0]), cells))
-    typer.echo(f"saved in {out}")

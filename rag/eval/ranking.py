@@ -84,7 +84,7 @@ def rank_all(flow: Flow, data: Dataset, progress: Progress = no_progress) -> lis
         started = perf_counter()
         documents = ranker.invoke(query=query.text)["documents"]
         seconds[query.id] = perf_counter() - started
-        order = dict.fromkeys(_name(query, Chunk.of(document)) for document in documents)
+        order = dict.fromkeys(document_name(query, Chunk.of(document)) for document in documents)
         rankings[query.id] = {source: float(-rank) for rank, source in enumerate(order)}
     relevant = {query.id: query.relevant for query in queries}
     # A query without any document is missing from trec_eval's results: its measures are 0.
@@ -123,6 +123,6 @@ def ranking_rows(results: dict[str, list[RankingResult]]) -> list[RankingRow]:
     ]
 
 
-def _name(query: Query, chunk: Chunk) -> str:
+def document_name(query: Query, chunk: Chunk) -> str:
     """What the judgements call a chunk's document: its path if they do, else its source."""
     return chunk.path if chunk.path in query.relevant else chunk.source

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rag.errors import ConfigError, IndexStateError, RagError
 from rag.flow.resources import Resource, parse
 from rag.index.address import address_of
+from rag.index.attention import refuse_foreign
 from rag.index.source_plan import make_plan
 from rag.index.spec import IndexSpec, root_of
 from rag.index.store import Address, Store
@@ -241,9 +242,10 @@ class Index(Resource):
     ) -> list[Hit]:
         """The sources nearest to a vector by all of their chunks, of each the nearest chunk.
 
-        Args and errors as `dense`; `aggregate` makes a source's score of its chunks' vectors.
+        Args and errors as `dense`; `aggregate`, if learned of the same embedder, makes the scores.
         """
         query = self._query(vector, embedder)
+        refuse_foreign(aggregate, self.embedder)
         return [] if k < 1 else self._store.dense_sources(query, k, aggregate, where)
 
     def hybrid(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rag.index.attention import LearnedAttention
 from rag.index.types import Aggregate, Candidates, Hit
 from rag.text.chunk import Chunk
 
@@ -49,6 +50,14 @@ def aggregated(
     """The scores of sources whose chunks follow one another from `starts`: float32 [sources]."""
     import numpy as np
 
+    if isinstance(aggregate, LearnedAttention):
+        logits = (cosines - 1) / aggregate.temperature + vectors @ aggregate.weights
+        sizes = np.diff(starts, append=len(logits))
+        weights = np.exp(logits - np.repeat(np.maximum.reduceat(logits, starts), sizes))
+        total = np.add.reduceat(weights, starts)
+        attended = np.add.reduceat(weights * cosines, starts) / total
+        mean = aggregated(vectors, cosines, starts, query, "mean")
+        return np.asarray((1 - aggregate.mean) * attended + aggregate.mean * mean)
     if aggregate == "max":
         return np.asarray(np.maximum.reduceat(cosines, starts))
     if aggregate == "attention":

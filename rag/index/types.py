@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from langchain_core.documents import Document
 
+from rag.index.attention import LearnedAttention
 from rag.text.chunk import Chunk
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-Aggregate = Literal["mean", "max", "attention"]
+NamedAggregate = Literal["mean", "max", "attention"]
 """How the vectors of a source's chunks become its score. `mean`: the cosine with their mean.
 `max`: the highest cosine. `attention`: the mean of the cosines, weighted by their softmax."""
+Aggregate = NamedAggregate | LearnedAttention
+"""The same, or as it was learned."""
 
 
 @dataclass(frozen=True)

@@ -138,10 +138,10 @@ def test_a_damaged_adapter_is_refused(tmp_path: Path) -> None:
         LLM.load("reader", base=tmp_path)
 
 
-def test_an_adapter_is_no_embedder_and_has_no_adapter(tmp_path: Path) -> None:
+def test_an_adapter_of_another_model_is_no_embedder_and_has_no_adapter(tmp_path: Path) -> None:
     saved(tmp_path / "base")
     adapter(tmp_path / "reader", "../base")
-    with pytest.raises(ModelError, match="no model by itself"):
+    with pytest.raises(ModelError, match="does not fit"):
         Embedder.load("reader", base=tmp_path)
     adapter(tmp_path / "again", "../reader")
     with pytest.raises(ModelError, match="no model by itself"):

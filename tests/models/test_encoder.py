@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,20 @@ from tests.operators.tiny import bert
 TEXTS = ["The keeper opens the north lock.", "A boat", "", "The gate closes at ten. " * 40]
 
 
-def saved(folder: Path, kind: str = "BertModel", pooling: str = "mean", **how: Any) -> Path:
-    """A tiny model of sentence-transformers in a folder."""
+def saved(
+    folder: Path,
+    kind: str = "BertModel",
+    pooling: str = "mean",
+    texts: Sequence[str] = TEXTS,
+    **how: Any,
+) -> Path:
+    """A tiny model of sentence-transformers in a folder, which knows the words of the texts."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     options = {"hidden_act": how.pop("hidden_act", "gelu")}
-    first = Transformer(str(bert(folder / "bert", kind, TEXTS, **options)), max_seq_length=48)
+    first = Transformer(str(bert(folder / "bert", kind, texts, **options)), max_seq_length=48)
     modules = [first, Pooling(32, pooling), *([Normalize()] if pooling == "mean" else [])]
     SentenceTransformer(modules=modules, **how).save(str(folder / "model"))
     return folder / "model"

@@ -17,9 +17,10 @@ from rag.text.chunk import Chunk
 from rag.train.reader.example import Example, cited
 from rag.train.reader.found import of_dataset, of_texts
 from rag.train.reader.invented import invented
-from rag.train.reader.mix import MixSettings, mix, split
+from rag.train.reader.mix import MixSettings, mix
 from rag.train.reader.stated import answer_to, stated_in
 from rag.train.reader.world import UNSEEN, words
+from rag.train.split import split
 
 LAKES = [
     ("The lake of Ferrin is 40 m deep.", "How deep is the lake of Ferrin?", "40 m"),

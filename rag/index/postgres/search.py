@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from rag.index.attention import LearnedAttention
 from rag.index.filters import parse_filter
 from rag.index.postgres.conditions import clean, on_chunks
 from rag.index.ranking import TEMPERATURE, ranked
 from rag.index.store import LOOKED_AT
-from rag.index.types import Aggregate, Candidates, Hit
+from rag.index.types import Aggregate, Candidates, Hit, NamedAggregate
 from rag.index.words import K1, B, words_of
 from rag.text.chunk import Chunk
 
@@ -45,7 +46,7 @@ FROM matched JOIN rare USING (term) CROSS JOIN total {{within}}
 GROUP BY matched.row ORDER BY score DESC, matched.row LIMIT %s
 """  # noqa: S608 - constants of this module
 _COSINE = "-(embedding <#> %s)"
-_SOURCES: dict[Aggregate, str] = {
+_SOURCES: dict[NamedAggregate, str] = {
     "mean": "-(l2_normalize(avg(embedding)) <#> %s)",
     "max": f"max({_COSINE})",
     "attention": f"sum(exp(({_COSINE} - 1) / {TEMPERATURE}) * {_COSINE})"
@@ -96,10 +97,11 @@ def by_source(
 ) -> list[Hit]:
     """See `Store.dense_sources`; the connection is in a transaction that reads one state."""
     condition, values = _condition(where)
+    score, vectors = _aggregated(aggregate, query)
     cursor = db.execute(
-        f"SELECT source, {_SOURCES[aggregate]} AS score FROM chunks WHERE {condition}"  # noqa: S608
+        f"SELECT source, {score} AS score FROM chunks WHERE {condition}"  # noqa: S608
         " GROUP BY source ORDER BY score DESC, source LIMIT %s".encode(),
-        [*[query] * _SOURCES[aggregate].count("%s"), *values, k],
+        [*vectors, *values, k],
     )
     scores = {source: float(score) for source, score in cursor.fetchall()}
     nearest = db.execute(
@@ -135,6 +137,18 @@ def vectors_of_equal(db: Connection[Any], chunks: Sequence[Chunk]) -> dict[int, 
         ).fetchall()
     )
     return {at: np.asarray(vectors[row], dtype=np.float32) for at, row in rows.items()}
+
+
+def _aggregated(aggregate: Aggregate, query: np.ndarray) -> tuple[str, list[np.ndarray]]:
+    """The score of a source in SQL, and the vectors for its places."""
+    if not isinstance(aggregate, LearnedAttention):
+        return _SOURCES[aggregate], [query] * _SOURCES[aggregate].count("%s")
+    weight = f"exp(({_COSINE} - 1) / {float(aggregate.temperature)!r} + {_COSINE})"
+    share = float(aggregate.mean)
+    attended = f"sum({weight} * {_COSINE}) / sum({weight})"
+    score = f"{1 - share!r} * {attended} + {share!r} * {_SOURCES['mean']}"
+    own = aggregate.weights
+    return score, [query, own, query, query, own, query]
 
 
 def chunk_of(row: Sequence[Any]) -> Chunk:

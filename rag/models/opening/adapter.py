@@ -153,5 +153,5 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _wrong(folder: Path, what: str) -> ModelError:
-    fix = "give a LoRA adapter as `rag train reader` writes it"
+    fix = "give a LoRA adapter as `rag train` writes it"
     return ModelError(what, where=str(folder), fix=fix)

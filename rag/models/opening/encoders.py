@@ -16,6 +16,7 @@ from rag.models.local.nli import LocalNLI
 from rag.models.local.reranker import LocalCrossEncoder
 from rag.models.local.sparse import LocalSparseEncoder
 from rag.models.nli import NLI
+from rag.models.opening.adapter import Adapter
 from rag.models.opening.find import ModelFiles, find_model, huge_pages, unreadable, without_adapter
 from rag.models.opening.foreign import made
 from rag.models.opening.native_encoder import open_native_encoder
@@ -26,7 +27,7 @@ from rag.models.sparse import SparseEncoder
 
 
 def open_embedder(spec: Any, base: Path) -> Embedder:
-    """Open an embedder.
+    """Open an embedder; an adapter's folder opens the model that it is of, with it in its weights.
 
     Args:
         spec: What `rag.flow.resources.parse` makes of a specification: an `EmbedderSpec`, a
@@ -38,7 +39,7 @@ def open_embedder(spec: Any, base: Path) -> Embedder:
         ConfigError: The specification describes no embedder.
     """
     if isinstance(spec, EmbedderSpec):
-        return _local(spec, without_adapter(find_model(spec.model, base)))
+        return _local(spec, find_model(spec.model, base))
     if isinstance(spec, Use):
         return LangChainEmbedder(made(spec, str(Embedder.foreign)))
     if isinstance(spec, Embedder):
@@ -52,13 +53,18 @@ def open_embedder(spec: Any, base: Path) -> Embedder:
 
 def _local(spec: EmbedderSpec, files: ModelFiles) -> LocalEmbedder:
     huge_pages()
-    given = {} if spec.dtype == "auto" else {"model_kwargs": {"dtype": spec.dtype}}
-    native = open_native_encoder(
-        files.location, spec.dtype, best_device(), lambda: _load("SentenceTransformer", files)
-    )
+    adapter = None if files.adapter is None else Adapter(files.adapter)
+
+    def by_library(**how: Any) -> Any:
+        model = _load("SentenceTransformer", files, **how)
+        if adapter is not None:
+            adapter.merge(model[0].auto_model)
+        return model
+
+    native = open_native_encoder(files.location, spec.dtype, best_device(), by_library, adapter)
     if native is not None:
         return LocalEmbedder(native, f"{files.name}@{native.config.digest}")
-    model = _load("SentenceTransformer", files, **given)
+    model = by_library(**({} if spec.dtype == "auto" else {"model_kwargs": {"dtype": spec.dtype}}))
     return LocalEmbedder(
         LibraryEncoder(model, spec.batch_size), f"{files.name}@{weights_digest(model)}"
     )

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 
 from rag.errors import InputError
 from rag.index import Index
-from rag.index.types import Aggregate, Candidates
+from rag.index.attention import LearnedAttention
+from rag.index.types import Aggregate, Candidates, NamedAggregate
 from rag.index.union import ACCESS, RestrictedStore
 from rag.testing.suites.store_filters import KEYS, METADATA, SOURCES, filters, holds
 from rag.testing.suites.store_fixtures import EMBEDDER, StoreFixtures, put, vector
@@ -179,8 +180,18 @@ class StoreSearches(StoreFixtures):
                 for uri, mine in cosines.items()
             },
         }
-        for name in get_args(Aggregate):
-            hits = index.dense_sources(query, 3, aggregate=name)
+        learned = LearnedAttention(3 * vector("anchor bridge"), 0.2, 0.25, EMBEDDER.id)
+
+        def attended(uri: str) -> float:
+            mine = cosines[uri]
+            weights = np.exp(mine / 0.2 + vectors[uri] @ learned.weights)
+            found = 0.75 * (weights * mine).sum() / weights.sum() + 0.25 * wanted["mean"][uri]
+            return float(found)
+
+        wanted["learned"] = {uri: attended(uri) for uri in chunks}
+        ways: dict[str, Aggregate] = {name: name for name in get_args(NamedAggregate)}
+        for name, aggregate in {**ways, "learned": learned}.items():
+            hits = index.dense_sources(query, 3, aggregate=aggregate)
             scores = wanted[name]
             assert [hit.chunk.source for hit in hits] == sorted(
                 scores, key=lambda uri: -scores[uri]

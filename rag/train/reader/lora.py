@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import random
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rag.extras import require
 from rag.files import write_atomically
 from rag.models.opening.find import find_model
 from rag.models.opening.gguf import library_folder
 from rag.prompts.layout import PromptTokens
+from rag.train.adapter import save_adapter, with_adapter
 from rag.train.reader.masks import Attention, reused
 
 PLACE = "lora.checkpoint"
@@ -83,7 +82,6 @@ def train_adapter(
         ConfigError: PEFT is not installed.
         ModelError: There is no such model.
     """
-    peft = require("peft", "train", where="rag train")
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -92,13 +90,7 @@ def train_adapter(
     location = library_folder(find_model(base, Path()))
     torch.manual_seed(settings.seed)
     plain = AutoModelForCausalLM.from_pretrained(location, dtype=dtype or best_dtype("auto", "cpu"))
-    config = peft.LoraConfig(
-        r=settings.rank, lora_alpha=2 * settings.rank, lora_dropout=0.0, bias="none",
-        target_modules="all-linear", task_type="CAUSAL_LM",
-    )  # fmt: skip
-    with warnings.catch_warnings():  # of names that PEFT uses and transformers renames
-        warnings.simplefilter("ignore", FutureWarning)
-        model = peft.get_peft_model(plain, config)
+    model = with_adapter(plain, settings.rank, "CAUSAL_LM")
     model.train()
     parameters = [one for one in model.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=0.0)
@@ -120,7 +112,7 @@ def train_adapter(
         progress(course.done(step), course.total, total / len(batch))
         if step % EVERY == 0 and step < len(course.batches):
             _store(checkpoint, step, parameters, optimizer)
-    _save(model, base, folder)
+    save_adapter(model, base, folder)
     checkpoint.unlink(missing_ok=True)
 
 
@@ -182,17 +174,3 @@ def _store(file: Path, step: int, parameters: list[Any], optimizer: Any) -> None
     content = io.BytesIO()
     torch.save({"step": step, "parameters": values, "optimizer": optimizer.state_dict()}, content)
     write_atomically(file, content.getvalue())
-
-
-def _save(model: Any, base: str, folder: Path) -> None:
-    """The adapter in bfloat16, half the size, with the name of its model."""
-    import torch
-
-    for one in model.parameters():
-        if one.requires_grad:
-            one.data = one.data.to(torch.bfloat16)
-    path = Path(base).expanduser()
-    name = str(path.resolve()) if path.exists() else base
-    model.peft_config["default"].base_model_name_or_path = name
-    model.save_pretrained(folder, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)

@@ -13,18 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rag.errors import ConfigError
-from rag.eval.metrics import normalized
 from rag.train.reader.example import Example
 from rag.train.reader.found import of_dataset, of_texts, passages_of
 from rag.train.reader.invented import invented
+from rag.train.split import refuse_few, refuse_leak, split
 
 if TYPE_CHECKING:
     from rag.eval.dataset import Dataset
     from rag.models import Embedder
-
-LEAST = 16
-"""Examples below which nothing is learned that could be measured."""
 
 
 @dataclass(frozen=True)
@@ -97,53 +93,6 @@ def mix(
         learned += invented(settings.invented, seed)
         count = min(settings.held_out, max(settings.invented // 2, 1))
         held += invented(count, seed, unseen=True)
-    if len(learned) < LEAST or len(held) < LEAST // 2:
-        raise ConfigError(
-            f"{len(learned)} examples to learn from and {len(held)} to measure are too few",
-            where="--data, --texts, --invented",
-            fix=f"give {LEAST} and {LEAST // 2} at least; a few thousand train well",
-        )
+    refuse_few(len(learned), len(held), "--data, --texts, --invented")
     random.Random(seed).shuffle(learned)  # noqa: S311 - no secret
     return Mix(learned, held)
-
-
-def refuse_leak(data: Dataset, tests: Sequence[Dataset]) -> None:
-    """Refuse questions that are learned and tested, however they are written.
-
-    Raises:
-        ConfigError: There is one.
-    """
-    for test in tests:
-        tested = {normalized(one.text): one.id for one in test.queries}
-        for query in data.queries:
-            if (other := tested.get(normalized(query.text))) is not None:
-                raise ConfigError(
-                    f"the question {query.id!r} is {other!r} of {test.name}, which is to test "
-                    "what was learned",
-                    where=data.name,
-                    fix="take it out of one of them: a question that was learned tests nothing",
-                )
-
-
-def split(
-    examples: Sequence[Example], held_out: int, seed: int
-) -> tuple[list[Example], list[Example]]:
-    """Examples to learn from, and others of other documents and with other questions.
-
-    Args:
-        examples: Of one origin.
-        held_out: Of the others at most; of few examples a third.
-        seed: Of the order.
-    """
-    wanted = min(held_out, len(examples) // 3)
-    groups: dict[str, list[Example]] = defaultdict(list)
-    for one in examples:
-        groups[one.group].append(one)
-    names = sorted(groups)
-    random.Random(seed).shuffle(names)  # noqa: S311 - no secret
-    held: list[Example] = []
-    for name in names:
-        if len(held) + len(groups[name]) <= wanted:
-            held += groups.pop(name)
-    asked = {one.key for one in held}
-    return [one for of in groups.values() for one in of if one.key not in asked], held
