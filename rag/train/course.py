@@ -78,6 +78,7 @@ def fit(
     import sentence_transformers
     import torch
     from datasets import Dataset
+    from sentence_transformers.base.sampler import DefaultBatchSampler
     from transformers import PrinterCallback
     from transformers.utils import logging
 
@@ -89,7 +90,7 @@ def fit(
         save_total_limit=1, logging_strategy="no", report_to="none", disable_tqdm=True,
         use_cpu=best_device() == "cpu", dataloader_pin_memory=False,
         prompts={name: one for name, one in (prompts or {}).items() if one} or None,
-        **({} if apart is None else {"batch_sampler": _apart(apart)}),
+        **({} if apart is None else {"batch_sampler": parted(apart, DefaultBatchSampler)}),
     )  # fmt: skip
     level = logging.get_verbosity()
     logging.set_verbosity_error()
@@ -151,22 +152,25 @@ def _trainer(library: Any) -> Any:
 def _callback(progress: Progress) -> Any:
     from transformers import TrainerCallback
 
-    class Steps(TrainerCallback):
+    class Steps(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **how: Any) -> None:
             progress(state.global_step, state.max_steps)
 
     return Steps()
 
 
-def _apart(answers: Mapping[str, Collection[str]]) -> Any:
+def parted(answers: Mapping[str, Collection[str]], library: Any) -> Any:
     """Batches in which no text answers the question of another row.
 
     With in-batch negatives every other row's texts count as wrong for a question.
+
+    Args:
+        answers: Question to the texts that answer it.
+        library: The class of sentence-transformers that gives batches.
     """
     import torch
-    from sentence_transformers.base.sampler import DefaultBatchSampler
 
-    class Apart(DefaultBatchSampler):  # type: ignore[misc]
+    class Apart(library):  # type: ignore[misc]
         def __init__(self, dataset: Any, batch_size: int, seed: int, **how: Any) -> None:
             super().__init__(range(len(dataset)), batch_size=batch_size, drop_last=False, seed=seed)
             self._questions = list(dataset["anchor"])

@@ -165,11 +165,14 @@ def test_a_stopped_training_goes_on_and_ends_alike(
 
 def test_no_text_of_a_batch_answers_the_question_of_another_row() -> None:
     from datasets import Dataset as Rows
+    from sentence_transformers.base.sampler import DefaultBatchSampler
 
     answers = {"a": {"x", "y"}, "b": {"y"}, "c": {"z"}}
     rows = [("a", "x", "z"), ("a", "y", "z"), ("b", "y", "w"), ("c", "z", "w"), ("d", "v", "u")]
     columns = dict(zip(("anchor", "positive", "negative"), zip(*rows, strict=True), strict=True))
-    sampler = courses._apart(answers)(Rows.from_dict(columns), batch_size=3, seed=1)
+    sampler = courses.parted(answers, DefaultBatchSampler)(
+        Rows.from_dict(columns), batch_size=3, seed=1
+    )
     batches = list(sampler)
     assert sorted(at for one in batches for at in one) == [0, 1, 2, 3, 4]
     for batch in batches:
