@@ -271,6 +271,6 @@ def learn(
                 weights *= (WIDEST / weights.norm().clamp(1e-9)).clamp(max=1.0)
         progress(epoch + 1, settings.epochs)
     return LearnedAttention(
-        weights.detach().numpy(), float(heat.exp().clamp(LEAST_TEMPERATURE)),
-        float(share.sigmoid()), embedder,
+        weights.detach().numpy(), float(heat.detach().exp().clamp(LEAST_TEMPERATURE)),
+        float(share.detach().sigmoid()), embedder,
     )  # fmt: skip
