@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rag.models import Embedder
 from tests.examples.notebooks import FOLDER, NOTEBOOKS, read
 
 
@@ -17,6 +19,20 @@ def runs(name: str) -> dict[str, Any]:
     for number, cell in enumerate(notebook.code):
         exec(compile(cell, f"{name}.ipynb, cell {number}", "exec"), space)  # noqa: S102
     return space
+
+
+@pytest.fixture(autouse=True)
+def _here(embedder: Embedder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Notebooks name their embedder; the suite's, which is the same, is open already."""
+    monkeypatch.setattr(Embedder, "load", lambda *_, **__: embedder)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(FOLDER)
+
+
+def test_quick_start() -> None:
+    space = runs("1_quick_start")
+    assert space["result"]["answer"]
+    assert space["result"]["documents"][0].metadata["source"].endswith("locks.md")
 
 
 def test_composing_flows() -> None:
@@ -33,6 +49,34 @@ def test_your_own_operator(capsys: pytest.CaptureFixture[str]) -> None:
     assert "opens at seven" in said
     assert "opens at six" not in said
     assert "did you mean 'year'" in said
+
+
+@pytest.mark.slow
+def test_reusing_contexts() -> None:
+    reports = runs("4_reusing_contexts")["reports"]
+    reused = {mode: report["reused"] for mode, report in reports.items()}
+    assert reused["full"] == 0 < reused["focus"] < reused["concat"]
+    assert reused["concat"] - reused["epic"] <= 3 * 4
+    assert [report["kind"] for report in reports.values()] == [
+        "exact", "unrepaired", "repaired", "repaired",
+    ]  # fmt: skip
+
+
+def test_evaluation_and_tuning() -> None:
+    pytest.importorskip("optuna")
+    space = runs("5_evaluation_and_tuning")
+    assert len(space["data"].queries) >= 8
+    assert space["outcome"].spent <= 40
+    means = {row.pipeline: row.means for row in space["answer_rows"](space["results"])}
+    assert means["words"]["containment"] > 0 < means["meaning"]["containment"]
+
+
+def test_agent_with_tools() -> None:
+    space = runs("6_agent_with_tools")
+    uses: Callable[[Any], list[str]] = lambda found: [one.tool for one in found["tool_uses"]]  # noqa: E731
+    assert uses(space["result"]) == ["search", "search", "calculator"]
+    assert space["result"]["documents"][-1].page_content.endswith("3")
+    assert space["ended"]["ended"] == "budget"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
