@@ -13,8 +13,8 @@ from rag.cli.output import print_json
 from tests.cli.command import _here
 from tests.cli.test_help import COMMANDS
 
-SLOW = {("calibrate", "runtime")}
-"""Opens a model before anything can be wrong."""
+SLOW = {("calibrate", "runtime"), ("train", "reader")}
+"""Open a model before anything can be wrong."""
 OFFERED = {
     path: command
     for path, command in COMMANDS.items()
