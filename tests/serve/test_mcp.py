@@ -17,7 +17,7 @@ from rag.flow import Input
 from rag.index import IndexWriter
 from rag.models import Embedder
 from rag.operators import BM25, Cite
-from rag.serve import Identity, Settings, app
+from rag.serve import Identity, Settings, app, mcp
 from tests.serve.conftest import local, running, say, toy
 
 pytest.importorskip("mcp")
@@ -150,6 +150,31 @@ def test_links_open_without_a_key(tmp_path: Path, embedder: Embedder) -> None:
         for link in opened:
             assert link.startswith(f"{address}/links/")
             assert httpx.get(link).text == "The lock opens at six."
+
+
+def test_a_long_list_of_documents_has_pages(
+    tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp, "LISTED", 2)
+    names = ("boats", "bridges", "locks", "quays")
+    index = tmp_path / "index"
+    write(index, embedder, **dict.fromkeys(names, "A text."))
+    flow = Flow(BM25(k=4), name="locks", resources={"index": str(index), "embedder": embedder})
+
+    async def pages(client: Any) -> list[list[str]]:
+        found, cursor = [], None
+        while True:
+            page = await client.list_resources(cursor=cursor)
+            found.append([one.name for one in page.resources])
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        with pytest.raises(MCPError, match="cursor"):
+            await client.list_resources(cursor="no number")
+        return found
+
+    with running(local(flow, settings=Settings(data=tmp_path / "data"))) as address:
+        assert at(address, pages) == [["boats", "bridges"], ["locks", "quays"]]
 
 
 def test_limits_hold_for_tools_too(tmp_path: Path) -> None:
