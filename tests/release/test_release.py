@@ -66,7 +66,7 @@ def test_the_page_about_installing_names_every_extra() -> None:
     rows = re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    assert sorted([*named, "dev"]) == sorted(project["optional-dependencies"])
+    assert sorted([*named, "dev", "docs"]) == sorted(project["optional-dependencies"])
 
 
 def test_the_pythons_that_are_said_are_tested_in_ci() -> None:
