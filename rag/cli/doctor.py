@@ -129,10 +129,10 @@ def _extras() -> Iterator[Finding]:
             version(name[0])
         except PackageNotFoundError:
             lacks[extra[1]].append(name[0])
-    for extra, missing in sorted(lacks.items()):
+    for named, missing in sorted(lacks.items()):
         what = f"{', '.join(missing)} not installed" if missing else "installed"
-        fix = f'pip install "{DISTRIBUTION}[{extra}]"'
-        yield Finding(f"extra {extra}", None if missing else True, what, fix)
+        fix = f'pip install "{DISTRIBUTION}[{named}]"'
+        yield Finding(f"extra {named}", None if missing else True, what, fix)
 
 
 def _folders() -> Iterator[Finding]:
@@ -163,8 +163,8 @@ def _pipeline(
     with flow:
         yield Finding(name, True, "valid")
         absent = flow.absent()
-        for error in absent:
-            yield _wrong(f"{name}, {error.where}", error)
+        for missing in absent:
+            yield _wrong(f"{name}, {missing.where}", missing)
         yield from _indexes(flow)
         if opens and not absent:
             from rag.cli.opening import open_all

@@ -248,7 +248,7 @@ def learn(
     generator = torch.Generator().manual_seed(settings.seed)
     for epoch in range(settings.epochs):
         order = torch.randperm(len(asked), generator=generator)
-        for rows in order.split(settings.batch):
+        for rows in order.split(settings.batch):  # type: ignore[no-untyped-call]
             cosines = asked[rows] @ vectors.T
             temperature = heat.exp().clamp(LEAST_TEMPERATURE)
             logits = (cosines - 1) / temperature + vectors @ weights
@@ -265,7 +265,7 @@ def learn(
             if not right[rows].any():
                 continue
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             with torch.no_grad():
                 weights *= (WIDEST / weights.norm().clamp(1e-9)).clamp(max=1.0)

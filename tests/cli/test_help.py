@@ -1,4 +1,4 @@
-"""Every command and option says what it does; the README names every command."""
+"""Every command and option says what it does; the page of commands names every one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from rag.cli.main import app
-from tests.examples.pages import README
+from tests.examples.pages import ROOT
 
 
 def leaves(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
@@ -34,8 +34,9 @@ def test_every_option_and_argument_is_described(path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_the_readme_names_every_command(path: tuple[str, ...]) -> None:
-    rows = [line for line in README.read_text().splitlines() if line.startswith("| `rag ")]
+def test_the_page_of_commands_names_every_one(path: tuple[str, ...]) -> None:
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `rag ")]
     first, *rest = path
     row = " ".join(row for row in rows if re.search(rf"`rag {first}\b", row))
     assert row

@@ -62,11 +62,16 @@ def is_walked(page: Path) -> bool:
 
 
 def python_of(text: str) -> str:
-    """A page's Python as one module: each block at its own lines, the lines between them blank."""
+    """A page's Python as one module: each block at its own lines, the lines between them blank.
+
+    Where a block imports from a file that the page shows before, the line is blank too.
+    """
     lines: list[str] = []
     for block in blocks_of(text):
         if block.language == "python":
             lines += [""] * (block.line - 1 - len(lines)) + block.code.splitlines()
+    for shown in re.findall(r'title="(\w+)\.py"', text):
+        lines = ["" if line.startswith(f"from {shown} import ") else line for line in lines]
     return "\n".join(lines) + "\n" if lines else ""
 
 

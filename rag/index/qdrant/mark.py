@@ -91,7 +91,7 @@ class Mark:
             same = models.FieldCondition(key="closing", match=models.MatchValue(value=before))
         written = {**payload, "write": uuid.uuid4().hex}
         self._upsert(written, update_filter=models.Filter(must=[same]))
-        return self._client.mark().get("write") == written["write"]
+        return bool(self._client.mark().get("write") == written["write"])
 
     def _upsert(self, payload: dict[str, Any], **how: Any) -> None:
         from qdrant_client import models
@@ -101,7 +101,7 @@ class Mark:
 
 
 def _is_closing(found: dict[str, Any]) -> bool:
-    return found.get("closing", OPEN) != OPEN
+    return bool(found.get("closing", OPEN) != OPEN)
 
 
 def _open() -> dict[str, Any]:
