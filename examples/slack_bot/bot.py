@@ -60,7 +60,12 @@ class Slack:
 
     async def thread(self, channel: str, thread: str, before: str) -> list[dict[str, str]]:
         """The messages of a thread before one of them, as a flow's `history`."""
-        where: dict[str, str | int] = {"channel": channel, "ts": thread, "latest": before, "limit": 50}
+        where: dict[str, str | int] = {
+            "channel": channel,
+            "ts": thread,
+            "latest": before,
+            "limit": 50,
+        }
         said = self._good(await self._http.get("/conversations.replies", params=where))
         return [
             {"role": "assistant" if one.get("bot_id") else "user", "content": plain(one["text"])}
