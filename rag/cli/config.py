@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,6 +72,7 @@ def load(
     allow: list[str] | None = None,
     *,
     several: bool = False,
+    preset: Mapping[str, str] | None = None,
 ) -> Flow:
     """The flow of a pipeline file or of a ready-made pipeline.
 
@@ -80,6 +82,7 @@ def load(
         params: `NAME=VALUE` for parameters of the file.
         allow: Packages that it may import operators from.
         several: Whether the parameters are for several pipelines, of which this is one.
+        preset: Values of parameters that `params` does not name, if the file has them.
 
     Raises:
         ConfigError: There is no such file or name, the file is no valid pipeline, or it has no
@@ -90,11 +93,12 @@ def load(
     from rag.flow.yaml.load import load_flow
     from rag.names import suggestion
 
-    values = _Asked(pairs(params or [], "--param"))
+    given = pairs(params or [], "--param")
+    values = _Asked({**(preset or {}), **given})
     registry = Registry(allow_import=tuple(allow or ()))
     file, base = pipeline_file(config)
     flow = load_flow(file, params=values, registry=registry, base=base)
-    for name in [] if several else values.keys() - values.names:
+    for name in [] if several else given.keys() - values.names:
         what = f"the pipeline {default(config)} has no parameter {name!r}"
         fix = suggestion(name, values.names, label="its parameters")
         raise ConfigError(what, where="--param", fix=fix)

@@ -71,8 +71,8 @@ def retrieval(
     results = {}
     with ExitStack() as stack:
         # A ranking is measured beyond the few documents that fit into a prompt.
-        deep = [f"k={DEPTH}", *(params or [])]
-        flows = flows_of(stack, configs or [default(None)], deep, allow)
+        deep = {"k": str(DEPTH)}
+        flows = flows_of(stack, configs or [default(None)], params, allow, deep)
         parts = {name: retrieval_part(flow) for name, flow in flows.items()}
         files = result_files(out, parts)
         progress = stack.enter_context(progress_bar())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 
 def flows_of(
-    stack: ExitStack, configs: Sequence[str], params: list[str] | None, allow: list[str] | None
+    stack: ExitStack,
+    configs: Sequence[str],
+    params: list[str] | None,
+    allow: list[str] | None,
+    preset: Mapping[str, str] | None = None,
 ) -> dict[str, Flow]:
-    """Name to pipeline, as loaded.
+    """Name to pipeline, as loaded with parameters and preset ones (`load`).
 
     Raises:
         ConfigError: Two pipelines have the same name.
@@ -35,7 +39,9 @@ def flows_of(
                 fix="rename one of the files",
             )
     return {
-        name: stack.enter_context(load(config, params, allow, several=len(configs) > 1))
+        name: stack.enter_context(
+            load(config, params, allow, several=len(configs) > 1, preset=preset)
+        )
         for name, config in zip(names, configs, strict=True)
     }
 

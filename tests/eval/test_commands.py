@@ -78,6 +78,7 @@ def test_the_depth_of_rankings_is_told(
     rows = [{"_id": key, "text": f"{text} What north pump"} for key, (_, text) in FACTS.items()]
     (data / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
     done = rag("eval", "retrieval", "--data", data, "-c", words, "--json", *param)
+    assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["pipelines"][0]["depth"] == depth
     assert (says in done.stderr) if says else ("ranks" not in done.stderr)
 

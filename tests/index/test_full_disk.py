@@ -31,7 +31,7 @@ LIMITS = (
     90_000,
     150_000,
     200_000,
-    300_000,
+    1_000_000,
 )
 """Bytes: around the sizes of the files that this ingest writes, the largest is SQLite's."""
 

@@ -385,8 +385,6 @@ def test_it_costs_no_more_than_its_header_says(
     # Whatever keeps an answer that is supported costs most then; a loop, if none is.
     supported = 0.1 if name in ("self_rag", "cascade") else 0.9
     llm = ScriptedLLM(said, yes={"relevant": 0.2, "supported": supported}, probability=0.01)
-    if name == "hybrid":  # a small model is not asked at all
-        llm.profile = Profile(size="strong")
     events = list(flow(name, index, embedder, llm).stream(query=QUESTION))
     scored = 2 * 2 if name == "longllmlingua" else 0  # texts, which have no prompt
     assert len(llm.names) + scored == calls
