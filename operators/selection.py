@@ -93,7 +93,8 @@ def _alone(text: str, head: str) -> str:
     if not head:
         return _BULLET.sub("", text)
     names, values = (
-        [cell.strip() for cell in line.strip(" |\n").split("|")] for line in (head, text)
+        [cell.strip() for cell in line.strip().removeprefix("|").removesuffix("|").split("|")]
+        for line in (head, text)
     )
     cells = zip_longest(names, values, fillvalue="")
     return "; ".join(f"{name}: {value}" if name else value for name, value in cells if value)

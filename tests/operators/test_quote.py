@@ -25,6 +25,9 @@ FAULTS = Document(
     "| 114 seal pressure low | red 4 | exchange the seal |\n| 133 wind limit | yellow 5 | wait |",
     metadata={"title": "Faults of the boat lift"},
 )
+VISITORS = Document(
+    page_content="| | 2023 | 2024 |\n|---|---|---|\n| Visitors at Stavely | 183,000 | 197,000 |"
+)
 STAFF = Document(page_content="Keepers:\n- North lock: Mara Voss\n- South lock: Ida Brandt")
 
 
@@ -50,6 +53,10 @@ def quoted(query: str, documents: list[Document], embedder: Embedder, **fields: 
             "Fault: 114 seal pressure low; Lamp: red 4; What to do: exchange the seal",
         ),
         ("Who is the keeper of the north lock?", [STAFF, FAULTS], "North lock: Mara Voss"),
+        (
+            "How many visitors came to Stavely in 2024?", [STAFF, VISITORS],
+            "Visitors at Stavely; 2023: 183,000; 2024: 197,000",
+        ),
     ],
 )  # fmt: skip
 def test_the_sentence_that_answers_is_quoted(
