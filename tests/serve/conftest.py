@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 import threading
 import uuid
@@ -204,9 +205,15 @@ def kept(tmp_path: Path, state_at: Path | str) -> Settings:
     return Settings(data=tmp_path / "data", state=state)
 
 
+@pytest.fixture(scope="module")
+def library(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index over two short documents, the module's own: some tests write into theirs."""
+    return shutil.copytree(built, tmp_path_factory.mktemp("library") / "index")
+
+
 @pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Path:
-    """An index over two short documents."""
+def built(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Path:
+    """An index over two short documents that is only copied."""
     from rag.index import Index
     from rag.index.ingest.ingest import ingest
     from rag.index.ingest.plan import plan

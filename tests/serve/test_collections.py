@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,7 @@ def by_header(request: Request) -> Identity:
 @pytest.fixture(scope="module")
 def place(library: Path, embedder: Embedder, tmp_path_factory: Any) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("collections")
-    shutil.copytree(library, folder / "index")
-    resources = {"index": str(folder / "index"), "embedder": embedder}
+    resources = {"index": str(library), "embedder": embedder}
     flows = {
         "search": Flow(BM25(k=3), resources=resources),
         "toy": toy(),
