@@ -82,7 +82,7 @@ def _strong() -> Mapping[str, PromptTemplate]:
 def _of_file(file: Path, changed: int, base: str) -> Mapping[str, PromptTemplate]:
     """The set of a file as it was at one time of change."""
     before = prompt_set(base)
-    own = _read(file)
+    own = _read_own(file)
     for name in own:
         if name not in before or name.startswith(FIXED):
             open_names = [one for one in before if not one.startswith(FIXED)]
@@ -94,15 +94,22 @@ def _of_file(file: Path, changed: int, base: str) -> Mapping[str, PromptTemplate
 
 
 def _read(file: Path) -> dict[str, PromptTemplate]:
-    # Ten times as fast as ruamel: nobody needs these files' lines, and every start reads one.
+    """One of our own files. Ten times as fast as ruamel: every start reads one."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return _templates(yaml.load(file.read_text(encoding="utf-8"), loader))  # noqa: S506 - safe
+
+
+def _read_own(file: Path) -> dict[str, PromptTemplate]:
+    """A user's file; ruamel refuses a name that is given twice."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
     try:
-        entries = yaml.load(file.read_text(encoding="utf-8"), loader) or {}  # noqa: S506 - safe
-        return {str(name): _template(entry) for name, entry in entries.items()}
+        return _templates(YAML(typ="safe").load(file.read_text(encoding="utf-8")) or {})
     except (
-        yaml.YAMLError,
+        YAMLError,
         UnicodeDecodeError,
         AttributeError,
         KeyError,
@@ -112,8 +119,12 @@ def _read(file: Path) -> dict[str, PromptTemplate]:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
             f"this is no file of prompts: {reason}", where=str(file),
-            fix="give each name a text, as `generate: Answer from the sources.`",
+            fix="give each name a text, once, as `generate: Answer from the sources.`",
         ) from error  # fmt: skip
+
+
+def _templates(entries: Any) -> dict[str, PromptTemplate]:
+    return {str(name): _template(entry) for name, entry in entries.items()}
 
 
 def _template(entry: Any) -> PromptTemplate:

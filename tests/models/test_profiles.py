@@ -117,6 +117,7 @@ def test_a_file_of_prompts_replaces_some(tmp_path: Path) -> None:
         ("- a", "no file of prompts"),
         ("generate: {version: 1}", "no file of prompts"),
         ("a: [", "no file of prompts"),
+        ("generate: one\ngenerate: two", "duplicate key"),
     ],
 )
 def test_a_wrong_file_of_prompts_is_an_error(text: str, what: str, tmp_path: Path) -> None:
