@@ -5,7 +5,8 @@
 Each training runs in a process of its own, so that its seconds and its peak memory are its own,
 and is measured on the half of the questions that it did not learn; what does not pass the gate is
 printed as such. `--queries` takes so many questions of a data set, `--triples` so many triples of
-each, and `--epochs` is for trials.
+each, and `--epochs` is for trials. With `--indexes` the index of the untrained embedder is made
+once, beforehand, and is not counted in any training's seconds.
 """
 
 from __future__ import annotations
@@ -14,55 +15,69 @@ import argparse
 import json
 import multiprocessing
 import resource
+import shutil
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from rag.eval.corpus import Corpus
+from rag.eval.dataset import Dataset
 from rag.eval.loading import load_dataset
-from rag.train.aggregate import AggregateSettings, train_aggregate
+from rag.flow import Flow
+from rag.operators import Dense
+from rag.train.aggregate import AggregateSettings
 from rag.train.asked import questions
 from rag.train.course import Course
-from rag.train.embedder import EmbedderSettings, train_embedder
-from rag.train.gate import Verdict
-from rag.train.reranker import RerankerSettings, train_reranker
+from rag.train.embedder import EmbedderSettings
+from rag.train.ranker import RankerSettings, train_ranker
+from rag.train.reranker import RerankerSettings
 from rag.train.triples import Mining
 
 BASE = "all-minilm-l6-v2"
 KINDS = ("embedder", "lora", "margin-mse", "reranker", "aggregate")
 
 
-def trained(
-    kind: str, given: argparse.Namespace, data: Path, seed: int, out: Path
-) -> list[Verdict]:
-    """Train a model of a kind on half of a data set's questions."""
-    asked = questions(load_dataset(data, limit=given.queries, seed=seed), seed=seed)
+def settings_of(kind: str, given: argparse.Namespace, seed: int) -> RankerSettings:
+    """How a model of a kind is trained."""
     index: Any = {"path": "./index", **({"chunk_size": given.chunk} if given.chunk else {})}
     if kind == "aggregate":
         epochs = given.epochs or AggregateSettings.epochs
-        aggregate = AggregateSettings(given.model, index, epochs=epochs, seed=seed)
-        return train_aggregate(asked, aggregate, out, {}, force=True)
+        return AggregateSettings(given.model, epochs=epochs, seed=seed, index=index)
     if kind == "reranker":
         course = Course(rate=5e-5, epochs=given.epochs or 2, tokens=given.tokens, seed=seed)
         mining = Mining(each=given.triples or 8, seed=seed)
-        reranker = RerankerSettings(
-            given.model, given.model, index, given.teacher, given.prior, course, mining
+        return RerankerSettings(
+            given.model, given.model, given.teacher, given.prior, course, mining, index=index
         )
-        return train_reranker(asked, reranker, out, {}, force=True)
     layers: Any = "lora" if kind == "lora" else "full"
     loss: Any = "margin-mse" if kind == "margin-mse" else "in-batch"
     rate = 5e-4 if layers == "lora" else 2e-5
     course = Course(rate=rate, epochs=given.epochs or 1, tokens=given.tokens, seed=seed)
     mining = Mining(each=given.triples or 4, seed=seed)
-    embedder = EmbedderSettings(given.model, index, layers, 16, loss, given.teacher, course, mining)
-    return train_embedder(asked, embedder, out, {}, force=True)
+    return EmbedderSettings(
+        given.model, layers, 16, loss, given.teacher, course, mining, index=index
+    )
+
+
+def indexed(data: Dataset, settings: RankerSettings, model: str, folder: Path) -> None:
+    """Make the index of the untrained embedder, or what is missing of it."""
+    resources = {"index": settings.index, "embedder": model}
+    flow = Flow(Dense(), inputs={"query": str}, resources=resources)
+    with Corpus(data, folder) as corpus:
+        corpus.bind(flow)
 
 
 def row(kind: str, given: argparse.Namespace, data: Path, seed: int, pipe: Any) -> None:
     """Send what a training gained, and what it took."""
-    started, used = time.perf_counter(), time.process_time()
+    loaded = load_dataset(data, limit=given.queries, seed=seed)
+    asked, settings = questions(loaded, seed=seed), settings_of(kind, given, seed)
     with tempfile.TemporaryDirectory() as folder:
-        verdicts = trained(kind, given, data, seed, Path(folder) / "model")
+        if given.indexes is not None:
+            indexed(loaded, settings, given.model, given.indexes)
+            shutil.copytree(given.indexes, Path(folder) / "model.training" / "indexes")
+        started, used = time.perf_counter(), time.process_time()
+        verdicts = train_ranker(asked, settings, Path(folder) / "model", {}, force=True)
     pipe.send(
         {
             "kind": kind, "data": data.name, "seed": seed,
@@ -88,6 +103,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=160)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--chunk", type=int, help="tokens of a chunk")
+    parser.add_argument("--indexes", type=Path, help="folder that keeps the first index")
     parser.add_argument("--out", type=Path, help="JSONL of all figures")
     given = parser.parse_args()
     apart = multiprocessing.get_context("spawn")

@@ -192,15 +192,16 @@ def made_up(seed: int, questions: int = 400) -> Grid:
     return Grid(space, rows, next(iter(rows.values())))
 
 
-def record(data: Path, out: Path, limit: int) -> None:
-    """Measure every configuration of `PIPELINE` on a data set."""
+def record(data: Path, out: Path, limit: int, kept: Path | None) -> None:
+    """Measure every configuration of `PIPELINE` on a data set; `kept` gets the index."""
     dataset = load_dataset(data, limit=limit)
     with tempfile.TemporaryDirectory() as scratch:
         tuning = written(Path(scratch))
         space, rows = tuning.space, {}
         configs = [{}, *(one for one in space.grid() if space.problem(one) is None)]
         queries = [one for one in dataset.queries if one.relevant]
-        with Evaluator(dataset, tuning.settings, Path(scratch) / "study", tuning.flow) as evaluator:
+        folder = kept or Path(scratch) / "study"
+        with Evaluator(dataset, tuning.settings, folder, tuning.flow) as evaluator:
             for number, config in enumerate(configs):
                 flow = space.build(config) if config else tuning.flow
                 values = evaluator.measure(number, lambda flow=flow: flow, queries, str(number))
@@ -216,12 +217,13 @@ def main() -> None:
     parser.add_argument("--record", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--limit", type=int, default=120)
+    parser.add_argument("--study", type=Path, help="folder that keeps the index")
     parser.add_argument("--grid", type=Path)
     parser.add_argument("--budget", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
     if given.record is not None:
-        record(given.data, given.record, given.limit)
+        record(given.data, given.record, given.limit, given.study)
         return
     ways: dict[str, Way] = {
         "random, 100 questions each": plain("random", 100),

@@ -19,12 +19,14 @@ from rag.cli.training import (
     Licence,
     Make,
     Negatives,
+    Options,
     Out,
     Pipeline,
     Rate,
     Seed,
     Test,
     Tokens,
+    train,
 )
 
 
@@ -62,26 +64,16 @@ def embedder(
     Saved only if it finds better than its base on questions that it did not learn. A stopped
     training goes on when the same command is given again.
     """
-    from rag.cli.evaluating import progress_bar
-    from rag.cli.training import given, print_verdicts
-    from rag.train.asked import questions
-    from rag.train.course import Course, require_trainers
-    from rag.train.embedder import EmbedderSettings, train_embedder
+    from rag.train.course import Course
+    from rag.train.embedder import EmbedderSettings
     from rag.train.triples import Mining
 
-    require_trainers("rag train embedder")
     default = 2e-5 if layers == "full" else 5e-4
     course = Course(rate or default, batch, epochs, tokens, seed)
-    with progress_bar() as progress:
-        found = given(data, test, config, make, out, seed, progress)
-        settings = EmbedderSettings(
-            model, found.index, layers, rank, loss, teacher, course, Mining(depth, negatives, seed)
-        )
-        asked = questions(found.data, found.tests, held_out=held_out, seed=seed)
-        verdicts = train_embedder(
-            asked, settings, out, found.about, licence=licence, force=force, report=progress
-        )
-    print_verdicts(out, verdicts, as_json=as_json)
+    mining = Mining(depth, negatives, seed)
+    settings = EmbedderSettings(model, layers, rank, loss, teacher, course, mining)
+    options = Options(out, data, make, test, config, held_out, seed, licence, force, as_json)
+    train(options, settings)
 
 
 def reranker(
@@ -120,25 +112,15 @@ def reranker(
     Saved only if it ranks what `hybrid` finds better than `rerank` does, on questions that it did
     not learn. A stopped training goes on when the same command is given again.
     """
-    from rag.cli.evaluating import progress_bar
-    from rag.cli.training import given, print_verdicts
-    from rag.train.asked import questions
-    from rag.train.course import Course, require_trainers
-    from rag.train.reranker import RerankerSettings, train_reranker
+    from rag.train.course import Course
+    from rag.train.reranker import RerankerSettings
     from rag.train.triples import Mining
 
-    require_trainers("rag train reranker")
     course = Course(rate or 5e-5, batch, epochs, tokens, seed)
-    with progress_bar() as progress:
-        found = given(data, test, config, make, out, seed, progress)
-        settings = RerankerSettings(
-            model, embedder, found.index, teacher, prior, course, Mining(depth, negatives, seed)
-        )
-        asked = questions(found.data, found.tests, held_out=held_out, seed=seed)
-        verdicts = train_reranker(
-            asked, settings, out, found.about, licence=licence, force=force, report=progress
-        )
-    print_verdicts(out, verdicts, as_json=as_json)
+    mining = Mining(depth, negatives, seed)
+    settings = RerankerSettings(model, embedder, teacher, prior, course, mining)
+    options = Options(out, data, make, test, config, held_out, seed, licence, force, as_json)
+    train(options, settings)
 
 
 def aggregate(
@@ -163,20 +145,10 @@ def aggregate(
     Saved only if documents rank better by it than by the best of mean, max and attention, on
     questions that it did not learn. Questions of a file name `documents` of the index of -c.
     """
-    from rag.cli.evaluating import progress_bar
-    from rag.cli.training import given, print_verdicts
-    from rag.extras import require
-    from rag.train.aggregate import AggregateSettings, train_aggregate
-    from rag.train.asked import questions
+    from rag.train.aggregate import AggregateSettings
 
-    require("ir_measures", "train", where="rag train aggregate")
-    with progress_bar() as progress:
-        found = given(data, test, config, make, out, seed, progress, chunks=False)
-        settings = AggregateSettings(
-            model, found.index, rate=rate or AggregateSettings.rate, epochs=epochs, seed=seed
-        )
-        asked = questions(found.data, found.tests, held_out=held_out, seed=seed)
-        verdicts = train_aggregate(
-            asked, settings, out, found.about, licence=licence, force=force, report=progress
-        )
-    print_verdicts(out, verdicts, as_json=as_json)
+    settings = AggregateSettings(
+        model, rate=rate or AggregateSettings.rate, epochs=epochs, seed=seed
+    )
+    options = Options(out, data, make, test, config, held_out, seed, licence, force, as_json)
+    train(options, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from rag.eval.corpus import Progress
     from rag.eval.dataset import Dataset
     from rag.flow import Flow
+    from rag.train.asked import Questions
     from rag.train.gate import Verdict
+    from rag.train.ranker import RankerSettings
 
 Out = Annotated[
     Path,
@@ -93,63 +95,86 @@ TEACHERS = (
 
 
 @dataclass(frozen=True)
+class Options:
+    """What all commands take that train a model which finds or ranks; each as its option."""
+
+    out: Path
+    data: Path | None
+    make: int
+    test: Sequence[Path] | None
+    config: str | None
+    held_out: int
+    seed: int
+    licence: str
+    force: bool
+    as_json: bool
+
+
+@dataclass(frozen=True)
 class Given:
     """What was given to a training.
 
     Attributes:
-        data: The questions.
-        tests: Further ones, only measured.
+        questions: Those to learn from, and those that are measured.
         index: What the pipeline says of its index.
         about: For the card.
     """
 
-    data: Dataset
-    tests: list[Dataset]
+    questions: Questions
     index: Any
     about: dict[str, Any]
 
 
-def given(
-    data: Path | None,
-    tests: Sequence[Path] | None,
-    config: str | None,
-    make: int,
-    out: Path,
-    seed: int,
-    progress: Progress,
-    *,
-    chunks: bool = True,
-) -> Given:
+def train(options: Options, settings: RankerSettings) -> None:
+    """Train a model that finds or ranks, and print what was measured.
+
+    Args:
+        options: What was given.
+        settings: What is trained; its index is that of the pipeline.
+
+    Raises:
+        ConfigError, ModelError, GateError: See `given` and `train_ranker`.
+    """
+    from rag.cli.evaluating import progress_bar
+    from rag.train.ranker import train_ranker
+
+    settings.require()
+    with progress_bar() as progress:
+        found = given(options, progress, chunks=settings.chunks)
+        verdicts = train_ranker(
+            found.questions, replace(settings, index=found.index), options.out, found.about,
+            licence=options.licence, force=options.force, report=progress,
+        )  # fmt: skip
+    print_verdicts(options.out, verdicts, as_json=options.as_json)
+
+
+def given(options: Options, progress: Progress, *, chunks: bool) -> Given:
     """Read the questions, or have them made.
 
     Args:
-        data: As the option.
-        tests: The same.
-        config: The same.
-        make: The same.
-        out: Beside which made questions are kept.
-        seed: Of what is made.
+        options: What was given.
         progress: Called while questions are made.
         chunks: Whether questions about an index get its chunks as a corpus, so that they can be
             embedded anew.
 
     Raises:
-        ConfigError: There are no questions, or they cannot be read.
+        ConfigError: There are no questions, they cannot be read, or they are too few.
     """
     from contextlib import ExitStack
 
     from rag.cli.config import load
     from rag.errors import ConfigError
     from rag.eval.loading import load_dataset
-    from rag.train.asked import with_corpus
+    from rag.train.asked import questions, with_corpus
 
+    data, config, make = options.data, options.config, options.make
     if (data is None) == (not make):
         fix = "give --data DATA; or --make COUNT with -c PIPELINE, whose index has the documents"
         raise ConfigError("questions come from one of both", where="--data, --make", fix=fix)
     with ExitStack() as stack:
         flow = None if config is None and not make else stack.enter_context(load(config))
-        path = data if data is not None else _made(flow, make, out, seed, progress)
-        read = [load_dataset(one) for one in (path, *(tests or ()))]
+        path = data if data is not None else _made(flow, options, progress)
+        read = [load_dataset(one) for one in (path, *(options.test or ()))]
         if chunks:
             read = [with_corpus(one, _index_of(flow, one)) for one in read]
         spec = None if flow is None else _index_spec(flow)
@@ -157,7 +182,8 @@ def given(
         "data": read[0].name, "tested on": [one.name for one in read[1:]],
         "made by": f"{config}" if make else "",
     }  # fmt: skip
-    return Given(read[0], read[1:], spec or {"path": "./index"}, about)
+    asked = questions(read[0], read[1:], held_out=options.held_out, seed=options.seed)
+    return Given(asked, spec or {"path": "./index"}, about)
 
 
 def _index_spec(flow: Flow) -> Any:
@@ -177,18 +203,19 @@ def _index_of(flow: Flow | None, data: Dataset) -> Any:
     return flow.resources.get("index", Index)
 
 
-def _made(flow: Flow | None, count: int, out: Path, seed: int, progress: Progress) -> Path:
+def _made(flow: Flow | None, options: Options, progress: Progress) -> Path:
+    """Questions that the pipeline's language model makes, kept beside the model."""
     from functools import partial
 
     from rag.eval.making.make import Maker, make_questions
     from rag.paths import writable_file
 
     assert flow is not None  # noqa: S101 - loaded where questions are made
-    file = out.with_name(f"{out.name}.questions.jsonl")
+    file = options.out.with_name(f"{options.out.name}.questions.jsonl")
     writable_file(file, "--out")
     flow.check_resources()
-    maker = Maker(flow.resources, seed)
-    make_questions(maker, {"single": count}, file, partial(progress, "questions"))
+    maker = Maker(flow.resources, options.seed)
+    make_questions(maker, {"single": options.make}, file, partial(progress, "questions"))
     return file
 
 

@@ -12,6 +12,7 @@ from rag.cli.config import AllowImport, Config, Json, Param, default, pipeline_f
 from rag.cli.eval_options import Concurrency, Limit, Split
 from rag.cli.evaluating import print_table, progress_bar
 from rag.cli.values import pairs
+from rag.pipelines import SPACE
 
 if TYPE_CHECKING:
     from rag.tune.job import Job
@@ -105,7 +106,7 @@ def tune(
         fix = "give --data: a folder in BEIR's format, or a file of questions"
         raise ConfigError("there is no data set", where="rag tune", fix=fix)
     file, base = pipeline_file(config)
-    name = Path(default(config)).stem
+    name = Path(default(config)).name.removesuffix(".yaml").removesuffix(SPACE)
     folder = study or Path(f"{name}.study")
     target = out or (base or file.parent) / f"{name}.tuned.yaml"
     given = {"budget": budget, "sampler": sampler, "seed": seed}

@@ -1,25 +1,24 @@
-"""Training how the chunks of a document count for its score, and the gate."""
+"""Training how the chunks of a document count for its score."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from rag.errors import ConfigError
 from rag.eval.compare import mean
-from rag.eval.corpus import Corpus, no_progress
+from rag.eval.corpus import Corpus
+from rag.extras import require
 from rag.flow import Flow
 from rag.index import Index
 from rag.index.attention import LearnedAttention
 from rag.index.types import Candidates, NamedAggregate
 from rag.models import Embedder
 from rag.operators import DenseDocuments
-from rag.train.card import write_card
-from rag.train.gate import Verdict, refuse
-from rag.train.rankings import MEASURES, compared, measured, rankings
-from rag.train.work import Work
+from rag.train.ranker import RankerSettings
+from rag.train.rankings import MEASURES, rankings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from rag.eval.corpus import Progress
     from rag.eval.dataset import Dataset
     from rag.train.asked import Questions
+    from rag.train.work import Work
 
 DEPTH = 100
 """Documents of a ranking that is measured."""
@@ -37,12 +37,14 @@ LEAST_TEMPERATURE, WIDEST = 0.03, 20.0
 
 
 @dataclass(frozen=True)
-class AggregateSettings:
-    """How attention is trained.
+class AggregateSettings(RankerSettings):
+    """How attention over chunks is trained.
+
+    It has to beat the best of `mean`, `max` and `attention` on the learned questions. A data set
+    without documents is about the index that `index` names.
 
     Attributes:
         embedder: Whose vectors are weighed, as a pipeline names it.
-        index: What a pipeline says of its index.
         scale: That scores are multiplied by in the loss.
         rate: Learning rate.
         decay: Of the weights, which begin at 0: the base.
@@ -51,14 +53,58 @@ class AggregateSettings:
         seed: Of their orders.
     """
 
+    chunks: ClassVar[bool] = False
+
     embedder: str
-    index: Any = field(default_factory=lambda: {"path": "./index"})
     scale: float = 20.0
     rate: float = 0.02
     decay: float = 0.01
     batch: int = 32
     epochs: int = 30
     seed: int = 0
+
+    def require(self) -> None:
+        """See `RankerSettings.require`."""
+        require("ir_measures", "train", where="rag train aggregate")
+
+    def baseline(self, questions: Questions, work: Work, report: Progress) -> str:
+        """What ranks best of what needs no training, on the learned questions."""
+        learned, means = questions.learned, {}
+        with Corpus(learned, work.folder / "indexes", report) as corpus:
+            for name in get_args(NamedAggregate):
+                rows = work.rows(f"learned-{name}")
+                values = rankings(self.flow(corpus, name), learned, rows, report)
+                means[name] = mean([one[next(iter(MEASURES))] for one in values.values()]) or 0.0
+        return max(means, key=lambda name: means[name])
+
+    def flow(self, corpus: Corpus, model: str) -> Flow:
+        """Whole documents, ranked by their chunks."""
+        # Bound by name: what only ranks is kept of a flow with what its steps bind.
+        step = DenseDocuments.model_validate(
+            {"k": DEPTH, "resources": {"aggregator": "aggregator"}}
+        )
+        flow = Flow(
+            step, name="documents", inputs={"query": str},
+            resources={"index": self.index, "embedder": self.embedder, "aggregator": model},
+        )  # fmt: skip
+        return corpus.bind(flow)
+
+    def fit(
+        self, questions: Questions, baseline: str, folder: Path, work: Work, report: Progress
+    ) -> None:
+        """See `RankerSettings.fit`."""
+        with Corpus(questions.learned, work.folder / "indexes", report) as corpus:
+            flow = self.flow(corpus, baseline)
+            _trained(flow, questions.learned, self, report).save(folder)
+
+    def card(self, name: str, baseline: str) -> tuple[str, str, str]:
+        """See `RankerSettings.card`."""
+        use = (
+            f"In a pipeline: `aggregator: ./{name}` among the resources, for "
+            f"`{{use: dense_documents}}`. It is of the vectors of `{self.embedder}`."
+        )
+        base = f"{baseline}, of {self.embedder}"
+        return f"Attention over chunks {name}", base, use
 
 
 @dataclass(frozen=True)
@@ -74,88 +120,7 @@ class Chunks:
     sources: np.ndarray
 
 
-def train_aggregate(
-    questions: Questions,
-    settings: AggregateSettings,
-    out: Path,
-    about: Mapping[str, Any],
-    *,
-    licence: str = "",
-    force: bool = False,
-    report: Progress = no_progress,
-) -> list[Verdict]:
-    """Train attention over chunks, measure it, and save it if documents rank better by it.
-
-    It has to beat the best of `mean`, `max` and `attention` on the learned questions.
-
-    Args:
-        questions: What is learned, and what is measured; a data set without documents is about
-            the index that `settings.index` names.
-        settings: How.
-        out: The folder. `OUT.training` beside it holds what is under way.
-        about: For the card: what the questions were made from.
-        licence: Of the data, for the card.
-        force: Save it whatever it gained; the card says so.
-        report: Called with what is done, how much, and of how much.
-
-    Returns:
-        What was measured.
-
-    Raises:
-        GateError: It is not surely better; nothing was saved.
-        ConfigError: `out` is there, a training with other settings was stopped there, or the
-            index has none of the judged documents.
-        ModelError: There is no such embedder.
-    """
-    everything = {**asdict(settings), **about}
-    work = Work(out, {**everything, "questions": questions.digest})
-    built = work.folder / "model"
-    learned = questions.learned
-    with Corpus(learned, work.folder / "indexes", report) as corpus:
-        means = {}
-        for name in get_args(NamedAggregate):
-            flow = _ranked(corpus, settings, name)
-            values = rankings(flow, learned, work.rows(f"learned-{name}"), report)
-            means[name] = mean([one[next(iter(MEASURES))] for one in values.values()]) or 0.0
-        base = max(means, key=lambda name: means[name])
-        if not built.exists():
-            flow = _ranked(corpus, settings, base)
-            attention = _train(flow, learned, settings, report)
-            part = built.with_suffix(".part")
-            attention.save(part)
-            part.rename(built)
-
-    def ranked(name: str, aggregator: str) -> Any:
-        def flow(corpus: Corpus, data: Dataset) -> Flow:
-            return _ranked(corpus, settings, aggregator)
-
-        return measured(name, questions, flow, work, report)
-
-    found = compared(ranked("before", base), ranked("after", str(built.resolve())))
-    passed = refuse(found, force)
-    write_card(
-        built, f"Attention over chunks {out.name}", f"{base}, of {settings.embedder}",
-        f"In a pipeline: `aggregator: ./{out.name}` among the resources, for "
-        f"`{{use: dense_documents}}`. It is of the vectors of `{settings.embedder}`.",
-        everything, questions.counts(), found, licence=licence, passed=passed,
-    )  # fmt: skip
-    work.finish(built)
-    return found
-
-
-def _ranked(corpus: Corpus, settings: AggregateSettings, aggregator: str) -> Flow:
-    # Bound by name: what only ranks is kept of a flow with what its steps bind.
-    step = DenseDocuments.model_validate({"k": DEPTH, "resources": {"aggregator": "aggregator"}})
-    flow = Flow(
-        step, name="documents", inputs={"query": str},
-        resources={
-            "index": settings.index, "embedder": settings.embedder, "aggregator": aggregator,
-        },
-    )  # fmt: skip
-    return corpus.bind(flow)
-
-
-def _train(
+def _trained(
     flow: Flow, data: Dataset, settings: AggregateSettings, report: Progress
 ) -> LearnedAttention:
     import numpy as np

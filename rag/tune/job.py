@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -164,15 +166,29 @@ def work(job: Job) -> None:
         study.work()
 
 
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it has ended, be it by a kill."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="rag-tune-parent", daemon=True).start()
+
+
 def _help(job: Job) -> None:
     """What a process of `workers` runs; an error is the first process's to report."""
+    end_with_parent()
     with suppress(RagError):
         work(job)
 
 
 @contextmanager
 def workers(job: Job, count: int) -> Iterator[None]:
-    """Further processes that work on a study, ended with the block.
+    """Further processes that work on a study, ended with the block or with this process.
 
     One that dies leaves its task to the others.
     """

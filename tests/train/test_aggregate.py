@@ -20,6 +20,7 @@ from rag.testing.encoders import ScriptedEmbedder
 from rag.train import aggregate
 from rag.train.aggregate import AggregateSettings, Chunks, learn
 from rag.train.asked import questions
+from rag.train.ranker import train_ranker
 from tests.cli.command import rag
 from tests.train.synonyms import SAID, collection, encoder
 
@@ -143,11 +144,9 @@ def test_the_command_trains_measures_and_saves(tmp_path: Path) -> None:
 
 
 def test_an_index_without_the_judged_documents_is_refused(tmp_path: Path) -> None:
-    from rag.train.aggregate import train_aggregate
-
     base = encoder(tmp_path / "model")
     documents = [Document(id="x", page_content=SAID[0], metadata={"source": "x"})]
     queries = [Query(f"q{n}", f"{SAID[n % 11]} {n}", {f"gone{n}": 1}, ()) for n in range(40)]
     asked = questions(Dataset("toy", documents, queries))
     with pytest.raises(ConfigError, match="none of the judged documents"):
-        train_aggregate(asked, AggregateSettings(str(base)), tmp_path / "out", {})
+        train_ranker(asked, AggregateSettings(str(base)), tmp_path / "out", {})

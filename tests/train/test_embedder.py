@@ -20,8 +20,9 @@ from rag.models.local.encoder.native import NativeEncoder
 from rag.train import course as courses
 from rag.train.asked import Questions, questions
 from rag.train.course import Course
-from rag.train.embedder import EmbedderSettings, train_embedder
+from rag.train.embedder import EmbedderSettings
 from rag.train.gate import GateError
+from rag.train.ranker import train_ranker
 from rag.train.triples import Mining
 from tests.cli.command import rag
 from tests.train.synonyms import ASKED, SAID, collection, encoder
@@ -52,7 +53,7 @@ def test_a_trained_embedder_passes_and_opens_by_its_path(
     base: Path, asked: Questions, tmp_path: Path
 ) -> None:
     out = tmp_path / "mine"
-    verdicts = train_embedder(asked, settings(base), out, {"data": "toy"}, licence="CC0")
+    verdicts = train_ranker(asked, settings(base), out, {"data": "toy"}, licence="CC0")
     (gate,) = [one for one in verdicts if one.gates]
     assert (gate.measure, len(gate.before)) == ("nDCG@10", len(asked.held_out.queries))
     assert gate.gain is not None
@@ -82,7 +83,7 @@ def test_an_adapter_is_small_and_opens_over_its_base(
 ) -> None:
     out = tmp_path / "adapter"
     how = settings(base, layers="lora", rate=3e-2, epochs=4)
-    verdicts = train_embedder(asked, how, out, {})
+    verdicts = train_ranker(asked, how, out, {})
     assert verdicts[0].passed
     assert not list(out.glob("model*"))
     assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"]
@@ -96,7 +97,7 @@ def test_an_adapter_is_small_and_opens_over_its_base(
 
 def test_margins_of_a_teacher_are_learned(base: Path, asked: Questions, tmp_path: Path) -> None:
     how = settings(base, loss="margin-mse", epochs=3)
-    verdicts = train_embedder(asked, how, tmp_path / "taught", {}, force=True)
+    verdicts = train_ranker(asked, how, tmp_path / "taught", {}, force=True)
     assert verdicts[0].gain is not None
     assert verdicts[0].gain.mean > 0.03
 
@@ -107,9 +108,9 @@ def test_what_is_not_better_is_not_saved_unless_forced(
     out = tmp_path / "lazy"
     how = settings(base, rate=1e-9, epochs=1)
     with pytest.raises(GateError, match=r"nDCG@10 .* nothing was saved"):
-        train_embedder(asked, how, out, {})
+        train_ranker(asked, how, out, {})
     assert not out.exists()
-    assert not train_embedder(asked, how, out, {}, force=True)[0].passed
+    assert not train_ranker(asked, how, out, {}, force=True)[0].passed
     assert "did not pass the gate" in (out / "README.md").read_text()
 
 
@@ -125,7 +126,7 @@ def test_a_further_data_set_decides_too(base: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     found = questions(half, [other])
     with pytest.raises(GateError, match="test easy questions"):
-        train_embedder(found, settings(base, epochs=1), tmp_path / "out", {})
+        train_ranker(found, settings(base, epochs=1), tmp_path / "out", {})
 
 
 class KilledError(Exception):
@@ -146,17 +147,17 @@ def test_a_stopped_training_goes_on_and_ends_alike(
 
     how, out = settings(base), tmp_path / "stopped"
     with pytest.raises(KilledError):
-        train_embedder(asked, how, out, {}, report=stopping)
+        train_ranker(asked, how, out, {}, report=stopping)
     place = tmp_path / "stopped.training" / "checkpoints"
     assert [one.name for one in place.iterdir()] == ["checkpoint-3"]
     half = place / "checkpoint-4"
     half.mkdir()
     (half / "trainer_state.json").write_text('{"global_')  # the kill was in a checkpoint
     with pytest.raises(ConfigError, match="other settings or data"):
-        train_embedder(asked, settings(base, epochs=1), out, {})
-    train_embedder(asked, how, out, {}, report=stopping)
+        train_ranker(asked, settings(base, epochs=1), out, {})
+    train_ranker(asked, how, out, {}, report=stopping)
     assert seen[:7] == [1, 2, 3, 4, 5, 4, 5]
-    train_embedder(asked, how, tmp_path / "whole", {})
+    train_ranker(asked, how, tmp_path / "whole", {})
     ours, theirs = ((tmp_path / name / "model.safetensors").read_bytes()
                     for name in ("stopped", "whole"))  # fmt: skip
     assert ours == theirs

@@ -18,7 +18,8 @@ from rag.train import triples
 from rag.train.asked import questions
 from rag.train.course import Course
 from rag.train.gate import GateError
-from rag.train.reranker import RerankerSettings, train_reranker
+from rag.train.ranker import train_ranker
+from rag.train.reranker import RerankerSettings
 from rag.train.teachers import teacher_of
 from rag.train.triples import Mining, mined
 from tests.operators.tiny import cross_encoder
@@ -38,7 +39,7 @@ def test_it_is_measured_beside_rerank_and_opens_by_its_path(tmp_path: Path) -> N
         mining=Mining(each=2, depth=20),
     )  # fmt: skip
     out = tmp_path / "mine"
-    verdicts = train_reranker(asked, settings, out, {}, licence="CC0", force=True)
+    verdicts = train_ranker(asked, settings, out, {}, licence="CC0", force=True)
     names = [(one.name, one.measure, one.gates) for one in verdicts]
     assert names[0] == ("held-out", "nDCG@10", True)
     assert ("held-out, alone", "nDCG@10", False) in names
@@ -56,7 +57,7 @@ def test_it_is_measured_beside_rerank_and_opens_by_its_path(tmp_path: Path) -> N
         mining=Mining(each=1, depth=20),
     )  # fmt: skip
     with pytest.raises(GateError, match="nothing was saved"):
-        train_reranker(asked, lazy, tmp_path / "lazy", {})
+        train_ranker(asked, lazy, tmp_path / "lazy", {})
     assert not (tmp_path / "lazy").exists()
 
 
