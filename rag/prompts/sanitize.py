@@ -17,6 +17,8 @@ _STRUCTURE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """What would end the surrounding source, or begin a turn, if it were read as structure."""
+_OPENINGS = "<["
+"""What all of it begins with: a text without either, as most are, need not be searched."""
 _ALIKE = {
     ord(twin): plain
     for plain, twins in {
@@ -55,13 +57,15 @@ def harmless(text: str) -> str:
     with look-alike letters, full-width or invisible characters. All other text is unchanged, and
     so is the length.
     """
+    plainly = {character: _folded(character) for character in set(text)}
+    if not any(opening in plain for plain in plainly.values() for opening in _OPENINGS):
+        return text
     folded: list[str] = []
     positions: list[int] = []  # in `text`, of each character of `folded`
     for position, character in enumerate(text):
-        for plain in unicodedata.normalize("NFKC", character).translate(_ALIKE):
-            if plain in "\n\t" or not _hidden(plain):
-                folded.append(plain)
-                positions.append(position)
+        for plain in plainly[character]:
+            folded.append(plain)
+            positions.append(position)
     matches = list(_STRUCTURE.finditer("".join(folded)))
     if not matches:
         return text
@@ -69,6 +73,12 @@ def harmless(text: str) -> str:
     for match in matches:
         characters[positions[match.start()]] = "("
     return "".join(characters)
+
+
+def _folded(character: str) -> str:
+    """What a character is read as; nothing if it is not seen."""
+    plain = unicodedata.normalize("NFKC", character).translate(_ALIKE)
+    return "".join(one for one in plain if one in "\n\t" or not _hidden(one))
 
 
 def _hidden(character: str) -> bool:

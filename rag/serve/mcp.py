@@ -23,7 +23,7 @@ from rag.serve.answering.question import Question, checked_query
 from rag.serve.errors import problem_of
 from rag.serve.identity.identity import Identity
 from rag.serve.identity.limits import check_permission
-from rag.serve.pipelines.flows import Lease, indexes
+from rag.serve.pipelines.flows import Lease
 from rag.serve.pipelines.pipeline import Pipeline
 from rag.serve.service import Service
 
@@ -80,9 +80,9 @@ def mcp_server(service: Service, who: Who, link: Link | None = None) -> Server[A
 class _Tools:
     def __init__(self, service: Service, who: Who, link: Link | None) -> None:
         self._service, self._who, self._link = service, who, link
-        indexed = (one for one in service.pipelines.values() if indexes(one.flow))
+        indexed = (one for one in service.pipelines.values() if one.indexes)
         first = next(indexed, None)
-        self._search = None if first is None else _search_of(first, indexes(first.flow)[0])
+        self._search = None if first is None else _search_of(first, first.indexes[0])
         self._tools = dict(service.pipelines)
         if self._search is not None:
             self._tools.setdefault(SEARCH, self._search)
@@ -211,7 +211,7 @@ class _Tools:
         check_permission(identity, "ask")
         if self._search is None:
             return []
-        (key,) = indexes(self._search.flow)
+        (key,) = self._search.indexes
         lease: Lease = await self._service.flows.lease(self._search, identity)
         with closing(lease):
             return await asyncio.to_thread(read, lease.flow.resources.get(key, Index))

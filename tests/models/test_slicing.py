@@ -116,6 +116,39 @@ def test_prompts_take_turns(engine: KVEngine) -> None:
     assert ended == ["short", "long"]
 
 
+def begun_together(engine: KVEngine, count: int) -> list[int]:
+    """How many prompts each of the first rounds has, of some that came while another worked."""
+    passes, gate = Watching(engine), threading.Event()
+
+    def busy() -> Work:
+        gate.wait()
+        yield 1
+
+    async def everything() -> None:
+        works = [answer(engine, "full", CHUNKS, tokens=2, question=n) for n in range(count)]
+        asked = [asyncio.create_task(results(scheduler, work)) for work in (busy(), *works)]
+        await asyncio.sleep(0)  # all have come
+        gate.set()
+        await asyncio.gather(*asked)
+
+    scheduler = Scheduler(passes)
+    asyncio.run(everything())
+    return [sum(size > SHORT for _, size in round_) for round_ in passes.rounds]
+
+
+def test_prompts_of_which_little_is_computed_begin_together(
+    engine: KVEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.models.local.scheduler.TURN", 1e6)
+    prompt = len(PREFIX) + sum(map(len, CHUNKS)) + 3
+    fit = -(-SLICE // prompt)
+    first, *_ = begun_together(engine, BATCH - 1)
+    assert first == min(fit, BATCH - 1) > 2
+    # What they do before their first pass takes time, which the others have to wait for.
+    monkeypatch.setattr("rag.models.local.scheduler.TURN", 0.0)
+    assert begun_together(engine, 3)[:2] == [1, 1]
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("rounds", [1, 3, 30])
 def test_cancelled_it_ends_within_a_slice(engine: KVEngine, mode: str, rounds: int) -> None:

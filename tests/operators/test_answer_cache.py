@@ -22,7 +22,8 @@ from rag.index.answers import Answers
 from rag.operators import AnswerCache
 from rag.operators.orchestration.answer_cache import alike
 from rag.serve.identity.identity import Identity
-from rag.serve.pipelines.flows import Flows, collection_of
+from rag.serve.pipelines.flows import Flows
+from rag.serve.pipelines.indexes import collection_of
 from rag.serve.pipelines.pipeline import Pipelines
 from rag.testing.encoders import ScriptedEmbedder
 from rag.testing.llm import ScriptedLLM

@@ -18,7 +18,7 @@ from rag.index.binding import SHARED
 from rag.operators import AnswerCache
 from rag.serve import Settings, app, single_user
 from rag.serve.identity.keys import KeyFile
-from rag.serve.pipelines.flows import collection_of
+from rag.serve.pipelines.indexes import collection_of
 from rag.testing.encoders import ScriptedEmbedder
 from rag.testing.llm import ScriptedLLM
 from tests.serve.conftest import running, sent

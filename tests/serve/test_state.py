@@ -199,7 +199,18 @@ def test_a_database_that_cannot_be_reached(tmp_path: Path) -> None:
         asyncio.run(opened(f"{address}&schema=a;b"))
 
 
-async def test_a_commit_is_on_the_disk(tmp_path: Path) -> None:
-    state = await opened(tmp_path / "serve.sqlite")
-    assert await state.do(lambda db: db.rows("PRAGMA synchronous")) == [{"synchronous": 2}]
-    await state.close()
+def test_a_commit_is_on_the_disk_unless_nobody_waits_for_it(state_at: Path | str) -> None:
+    on_disk, not_yet = ({"synchronous": 2}, {"synchronous": 1})
+    statement = "PRAGMA synchronous"
+    if isinstance(state_at, str):
+        statement = "SHOW synchronous_commit"
+        on_disk, not_yet = ({"synchronous_commit": one} for one in ("on", "off"))
+
+    async def run() -> None:
+        state = await opened(state_at)
+        for flushed, expected in ((True, on_disk), (False, not_yet), (True, on_disk)):
+            assert await state.do(lambda db: db.rows(statement), flushed=flushed) == [expected]
+        assert await state.begun(lambda db: db.rows(statement)) == [on_disk]
+        await state.close()
+
+    asyncio.run(run())

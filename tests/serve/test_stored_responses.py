@@ -152,3 +152,48 @@ def test_what_is_not_stored_leaves_nothing(client: openai.OpenAI, address: str) 
         )  # fmt: skip
     with pytest.raises(openai.BadRequestError, match="stream"):
         client.responses.retrieve(first.id, stream=True, extra_headers=who)
+
+
+def test_what_a_response_answers_is_listed(client: openai.OpenAI) -> None:
+    given: Any = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "three"},
+    ]
+    first = client.responses.create(model="recall", input=given, store=True)
+    second = client.responses.create(model="recall", input="four", previous_response_id=first.id)
+    expected = [
+        ("user", "input_text", "one"),
+        ("assistant", "output_text", "two"),
+        ("user", "input_text", "three"),
+        ("assistant", "output_text", first.output_text),
+        ("user", "input_text", "four"),
+    ]
+
+    def listed(name: str, **more: Any) -> list[Any]:
+        return list(client.responses.input_items.list(name, **more))
+
+    def texts(items: list[Any]) -> list[tuple[str, str, str]]:
+        return [(one.role, one.content[0].type, one.content[0].text) for one in items]
+
+    items = listed(second.id)
+    assert texts(items) == expected[::-1]
+    assert len({one.id for one in items}) == len(items)
+    assert items[1].id == first.output[0].id
+    assert texts(listed(first.id, order="asc")) == expected[:3]
+    # Part by part, as the client goes through them
+    assert listed(second.id, limit=2) == items
+    part = client.responses.input_items.list(second.id, limit=2, order="asc", after=items[-1].id)
+    assert (texts(part.data), part.has_more) == (expected[1:3], True)
+    part = client.responses.input_items.list(second.id, limit=2, order="asc", after=items[2].id)
+    assert (texts(part.data), part.has_more) == (expected[3:], False)
+    with pytest.raises(openai.BadRequestError, match="no input item"):
+        listed(second.id, after="msg_0")
+    with pytest.raises(openai.NotFoundError) as missing:
+        listed(second.id, extra_headers={"X-User": "ben"})
+    assert missing.value.code == "response_not_found"
+    client.responses.delete(first.id)
+    assert texts(listed(second.id, order="asc")) == [*expected[:2], expected[-1]]
+    with pytest.raises(openai.NotFoundError):
+        listed(first.id)

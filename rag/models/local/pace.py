@@ -24,6 +24,11 @@ class Pace:
         self._decode: float | None = None
         self._token: float | None = None
 
+    @property
+    def decode(self) -> float:
+        """Seconds of a pass that only decodes; 0: none was measured."""
+        return self._decode or 0.0
+
     def record(self, tokens: int, seconds: float, *, decoding: bool) -> None:
         """Learn from a round.
 

@@ -50,11 +50,13 @@ _SCHEDULERS: weakref.WeakSet[Scheduler] = weakref.WeakSet()
 class Scheduler:
     """Continuous batching (Orca, Yu et al. 2022, section 3.1) with sliced prefill.
 
-    Every round admits one waiting request, and makes one pass for all requests that are decoding,
-    which costs about what one token costs. What is left of the round's budget of tokens goes to
-    prompts, in slices (Sarathi-Serve, Agrawal et al. 2024, section 4.2): to the one that has
-    waited longest since its last slice. A request that is cancelled ends before its next slice, and
-    one whose pass fails ends alone. The thread ends when there is nothing to do.
+    Every round makes one pass for all requests that are decoding, which costs about what one token
+    costs. What is left of the round's budget of tokens goes to prompts, in slices (Sarathi-Serve,
+    Agrawal et al. 2024, section 4.2): to the one that has waited longest since its last slice. So
+    a round admits one waiting request, and more as long as their prompts fit into the budget: of
+    prompts whose states are stored little is computed, and together they cost hardly more than one.
+    A request that is cancelled ends before its next slice, and one whose pass fails ends alone. The
+    thread ends when there is nothing to do.
 
     Args:
         forward: Passes to the logits of each, as `ModelView.steps`.
@@ -117,9 +119,7 @@ class Scheduler:
             while True:
                 with self._lock:
                     self._active = [task for task in self._active if not task.ended]
-                    if self._waiting and len(self._active) < BATCH:
-                        self._active.append(self._waiting.popleft())
-                    elif not self._active:
+                    if not self._active and not self._waiting:
                         self._thread = None
                         return
                 self._round(self._active)
@@ -131,6 +131,7 @@ class Scheduler:
             elif task.idle:
                 task.advance(None)
         self._grant(active)
+        self._admit(active)
         made = self._slices(active)
         if not made:
             return
@@ -150,6 +151,33 @@ class Scheduler:
         self._pace.record(sum(long), seconds, decoding=len(long) < len(made))
         for (task, _), own in zip(made, logits, strict=True):
             task.add(own)
+
+    def _admit(self, active: list[_Task]) -> None:
+        """Take up waiting requests, in the order in which they came.
+
+        What each does before its first pass, nobody shares: the others wait for it at most about as
+        long as for a pass.
+        """
+        until, task = perf_counter() + max(TURN, self._pace.decode), None
+        while len(active) < BATCH and (task is None or self._has_room(active, until)):
+            with self._lock:
+                if not self._waiting:
+                    return
+                task = self._waiting.popleft()
+                active.append(task)
+            if task.stopped:
+                task.close()
+            else:
+                task.advance(None)
+                self._grant(active)
+
+    def _has_room(self, active: list[_Task], until: float) -> bool:
+        """Whether the round's budget holds more prompts, memory does, and there is time."""
+        if perf_counter() >= until or any(task.asks is not None for task in active):
+            return False
+        sizes = [task.tokens for task in active]
+        decoding = any(0 < size <= SHORT for size in sizes)
+        return sum(s for s in sizes if s > SHORT) < self._pace.tokens(decoding=decoding)
 
     def _grant(self, active: list[_Task]) -> None:
         """Let requests that wait for memory go on, in the order in which they came."""

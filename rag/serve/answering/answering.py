@@ -23,7 +23,7 @@ from rag.serve.identity.identity import ANONYMOUS
 from rag.serve.identity.limits import UserLimits
 from rag.serve.observe.audit import asked
 from rag.serve.observe.metrics import Metrics
-from rag.serve.pipelines.flows import Flows, indexes
+from rag.serve.pipelines.flows import Flows
 from rag.serve.runs.deadline import Deadline
 from rag.serve.runs.queue import RunQueue, Ticket
 from rag.serve.runs.runs import Runs, new_run
@@ -68,7 +68,9 @@ class Answering:
         self.audit_questions = audit_questions
         self.active: dict[str, AnswerRun] = {}
 
-    async def admit(self, question: Question, *, background: bool = False) -> AnswerRun:
+    async def admit(
+        self, question: Question, *, background: bool = False, told: bool = True
+    ) -> AnswerRun:
         """The run that answers the question, which is part of its conversation now.
 
         The run has to be closed.
@@ -76,6 +78,7 @@ class Answering:
         Args:
             question: What is asked.
             background: Its events are kept.
+            told: The run's id is told before its end.
 
         Raises:
             Problem: As `RunQueue.admit`; 429, the user asks too often or too much; 404, the user
@@ -88,7 +91,7 @@ class Answering:
         try:
             history: History | None = list(question.history)
             if name is None:
-                await self.runs.begin(user, run)
+                await self.runs.begin(user, run, told=told)
             else:
                 history = await self.runs.begin(user, run, lambda db: _ask_in(db, question, run.id))
         except BaseException:
@@ -203,20 +206,23 @@ class AnswerRun:
             raise problem from error
         finally:
             del answering.active[record.id]
+            self._deadline.close()
             self._ticket.close()
             stopped = record.status in ("waiting", "running")
             if stopped:
                 record.status = "cancelled"
-            text = "".join(self._text)
-            if record.status == "done" and self._answer is not None:
-                text = self._answer.answer or ""
-                about |= self._answer.model_dump(include={"query", "sources", "reuse", "seconds"})
-            else:
-                about["stopped"] = stopped
             record.seconds = perf_counter() - created
             answering.metrics.ended(record)
-            await answering.runs.end(record, self._answer, Message(text, about))
+            message = self._message(about, stopped) if record.conversation else None
+            await answering.runs.end(record, self._answer, message)
             await answering.limits.used(question.identity, record.tokens)
+
+    def _message(self, about: dict[str, Any], stopped: bool) -> Message:
+        """What the conversation keeps of the answer, or of as much as there is."""
+        if self.record.status == "done" and self._answer is not None:
+            kept = self._answer.model_dump(include={"query", "sources", "reuse", "seconds"})
+            return Message(self._answer.answer or "", about | kept)
+        return Message("".join(self._text), about | {"stopped": stopped})
 
     async def _run(self, history: History) -> AsyncGenerator[AnswerEvent]:
         pipeline, within = self.question.pipeline, self._deadline.within
@@ -302,7 +308,7 @@ class AnswerRun:
             query=query,
             answer=answer,
             abstained=abstains(answer or ""),
-            sources=sources(channels, served.documents_of if indexes(served.flow) else None),
+            sources=sources(channels, served.documents_of if served.indexes else None),
             outputs=outputs(done.result),
             seconds=round(done.seconds, 6),
             first_token=record.first_token,

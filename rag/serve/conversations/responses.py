@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rag.serve.conversations.conversations import insert_message, title_of
 from rag.serve.errors import Problem
@@ -42,6 +42,23 @@ class StoredResponse:
     answer: dict[str, Any] | None
     status: str
     error: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class InputMessage:
+    """A message that a response answers, or that came before it.
+
+    Args:
+        number: Of all messages; later ones have higher numbers.
+        role: Who says it.
+        text: What is said.
+        run: Of an answer: the run that gave it; None: a client brought it along.
+    """
+
+    number: int
+    role: Literal["user", "assistant"]
+    text: str
+    run: str | None
 
 
 class Responses:
@@ -149,6 +166,27 @@ class Responses:
             record.get("status", "cancelled"),
             record.get("error"),
         )
+
+    async def asked(self, user: str, run: str) -> list[InputMessage]:
+        """The messages up to the question of a response, oldest first.
+
+        Raises:
+            Problem: 404, the user has no such response, or its question was deleted.
+        """
+        rows = await self._state.do(
+            lambda db: db.rows(
+                "SELECT number, role, text, about FROM messages WHERE conversation IN "
+                "(SELECT conversation FROM responses WHERE id = ? AND owner = ?) ORDER BY number",
+                (run, user),
+            )
+        )
+        said: list[InputMessage] = []
+        for row in rows:
+            by = json.loads(row["about"]).get("run")
+            said.append(InputMessage(row["number"], row["role"], row["text"], by))
+            if row["role"] == "user" and by == run:
+                return said
+        raise missing_response(run)
 
     async def delete(self, user: str, run: str) -> None:
         """Delete a response: its question and answer wherever they stand, and its run.

@@ -15,7 +15,7 @@ from rag.index.binding import SHARED
 from rag.index.ingest.names import whole_uri
 from rag.serve.errors import Problem
 from rag.serve.identity.identity import Identity
-from rag.serve.pipelines.flows import Flows, indexes
+from rag.serve.pipelines.flows import Flows
 from rag.serve.pipelines.pipeline import Pipeline, Pipelines
 from rag.text.chunk import Chunk
 
@@ -57,7 +57,7 @@ class Collections:
             Problem: 404, there is no such pipeline.
         """
         served = self._pipelines.named(pipeline)
-        if not indexes(served.flow):
+        if not served.indexes:
             return []
         found = []
         for name in who.collections or ():
@@ -90,7 +90,7 @@ class Collections:
         """
         served = self._pipelines.named(pipeline)
         within = chosen(who, [name])
-        if not indexes(served.flow):
+        if not served.indexes:
             return []
         return await self._documents(served, within, name, offset, limit, words)
 
@@ -115,7 +115,7 @@ class Collections:
 
         lease = await self._flows.lease(pipeline, chosen(who, [name]))
         with closing(lease):
-            key = indexes(pipeline.flow)[0]
+            key = pipeline.indexes[0]
             return await asyncio.to_thread(read, lease.flow.resources.get(key, Index))
 
 

@@ -13,7 +13,8 @@ from rag.flow import Flow
 from rag.index import Index, IndexBinding
 from rag.index.ingest.names import path_of, uri_of, whole_uri
 from rag.serve.identity.identity import ANONYMOUS, Identity
-from rag.serve.pipelines.flows import Flows, indexes
+from rag.serve.pipelines.flows import Flows
+from rag.serve.pipelines.indexes import indexes
 from rag.serve.pipelines.pipeline import Pipelines
 from rag.serve.uploads.uploads import Uploads
 from rag.text.chunk import Chunk
@@ -106,7 +107,7 @@ class Documents:
         served = self._pipelines[upload.pipeline]
 
         def chunks(opened: Flow) -> Iterator[Chunk]:
-            for key in indexes(served.flow)[:1]:
+            for key in served.indexes[:1]:
                 yield from opened.resources.get(key, Index).of_source(uri_of(upload.path))
 
         lease = await self._flows.lease(served, who)

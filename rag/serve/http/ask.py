@@ -5,7 +5,7 @@ from contextlib import aclosing, closing
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag.serve.answer import Answer
@@ -100,13 +100,14 @@ def routes(
         who: Annotated[Identity, Depends(asks)],
     ) -> Response:
         """Ask a question. A client that leaves cancels it."""
-        run = await answering.admit(question_of(body, who, pipelines, settings))
+        question, told = question_of(body, who, pipelines, settings), wants_events(body, request)
+        run = await answering.admit(question, told=told)
         headers = {"X-Run-Id": run.record.id}
-        if wants_events(body, request):
+        if told:
             return EventStream(_stream(run), headers, run.close)
         with closing(run):
             answer = await while_connected(request.receive, run.answer())
-        return JSONResponse(answer.model_dump(), headers=headers)
+        return Response(answer.model_dump_json(), headers=headers, media_type="application/json")
 
     return router
 

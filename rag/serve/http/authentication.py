@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 
 from rag.serve.errors import Problem
-from rag.serve.identity.identity import ANONYMOUS, Identify, Identity, May, identity_of
+from rag.serve.identity.identity import (
+    ANONYMOUS,
+    Identify,
+    Identity,
+    May,
+    identity_of,
+    single_user,
+)
 from rag.serve.identity.issuer import Issuer
 from rag.serve.identity.keys import KeyFile, is_key
 from rag.serve.identity.limits import check_permission
@@ -36,14 +45,15 @@ def by_keys(path: Path, tokens: Tokens | None = None) -> Identify:
     keys = KeyFile(path)
     keys.records()
 
-    def identity(request: Request) -> Identity:
+    async def identity(request: Request) -> Identity:
         given = key_of(request.headers.get("authorization"), request.headers.get("x-api-key"))
         record = keys.find(given)
         if record is not None:
             return record.identity
         if tokens is None or is_key(given):
             raise unauthorised("the key is not valid")
-        return _of_token(tokens, given)
+        # The issuer may have to be asked for its keys.
+        return await run_in_threadpool(_of_token, tokens, given)
 
     return identity
 
@@ -92,7 +102,7 @@ def _of_token(tokens: Tokens, given: str) -> Identity:
         raise unauthorised(str(error), 'Bearer error="invalid_token"') from error
 
 
-def anonymous() -> Identity:
+async def anonymous(request: Request) -> Identity:
     """The dependency of a server where nobody says who asks."""
     return ANONYMOUS
 
@@ -114,10 +124,37 @@ def authentication(identify: Identify) -> Authenticate:
         route = APIRoute("/", accept, dependency_overrides_provider=application)
         return route.get_route_handler()
 
+    direct = _direct(identify)
+
     async def authenticate(request: Request) -> None:
-        await handler(request.app)(request)
+        if direct is None or identify in getattr(request.app, "dependency_overrides", ()):
+            await handler(request.app)(request)
+        else:
+            setattr(request.state, _STATE, identity_of(await direct(request)))
 
     return authenticate
+
+
+def _direct(identify: Identify) -> Callable[[Request], Awaitable[Any]] | None:
+    """A dependency as a function of the request, where it needs nothing of FastAPI.
+
+    That is so of a coroutine function that takes the request and nothing else. To run it as a
+    dependency costs about as much as all else that is done before a question.
+    """
+    if identify is single_user:
+        return _single_user
+    if not inspect.iscoroutinefunction(identify):
+        return None  # it may wait, so it needs a thread
+    try:
+        taken = list(inspect.signature(identify, eval_str=True).parameters.values())
+    except NameError:
+        return None  # FastAPI has its own ways with annotations that are not there at run time
+    alone = [(one.annotation, one.kind) for one in taken]
+    return identify if alone == [(Request, inspect.Parameter.POSITIONAL_OR_KEYWORD)] else None
+
+
+async def _single_user(request: Request) -> Identity:
+    return single_user()
 
 
 def of_request(request: Request) -> Identity | None:
@@ -126,32 +163,37 @@ def of_request(request: Request) -> Identity | None:
     return found
 
 
-def identified(request: Request) -> Identity:
+async def identified(request: Request) -> Identity:
     """The dependency of endpoints for everybody who is authenticated."""
-    found = of_request(request)
-    assert found is not None  # noqa: S101 - `Route` has authenticated the request
-    return found
+    return authenticated(request)
 
 
-def asks(request: Request) -> Identity:
+async def asks(request: Request) -> Identity:
     """The dependency of endpoints for those who may ask."""
     return _allowed(request, "ask")
 
 
-def uploads(request: Request) -> Identity:
+async def uploads(request: Request) -> Identity:
     """The dependency of endpoints for those who may upload."""
     return _allowed(request, "upload")
 
 
-def administers(request: Request) -> Identity:
+async def administers(request: Request) -> Identity:
     """The dependency of endpoints for administrators."""
     return _allowed(request, "admin")
 
 
 def _allowed(request: Request, what: May) -> Identity:
-    identity = identified(request)
+    identity = authenticated(request)
     check_permission(identity, what, request.url.path)
     return identity
+
+
+def authenticated(request: Request) -> Identity:
+    """Who sent a request that was authenticated."""
+    found = of_request(request)
+    assert found is not None  # noqa: S101 - `Route` has authenticated the request
+    return found
 
 
 def key_of(authorization: str | None, api_key: str | None = None) -> str:

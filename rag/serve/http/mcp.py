@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from rag.serve.http.addresses import Address, addresses
-from rag.serve.http.authentication import identified
+from rag.serve.http.authentication import authenticated
 from rag.serve.http.route import Endpoints
 from rag.serve.identity.identity import Identity
 from rag.serve.mcp import mcp_server
@@ -74,7 +74,7 @@ class _Sessions:
 
         def who(context: ServerRequestContext[Any, Request]) -> Identity:
             assert context.request is not None  # noqa: S101 - over HTTP there is one
-            return identified(context.request)
+            return authenticated(context.request)
 
         def link(
             context: ServerRequestContext[Any, Request], user: Identity, pipeline: str

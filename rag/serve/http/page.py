@@ -10,6 +10,7 @@ from starlette.requests import Request
 from rag.errors import ConfigError
 from rag.serve.errors import Problem
 from rag.serve.http.route import Endpoints
+from rag.serve.http.static import StaticFile
 from rag.serve.settings.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "page"
@@ -80,8 +81,8 @@ def routes(shared: Endpoints, settings: Settings, *, keys: bool) -> APIRouter:
         return FileResponse(logo, media_type=LOGOS[logo.suffix.lower()], headers=headers)
 
     @router.get("/chat/{path:path}")
-    async def page(path: str) -> Response:
-        return _file(files, path or "index.html")
+    async def page(request: Request, path: str) -> Response:
+        return _file(request, files, path or "index.html")
 
     return router
 
@@ -92,27 +93,29 @@ def widget_routes(shared: Endpoints) -> APIRouter:
     files = _files()
 
     @router.get("/widget.js")
-    async def script() -> Response:
-        return _file(files, "widget/widget.js")
+    async def script(request: Request) -> Response:
+        return _file(request, files, "widget/widget.js")
 
     @router.get("/widget/{path:path}")
-    async def module(path: str) -> Response:
-        return _file(files, path)
+    async def module(request: Request, path: str) -> Response:
+        return _file(request, files, path)
 
     return router
 
 
-def _files() -> dict[str, Path]:
+def _files() -> dict[str, StaticFile]:
     found = (path for path in FOLDER.rglob("*") if path.suffix in KINDS)
-    return {path.relative_to(FOLDER).as_posix(): path for path in found}
+    return {
+        path.relative_to(FOLDER).as_posix(): StaticFile(path, KINDS[path.suffix]) for path in found
+    }
 
 
-def _file(files: dict[str, Path], path: str) -> Response:
+def _file(request: Request, files: dict[str, StaticFile], path: str) -> Response:
     found = files.get(path)
     if found is None:
         raise _missing(path)
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
-    return FileResponse(found, media_type=KINDS[found.suffix], headers=headers)
+    return found.answer(request, headers)
 
 
 def _missing(path: str) -> Problem:

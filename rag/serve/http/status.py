@@ -1,6 +1,7 @@
 """The server's status: alive, ready, measured; which pipelines it has."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -58,6 +59,8 @@ def routes(shared: Endpoints, pipelines: Pipelines, check_ready: Callable[[], No
 
     router = shared.router(tags=["status"], responses=PROBLEMS)
 
+    drawing = cache(lambda name: svg(pipelines[name].flow))
+
     @router.get("/pipelines")
     async def listed(_: Annotated[Identity, Depends(asks)]) -> list[PipelineBody]:
         """The pipelines, each with its drawing."""
@@ -68,7 +71,7 @@ def routes(shared: Endpoints, pipelines: Pipelines, check_ready: Callable[[], No
                 inputs=list(pipeline.flow.inputs),
                 outputs=list(pipeline.flow.output_types),
                 settings=sorted(pipeline.settings - {"system"}),
-                drawing=svg(pipeline.flow),
+                drawing=drawing(name),
             )
             for name, pipeline in pipelines.items()
         ]

@@ -57,6 +57,8 @@ def audit(deed: Deed, user: str, **about: Any) -> None:
         user: Who did it; or whose it was, where a line says `by` whom it was done.
         about: What it was done to: ids, names, numbers.
     """
+    if not log.isEnabledFor(logging.INFO):
+        return
     exchange = CURRENT.get()
     if exchange is not None and exchange.client is not None:
         about["client"] = exchange.client

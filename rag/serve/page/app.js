@@ -135,9 +135,9 @@ function name(settings) {
   $("question").maxLength = settings.max_question;
 }
 
-async function start() {
+async function start(asked = api.json("pipelines")) {
   try {
-    const found = await api.json("pipelines");
+    const found = await asked;
     panel.know(Object.fromEntries(found.map((one) => [one.name, one.drawing])));
     $("pipeline").replaceChildren(...found.map((one) => make("option", { value: one.name, title: one.description || "" }, one.name)));
     $("pick").hidden = found.length < 2;
@@ -152,10 +152,12 @@ async function start() {
 }
 
 i18n.translate(document);
+const asked = api.json("pipelines"); // while the settings come
+asked.catch(() => {}); // `start` says what is wrong
 const settings = await api.json("chat/settings");
 chat.wire(settings, want_key);
 name(settings);
 wire();
-await start();
+await start(asked);
 if (!narrow.matches && innerWidth > 1200) panel.open("sources");
 document.documentElement.dataset.ready = "true";

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rag.files import write_atomically
-from rag.flow import Flow, SubFlow
+from rag.flow import Flow
 from rag.flow.resources import Resource
 from rag.index import Index, IndexBinding, IndexWriter
 from rag.index.answers import Answers
@@ -25,6 +25,7 @@ from rag.locks import FileLock
 from rag.models import LLM, Embedder
 from rag.serve.errors import Problem
 from rag.serve.identity.identity import EVERY_GROUP, Identity
+from rag.serve.pipelines.indexes import collection_of, needed, searched, writes
 from rag.serve.pipelines.pipeline import Pipeline, Pipelines
 from rag.tools import Tools
 
@@ -74,11 +75,20 @@ class Flows:
         """Names of the pipelines that could be opened."""
 
     async def lease(self, pipeline: Pipeline, identity: Identity) -> Lease:
-        """The flow of an identity, its resources open; the first time they are opened in a thread.
+        """The flow of an identity, its resources open.
+
+        A thread opens them, and looks for indexes that are not open.
 
         Raises:
             ConfigError, IndexStateError, ModelError: A resource cannot be opened.
         """
+        if self._lock.acquire(blocking=False):  # else something is being opened
+            try:
+                found = self._at_hand(pipeline, identity)
+            finally:
+                self._lock.release()
+            if found is not None:
+                return found
         opening = asyncio.ensure_future(asyncio.to_thread(self.open, pipeline, identity))
         try:
             return await asyncio.shield(opening)
@@ -96,12 +106,19 @@ class Flows:
                     flow = self._bound(pipeline.flow, identity, opened)
                     opened.callback(flow.close)
                     found = self._flows[key] = _Open(flow, opened.pop_all().close)
-            self._flows.move_to_end(key)
             self.opened.add(pipeline.name)
-            found.users += 1
+            lease = self._leased(key, found)
             self._close_idle()
-            assert isinstance(found.value, Flow)  # noqa: S101 - of `_flows`
-            return Lease(found.value, lambda: self._left(found))
+            return lease
+
+    def _at_hand(self, pipeline: Pipeline, identity: Identity) -> Lease | None:
+        """A lease of a flow that is open, where nothing has to be looked up to know it."""
+        searched = self._searched(pipeline, identity)
+        if any(address.key not in self._stores for _, address in searched):
+            return None
+        key = self._key(pipeline, identity)
+        found = self._flows.get(key)
+        return None if found is None else self._leased(key, found)
 
     def binding(self, pipeline: Pipeline, collection: str) -> IndexBinding:
         """The index that uploads into a collection go to, and how it is filled.
@@ -109,7 +126,7 @@ class Flows:
         Raises:
             Problem: 409, the pipeline searches no index of its own.
         """
-        names = indexes(pipeline.flow)
+        names = pipeline.indexes
         if not names:
             raise Problem(
                 409, "no_index", f"the pipeline {pipeline.name!r} has no index to upload to",
@@ -145,13 +162,21 @@ class Flows:
                 pipeline.flow.close()
             self._flows.clear()
 
+    def _leased(self, key: object, found: _Open) -> Lease:
+        self._flows.move_to_end(key)
+        found.users += 1
+        assert isinstance(found.value, Flow)  # noqa: S101 - of `_flows`
+        return Lease(found.value, lambda: self._left(found))
+
+    def _searched(self, pipeline: Pipeline, identity: Identity) -> list[tuple[str, Address]]:
+        return searched(pipeline.flow, pipeline.indexes, identity.collections or ())
+
     def _key(self, pipeline: Pipeline, identity: Identity) -> object:
         """What two questions have in common that may use the same open flow."""
         there = tuple(
             collection
-            for collection in identity.collections or ()
-            for name in indexes(pipeline.flow)
-            if self._exists(collection_of(pipeline.flow, collection, name))
+            for collection, address in self._searched(pipeline, identity)
+            if self._exists(address)
         )
         return pipeline.name, identity.user, identity.collections, identity.groups, there
 
@@ -185,7 +210,7 @@ class Flows:
             embeds = one if "embedder" in one.resources.specs else outer or flow
             return {
                 name: self._resource(one, embeds, name, kind, identity, opened)
-                for name, kind in _needed(one).items()
+                for name, kind in needed(one).items()
                 if (one is flow and outer is None) or name in one.resources.specs
             }
 
@@ -230,7 +255,7 @@ class Flows:
         """
         addresses = [collection_of(flow, one, name) for one in identity.collections or ()]
         own = addresses[-1]
-        if _writes(flow, name) and not own.exists():
+        if writes(flow, name) and not own.exists():
             embedder = self.embedder(embeds)
             own.writer(embedder.id, embedder.dim, create=True, embed=None).close()
         stores = {
@@ -294,40 +319,6 @@ class Flows:
                 if not path.exists():
                     write_atomically(path, secrets.token_bytes(32), private=True)
         return path.read_bytes()
-
-
-def collection_of(flow: Flow, collection: str, name: str) -> Address:
-    """Where a collection is, of the index that a flow names."""
-    return IndexBinding(flow.resources, index=name, collection=collection).address
-
-
-def _writes(flow: Flow, name: str) -> bool:
-    """Whether a step writes to the index of that name."""
-    return any(one == name and issubclass(kind, IndexWriter) for _, one, kind in flow.needs)
-
-
-def indexes(flow: Flow) -> list[str]:
-    """The names of the flow's own indexes that are opened by the server."""
-    return [
-        name
-        for name, kind in _needed(flow).items()
-        if issubclass(kind, Index | IndexWriter)
-        and not isinstance(flow.resources.specs.get(name, kind.default), Resource)
-    ]
-
-
-def _needed(flow: Flow) -> dict[str, type[Resource]]:
-    """Name to kind of the resources that the flow's steps take, but for inner flows' own."""
-    inner = [
-        (place, node.flow.resources.specs)
-        for place, node in flow.walk()
-        if isinstance(node, SubFlow)
-    ]
-    return {
-        name: kind
-        for place, name, kind in flow.needs
-        if not any(place.is_within(where) and name in specs for where, specs in inner)
-    }
 
 
 def _nothing() -> None:

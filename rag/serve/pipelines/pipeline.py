@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from rag.errors import ConfigError
@@ -13,6 +13,7 @@ from rag.index import IndexWriter
 from rag.operators import Load
 from rag.serve.errors import Problem
 from rag.serve.pipelines.answer_steps import final, writers
+from rag.serve.pipelines.indexes import indexes
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Overrides:
 
     def given(self) -> dict[str, object]:
         """The fields that are not None."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 class Pipeline:
@@ -54,6 +55,11 @@ class Pipeline:
         fields = [set(type(step).model_fields) for step in self._writers.values()]
         self.settings = frozenset(Overrides.__dataclass_fields__) & set().union(*fields)
         """The fields of `Overrides` that a step which writes the answer has."""
+
+    @cached_property
+    def indexes(self) -> list[str]:
+        """The names of the flow's own indexes that are opened by the server."""
+        return indexes(self.flow)
 
     @property
     def takes_history(self) -> bool:

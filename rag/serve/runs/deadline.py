@@ -14,19 +14,27 @@ T = TypeVar("T")
 class Deadline:
     """A limit that begins with `start` and holds for everything awaited through `within`.
 
+    It must be closed.
+
     Args:
         seconds: The limit.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._when: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting: asyncio.Timeout | None = None
-        self._interrupted: Problem | None = None
+        self._over: Problem | None = None
+        """Why the time is over."""
 
     def start(self) -> None:
         """The time begins now."""
-        self._when = asyncio.get_running_loop().time() + self._seconds
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+
+    def close(self) -> None:
+        """Nothing is awaited any more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def interrupt(self, why: Problem) -> None:
         """The time is over now.
@@ -34,7 +42,7 @@ class Deadline:
         Args:
             why: What whoever waits gets.
         """
-        self._interrupted = why
+        self._over = why
         if self._waiting is not None:
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
@@ -44,18 +52,22 @@ class Deadline:
         Raises:
             Problem: 504, the time is over; or why it was interrupted.
         """
-        when = 0.0 if self._interrupted else self._when
         try:
-            async with asyncio.timeout_at(when) as self._waiting:
+            # One timer for the whole run: an own one for each event would cost more than the event.
+            async with asyncio.timeout_at(0.0 if self._over else None) as self._waiting:
                 return await work
         except TimeoutError as error:
-            if self._interrupted is not None:
-                raise self._interrupted from error
-            if self._waiting is None or not self._waiting.expired():
+            if self._over is None or self._waiting is None or not self._waiting.expired():
                 raise
-            raise Problem(
-                504, "run_timeout", f"the run took longer than {self._seconds:g} s",
-                fix="ask for less, or raise the server's run_timeout",
-            ) from error  # fmt: skip
+            raise self._over from error
         finally:
             self._waiting = None
+
+    def _expire(self) -> None:
+        if self._over is None:
+            self.interrupt(
+                Problem(
+                    504, "run_timeout", f"the run took longer than {self._seconds:g} s",
+                    fix="ask for less, or raise the server's run_timeout",
+                )
+            )  # fmt: skip

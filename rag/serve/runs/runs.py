@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 log = logging.getLogger("rag.serve")
 
+PAUSE = 0.1
+"""Seconds between two states of a run that nobody follows, as other processes see them."""
 PATIENCE = 1.0
 """Seconds that a question waits for its run to be stored; then it goes on without."""
 CANCEL_WAIT = 2.0
@@ -40,6 +42,15 @@ class _Active:
     """Those that are not stored yet."""
     count: int = 0
     """Of all its events."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether somebody may come back for what it answers.
+
+        That has to be on the disk when it is told. Of any other run there is but the record, and
+        that it was not lost by a power cut is not worth the wait for the disk.
+        """
+        return self.run.background or self.run.conversation is not None
 
 
 class Runs:
@@ -63,6 +74,7 @@ class Runs:
         self._active: dict[str, _Active] = {}
         self._unsaved: set[str] = set()
         self._saving: asyncio.Task[None] | None = None
+        self._due: asyncio.TimerHandle | None = None
 
     @property
     def active(self) -> list[str]:
@@ -70,13 +82,19 @@ class Runs:
         return [name for name, one in self._active.items() if one.stored]
 
     async def begin(
-        self, user: str, run: ServedRun, also: Callable[[Database], T] | None = None
+        self,
+        user: str,
+        run: ServedRun,
+        also: Callable[[Database], T] | None = None,
+        *,
+        told: bool = True,
     ) -> T | None:
         """Store a new run.
 
         Args:
             user: Whose it is.
             run: The run.
+            told: Its id is told before its end, so that it has to be stored first.
             also: More work of the same transaction; its result is returned. Where there is none,
                 and the run is none of the background, a state that cannot be written is logged.
 
@@ -93,10 +111,12 @@ class Runs:
         def begun(storing: asyncio.Future[T | None]) -> None:
             active.stored = not storing.exception()
 
-        storing = asyncio.ensure_future(self._state.do(write))
+        storing = self._state.begun(write, flushed=active.kept)
         storing.add_done_callback(begun)
         if also is None and not run.background:
-            await _patiently(storing)
+            storing.add_done_callback(_logged)
+            if told:
+                await _patiently(storing)
             return None
         try:
             return await asyncio.shield(storing)
@@ -109,10 +129,14 @@ class Runs:
             raise
 
     def note(self, run: ServedRun) -> None:
-        """Store what has changed of a run, soon."""
-        if run.id in self._active:
-            self._unsaved.add(run.id)
+        """Store what has changed of a run, soon; at once if it is one of the background."""
+        if run.id not in self._active:
+            return
+        self._unsaved.add(run.id)
+        if run.background:
             self.save()
+        elif self._due is None:
+            self._due = asyncio.get_running_loop().call_later(PAUSE, self._save_due)
 
     def add_event(self, run: ServedRun, name: str, data: Any) -> None:
         """Keep an event of a background run."""
@@ -127,6 +151,10 @@ class Runs:
         if self._saving is None and self._unsaved:
             self._saving = asyncio.create_task(self._save())
 
+    def _save_due(self) -> None:
+        self._due = None
+        self.save()
+
     async def end(
         self, run: ServedRun, answer: Answer | None = None, message: Message | None = None
     ) -> None:
@@ -139,9 +167,11 @@ class Runs:
             answer: Its answer; of a background run it is kept.
             message: What becomes of it in its conversation.
         """
+        kept = self._active[run.id].kept
         write = self._ended(run, answer, message)
-        storing = asyncio.ensure_future(self._state.do(write))
+        storing = self._state.begun(write, flushed=kept)
         storing.add_done_callback(lambda _: self.changed.fire(run.id))
+        storing.add_done_callback(_logged)
         await _patiently(storing)
 
     def end_soon(self, run: ServedRun, message: Message | None) -> None:
@@ -153,6 +183,9 @@ class Runs:
     ) -> Callable[[Database], None]:
         active = self._active.pop(run.id)
         self._unsaved.discard(run.id)
+        if self._due is not None and not self._unsaved:
+            self._due.cancel()
+            self._due = None
         change = self._change(active)
         kept = answer if run.background else None
 
@@ -204,7 +237,7 @@ class Runs:
                 changes = [self._change(self._active[name]) for name in self._unsaved]
                 self._unsaved.clear()
                 try:
-                    await self._state.do(partial(table.save, changes=changes))
+                    await self._state.do(partial(table.save, changes=changes), flushed=False)
                 except Exception:
                     log.exception("runs could not be stored")
                     self._put_back(changes)
@@ -230,8 +263,7 @@ class Runs:
 
 
 async def _patiently(storing: asyncio.Future[Any]) -> None:
-    """Wait for something to be stored, but not for long; an error is logged."""
-    storing.add_done_callback(_logged)
+    """Wait for something to be stored, but not for long."""
     await asyncio.wait([storing], timeout=PATIENCE)
 
 

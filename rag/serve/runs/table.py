@@ -175,10 +175,9 @@ def _update(db: Database, change: Change) -> bool:
 def prune(db: Database, user: str, limit: int) -> None:
     """Delete a user's oldest runs beyond a limit."""
     db.execute(
-        "DELETE FROM runs WHERE id IN (SELECT id FROM (SELECT id, ended, row_number() OVER "
-        "(ORDER BY created DESC) AS place FROM runs WHERE owner = ?) AS placed "
-        "WHERE place > ? AND ended = 1)",
-        (user, limit),
+        "DELETE FROM runs WHERE owner = ? AND ended = 1 AND created < (SELECT created FROM runs "
+        "WHERE owner = ? ORDER BY created DESC LIMIT 1 OFFSET ?)",
+        (user, user, limit - 1),
     )
 
 

@@ -60,7 +60,7 @@ class Settings(BaseModel):
         description="postgresql://USER:PASSWORD@HOST/DATABASE, where several machines share "
         "conversations, runs and uploads. Default: a file in the folder.",
     )
-    concurrency: PositiveInt = Field(default=4, description="Questions answered at a time.")
+    concurrency: PositiveInt = Field(default=8, description="Questions answered at a time.")
     queue: NonNegativeInt = Field(default=256, description="Questions that may wait.")
     queue_per_user: NonNegativeInt = Field(default=64, description="Of these, of one user.")
     queue_timeout: PositiveFloat = Field(

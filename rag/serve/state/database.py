@@ -26,10 +26,15 @@ class Database(ABC):
     """A connection, used by one thread at a time. Statements run inside of `within` only."""
 
     @abstractmethod
-    def within(self, work: Callable[[Database], T]) -> T:
+    def within(self, work: Callable[[Database], T], *, flushed: bool = True) -> T:
         """The result of some statements, which are one transaction.
 
         The work may be done a second time where the connection broke before it was committed.
+
+        Args:
+            work: The statements.
+            flushed: Wait until it is on the disk. Else it outlives the end of this process, and
+                may be lost when the machine's power fails, or the database's server.
 
         Raises:
             Problem: 503, the database cannot be used now; 507, it is full.

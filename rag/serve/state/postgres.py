@@ -88,17 +88,17 @@ class PostgresDatabase(Database):
                 what, fix = other_format(made["format"])
                 raise ConfigError(what, where=self._where, fix=fix)
 
-    def within(self, work: Callable[[Database], T]) -> T:
+    def within(self, work: Callable[[Database], T], *, flushed: bool = True) -> T:
         """See `Database`."""
         try:
             try:
-                result = self._begun(work)
+                result = self._begun(work, flushed)
             except self._psycopg.OperationalError:
                 if not self._db.closed:
                     raise
                 # The server was restarted, or closed what was idle: nothing was committed.
                 self._connect()
-                result = self._begun(work)
+                result = self._begun(work, flushed)
             self._db.execute("COMMIT")
         except self._psycopg.OperationalError as error:
             full = isinstance(error, self._psycopg.errors.DiskFull)
@@ -106,8 +106,11 @@ class PostgresDatabase(Database):
         else:
             return result
 
-    def _begun(self, work: Callable[[Database], T]) -> T:
-        self._db.execute(f"BEGIN; SET LOCAL search_path TO {self._schema}".encode())
+    def _begun(self, work: Callable[[Database], T], flushed: bool) -> T:
+        begin = f"BEGIN; SET LOCAL search_path TO {self._schema}"
+        if not flushed:
+            begin += "; SET LOCAL synchronous_commit TO off"
+        self._db.execute(begin.encode())
         try:
             return work(self)
         except BaseException:

@@ -45,16 +45,24 @@ class ServerState:
             raise
         self._thread = thread
 
-    async def do(self, work: Callable[[Database], T]) -> T:
+    async def do(self, work: Callable[[Database], T], *, flushed: bool = True) -> T:
         """The result of some statements, which are one transaction.
 
         They are carried out even if the caller is cancelled meanwhile.
 
+        Args:
+            work: The statements.
+            flushed: See `Database.within`.
+
         Raises:
             Problem: See `Database.within`.
         """
-        done = self._thread.submit(self._db.within, work)
-        return await asyncio.shield(asyncio.wrap_future(done))
+        return await asyncio.shield(self.begun(work, flushed=flushed))
+
+    def begun(self, work: Callable[[Database], T], *, flushed: bool = True) -> asyncio.Future[T]:
+        """As `do`, for callers that go on meanwhile; not to be cancelled."""
+        done = self._thread.submit(self._db.within, work, flushed=flushed)
+        return asyncio.wrap_future(done)
 
     def post(self, work: Callable[[Database], object]) -> None:
         """Carry out some statements later, in order; a failure is logged."""

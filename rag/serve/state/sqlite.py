@@ -29,8 +29,9 @@ class SQLiteDatabase(Database):
     def __init__(self, path: Path, schema: str) -> None:
         fix = "give another folder with --data"
         with translated(ConfigError, "the server's file", where=path, fix=fix):
-            # An upload that was accepted is there after a power cut, too.
-            self._db = connect(path, private=True, synchronous="FULL")
+            self._db = connect(path, private=True)
+            self._flushed = False
+            """Whether commits wait for the disk now."""
             try:
                 self._prepare(path, schema)
             except BaseException:
@@ -47,9 +48,12 @@ class SQLiteDatabase(Database):
         tables = schema.format(identity="INTEGER PRIMARY KEY")
         self._db.executescript(f"BEGIN IMMEDIATE; {tables}; PRAGMA user_version = {FORMAT}; COMMIT")
 
-    def within(self, work: Callable[[Database], T]) -> T:
+    def within(self, work: Callable[[Database], T], *, flushed: bool = True) -> T:
         """See `Database`."""
         try:
+            if flushed != self._flushed:
+                self._db.execute(f"PRAGMA synchronous={'FULL' if flushed else 'NORMAL'}")
+                self._flushed = flushed
             with transaction(self._db):
                 return work(self)
         except sqlite3.OperationalError as error:

@@ -15,7 +15,6 @@ from rag.serve.http.openai.errors import ERRORS, respond, unsupported
 from rag.serve.http.route import Endpoints
 from rag.serve.identity.identity import Identity
 from rag.serve.observe.audit import audit
-from rag.serve.pipelines.flows import indexes
 from rag.serve.pipelines.pipeline import Pipelines
 
 
@@ -40,7 +39,7 @@ def routes(shared: Endpoints, answering: Answering, pipelines: Pipelines) -> API
     ) -> dict[str, Any]:
         """Vectors of texts, by the embedder of a pipeline."""
         pipeline = pipelines.named(body.model)
-        if not indexes(pipeline.flow) and "embedder" not in pipeline.flow.resources.specs:
+        if not pipeline.indexes and "embedder" not in pipeline.flow.resources.specs:
             raise unsupported(f"embeddings by the pipeline {body.model!r}", "model")
         given = [body.input] if isinstance(body.input, str) else body.input
         texts = [text for text in given if isinstance(text, str)]

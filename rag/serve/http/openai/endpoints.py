@@ -2,7 +2,14 @@
 
 from fastapi import APIRouter
 
-from rag.serve.http.openai import chat, embeddings, models, responses, stored_responses
+from rag.serve.http.openai import (
+    chat,
+    embeddings,
+    input_items,
+    models,
+    responses,
+    stored_responses,
+)
 from rag.serve.http.route import Endpoints
 from rag.serve.service import Service
 
@@ -29,6 +36,7 @@ def routes(shared: Endpoints, service: Service, *, identified: bool) -> APIRoute
             shared, answering, named, service.links, settings, service.conversations, stored
         ),
         stored_responses.routes(shared, service.links, settings, stored),
+        input_items.routes(shared, stored),
         embeddings.routes(shared, answering, service.pipelines),
     ):
         router.include_router(one)

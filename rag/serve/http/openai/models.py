@@ -20,7 +20,7 @@ SUFFIX = ":llm"
 ABSENT = (
     "assistants", "audio/speech", "audio/transcriptions", "batches", "completions",
     "conversations", "files", "fine_tuning/jobs", "images/generations", "moderations",
-    "responses/{response}/cancel", "responses/{response}/input_items", "threads", "vector_stores",
+    "responses/{response}/cancel", "threads", "vector_stores",
 )  # fmt: skip
 """Endpoints of OpenAI's that clients try."""
 
