@@ -204,7 +204,7 @@ def record(data: Path, out: Path, limit: int, kept: Path | None) -> None:
         with Evaluator(dataset, tuning.settings, folder, tuning.flow) as evaluator:
             for number, config in enumerate(configs):
                 flow = space.build(config) if config else tuning.flow
-                values = evaluator.measure(number, lambda flow=flow: flow, queries, str(number))
+                values, _ = evaluator.measure(number, lambda flow=flow: flow, queries, str(number))
                 row = [values[one.id]["ndcg_at_10"] for one in queries]
                 rows[config_key(config)] = row
                 print(f"{number + 1} of {len(configs)}: {fmean(row):.4f} {config}", flush=True)

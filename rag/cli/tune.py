@@ -145,7 +145,13 @@ def _run(study: Study, job: Job, workers: int, progress: Any) -> None:
 def _finish(study: Study, name: str, target: Path, html: Path | None, *, as_json: bool) -> None:
     """Print what was found, and write the winner."""
     from rag.cli.output import print_json
-    from rag.tune.report import front_table, importance_table, summary, write_report
+    from rag.tune.report import (
+        failures,
+        front_table,
+        importance_table,
+        summary,
+        write_report,
+    )
     from rag.tune.tune import result
     from rag.tune.winner import save_winner
 
@@ -159,12 +165,12 @@ def _finish(study: Study, name: str, target: Path, html: Path | None, *, as_json
         shown = {"summary": lines, "files": [str(one) for one in files]}
         print_json({**shown, "baseline": found.baseline, "front": found.front,
                     "trials": found.trials, "spent": found.spent, "held": found.held,
-                    "importance": found.importance})  # fmt: skip
+                    "importance": found.importance, "failed": found.failed})  # fmt: skip
         return
     print_table(front_table(found, settings))
     if found.importance:
         print_table(importance_table(found))
-    for line in lines:
+    for line in (*lines, *failures(found)):
         typer.echo(line)
     for one in files:
         typer.echo(f"wrote {one}")

@@ -69,7 +69,7 @@ class AggregateSettings(RankerSettings):
 
     def baseline(self, questions: Questions, work: Work, report: Progress) -> str:
         """What ranks best of what needs no training, on the learned questions."""
-        learned, means = questions.learned, {}
+        learned, means = questions.learned, dict[str, float]()
         with Corpus(learned, work.folder / "indexes", report) as corpus:
             for name in get_args(NamedAggregate):
                 rows = work.rows(f"learned-{name}")

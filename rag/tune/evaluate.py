@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from rag.errors import ConfigError, StepError
 from rag.eval.answer_cache import AnswerCache
@@ -22,13 +22,13 @@ from rag.flow.memory.fingerprint import Unstable, fingerprint
 from rag.flow.memory.step_cache import NAME, StepCache
 from rag.locks import FileLock
 from rag.models import LLM, NLI
+from rag.tune.state import Values
 
 if TYPE_CHECKING:
     from rag.eval.dataset import Dataset, Query
     from rag.eval.results import AnswerResult
     from rag.flow import Resource
     from rag.tune.settings import Settings
-    from rag.tune.state import Values
 
 SHARED = ("RETRIEVER", "RERANKER")
 """What steps do whose results trials share: the same question is searched for once."""
@@ -39,6 +39,18 @@ JUDGED = ("correctness", "faithfulness", "citation_recall", "citation_precision"
 
 class UnknownCostError(ConfigError):
     """A model has no price, or no idealized runtime: no trial with it can be compared."""
+
+
+class Measured(NamedTuple):
+    """What a trial is worth on some questions.
+
+    Attributes:
+        values: By question.
+        errors: Question to why its run failed.
+    """
+
+    values: Values
+    errors: Mapping[str, str]
 
 
 class Evaluator:
@@ -103,7 +115,7 @@ class Evaluator:
 
     def measure(
         self, trial: int, make: Callable[[], Flow], queries: Sequence[Query], name: str
-    ) -> Values:
+    ) -> Measured:
         """A trial's values on questions.
 
         Args:
@@ -117,16 +129,19 @@ class Evaluator:
             StepError: It failed for all of the questions.
         """
         values: dict[str, dict[str, float]] = {query.id: {} for query in queries}
+        errors: dict[str, str] = {}
         flow, bound = self.bound(trial, make)
         if self._settings.answers:
             for one in self.answers(flow, bound, queries, name):
                 values[one.id].update(values_of(one, self._settings))
+                if one.error is not None:
+                    errors[one.id] = one.error
         if self._settings.ranks:
             ranked = rank_all(bound, replace(self._data, queries=list(queries)))
             for row in ranked:
                 wanted = [name for name in self._settings.measures if name in RANKING]
                 values[row.id].update({name: getattr(row, name) for name in wanted})
-        return values
+        return Measured(values, errors)
 
     def answers(
         self, flow: Flow, bound: Flow, queries: Sequence[Query], name: str

@@ -53,6 +53,7 @@ class Outcome:
         spent: Questions that were put to them while searching.
         held: Number of the held-out questions.
         dropped: Trial to why it went.
+        failed: Trial to how many of its runs failed, and why the first did; they count as wrong.
         points: Of every trial that was measured, its means over what it was put.
         importance: Dimension to its share in the differences of the first objective.
     """
@@ -63,6 +64,7 @@ class Outcome:
     spent: int
     held: int
     dropped: Mapping[int, str] = field(default_factory=dict)
+    failed: Mapping[int, str] = field(default_factory=dict)
     points: Mapping[int, Mapping[str, float | None]] = field(default_factory=dict)
     importance: Mapping[str, float] = field(default_factory=dict)
 
@@ -104,9 +106,15 @@ def outcome(
         spent=plan.spent,
         held=len(ids),
         dropped=plan.dropped,
+        failed={n: _failed(state.failed[n]) for n in sorted(state.failed)},
         points={n: {m: plan.board.mean(n, m) for m in shown} for n in measured},
         importance=importance or {},
     )
+
+
+def _failed(errors: Mapping[str, str]) -> str:
+    first = next(iter(errors.values())).splitlines()[0]
+    return f"{len(errors)} of its runs failed and count as wrong; the first: {first}"
 
 
 def _row(number: int, ids: Sequence[str], search: Search, plan: Plan, state: State) -> Row:

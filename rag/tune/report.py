@@ -87,6 +87,14 @@ def summary(found: Outcome, settings: Settings, name: str) -> list[str]:
     return lines
 
 
+def failures(found: Outcome) -> list[str]:
+    """Which trials failed for some of their questions, in lines of text."""
+    return [
+        f"{f'Trial {trial}' if trial else 'As written'}: {why}"
+        for trial, why in found.failed.items()
+    ]
+
+
 def write_report(path: Path, found: Outcome, settings: Settings, name: str, text: str) -> None:
     """Write the result as one HTML file that loads nothing else.
 
@@ -113,6 +121,7 @@ def write_report(path: Path, found: Outcome, settings: Settings, name: str, text
         f"<h2>The winner</h2><pre>{escape(text)}</pre>",
         "<h2>What was dropped</h2>",
         _html(Table(("trial", "why"), tuple(gone))),
+        *(f"<p>{escape(line)}</p>" for line in failures(found)),
     ]
     head = f'<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     with write_errors(path, "--html"):

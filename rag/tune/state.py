@@ -67,6 +67,7 @@ class State:
         texts: Dimension of a prompt to what was proposed: name to text.
         results: Task to what was measured; None: it could not be.
         errors: Trial to why it cannot be measured.
+        failed: Trial to the questions that its runs failed for, and why.
         claims: Task to the worker that last took it.
     """
 
@@ -77,6 +78,7 @@ class State:
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
     results: dict[Task, Values] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
+    failed: dict[int, dict[str, str]] = field(default_factory=dict)
     claims: dict[Task, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -114,6 +116,8 @@ class State:
 
     def _result(self, data: dict[str, Any]) -> None:
         self.results.setdefault(_task(data), data["values"])
+        if errors := data.get("errors"):
+            self.failed.setdefault(data["number"], {}).update(errors)
 
     def _failed(self, data: dict[str, Any]) -> None:
         self.errors.setdefault(data["number"], data["why"])

@@ -233,7 +233,7 @@ class Study:
             return
         blocks = self._search_blocks if task.kind == "search" else self._held_blocks
         try:
-            values = self.evaluator.measure(
+            values, errors = self.evaluator.measure(
                 task.number, lambda: self.flow(task.number), blocks[task.block],
                 f"{task.kind}-{task.block}",
             )  # fmt: skip
@@ -246,6 +246,8 @@ class Study:
         if task.number == BASELINE and task.kind == "search" and not task.block:
             self._refuse_missing(list(values.values()))
         data = {**task_data(task), "worker": self.worker, "values": values}
+        if errors:
+            data["errors"] = errors
         self._add("result", data, lambda state: state.done(task))
 
     def _refuse_missing(self, values: Sequence[Any]) -> None:

@@ -22,6 +22,7 @@ from rag.operators import BM25, Generate
 from rag.testing import ScriptedLLM
 from rag.tune import Choice, Settings, Space, tune
 from rag.tune.journal import SqliteJournal, open_journal
+from rag.tune.report import failures
 from rag.tune.split import split
 from rag.tune.state import BASELINE, Task
 from rag.tune.study import Study
@@ -204,6 +205,10 @@ def test_a_trial_that_always_fails_is_dropped_and_one_that_often_does_loses(
     failed = [one for values in moody_values for one in values.values() if "tokens" not in one]
     assert failed  # what it would have cost is not known
     assert all(one["containment"] == 0 for one in failed)
+    (why,) = [why for number, why in found.failed.items() if names[number] == "moody"]
+    said = "of its runs failed and count as wrong; the first: moody: not this one"
+    assert why == f"{len(failed)} {said}"
+    assert any(why in line for line in failures(found))
 
 
 def test_a_pipeline_that_always_fails_is_an_error(tmp_path: Path) -> None:
