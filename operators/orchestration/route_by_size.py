@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from rag.flow import Operator
-from rag.models import LLM
+from rag.models import Profiled
 
 
 class RouteBySize(Operator):
@@ -16,7 +16,7 @@ class RouteBySize(Operator):
     For flows that do something else with a small model than with a strong one (routing by the
     model's ability, Hybrid LLM, Ding et al. 2024, arXiv 2404.14618, section 3, without a look at
     the question).
-    LLM calls: none, the model is only looked at.
+    LLM calls: none; the model is not even opened, unless only it can say what it is.
     Writes `route`; reads nothing.
     Example: `{use: route_by_size, small: quoted, strong: written}`
     """
@@ -34,7 +34,7 @@ class RouteBySize(Operator):
             raise ValueError(f"take is none of auto, {self.small}, {self.strong}: {self.take}")
         return self
 
-    def run(self, *, llm: LLM) -> str:
+    def run(self, *, llm: Profiled) -> str:
         """The route."""
         if self.take != "auto":
             return self.take

@@ -9,6 +9,7 @@ from langchain_core.documents import Document
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from rag.flow import Operator, RunContext
+from rag.index import Index
 from rag.models import Embedder
 from rag.operators.documents import unique
 from rag.operators.scores import ranked, scores_of, with_prior
@@ -28,12 +29,13 @@ class Rerank(Operator):
     """Reranks documents by late interaction between their tokens and the query's.
 
     MaxSim (ColBERT, Khattab and Zaharia 2020, section 3.3) over the token vectors of the
-    embedder, which needs no further model. As the embedder was not trained for it, MaxSim is
-    modified: a query token is weighted by how well it separates the candidates (its highest
-    MaxSim over them minus the mean), in place of an inverse document frequency; added are the
-    cosine of the pooled vectors, a share of the first stage's BM25 score, and the similarity to
-    the first three documents (pseudo-relevance feedback). Each of these was chosen on topics of
-    Cranfield and NQ-open and measured on the topic left out (`benchmarks/rerank_constants.py`).
+    embedder, which needs no further model; an index in a folder keeps those of its first chunks.
+    As the embedder was not trained for it, MaxSim is modified: a query token is weighted by how
+    well it separates the candidates (its highest MaxSim over them minus the mean), in place of an
+    inverse document frequency; added are the cosine of the pooled vectors, a share of the first
+    stage's BM25 score, and the similarity to the first three documents (pseudo-relevance
+    feedback). Each of these was chosen on topics of Cranfield and NQ-open and measured on the
+    topic left out (`benchmarks/rerank_constants.py`).
 
     The default reranker. After a first stage with good scores, such as `hybrid`, `prior` adds
     them. With an embedder without token vectors, such as those of LangChain, MaxSim is left out,
@@ -52,7 +54,13 @@ class Rerank(Operator):
     )
 
     def run(
-        self, query: str, documents: list[Document], *, embedder: Embedder, ctx: RunContext
+        self,
+        query: str,
+        documents: list[Document],
+        *,
+        embedder: Embedder,
+        ctx: RunContext,
+        index: Index | None = None,
     ) -> list[Document]:
         """The first `k`; documents beyond `depth` follow in their original order."""
         if not embedder.late:
@@ -61,28 +69,32 @@ class Rerank(Operator):
         candidates, rest = found[: self.depth], found[self.depth :]
         if not candidates or not query.strip():
             return found[: self.k]
-        scores = with_prior(late_interaction(query, candidates, embedder), candidates, self.prior)
+        scores = late_interaction(query, candidates, embedder, index)
+        scores = with_prior(scores, candidates, self.prior)
         return [*ranked(candidates, scores, self.use), *rest][: self.k]
 
 
-def late_interaction(query: str, documents: Sequence[Document], embedder: Embedder) -> list[float]:
+def late_interaction(
+    query: str, documents: Sequence[Document], embedder: Embedder, index: Index | None = None
+) -> list[float]:
     """The documents' scores, as described at `Rerank`; higher is better.
 
     Args:
         query: Not empty.
         documents: At least one; their BM25 scores are used if they have some.
         embedder: Without token vectors, MaxSim is left out.
+        index: Has kept token vectors of its chunks; the others are computed.
     """
     import numpy as np
 
-    texts = [Chunk.of(document).embedding_text for document in documents]
+    chunks = [Chunk.of(document) for document in documents]
     if embedder.late:
         vectors = embedder.token_vectors([query], query=True)[0]
-        tokens = embedder.token_vectors(texts)
+        tokens = _tokens(chunks, embedder, index)
         pooled = np.stack([_pool(one) for one in tokens])
         scores = pooled @ _pool(vectors) + _interaction(vectors, tokens)
     else:
-        pooled = embedder.embed(texts)
+        pooled = embedder.embed([chunk.embedding_text for chunk in chunks])
         scores = pooled @ embedder.embed_query(query)
     lexical = np.array([scores_of(document).get("bm25", 0.0) for document in documents])
     if lexical.max() > 0:
@@ -90,6 +102,17 @@ def late_interaction(query: str, documents: Sequence[Document], embedder: Embedd
     leaders = pooled[np.argsort(-scores, kind="stable")[:FEEDBACK_DOCUMENTS]].mean(axis=0)
     scores = scores + FEEDBACK * (pooled @ (leaders / max(float(np.linalg.norm(leaders)), 1e-9)))
     return [float(score) for score in scores]
+
+
+def _tokens(chunks: Sequence[Chunk], embedder: Embedder, index: Index | None) -> list[np.ndarray]:
+    """The token vectors of chunks, from the index where it has them."""
+    found: dict[str, np.ndarray] = {}
+    if index is not None:
+        found = index.tokens.get(embedder.id, embedder.dim, chunks)
+    texts = [chunk.embedding_text for chunk in chunks]
+    missing = list(dict.fromkeys(text for text in texts if text not in found))
+    found |= zip(missing, embedder.token_vectors(missing), strict=True)
+    return [found[text] for text in texts]
 
 
 def _interaction(query: np.ndarray, documents: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,7 +8,7 @@ from langchain_core.documents import Document
 from pydantic import Field, PositiveInt
 
 from rag.flow import Operator
-from rag.models import LLM, Embedder
+from rag.models import Embedder, Profiled
 from rag.operators.selection import most_similar_sentences
 
 PER_DOCUMENT = 1024
@@ -48,7 +48,7 @@ class SelectContext(Operator):
     )
 
     def run(
-        self, query: str, documents: list[Document], *, llm: LLM, embedder: Embedder
+        self, query: str, documents: list[Document], *, llm: Profiled, embedder: Embedder
     ) -> list[Document]:
         """What is read."""
         small = llm.profile.size == "small"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rag.flow import Resource
+from rag.flow.absence import kinds_of
 from rag.index import Index, IndexBinding, IndexWriter
 from rag.models import LLM, Embedder
 
@@ -91,7 +92,9 @@ class Corpus:
         if IndexBinding(flow.resources).spec.describe is not None:
             kinds["llm"] = LLM
         kinds |= {
-            name: kind for _, name, kind in flow.needs if not issubclass(kind, Index | IndexWriter)
+            name: kind
+            for name, kind in kinds_of(flow.needs).items()
+            if not issubclass(kind, Index | IndexWriter)
         }
         opened = {}
         for name, kind in kinds.items():

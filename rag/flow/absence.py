@@ -48,13 +48,11 @@ def check(flow: Needy) -> bool:
     if not found:
         return True
     caught = [place for place, node in flow.walk() if _catches(node)]
-    kinds: dict[str, set[type[Resource]]] = {}
-    for _, name, kind in flow.needs:
-        kinds.setdefault(name, set()).add(kind)
+    wanted = _kinds(flow.needs)
     errors = [
         error
         for error, needs in found
-        if any(len(kinds[name]) == 1 and not _is_within(place, caught) for place, name, _ in needs)
+        if any(_special(wanted[name]) and not _is_within(place, caught) for place, name, _ in needs)
     ]
     if len(errors) == 1:
         raise errors[0]
@@ -63,15 +61,20 @@ def check(flow: Needy) -> bool:
     return False
 
 
+def kinds_of(needs: Iterable[Need]) -> dict[str, type[Resource]]:
+    """Name to kind of what steps take: of classes one above the other, the one below."""
+    return {name: _special(found) or found[-1] for name, found in _kinds(needs).items()}
+
+
 def inherited(flow: Needy) -> dict[str, type[Resource]]:
     """Name to kind of the resources that a flow takes, and neither it nor its inner flows give."""
     inner = _inner(flow)
-    return {
-        name: kind
+    return kinds_of(
+        (place, name, kind)
         for place, name, kind in flow.needs
         if name not in flow.resources.specs
         and not any(place.is_within(at) and name in one.specs for at, one in inner)
-    }
+    )
 
 
 def opening(flow: Needy) -> Iterator[tuple[str, type[Resource], Exception | None]]:
@@ -107,6 +110,11 @@ def _holders(flow: Needy) -> list[tuple[Resources, str, type[Resource], list[Nee
         holder = holder or flow.resources
         holders[id(holder)] = holder
         needs.setdefault((id(holder), name, kind), []).append(need)
+    for at, name, kind in list(needs):
+        special = _special(other for one, its, other in needs if (one, its) == (at, name))
+        if special is not None and special is not kind:
+            # What is opened for the one serves the other, too.
+            needs[at, name, special] += needs.pop((at, name, kind))
     return [(holders[at], name, kind, those) for (at, name, kind), those in needs.items()]
 
 
@@ -128,6 +136,19 @@ def _inner(flow: Needy) -> list[tuple[Place, Resources]]:
     """Place and resources of the inner flows, the innermost first."""
     found = [(at, node.flow.resources) for at, node in flow.walk() if isinstance(node, SubFlow)]
     return sorted(found, key=lambda one: -len(one[0]))
+
+
+def _kinds(needs: Iterable[Need]) -> dict[str, list[type[Resource]]]:
+    found: dict[str, list[type[Resource]]] = {}
+    for _, name, kind in needs:
+        found.setdefault(name, []).append(kind)
+    return found
+
+
+def _special(kinds: Iterable[type[Resource]]) -> type[Resource] | None:
+    """The class among some that is each of the others, too, if there is one."""
+    found = list(kinds)
+    return next((one for one in found if all(issubclass(one, other) for other in found)), None)
 
 
 def _catches(node: Node) -> bool:

@@ -7,6 +7,7 @@ import os
 import threading
 import uuid
 import weakref
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -291,9 +292,9 @@ class Resources:
         """The resource, taken from the family or loaded."""
         spec = self.specs.get(name, kind.default)
         for shared in self._family.opened:
-            if shared.kind is kind and shared.name == name and shared.spec is spec:
+            if shared.name == name and shared.spec is spec and isinstance(shared.resource, kind):
                 shared.users += 1
-                return cast(R, shared.resource)
+                return shared.resource
         resource = self._load(name, kind)
         if resource is not spec:
             self._family.opened.append(_Shared(name, kind, spec, resource))
@@ -328,10 +329,10 @@ class Resources:
     def close(self) -> None:
         """Close what was opened here; what was given open is left alone."""
         with self._family.lock:
-            mine = {id(resource) for resource in self._open.values()}
+            mine = Counter(id(resource) for resource in self._open.values())
             self._open.clear()
             for shared in [one for one in self._family.opened if id(one.resource) in mine]:
-                shared.users -= 1
+                shared.users -= mine[id(shared.resource)]  # it may be open as several kinds
                 if not shared.users:
                     self._family.opened.remove(shared)
                     shared.resource.close()

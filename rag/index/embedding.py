@@ -12,10 +12,13 @@ from rag.text.joining import joined
 if TYPE_CHECKING:
     import numpy as np
 
+    from rag.index.tokens import TokenVectors
     from rag.models import Embedder
 
 
-def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
+def embed_chunks(
+    embedder: Embedder, chunks: Sequence[Chunk], tokens: TokenVectors | None = None
+) -> np.ndarray:
     """The vectors of chunks: float32 [chunks, dim], unit length.
 
     Chunks that are marked `within` a document follow one another and are pooled from the document
@@ -25,6 +28,7 @@ def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
     Args:
         embedder: Makes the vectors.
         chunks: Those within one document all of them, in the order of its text.
+        tokens: Keeps those vectors of tokens that come with a chunk's own.
 
     Raises:
         ModelError: The embedder cannot be reached, or cannot pool parts of a document.
@@ -33,7 +37,15 @@ def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
 
     vectors = np.zeros((len(chunks), embedder.dim), dtype=np.float32)
     alone = [at for at, chunk in enumerate(chunks) if not chunk.within]
-    vectors[alone] = embedder.embed([chunks[at].indexed_text for at in alone])
+    texts = [chunks[at].indexed_text for at in alone]
+    if tokens is None or tokens.full:
+        vectors[alone] = embedder.embed(texts)
+    else:
+        vectors[alone], found = embedder.embed_both(texts)
+        same = [n for n, at in enumerate(alone) if texts[n] == chunks[at].embedding_text]
+        if found is not None and same:
+            kept = [chunks[alone[n]] for n in same]
+            tokens.put(embedder.id, kept, [found[n] for n in same])
     late = [at for at, chunk in enumerate(chunks) if chunk.within]
     for _, group in groupby(late, lambda at: document_of(chunks[at])):
         places = list(group)

@@ -10,9 +10,11 @@ from rag.errors import ConfigError, IndexStateError, RagError
 from rag.flow.resources import Resource, parse
 from rag.index.address import address_of
 from rag.index.attention import refuse_foreign
+from rag.index.local.address import FolderAddress
 from rag.index.source_plan import make_plan
 from rag.index.spec import IndexSpec, root_of
 from rag.index.store import Address, Store
+from rag.index.tokens import TokenVectors
 from rag.index.types import (
     Aggregate,
     Candidates,
@@ -45,6 +47,7 @@ class Index(Resource):
         dim: Length of a vector.
         folder: Where this machine stores what is computed from the index.
         root: The folder that files are named relative to, where a pipeline says it.
+        tokens: Token vectors of its chunks that are kept.
     """
 
     default = "./index"
@@ -54,6 +57,7 @@ class Index(Resource):
     def __init__(self, address: Address, store: Store, root: Path | None = None) -> None:
         self.address, self._store, self.root = address, store, root
         self.embedder, self.dim, self.folder = store.embedder, store.dim, store.folder
+        self.tokens = TokenVectors(store.folder if isinstance(address, FolderAddress) else None)
 
     @classmethod
     def open(cls, spec: IndexSpec | Address | Path | str, *, base: Path = Path()) -> Self:
@@ -150,15 +154,16 @@ class Index(Resource):
                 network failed; no source is half written then.
             ValueError: An update's vectors do not fit its plan.
         """
-        return self._store.write(updates)
+        report = self._store.write(updates)
+        self.tokens.drop_replaced(updates, report)
+        return report
 
     def delete(self, uris: Iterable[str]) -> int:
-        """Remove sources; unknown ones are ignored.
-
-        Returns:
-            The number of chunks removed.
-        """
-        return self._store.delete([escape_surrogates(uri) for uri in uris])
+        """Remove sources, unknown ones ignored, and return the number of chunks removed."""
+        gone = [escape_surrogates(uri) for uri in uris]
+        if self.tokens.there:
+            self.tokens.drop(one.id for uri in gone for one in self._store.of_source(uri))
+        return self._store.delete(gone)
 
     def index_metadata(self, keys: Iterable[str]) -> None:
         """Make these the metadata keys whose values have an index, for filters.
@@ -282,11 +287,7 @@ class Index(Resource):
         return self._store.hybrid(query, unit_vector, k, depth, score, where)
 
     def of_source(self, uri: str) -> list[Chunk]:
-        """All chunks of a source, in the order of its text.
-
-        Args:
-            uri: The source; an unknown one has no chunks.
-        """
+        """All chunks of a source, in the order of its text; none of an unknown one."""
         return self._store.of_source(escape_surrogates(uri))
 
     def get(self, ids: Sequence[str]) -> list[Chunk]:
@@ -321,6 +322,7 @@ class Index(Resource):
             IndexStateError: The index is open for reading only, or the disk or server failed.
         """
         self._store.embed_again(embedder, dim, embed)
+        self.tokens.clear()
 
     def compact(self) -> None:
         """Reclaim the space of deleted chunks; readers are not blocked.

@@ -6,7 +6,7 @@ Importing this loads none of the model libraries.
 from rag.models.actions import next_action
 from rag.models.choice import Choice, choose
 from rag.models.embedder import Embedder
-from rag.models.llm import LLM, Generation, Sampling, Scored
+from rag.models.llm import LLM, Generation, Profiled, Sampling, Scored
 from rag.models.nli import NLI
 from rag.models.reranker import CrossEncoder
 from rag.models.sparse import SparseEncoder
@@ -22,6 +22,7 @@ __all__ = [
     "CrossEncoder",
     "Embedder",
     "Generation",
+    "Profiled",
     "Prompt",
     "Sampling",
     "Scored",

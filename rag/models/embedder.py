@@ -55,6 +55,14 @@ class Embedder(ModelResource):
             ModelError: A remote embedder cannot be reached.
         """
 
+    def embed_both(self, texts: Sequence[str]) -> tuple[np.ndarray, list[np.ndarray] | None]:
+        """`embed`, and `token_vectors` too where they come with it for nothing.
+
+        Raises:
+            ModelError: A remote embedder cannot be reached.
+        """
+        return self.embed(texts), None
+
     @abstractmethod
     def embed_query(self, text: str) -> np.ndarray:
         """A query's vector: float32 [dim], unit length.

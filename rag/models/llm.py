@@ -131,38 +131,48 @@ class HostedSpec(Use):
     )
 
 
-class LLM(ModelResource):
-    """A language model that writes answers."""
+class Profiled(ModelResource):
+    """What a language model is and can do, for a step that does not ask it anything.
+
+    The model's weights are not read for it, so a flow that does without the model opens none.
+    """
 
     default: ClassVar[Any] = DEFAULT_LLM
     Spec = LLMSpec
     UseSpec = HostedSpec
     foreign = "langchain_core.language_models.BaseChatModel"
+    opener = "rag.models.opening.profile:open_profile"
+
+    profile: Profile = Profile()
+    """What operators depend on."""
+    window: int
+    """Tokens that prompt and answer may have together."""
+
+    @property
+    def prompt_set(self) -> Mapping[str, PromptTemplate]:
+        """Every text that the model is given, by name."""
+        return self.profile.prompt_set
+
+    def version(self) -> str:
+        """The digest of all prompts: a cached answer depends on it."""
+        return digest(self.prompt_set)
+
+
+class LLM(Profiled):
+    """A language model that writes answers."""
+
     opener = "rag.models.opening.llm:open_llm"
 
     id: str
     """The model's name."""
-    window: int
-    """Tokens that prompt and answer may have together."""
     supports_logprobs: bool = False
     """Whether texts that are given can be scored: `score`, `token_surprisal`, `ensemble`. Those
     of generated tokens (`Sampling.logprobs`) are `profile.logprobs`."""
-    profile: Profile = Profile()
-    """What operators depend on."""
-
-    @property
-    def prompt_set(self) -> Mapping[str, PromptTemplate]:
-        """Every text that this model is given, by name."""
-        return self.profile.prompt_set
 
     @property
     def reuses(self) -> bool:
         """Whether the states of a prompt's chunks can be kept and reused: `stream(reuse=...)`."""
         return False
-
-    def version(self) -> str:
-        """The digest of all prompts: a cached answer depends on it."""
-        return digest(self.prompt_set)
 
     @abstractmethod
     def count(self, text: str) -> int:

@@ -15,6 +15,7 @@ from rag.errors import ConfigError
 from rag.files import write_atomically
 from rag.flow import Flow, Node, Operator, Resource
 from rag.flow import Sequence as Steps
+from rag.flow.absence import kinds_of
 from rag.flow.node import Construct, place_of, root_of, walk
 from rag.flow.place import Place, segment
 from rag.flow.resources import kind_of, well_known
@@ -209,7 +210,7 @@ def with_resource(flow: Flow, name: str, field: Sequence[str], value: Any) -> Fl
 
 
 def _kind(flow: Flow, name: str) -> type[Resource] | None:
-    taken = {known: kind for _, known, kind in flow.needs}
+    taken = kinds_of(flow.needs)
     kind = taken.get(name) or kind_of(name)
     if kind is None and name not in flow.resources.specs:
         known = {*taken, *flow.resources.specs}

@@ -120,12 +120,17 @@ def test_prompts_are_read_without_the_reader_that_keeps_lines() -> None:
 def test_a_question_imports_only_what_answers_it(
     tmp_path: Path, embedder: Embedder, llm: LLM
 ) -> None:
-    """The written-out encoder and decoder need torch, safetensors and tokenizers.
+    """The default pipeline quotes: the encoder is computed by NumPy, and no decoder is opened.
 
-    The fixtures have compared both with their libraries, which is done once per model.
+    Who has the model write needs torch and its files' readers. The fixtures have compared both
+    models with their libraries, which is done once per model.
     """
     (tmp_path / "lock.txt").write_text("The north lock opens at nine.")
     rag("ingest", "lock.txt", cwd=tmp_path)
     found = imported(ASK, tmp_path)
+    assert {"numpy", "tokenizers"} <= found
+    assert found & (UNNEEDED | {"torch", "safetensors"}) == set()
+    written = ASK.replace('"rag", "ask",', '"rag", "ask", "-p", "answer=written",')
+    found = imported(written, tmp_path)
     assert {"torch", "safetensors", "tokenizers"} <= found
     assert found & UNNEEDED == set()

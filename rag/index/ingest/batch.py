@@ -182,7 +182,7 @@ class Batch:
                     self._embedded[some[at][0]] = vector.copy()
 
     def _here(self, slices: Sequence[Sequence[Chunk]]) -> Iterator[np.ndarray]:
-        return (embed_chunks(self._embedder, some) for some in slices)
+        return (embed_chunks(self._embedder, some, self._index.tokens) for some in slices)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,13 @@ class LocalEmbedder(Embedder):
             return np.zeros((0, self.dim), dtype=np.float32)
         return self.encoder.vectors(texts, query=False)
 
+    def embed_both(self, texts: Sequence[str]) -> tuple[np.ndarray, list[np.ndarray] | None]:
+        """See `Embedder.embed_both`."""
+        if not texts:
+            return self.embed(texts), []
+        vectors, tokens = self.encoder.both(texts)
+        return vectors, None if tokens is None else _unit(tokens)
+
     def embed_query(self, text: str) -> np.ndarray:
         """See `Embedder.embed_query`."""
         vector: np.ndarray = self.encoder.vectors([text], query=True)[0]
@@ -92,14 +99,7 @@ class LocalEmbedder(Embedder):
         return [one for text in texts if (one := vectors[text]) is not None]
 
     def _token_vectors(self, texts: list[str], *, query: bool) -> list[np.ndarray]:
-        import numpy as np
-
-        found = self.encoder.tokens(texts, query=query) if texts else []
-        norms = [np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in found]
-        return [
-            (vectors / np.maximum(norm, 1e-12)).astype(np.float32)
-            for vectors, norm in zip(found, norms, strict=True)
-        ]
+        return _unit(self.encoder.tokens(texts, query=query)) if texts else []
 
     def embed_spans(self, text: str, spans: Sequence[tuple[int, int]]) -> np.ndarray:
         """See `Embedder.embed_spans`."""
@@ -120,3 +120,13 @@ class LocalEmbedder(Embedder):
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """See `Embedder.lengths`."""
         return self.encoder.lengths(texts) if texts else []
+
+
+def _unit(found: list[np.ndarray]) -> list[np.ndarray]:
+    import numpy as np
+
+    norms = [np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in found]
+    return [
+        (vectors / np.maximum(norm, 1e-12)).astype(np.float32)
+        for vectors, norm in zip(found, norms, strict=True)
+    ]

@@ -20,7 +20,6 @@ from rag.models.opening.adapter import Adapter
 from rag.models.opening.find import ModelFiles, find_model, huge_pages, unreadable, without_adapter
 from rag.models.opening.foreign import made
 from rag.models.opening.native_encoder import open_native_encoder
-from rag.models.opening.weights import best_device
 from rag.models.reranker import CrossEncoder
 from rag.models.resource import ModelSpec
 from rag.models.sparse import SparseEncoder
@@ -61,7 +60,7 @@ def _local(spec: EmbedderSpec, files: ModelFiles) -> LocalEmbedder:
             adapter.merge(model[0].auto_model)
         return model
 
-    native = open_native_encoder(files.location, spec.dtype, best_device(), by_library, adapter)
+    native = open_native_encoder(files.location, spec.dtype, by_library, adapter)
     if native is not None:
         return LocalEmbedder(native, f"{files.name}@{native.config.digest}")
     model = by_library(**({} if spec.dtype == "auto" else {"model_kwargs": {"dtype": spec.dtype}}))

@@ -16,6 +16,7 @@ from rag.models.opening.find import ModelFiles, find_model, huge_pages, unreadab
 from rag.models.opening.foreign import made
 from rag.models.opening.gguf import library_folder
 from rag.models.opening.native import open_native
+from rag.models.opening.profile import window_of
 from rag.models.opening.weights import best_device, best_dtype
 from rag.models.profiles import local
 
@@ -78,13 +79,12 @@ def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
             f"the model {files.name!r} has no chat template",
             fix="name an instruction-tuned model",
         )
-    limit = int(getattr(model.config, "max_position_embeddings", 4096))
     profile = local(files.name, model.config).but(spec.profile, base)
     return LocalLLM(
         files.name,
         model,
         tokenizer,
-        min(spec.window or profile.window or limit, limit),
+        window_of(spec, profile, model.config),
         kv=(spec.kv, base),
         salt=spec.salt,
         weights=spec.weights,

@@ -30,11 +30,7 @@ class Weights:
     def __init__(self, folder: Path, dtype: torch.dtype, device: str, mapped: bool = False) -> None:
         from safetensors import safe_open
 
-        index = folder / "model.safetensors.index.json"
-        names = {"model.safetensors"}
-        if index.is_file():
-            names = set(json.loads(index.read_text())["weight_map"].values())
-        self.files = sorted(folder / name for name in names)
+        self.files = weight_files(folder)
         self._dtype, self._device, self._mapped = dtype, device, mapped
         self._open: dict[str, Any] = {}
         for file in self.files:
@@ -59,6 +55,15 @@ class Weights:
         if len(found) != 1:
             raise ValueError(name)
         return found[0].removesuffix(name)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """A model's safetensors files: `model.safetensors`, or those that an index names."""
+    index = folder / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    if index.is_file():
+        names = set(json.loads(index.read_text())["weight_map"].values())
+    return sorted(folder / name for name in names)
 
 
 def verdict_file(kind: str, files: Iterable[Path], *conditions: object) -> Path:

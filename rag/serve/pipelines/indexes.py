@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rag.flow import Flow, SubFlow
+from rag.flow.absence import kinds_of
 from rag.flow.resources import Resource
 from rag.index import Index, IndexBinding, IndexWriter
 from rag.index.store import Address
@@ -45,8 +46,8 @@ def needed(flow: Flow) -> dict[str, type[Resource]]:
         for place, node in flow.walk()
         if isinstance(node, SubFlow)
     ]
-    return {
-        name: kind
+    return kinds_of(
+        (place, name, kind)
         for place, name, kind in flow.needs
         if not any(place.is_within(where) and name in specs for where, specs in inner)
-    }
+    )

@@ -17,6 +17,7 @@ from rag.models.local.encoder.packing import Group, Row, pack
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     import torch
 
     from rag.kvcache.native.linear import Source
@@ -95,6 +96,21 @@ class Encoder:
                 if types is not None:
                     parts = torch.tensor([one for at in row.texts for one in types[at]])
                 yield row, self._states(row.groups, given, parts)
+
+    @staticmethod
+    def array(states: torch.Tensor) -> np.ndarray:
+        """States as float32 of NumPy: [tokens, hidden_size]."""
+        found: np.ndarray = states.float().cpu().numpy()
+        return found
+
+    def pooled(self, states: torch.Tensor, group: Group) -> np.ndarray:
+        """The vectors of the texts of one length in a row: float32 [count, hidden_size], unit."""
+        import torch
+
+        each = states[group.start : group.end].view(group.count, group.length, -1)
+        means = self.config.pooling == "mean"
+        found = each.mean(1, dtype=torch.float32) if means else each[:, 0]
+        return self.array(torch.nn.functional.normalize(found.float()))
 
     def _states(
         self, groups: list[Group], ids: torch.Tensor, types: torch.Tensor | None

@@ -30,6 +30,7 @@ class EncoderConfig:
         document_prompt: Put before documents.
         digest: Eight hexadecimal digits of the weights.
         bfloat16: Whether vectors computed in bfloat16 are near those in float32.
+        arrays: Whether its weights are float32, and NumPy computes the same with them.
     """
 
     prefix: str
@@ -47,6 +48,7 @@ class EncoderConfig:
     document_prompt: str
     digest: str
     bfloat16: bool = False
+    arrays: bool = False
 
     def to_json(self) -> str:
         """As JSON, for `from_json`."""

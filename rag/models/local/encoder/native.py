@@ -1,17 +1,17 @@
-"""An encoder of the BERT family, by torch, safetensors and tokenizers alone."""
+"""An encoder of the BERT family, by NumPy or torch, safetensors and tokenizers alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rag.models.local.encoder.bert import Encoder
+from rag.models.local.encoder.packing import Row
+from rag.models.local.encoder.states import States
 from rag.models.local.encoder.text_encoder import TextEncoder, Window
 from rag.models.local.encoder.tokens import Tokens
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
 
 class NativeEncoder(TextEncoder):
@@ -22,7 +22,7 @@ class NativeEncoder(TextEncoder):
         tokens: The tokenizer.
     """
 
-    def __init__(self, encoder: Encoder, tokens: Tokens) -> None:
+    def __init__(self, encoder: States, tokens: Tokens) -> None:
         self.config = encoder.config
         self.dim, self.window = self.config.hidden_size, self.config.window
         self.pooling = self.config.pooling
@@ -35,28 +35,19 @@ class NativeEncoder(TextEncoder):
 
     def vectors(self, texts: Sequence[str], *, query: bool) -> np.ndarray:
         """See `TextEncoder.vectors`."""
-        import numpy as np
-        import torch
-
-        found = np.empty((len(texts), self.dim), dtype=np.float32)
-        for row, states in self._encoder(self._ids(texts, query)):
-            first = 0
-            for group in row.groups:
-                each = _each(states, group.start, group.count, group.length)
-                pooled = each.mean(1, dtype=torch.float32) if self.pooling == "mean" else each[:, 0]
-                places = row.texts[first : first + group.count]
-                found[places] = torch.nn.functional.normalize(pooled.float()).cpu().numpy()
-                first += group.count
-        return found
+        return self._pooled(self._ids(texts, query), None)
 
     def tokens(self, texts: Sequence[str], *, query: bool) -> list[np.ndarray]:
         """See `TextEncoder.tokens`."""
-        import numpy as np
-
         ids = self._ids(texts, query)
-        found = self._each_state(ids)
-        special = np.array(self.config.special)
-        return [vectors[~np.isin(one, special)] for one, vectors in zip(ids, found, strict=True)]
+        return self._own(ids, self._each_state(ids))
+
+    def both(self, texts: Sequence[str]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """See `TextEncoder.both`."""
+        ids = self._ids(texts, query=False)
+        states: dict[int, np.ndarray] = {}
+        vectors = self._pooled(ids, states)
+        return vectors, self._own(ids, [states[at] for at in range(len(ids))])
 
     def windows(self, text: str, overlap: int) -> list[Window]:
         """See `TextEncoder.windows`."""
@@ -85,17 +76,40 @@ class NativeEncoder(TextEncoder):
         prompt = self.config.query_prompt if query else self.config.document_prompt
         return self._tokens.cut([prompt + text for text in texts])
 
-    def _each_state(self, ids: Sequence[Sequence[int]]) -> list[np.ndarray]:
+    def _own(self, ids: list[list[int]], states: list[np.ndarray]) -> list[np.ndarray]:
+        """The states of tokens that are no special ones."""
+        import numpy as np
+
+        special = np.array(self.config.special)
+        return [found[~np.isin(one, special)] for one, found in zip(ids, states, strict=True)]
+
+    def _pooled(self, ids: list[list[int]], each: dict[int, np.ndarray] | None) -> np.ndarray:
+        """The vectors of texts; the states of each go into a mapping, where one is given."""
+        import numpy as np
+
+        found = np.empty((len(ids), self.dim), dtype=np.float32)
+        for row, states in self._encoder(ids):
+            first = 0
+            for group in row.groups:
+                places = row.texts[first : first + group.count]
+                found[places] = self._encoder.pooled(states, group)
+                first += group.count
+            if each is not None:
+                each |= self._shared_out(row, states, ids)
+        return found
+
+    def _each_state(self, ids: list[list[int]]) -> list[np.ndarray]:
         """The states of each text, special tokens included: float32 [tokens, dim]."""
         found: dict[int, np.ndarray] = {}
         for row, states in self._encoder(ids):
-            whole, start = states.float().cpu().numpy(), 0
-            for text in row.texts:
-                found[text] = whole[start : start + len(ids[text])]
-                start += len(ids[text])
+            found |= self._shared_out(row, states, ids)
         return [found[at] for at in range(len(ids))]
 
-
-def _each(states: torch.Tensor, start: int, count: int, length: int) -> torch.Tensor:
-    """[tokens, dim] of a row to the texts of one length in it: [count, length, dim]."""
-    return states[start : start + count * length].view(count, length, -1)
+    def _shared_out(self, row: Row, states: Any, ids: list[list[int]]) -> dict[int, np.ndarray]:
+        """The states of a row by text: its place, and float32 [tokens, dim]."""
+        whole, start = self._encoder.array(states), 0
+        found = {}
+        for text in row.texts:
+            found[text] = whole[start : start + len(ids[text])]
+            start += len(ids[text])
+        return found

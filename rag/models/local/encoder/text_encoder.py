@@ -56,6 +56,14 @@ class TextEncoder(ABC):
             query: As for `vectors`.
         """
 
+    def both(self, texts: Sequence[str]) -> tuple[np.ndarray, list[np.ndarray] | None]:
+        """`vectors` and `tokens` of documents; None for the latter where they come at a price.
+
+        Args:
+            texts: At least one.
+        """
+        return self.vectors(texts, query=False), None
+
     @abstractmethod
     def windows(self, text: str, overlap: int) -> list[Window]:
         """All tokens of a document of any length.
