@@ -1,6 +1,6 @@
-"""The pictures of a terminal in `docs/images`: commands that are run on the example handbook.
+"""The picture of a terminal in `docs/images`: commands that are run on the example handbook.
 
-Seconds that a picture shows are those of the machine that made it.
+Seconds that it shows are those of the machine that made it.
 
 python benchmarks/terminal_recordings.py
 """
@@ -26,13 +26,13 @@ FIRST_MINUTES = [
     "rag ingest handbook",
     f'rag ask "{QUESTION}"',
 ]
-TRACE = [f'rag ask --trace "{QUESTION}"']
 # rich's own frame names a font of another host; a page that shows the picture is to fetch nothing.
 FRAME = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">
 <style>
 .{unique_id}-matrix {{ font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
 font-size: {char_height}px; line-height: {line_height}px; font-variant-east-asian: full-width; }}
+.{unique_id}-title {{ font: 18px sans-serif; }}
 {styles}
 </style>
 <defs><clipPath id="{unique_id}-clip-terminal">
@@ -62,7 +62,7 @@ def printed(command: str, folder: Path) -> str:
             "COLUMNS": str(COLUMNS),
         },
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT if "--trace" in words else subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         text=True,
         check=True,
     )
@@ -79,7 +79,7 @@ def record(commands: list[str], folder: Path, picture: Path, title: str) -> None
                 folder /= command.removeprefix("cd ")
                 continue
             for line in printed(command, folder).rstrip().splitlines():
-                console.print(Text.from_ansi(line), no_wrap=True, overflow="ellipsis", crop=True)
+                console.print(Text.from_ansi(line))
             console.print()
         drawn = console.export_svg(
             title=title, theme=MONOKAI, code_format=FRAME, unique_id=picture.stem
@@ -95,7 +95,6 @@ def main() -> None:
         (folder / "my-rag").mkdir()
         (folder / "my-rag" / "handbook").symlink_to(ROOT / "examples" / "handbook")
         record(FIRST_MINUTES, folder, IMAGES / "first-minutes.svg", "The first minutes")
-        record(TRACE, folder / "my-rag", IMAGES / "trace.svg", "rag ask --trace")
 
 
 if __name__ == "__main__":

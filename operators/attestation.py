@@ -56,6 +56,8 @@ def attested(sentence: str, text: str) -> Attestation:
     missing = next(_missing(sentence, text), None)
     if missing is not None:
         return Attestation(0.0, _contradiction(sentence, text) or f"{missing!r} is not in it")
+    if sentence.strip() in _pieces(text):
+        return Attestation(raw, "")  # word for word: a clause of it may seem to say the opposite
     if opposite := _opposite(sentence, text):
         return Attestation(raw * DENIED, f"{SAYS}{opposite}")
     return Attestation(raw, "")

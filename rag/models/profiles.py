@@ -164,6 +164,18 @@ def local(name: str, config: Any) -> Profile:
     return Profile(size=size, logprobs=True, structured=True)
 
 
+def window_of(given: int | None, profile: Profile, config: Any) -> int:
+    """The window of a local model, in tokens.
+
+    Args:
+        given: What a pipeline says.
+        profile: The model's.
+        config: Of transformers.
+    """
+    limit = int(getattr(config, "max_position_embeddings", 4096))
+    return min(given or profile.window or limit, limit)
+
+
 def named_size(name: str) -> Size | None:
     """The size class by the parameters that a name gives, as `8b` or `360M`; None: it has none."""
     if billions := _BILLIONS.search(name.replace("_", "-")):

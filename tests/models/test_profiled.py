@@ -73,7 +73,7 @@ class Asks(Operator):
 
 def test_an_open_model_serves_both() -> None:
     flow = Flow(Looks() >> Asks(), resources={"llm": ScriptedLLM([])})
-    assert flow.invoke()["answer"].startswith("small ")
+    assert flow.invoke(query="?")["answer"].startswith("small ")
     assert kinds_of(flow.needs) == {"llm": LLM}
     assert kinds_of(reversed(flow.needs)) == {"llm": LLM}
     assert [kind for _, kind, _ in opening(flow)] == [LLM]

@@ -74,6 +74,15 @@ def test_a_contradiction_is_quoted() -> None:
     assert attested("The canal has three locks.", HISTORY).problem == ""
 
 
+def test_a_quotation_is_attested_whatever_its_clauses_say() -> None:
+    quoted = (
+        "Nobody else may open it, not even the control room, because a sudden opening would draw "
+        "down the level of Lake Orrin at the intake of the pumping station."
+    )
+    found = attested(quoted, f"Locks\n\nThe keeper opens the north lock. {quoted} Boats wait.")
+    assert (found.support, found.problem) == (1.0, "")
+
+
 def test_numbers_are_the_same_in_figures_and_words() -> None:
     assert numbers("three locks, 1,200 crowns, 07:30, 2.50 m, one of them") == {
         "3", "1200", "7", "30", "2.50",

@@ -16,9 +16,8 @@ from rag.models.opening.find import ModelFiles, find_model, huge_pages, unreadab
 from rag.models.opening.foreign import made
 from rag.models.opening.gguf import library_folder
 from rag.models.opening.native import open_native
-from rag.models.opening.profile import window_of
 from rag.models.opening.weights import best_device, best_dtype
-from rag.models.profiles import local
+from rag.models.profiles import local, window_of
 
 if TYPE_CHECKING:
     from rag.kvcache.native.linear import Packed
@@ -84,7 +83,7 @@ def open_local(spec: LLMSpec, base: Path) -> LocalLLM:
         files.name,
         model,
         tokenizer,
-        window_of(spec, profile, model.config),
+        window_of(spec.window, profile, model.config),
         kv=(spec.kv, base),
         salt=spec.salt,
         weights=spec.weights,

@@ -11,7 +11,7 @@ from typing import Any
 from rag.models.llm import LLMSpec, Profiled
 from rag.models.opening.find import ModelFiles, find_model
 from rag.models.opening.gguf import library_folder
-from rag.models.profiles import Profile, local, named_size
+from rag.models.profiles import local, named_size, window_of
 
 
 def open_profile(spec: Any, base: Path) -> Profiled:
@@ -53,19 +53,7 @@ class Known(Profiled):
     @cached_property
     def window(self) -> int:  # type: ignore[override]
         """See `Profiled.window`; by the configuration, which a GGUF file is converted for."""
-        return window_of(self._spec, self.profile, SimpleNamespace(**_config(self._files)))
-
-
-def window_of(spec: LLMSpec, profile: Profile, config: Any) -> int:
-    """The window of a local model.
-
-    Args:
-        spec: What a pipeline says of the model.
-        profile: The model's.
-        config: Of transformers.
-    """
-    limit = int(getattr(config, "max_position_embeddings", 4096))
-    return min(spec.window or profile.window or limit, limit)
+        return window_of(self._spec.window, self.profile, SimpleNamespace(**_config(self._files)))
 
 
 def _config(files: ModelFiles) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class ArrayEncoder:
         import numpy as np
 
         each = states[group.start : group.end].reshape(group.count, group.length, -1)
-        found = each.mean(1) if self.config.pooling == "mean" else each[:, 0]
+        found: np.ndarray = each.mean(1) if self.config.pooling == "mean" else each[:, 0]
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
 
     def _states(self, groups: list[Group], ids: np.ndarray) -> np.ndarray:
