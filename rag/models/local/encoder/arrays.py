@@ -92,8 +92,9 @@ class ArrayEncoder:
         import numpy as np
 
         each = states[group.start : group.end].reshape(group.count, group.length, -1)
-        found: np.ndarray = each.mean(1) if self.config.pooling == "mean" else each[:, 0]
-        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+        found = each.mean(1) if self.config.pooling == "mean" else each[:, 0]
+        unit: np.ndarray = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+        return unit
 
     def _states(self, groups: list[Group], ids: np.ndarray) -> np.ndarray:
         import numpy as np
