@@ -23,6 +23,9 @@ from rag.models import LLM, Embedder
 settings.register_profile("rag", deadline=None)  # a busy machine is slow without being wrong
 settings.load_profile("rag")
 
+# The models that come with the package: read once in a process, however often they are opened.
+LLM.opener, Embedder.opener = "tests.opened:open_llm", "tests.opened:open_embedder"
+
 
 @pytest.fixture(scope="session")
 def embedder() -> Embedder:
@@ -41,12 +44,16 @@ def llm() -> LLM:
 
 SECONDS = "rag/seconds"
 """In pytest's cache: file to the seconds that its tests took."""
+LONGEST = (Path(__file__).parent / "longest.txt").read_text().split()
+"""The files that take longest, for a first run."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order the files; a file's tests stay together and in their order."""
     cache = getattr(config, "cache", None)  # none with `-p no:cacheprovider`
     known = cache.get(SECONDS, {}) if cache else {}
+    for rank, file in enumerate(reversed(LONGEST)):
+        known.setdefault(file, float(rank))
     items.sort(key=lambda item: -known.get(item.nodeid.split("::")[0], 0.0))
 
 

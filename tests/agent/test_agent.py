@@ -143,7 +143,7 @@ class Meeting(Scripted):
         self.barrier = asyncio.Barrier(parties)
 
     async def call(self, arguments: Mapping[str, Any], ctx: RunContext) -> Found:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self.barrier.wait()
         return [document(arguments["query"], arguments["query"])]
 

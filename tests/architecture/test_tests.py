@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.imports import ROOT
+from tests.conftest import LONGEST
 
 CLOCKS = {"perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns", "timeit"}
 """Not CPU time: two measurements of it in one process may be compared."""
@@ -44,3 +45,8 @@ def test_the_tests_that_tables_name_are_there(table: str) -> None:
         if f"def {test}(" not in (page.parent / file).read_text(encoding="utf-8")
     ]
     assert not missing
+
+
+def test_the_longest_files_are_there() -> None:
+    assert LONGEST
+    assert not [file for file in LONGEST if not (ROOT / file).is_file()]

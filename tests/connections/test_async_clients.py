@@ -22,7 +22,7 @@ from rag.flow import Flow, Operator, Resource, load_flow
 from rag.flow.run.events import Done, Token
 from tests.http_server import LocalServer
 
-CALLS = 50
+CALLS = 15
 WORDS = ["the ", "keeper"]
 GATE = asyncio.Semaphore(3)
 """Limits calls of all callers, as applications write it: made when the module is imported."""

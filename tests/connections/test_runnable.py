@@ -351,9 +351,9 @@ def test_a_reader_that_leaves_stops_the_run() -> None:
         await parts.aclose()  # type: ignore[attr-defined]
 
     asyncio.run(leave())
-    assert stopped.wait(5)
+    assert stopped.wait(60)
     stopped.clear()
     parts = runnable.stream({"query": "who"})
     next(parts)
     parts.close()  # type: ignore[attr-defined]
-    assert stopped.wait(5)
+    assert stopped.wait(60)

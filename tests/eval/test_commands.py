@@ -106,10 +106,6 @@ def test_answers_are_measured_and_compared(data: Path, words: Path, tmp_path: Pa
     assert html.read_text().count("<svg") == 3
 
 
-def judged_by_llm(folder: Path) -> tuple[str, ...]:
-    return ("--judge", "llm")
-
-
 def with_another_model(folder: Path) -> tuple[str, ...]:
     text = WORDS.replace("resources: {", "resources: {llm: {model: smollm2-135m-instruct}, ")
     (folder / "words.yaml").write_text(text)
@@ -133,7 +129,6 @@ def with_other_answers(folder: Path) -> tuple[str, ...]:
     [
         (lambda folder: (), 0),
         (lambda folder: ("-c", "naive"), 0),
-        (judged_by_llm, 2),
         (with_another_model, 2),
         (with_other_documents, 2),
         (with_other_answers, 1),
@@ -154,11 +149,19 @@ def test_answers_are_kept_while_they_hold(
     assert len(set(after) - set(before)) == again
 
 
-def test_a_model_may_judge(data: Path) -> None:
-    run = ("eval", "answers", "--data", data, "-c", "naive", "--judge", "llm", "--limit", "1")
-    found = told(*run)
+def test_a_model_may_judge_what_was_judged_otherwise(
+    data: Path, words: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = ("eval", "answers", "--data", data, "-c", words, "--limit", "1", "--out", out)
+    assert told(*run)["judge"] != "llm"
+    kept = out / "words.jsonl"
+    (before,) = kept.read_text().splitlines()
+    found = told(*run, "--judge", "llm")
     assert found["judge"] == "llm"
     assert found["pipelines"][0]["means"]["faithfulness"] in (0.0, 0.5, 1.0)
+    (after,) = kept.read_text().splitlines()
+    assert after != before
 
 
 def test_a_model_of_inference_may_judge(data: Path, words: Path, tmp_path: Path) -> None:

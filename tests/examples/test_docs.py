@@ -6,15 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from rag.flow import load_flow
 from rag.flow.registry import Registry
-from rag.flow.yaml.schema import schema
 from rag.operators import CATALOGUE
 from rag.pipelines import names, path
 from tests.examples.pages import PAGES, README, ROOT, TEXTS, blocks, blocks_of, is_walked
+from tests.pipeline_schema import validator
 
 CHECKED = {"python", "yaml", "sh", "", "py", "yml", "json", "toml", "html", "mermaid"}
 
@@ -31,13 +30,12 @@ def test_its_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
 def test_its_pipelines_load(page: Path) -> None:
-    validator = Draft202012Validator(schema())
     for block in blocks_of(page.read_text(encoding="utf-8")):
         if block.language != "yaml" or "steps:newest" in block.code:
             continue  # one with an operator of the page's own is loaded where the page is walked
         flow = load_flow(block.code)
         assert load_flow(flow.to_yaml()) == flow
-        validator.validate(YAML(typ="safe", pure=True).load(block.code))
+        validator().validate(YAML(typ="safe", pure=True).load(block.code))
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.stem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from rag.flow.yaml.dump import dump
 from rag.flow.yaml.schema import schema
 from rag.pipelines import names, path
 from tests.flow.bricks import REGISTRY, Scale, expand, find, fuse, inc, nap, top, total
+from tests.pipeline_schema import validator
 
 steps = st.one_of(
     st.builds(inc, by=st.integers(-5, 5)),
@@ -87,7 +89,10 @@ def test_yaml_and_back_is_the_same_flow(node: Node) -> None:
     assert again.invoke(x=1, xs=[1, 2]) == flow.invoke(x=1, xs=[1, 2])
 
 
-SCHEMA = Draft202012Validator(schema(REGISTRY))
+@cache
+def of_bricks() -> Draft202012Validator:
+    """The schema of pipelines that are made of the bricks."""
+    return Draft202012Validator(schema(REGISTRY))
 
 
 # A validator tries every kind of node at every level: what is deep takes it long and tells nothing.
@@ -102,12 +107,12 @@ def test_what_is_written_fits_the_schema(node: Node) -> None:
     )
     text = dump(flow, REGISTRY)
     assert load_flow(text, registry=REGISTRY) == flow
-    SCHEMA.validate(YAML(typ="safe", pure=True).load(text))
+    of_bricks().validate(YAML(typ="safe", pure=True).load(text))
 
 
 @pytest.mark.parametrize("name", names())
 def test_ready_made_flows_fit_the_schema(name: str) -> None:
-    Draft202012Validator(schema()).validate(YAML(typ="safe", pure=True).load(path(name)))
+    validator().validate(YAML(typ="safe", pure=True).load(path(name)))
 
 
 @pytest.mark.parametrize(
@@ -122,13 +127,13 @@ def test_ready_made_flows_fit_the_schema(name: str) -> None:
     ],
 )
 def test_the_schema_refuses_what_loading_refuses(text: str) -> None:
-    assert not SCHEMA.is_valid(YAML(typ="safe", pure=True).load(text))
+    assert not of_bricks().is_valid(YAML(typ="safe", pure=True).load(text))
     with pytest.raises(RagError):
         load_flow(f"inputs: {{x: int}}\n{text}\n", registry=REGISTRY)
 
 
 def test_a_parameter_fits_where_a_number_is_wanted() -> None:
-    SCHEMA.validate({"steps": [{"use": "inc", "by": "${STEP:3}"}]})
+    of_bricks().validate({"steps": [{"use": "inc", "by": "${STEP:3}"}]})
 
 
 def test_a_file_includes_another_from_its_folder(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from rag.index import Index
 from rag.models import LLM, Embedder, Generation, Prompt, Sampling
+from rag.models.llm import Scored
 from rag.models.local.model import LocalLLM
 from tests.pipelines import made
 
@@ -66,14 +67,38 @@ def embedder(embedder: Embedder) -> Embedder:
 
 
 class Brief(LocalLLM):
-    """The small model, which never says more than a few words."""
+    """The small model, which never says more than a few words.
+
+    It computes an answer once: many flows ask the same over the same chunks. What reuses states is
+    always computed.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._said: dict[str, list[str | Generation]] = {}
+        self._scores: dict[str, list[Scored]] = {}
 
     async def stream(
         self, prompt: Prompt, sampling: Sampling, reuse: Any = None
     ) -> AsyncIterator[str | Generation]:
         short = replace(sampling, max_tokens=min(sampling.max_tokens, 10))
-        async for piece in super().stream(prompt, short, reuse):
+        asked = repr((prompt, short))
+        said = [] if reuse is not None else self._said.get(asked, [])
+        for piece in said:
             yield piece
+        if said:
+            return
+        async for piece in super().stream(prompt, short, reuse):
+            said.append(piece)
+            yield piece
+        if reuse is None:
+            self._said[asked] = said
+
+    async def score(self, prompt: Prompt, answers: Sequence[str]) -> list[Scored]:
+        asked = repr((prompt, answers))
+        if asked not in self._scores:
+            self._scores[asked] = await super().score(prompt, answers)
+        return self._scores[asked]
 
     async def ensemble(
         self, prompts: Sequence[Prompt], weights: Sequence[float], sampling: Sampling

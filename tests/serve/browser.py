@@ -24,7 +24,7 @@ OPTIONS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds that a busy machine may take for a step."""
 
 

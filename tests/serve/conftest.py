@@ -100,6 +100,11 @@ def local(*flows: Any, **options: Any) -> Any:
     return app(*flows, identity=single_user, **options)
 
 
+# Five seconds, which a busy machine may take for any answer, are no test.
+for _phase in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _phase, 60.0)
+
+
 class _Impatient:
     """asyncio for uvicorn's server: it looks for its end, and for that of its requests, oftener.
 

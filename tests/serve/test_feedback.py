@@ -47,6 +47,7 @@ def test_feedback_is_given_changed_and_exported(people: dict[str, Any]) -> None:
     assert ann.get(f"{path}/export?format=json").json()["messages"][1]["feedback"] == bad
     assert bob.put(where, json=bad).status_code == 404
     assert ann.put(f"{path}/messages/{number - 1}/feedback", json=bad).status_code == 404
+    assert ann.delete(f"{path}/messages/{2**63}/feedback").status_code == 404
     assert ann.put(where, json={"rating": "fine"}).status_code == 422
     other, its = answered(bob, "Maps")
     bob.put(f"{other}/messages/{its}/feedback", json={"rating": "good"})

@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from rag.errors import BuildError, ConfigError, RagError
 from rag.flow import Flow, Parallel, load_flow
-from rag.flow.yaml.schema import schema
 from rag.operators import BM25, MMR, RRF, Dense, Generate, Rerank
 from rag.prompts.templates import prompts
 from rag.testing import ScriptedLLM
@@ -24,6 +22,7 @@ from rag.tune.dimensions import Address
 from rag.tune.read import read_tuning
 from rag.tune.space import config_key
 from rag.tune.winner import save_winner
+from tests.pipeline_schema import validator
 
 FILE = """\
 name: mine
@@ -79,7 +78,7 @@ def test_a_file_says_what_may_be_otherwise(tmp_path: Path) -> None:
     assert tuning.space.order[-1] == "steps.rerank.k"
     # 2 alternatives without a depth and 29 depths, 2 searches, 3 k, 2 sizes, 2 profiles, 3 texts.
     assert tuning.space.size() == (2 + 29) * 2 * 3 * 2 * 2 * 3
-    Draft202012Validator(schema()).validate(YAML(typ="safe", pure=True).load(FILE))
+    validator().validate(YAML(typ="safe", pure=True).load(FILE))
     assert load_flow(FILE) == tuning.flow
 
 

@@ -74,12 +74,13 @@ class FeedbackStore:
         """
 
         def write(db: Database) -> None:
-            found = db.row(
+            fits = number.bit_length() < 64  # no database has a larger one
+            found = fits and db.row(
                 "SELECT role FROM messages JOIN conversations ON id = conversation WHERE id = ? "
                 "AND owner = ? AND number = ? AND role = 'assistant'",
                 (conversation, user, number),
             )
-            if found is None:
+            if not found:
                 raise Problem(404, "no_message", f"there is no answer {number}")
             db.execute("DELETE FROM feedback WHERE message = ?", (number,))
             if said is not None:

@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Callable
 
 import pytest
 from langchain_core.documents import Document
@@ -140,13 +141,16 @@ def bomb() -> bytes:
         ("a.docx", b"no zip", "broken DOCX: File is not a zip file"),
         ("a.docx", word()[:-200], "broken DOCX"),
         ("a.docx", word(fill=False), "there is no text in it"),
-        ("a.docx", bomb(), "unpacks to more than 200 MB"),
+        ("a.docx", bomb, "unpacks to more than 200 MB"),
         ("a.jsonl", '{"a": ', "none of its lines can be read: line 1 is not JSON: Expecting"),
         ("a.jsonl", "[" * 100_000, "none of its lines can be read: line 1 is nested too deeply"),
         ("a.csv", "a,b\n", "there is no text in it"),
     ],
 )
-def test_what_cannot_be_read_says_why(name: str, data: bytes | str, reason: str) -> None:
+def test_what_cannot_be_read_says_why(
+    name: str, data: bytes | str | Callable[[], bytes], reason: str
+) -> None:
+    data = data() if callable(data) else data
     with pytest.raises(LoadError, match=reason) as caught:
         read(name, data)
     assert caught.value.where == name
