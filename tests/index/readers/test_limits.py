@@ -112,13 +112,10 @@ class Hostile(Reader):
     """Does what a broken parser does."""
 
     types = {"x/hostile": (".hostile",)}  # noqa: RUF012
-    seconds = 1
+    seconds = 200  # a busy machine takes some for any file
 
     def read(self, file: File) -> Iterable[Document]:
         match file.data():
-            case b"stall":
-                while True:
-                    pass
             case b"crash":
                 os.kill(os.getpid(), signal.SIGSEGV)
             case b"fill":
@@ -130,13 +127,26 @@ class Hostile(Reader):
         return [Document(page_content="fine")]
 
 
+class Stalling(Reader):
+    """Never ends."""
+
+    types = {"x/stalling": (".stalling",)}  # noqa: RUF012
+    seconds = 1
+
+    def read(self, file: File) -> Iterable[Document]:
+        while True:
+            pass
+
+
 def test_what_kills_a_reader_costs_its_file_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "hostile-1.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: hostile\nVersion: 1\n")
-    (folder / "entry_points.txt").write_text(f"[rag.readers]\nx = {__name__}:Hostile\n")
+    (folder / "entry_points.txt").write_text(
+        f"[rag.readers]\nx = {__name__}:Hostile\ny = {__name__}:Stalling\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(apart, "MEMORY", 2**29)
     monkeypatch.setattr(apart, "_idle", [])
@@ -144,11 +154,11 @@ def test_what_kills_a_reader_costs_its_file_only(
     endings.cache_clear()
     try:
         reasons = {}
-        for what in ("stall", "crash", "fill", "print"):
-            path = tmp_path / f"{what}.hostile"
-            path.write_text(what)
+        for name in ("stall.stalling", "crash.hostile", "fill.hostile", "print.hostile"):
+            path = tmp_path / name
+            path.write_text(path.stem)
             text, error = outcome(path)
-            reasons[what] = error.what if error else text
+            reasons[path.stem] = error.what if error else text
         assert reasons == {
             "stall": "reading it takes more than 1 seconds",
             "crash": f"its reader crashed (exit code {-signal.SIGSEGV})",
