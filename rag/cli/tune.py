@@ -16,6 +16,7 @@ from rag.pipelines import SPACE
 
 if TYPE_CHECKING:
     from rag.tune.job import Job
+    from rag.tune.search import Plan
     from rag.tune.study import Study
 
 app = typer.Typer(help="Search for the pipeline that is best for a data set.")
@@ -138,8 +139,18 @@ def tune(
 def _run(study: Study, job: Job, workers: int, progress: Any) -> None:
     from rag.tune.job import workers as started
 
+    left = 0
+
+    def shown(plan: Plan) -> None:
+        nonlocal left
+        if not plan.front:
+            progress("questions", plan.spent, study.settings.budget)
+            return
+        left = max(left, len(plan.tasks))
+        progress("blocks of held-out questions", left - len(plan.tasks), left)
+
     with started(job, workers - 1):
-        study.work(lambda plan: progress("questions", plan.spent, study.settings.budget))
+        study.work(shown)
 
 
 def _finish(study: Study, name: str, target: Path, html: Path | None, *, as_json: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from rag.extras import require
 from rag.models.opening.weights import best_device
+from rag.train.quiet import quiet
 
 EVERY = 50
 """Steps between two checkpoints."""
@@ -80,7 +80,6 @@ def fit(
     from datasets import Dataset
     from sentence_transformers.base.sampler import DefaultBatchSampler
     from transformers import PrinterCallback
-    from transformers.utils import logging
 
     window, model.max_seq_length = model.max_seq_length, min(course.tokens, model.max_seq_length)
     arguments = getattr(sentence_transformers, f"{kind}TrainingArguments")(
@@ -92,21 +91,15 @@ def fit(
         prompts={name: one for name, one in (prompts or {}).items() if one} or None,
         **({} if apart is None else {"batch_sampler": parted(apart, DefaultBatchSampler)}),
     )  # fmt: skip
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():  # of torch about what its own optimizer is given
-            warnings.simplefilter("ignore")
-            trainer = _trainer(getattr(sentence_transformers, f"{kind}Trainer"))(
-                model=model, args=arguments, train_dataset=Dataset.from_dict(dict(rows)),
-                loss=loss, callbacks=[_callback(progress)],
-            )  # fmt: skip
-            trainer.remove_callback(PrinterCallback)
-            last = _last(folder)
-            torch.manual_seed(course.seed)
-            trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    finally:
-        logging.set_verbosity(level)
+    with quiet():
+        trainer = _trainer(getattr(sentence_transformers, f"{kind}Trainer"))(
+            model=model, args=arguments, train_dataset=Dataset.from_dict(dict(rows)),
+            loss=loss, callbacks=[_callback(progress)],
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        last = _last(folder)
+        torch.manual_seed(course.seed)
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
     model.max_seq_length = window
 
 

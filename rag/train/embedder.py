@@ -14,6 +14,7 @@ from rag.models.opening.find import find_model, without_adapter
 from rag.operators import Dense
 from rag.train.adapter import save_adapter, with_adapter
 from rag.train.course import Course, fit, require_trainers
+from rag.train.quiet import quiet
 from rag.train.ranker import RankerSettings
 from rag.train.teachers import teacher_of
 from rag.train.triples import Mining, answering, columns, mined
@@ -96,7 +97,8 @@ class EmbedderSettings(RankerSettings):
             )  # fmt: skip
         files = without_adapter(find_model(self.base, Path()))
         torch.manual_seed(self.course.seed)
-        model = sentence_transformers.SentenceTransformer(files.location)
+        with quiet():
+            model = sentence_transformers.SentenceTransformer(files.location)
         adapter = None
         if self.layers == "lora":
             adapter = with_adapter(model[0].auto_model, self.rank)

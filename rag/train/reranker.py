@@ -12,6 +12,7 @@ from rag.models import Embedder
 from rag.models.opening.find import find_model, without_adapter
 from rag.operators import CrossRerank, Hybrid, Rerank
 from rag.train.course import Course, fit, require_trainers
+from rag.train.quiet import quiet
 from rag.train.ranker import RankerSettings
 from rag.train.teachers import teacher_of
 from rag.train.triples import Mining, columns, mined
@@ -83,7 +84,8 @@ class RerankerSettings(RankerSettings):
                 progress=lambda done, total: report("negatives", done, total),
             )  # fmt: skip
         torch.manual_seed(self.course.seed)
-        model = sentence_transformers.CrossEncoder(files.location, num_labels=1)
+        with quiet():
+            model = sentence_transformers.CrossEncoder(files.location, num_labels=1)
         fit(
             "CrossEncoder", model, losses.MarginMSELoss(model), columns(triples, margins=True),
             self.course, work.folder / "checkpoints",

@@ -50,10 +50,11 @@ def settings(base: Path, **how: Any) -> EmbedderSettings:
 
 
 def test_a_trained_embedder_passes_and_opens_by_its_path(
-    base: Path, asked: Questions, tmp_path: Path
+    base: Path, asked: Questions, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "mine"
     verdicts = train_ranker(asked, settings(base), out, {"data": "toy"}, licence="CC0")
+    assert "Loading weights" not in capfd.readouterr().err
     (gate,) = [one for one in verdicts if one.gates]
     assert (gate.measure, len(gate.before)) == ("nDCG@10", len(asked.held_out.queries))
     assert gate.gain is not None

@@ -14,6 +14,7 @@ from rag.models.opening.find import find_model
 from rag.models.opening.gguf import library_folder
 from rag.prompts.layout import PromptTokens
 from rag.train.adapter import save_adapter, with_adapter
+from rag.train.quiet import quiet
 from rag.train.reader.masks import Attention, reused
 
 PLACE = "lora.checkpoint"
@@ -89,7 +90,9 @@ def train_adapter(
 
     location = library_folder(find_model(base, Path()))
     torch.manual_seed(settings.seed)
-    plain = AutoModelForCausalLM.from_pretrained(location, dtype=dtype or best_dtype("auto", "cpu"))
+    numbers = dtype or best_dtype("auto", "cpu")
+    with quiet():
+        plain = AutoModelForCausalLM.from_pretrained(location, dtype=numbers)
     model = with_adapter(plain, settings.rank, "CAUSAL_LM")
     model.train()
     parameters = [one for one in model.parameters() if one.requires_grad]
