@@ -105,9 +105,16 @@ def test_errors_are_problems(tmp_path: Path, client: Any) -> None:
         assert events[-1][1]["code"] == "step_error"
         assert "secret" not in json.dumps(events)
         assert http.get(f"/runs/{events[0][1]['run']}").json()["status"] == "failed"
-        assert http.get("/runs/" + "0" * 32).status_code == 404
-        assert http.get("/nothing").json()["code"] == "not_found"
-        assert http.get("/ask").json()["code"] == "method_not_allowed"
+        for path, listed in (
+            ("/runs/", "GET /runs"), ("/conversations/", "GET /conversations"),
+            ("/documents/", "GET /documents"), ("/nothing/", "GET /openapi.json"),
+        ):  # fmt: skip
+            absent = http.get(f"{path}{'0' * 32}")
+            assert absent.status_code == 404
+            assert listed in absent.json()["fix"]
+        assert absent.json()["code"] == "not_found"
+        wrong = http.get("/ask").json()
+        assert (wrong["code"], wrong["fix"]) == ("method_not_allowed", "use POST")
         assert http.post("/ask", content=b"{").status_code == 422
 
 

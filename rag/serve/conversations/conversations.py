@@ -231,7 +231,8 @@ def title_of(text: str) -> str:
 
 def missing(name: str) -> Problem:
     """The answer to an unknown id."""
-    return Problem(404, "no_conversation", f"there is no conversation {name[:64]!r}")
+    what = f"there is no conversation {name[:64]!r}"
+    return Problem(404, "no_conversation", what, fix="name one that GET /conversations lists")
 
 
 def markdown(conversation: Conversation) -> str:

@@ -186,14 +186,17 @@ def app(
 async def _unrouted(ended: Ended, request: Request, error: Exception) -> Response:
     """The answer where there is no such path, or no such method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    headers = dict(error.headers or {})
+    code, what, fix = "http_error", str(error.detail), None
+    if error.status_code == 404:
+        code, what, fix = "not_found", "there is no such path", "take one of GET /openapi.json"
+    elif error.status_code == 405:
+        code, what = "method_not_allowed", f"this path takes no {request.method[:20]}"
+        fix = f"use {headers.get('Allow', 'another method')}"
     form = as_openai if "/v1/" in request.url.path else respond
     response = form(
-        Problem(
-            error.status_code, code, str(error.detail), where=request.url.path,
-            headers=dict(error.headers or {}),
-        )
-    )  # fmt: skip
+        Problem(error.status_code, code, what, where=request.url.path, fix=fix, headers=headers)
+    )
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     client = request.client.host if request.client else None

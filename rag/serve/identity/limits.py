@@ -84,6 +84,6 @@ class UserLimits:
         until = (await self._windows.get_window_stats(limit, kind, identity.user)).reset_time
         wait = max(math.ceil(until - time.time()), 1)
         return Problem(
-            429, "rate_limit", f"the limit of {limit.amount:,} {unit} is reached",
+            429, "rate_limit", f"the limit of {unit} is reached: {limit.amount:,}",
             fix=f"try again in {wait} s", headers={"Retry-After": str(wait)},
         )  # fmt: skip

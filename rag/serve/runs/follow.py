@@ -91,4 +91,5 @@ class Follow:
 
 def missing(name: str) -> Problem:
     """The answer to an unknown id."""
-    return Problem(404, "no_run", f"there is no run {name[:64]!r}")
+    what = f"there is no run {name[:64]!r}"
+    return Problem(404, "no_run", what, fix="name one that GET /runs lists")

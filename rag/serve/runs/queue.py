@@ -71,10 +71,10 @@ class RunQueue:
             self._start(ticket)
         else:
             if len(self._queues.get(user, ())) >= self._per_user:
-                what = f"{self._per_user} of your questions are waiting already"
+                what = f"as many of your questions are waiting as may: {self._per_user}"
                 raise self._refusal(429, "too_many_requests", what)
             if self.waiting >= self._limit:
-                what = f"{self._limit} questions are waiting already"
+                what = f"as many questions are waiting as may: {self._limit}"
                 raise self._refusal(503, "queue_full", what)
             ticket.before = self.waiting + 1
             self._queues[user].append(ticket)

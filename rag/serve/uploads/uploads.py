@@ -274,4 +274,5 @@ def _one(db: Database, user: str, key: str) -> Upload:
 
 def missing(key: str) -> Problem:
     """The answer where a user has no upload of an id."""
-    return Problem(404, "no_document", f"there is no document {key[:64]!r}")
+    what = f"there is no document {key[:64]!r}"
+    return Problem(404, "no_document", what, fix="name one that GET /documents lists")
