@@ -149,6 +149,8 @@ def test_thumbs_and_a_comment(browser: Browser, address: str, client: Any) -> No
     with opened(browser, address) as page:
         ask(page, "Books")
         answered(page)
+        for name in ("Good answer", "Bad answer"):
+            expect(button(page, name).locator("svg path")).to_be_visible()
         button(page, "Bad answer").click()
         until(lambda: len(exported()) == 1)  # the thumb counts by itself
         page.get_by_label("Comment").fill("Not there.")

@@ -124,6 +124,13 @@ def test_the_trace_shows_prompts_and_rankings(browser: Browser, place: str) -> N
         step = page.locator(".step", has_text="turned").first
         step.locator("summary").first.click()
         rows = step.locator(".ranking tbody tr")
+        # No figure and no word of the head is broken over two lines
+        broken = """cells => cells.filter(cell => {
+            const range = document.createRange();
+            range.selectNodeContents(cell);
+            return !cell.textContent.includes(" ") && range.getClientRects().length > 1;
+        }).map(cell => cell.textContent)"""
+        assert step.locator(".ranking td, .ranking thead th").evaluate_all(broken) == []
         count = rows.count()
         assert count >= 2
         expect(rows.first.locator("td").nth(1)).to_have_text(str(count))

@@ -87,7 +87,8 @@ class Craft(Composer):
     variants: int = Field(default=3, ge=1, description="stored per chunk")
     write_back: Fraction = Field(
         default=0.1,
-        description="a chunk of which more than this share was wrong is stored as repaired",
+        description="a chunk of which more than this share was wrong is stored as repaired; in a "
+        "context that was there before, any chunk, unless this is 1",
     )
 
     def compose(self, composition: Composition) -> Passes[Prefilled]:
@@ -182,7 +183,9 @@ class Craft(Composer):
         for one in chunks:
             first, end = (int((chosen < place).sum()) for place in layout.bounds[one.number])
             one.repaired = end - first
-            if one.repaired and (one.entry is None or one.overhead > self.write_back):
+            # Of a context that comes again, however little: it would be repaired each time.
+            limit = 0.0 if one.returned and self.write_back < 1 else self.write_back
+            if one.repaired and (one.entry is None or one.overhead > limit):
                 rows[one.number] = first, end
         step = max(1, view.layers // OBSERVED_LAYERS)
         plan = ChunkAttention(frozenset(range(step // 2, view.layers, step)), layout.slots, rows)
@@ -305,11 +308,16 @@ class _Chunk:
             self.index.lost(variant)
 
     @property
+    def returned(self) -> bool:
+        """Whether the variant was computed in this very context."""
+        return self.variant is not None and list(self.variant.before) == self.before
+
+    @property
     def right(self) -> torch.Tensor:
         """Which tokens were computed in this very context: [tokens]."""
         import torch
 
-        if self.variant is None or self.entry is None or list(self.variant.before) != self.before:
+        if self.entry is None or not self.returned:
             return torch.zeros(len(self.ids), dtype=torch.bool)
         return self.entry.tensors["right"]
 

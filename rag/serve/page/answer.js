@@ -1,5 +1,5 @@
 // An answer: its text as it comes, its sources, and what can be done with it.
-import { announce, copy, make } from "./dom.js";
+import { announce, copy, make, thumb } from "./dom.js";
 import { t } from "./i18n.js";
 import { cited, markdown } from "./text.js";
 import { tell } from "./toast.js";
@@ -75,14 +75,14 @@ export class Answer {
   offer() {
     const button = (label, text, onclick, more = {}) =>
       make("button", { class: "act", type: "button", "aria-label": label, title: label, onclick, ...more }, text);
-    const thumb = (rating, text) => button(t(rating), text, () => this.acts.rate(this, rating),
+    const opinion = (rating) => button(t(rating), thumb(rating === "bad"), () => this.acts.rate(this, rating),
       { "aria-pressed": String(this.feedback?.rating === rating) });
     this.actions.hidden = false;
     this.actions.replaceChildren(...[
       this.text && button(t("copy"), t("copy"), () => copy(this.text).then(() => { tell(t("copied")); announce(t("copied")); })),
       this.number !== null && button(t("again"), t("again"), () => this.acts.again(this)),
-      this.number !== null && this.text && thumb("good", "👍"),
-      this.number !== null && this.text && thumb("bad", "👎"),
+      this.number !== null && this.text && opinion("good"),
+      this.number !== null && this.text && opinion("bad"),
     ].filter(Boolean));
   }
 

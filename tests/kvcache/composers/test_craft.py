@@ -113,6 +113,18 @@ def test_a_prompt_that_comes_again_becomes_right(llama: KVEngine, alpha: float) 
     assert distance(done[-1].logits, full) < 0.3 * distance(done[0].logits, full)
 
 
+def test_a_context_that_comes_again_is_stored_as_repaired(llama: KVEngine) -> None:
+    """However little of each chunk is wrong: else it would be repaired each time."""
+    llama.store.clear()
+    prefill(llama, "craft", [CHUNKS[1], CHUNKS[0]])
+    settings = {"alpha": 1.0, "write_back": 0.99}
+    # The third is new, and behind others that are wrong.
+    prefill(llama, "craft", CHUNKS[:3], fraction=0.0, **settings)
+    done = [prefill(llama, "craft", CHUNKS[:3], fraction=1.0, **settings) for _ in range(2)]
+    assert done[0].report.chunks[2].recomputed > 0
+    assert done[1].report.chunks[2].recomputed == 0
+
+
 def test_little_that_is_wrong_is_not_written_back(llama: KVEngine) -> None:
     llama.store.clear()
     prefill(llama, "craft", CHUNKS[::-1])
