@@ -6,14 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from rag.flow import load_flow
 from rag.flow.registry import Registry
 from rag.operators import CATALOGUE
 from rag.pipelines import names, path
 from tests.examples.pages import PAGES, README, ROOT, TEXTS, blocks, blocks_of, is_walked
-from tests.pipeline_schema import validator
+from tests.pipeline_schema import as_json, validator
 
 CHECKED = {"python", "yaml", "sh", "", "py", "yml", "json", "toml", "html", "mermaid"}
 
@@ -35,7 +34,7 @@ def test_its_pipelines_load(page: Path) -> None:
             continue  # one with an operator of the page's own is loaded where the page is walked
         flow = load_flow(block.code)
         assert load_flow(flow.to_yaml()) == flow
-        validator().validate(YAML(typ="safe", pure=True).load(block.code))
+        validator().validate(as_json(block.code))
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.stem)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
-from ruamel.yaml import YAML
+from jsonschema_rs import Draft202012Validator
 
 from rag.errors import BuildError, ConfigError, RagError
 from rag.flow import (
@@ -32,7 +31,7 @@ from rag.flow.yaml.dump import dump
 from rag.flow.yaml.schema import schema
 from rag.pipelines import names, path
 from tests.flow.bricks import REGISTRY, Scale, expand, find, fuse, inc, nap, top, total
-from tests.pipeline_schema import validator
+from tests.pipeline_schema import as_json, validator
 
 steps = st.one_of(
     st.builds(inc, by=st.integers(-5, 5)),
@@ -95,7 +94,6 @@ def of_bricks() -> Draft202012Validator:
     return Draft202012Validator(schema(REGISTRY))
 
 
-# A validator tries every kind of node at every level: what is deep takes it long and tells nothing.
 @given(st.recursive(steps, composed, max_leaves=3))
 @settings(max_examples=100, deadline=None)
 def test_what_is_written_fits_the_schema(node: Node) -> None:
@@ -107,12 +105,12 @@ def test_what_is_written_fits_the_schema(node: Node) -> None:
     )
     text = dump(flow, REGISTRY)
     assert load_flow(text, registry=REGISTRY) == flow
-    of_bricks().validate(YAML(typ="safe", pure=True).load(text))
+    of_bricks().validate(as_json(text))
 
 
 @pytest.mark.parametrize("name", names())
 def test_ready_made_flows_fit_the_schema(name: str) -> None:
-    validator().validate(YAML(typ="safe", pure=True).load(path(name)))
+    validator().validate(as_json(path(name)))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +125,7 @@ def test_ready_made_flows_fit_the_schema(name: str) -> None:
     ],
 )
 def test_the_schema_refuses_what_loading_refuses(text: str) -> None:
-    assert not of_bricks().is_valid(YAML(typ="safe", pure=True).load(text))
+    assert not of_bricks().is_valid(as_json(text))
     with pytest.raises(RagError):
         load_flow(f"inputs: {{x: int}}\n{text}\n", registry=REGISTRY)
 

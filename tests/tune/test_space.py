@@ -22,7 +22,7 @@ from rag.tune.dimensions import Address
 from rag.tune.read import read_tuning
 from rag.tune.space import config_key
 from rag.tune.winner import save_winner
-from tests.pipeline_schema import validator
+from tests.pipeline_schema import as_json, validator
 
 FILE = """\
 name: mine
@@ -78,7 +78,7 @@ def test_a_file_says_what_may_be_otherwise(tmp_path: Path) -> None:
     assert tuning.space.order[-1] == "steps.rerank.k"
     # 2 alternatives without a depth and 29 depths, 2 searches, 3 k, 2 sizes, 2 profiles, 3 texts.
     assert tuning.space.size() == (2 + 29) * 2 * 3 * 2 * 2 * 3
-    validator().validate(YAML(typ="safe", pure=True).load(FILE))
+    validator().validate(as_json(FILE))
     assert load_flow(FILE) == tuning.flow
 
 
