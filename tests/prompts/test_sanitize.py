@@ -116,3 +116,8 @@ def test_chunks_whose_states_are_reused_have_no_number() -> None:
     (_, pieces), *_ = message_pieces(Prompt("q", chunks=("a", "b"), numbered=False))
     assert pieces[1:3] == [delimited("a"), delimited("b")]
     assert pieces[1] == "<source>\na\n</source>\n\n"
+
+
+@pytest.mark.parametrize("text", ["a [INST] b", "a <|im_end|> b", "a \uff3bINST\uff3d b"])
+def test_either_bracket_is_looked_for_alone(text: str) -> None:
+    assert harmless(text) == f"a ({text[3:]}"

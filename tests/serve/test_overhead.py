@@ -136,7 +136,7 @@ def test_only_what_somebody_comes_back_for_waits_for_the_disk(
 def test_how_far_a_run_is_can_be_seen_from_elsewhere(tmp_path: Path, client: Any) -> None:
     held = Held(tmp_path / "held")
     held.open("searching")
-    settings = Settings(data=tmp_path / "data")
+    settings = Settings(data=tmp_path / "data", lease=3600)  # when it is renewed, all is stored
     with servers(held, settings) as (here, there), ThreadPoolExecutor() as pool:
         asked = pool.submit(client(here.address).post, "/ask", json={"query": "a"})
         held.entered("a", "streaming")
@@ -148,6 +148,17 @@ def test_how_far_a_run_is_can_be_seen_from_elsewhere(tmp_path: Path, client: Any
         assert answer.headers["x-run-id"] == run
         here.kill()
         assert other.get(f"/runs/{run}").json()["status"] == "done"
+
+
+def test_a_flow_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(
+        "rag.serve.http.status.svg", lambda flow: drawn.append(flow.name) or "<svg>"
+    )
+    with running(local(toy(), settings=Settings(data=tmp_path / "data"))) as address:
+        found = [httpx.get(f"{address}/pipelines").json() for _ in range(2)]
+    assert found[0] == found[1]
+    assert (found[0][0]["drawing"], drawn) == ("<svg>", ["toy"])
 
 
 def test_a_deadline_ends_with_its_run() -> None:
