@@ -12,7 +12,7 @@ from rag.flow import Flow, Guard, Loop, Map, Node, Operator, Parallel, Route, Se
 from rag.flow.node import walk
 from rag.flow.resources import Resources, well_known
 from rag.flow.types import fits
-from rag.models import LLM
+from rag.models import Profiled
 from rag.operators import SelectSentences
 
 Part = tuple[Node | None, bool]
@@ -159,7 +159,7 @@ def _retrieves(node: Node) -> bool:
     """Whether the node is an operator that neither takes a language model nor compresses."""
     if not isinstance(node, Operator) or isinstance(node, SelectSentences):
         return False
-    return not any(issubclass(port.type, LLM) for port in node.signature().resources)
+    return not any(issubclass(port.type, Profiled) for port in node.signature().resources)
 
 
 def _written(node: Node) -> set[str]:
