@@ -48,14 +48,12 @@ def _native_once(
     return _opened[key]
 
 
-def _encoder_once(
-    folder: str, dtype: str, device: str, by_library: Any, adapter: Any = None
-) -> Any:
+def _encoder_once(folder: str, dtype: str, by_library: Any, adapter: Any = None) -> Any:
     if adapter is not None or folder not in _packaged():
-        return _encoder(folder, dtype, device, by_library, adapter)
-    key = (cache_folder(), folder, dtype, device)
+        return _encoder(folder, dtype, by_library, adapter)
+    key = (cache_folder(), folder, dtype)
     if key not in _opened:
-        _opened[key] = _encoder(folder, dtype, device, by_library)
+        _opened[key] = _encoder(folder, dtype, by_library)
     return _opened[key]
 
 

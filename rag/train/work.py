@@ -16,6 +16,8 @@ from rag.errors import ConfigError
 from rag.files import sync_folder, write_atomically
 from rag.paths import writable_folder
 
+SETTINGS = "settings.json"
+
 
 class Work:
     """A training's folder, `OUT.training`.
@@ -39,7 +41,7 @@ class Work:
             fix = "give another --out, or remove it"
             raise ConfigError("is there already", where=str(out), fix=fix)
         writable_folder(self.folder, "--out")
-        file = self.folder / "settings.json"
+        file = self.folder / SETTINGS
         text = json.dumps(settings, indent=1, sort_keys=True)
         if not file.exists():
             write_atomically(file, text)
@@ -56,6 +58,11 @@ class Work:
 
     def finish(self, built: Path) -> None:
         """Put what was built in the result's place, at once, and remove the folder."""
+        # Weights that safetensors writes can be read by their owner only: a server may be another.
+        usual = (self.folder / SETTINGS).stat().st_mode
+        for file in built.rglob("*"):
+            if file.is_file():
+                file.chmod(usual)
         built.rename(self.out)
         sync_folder(self.out.parent)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -60,6 +60,7 @@ def test_a_trained_embedder_passes_and_opens_by_its_path(
     assert gate.gain is not None
     assert gate.gain.low > 0.3
     assert not (tmp_path / "mine.training").exists()
+    assert (out / "model.safetensors").stat().st_mode == (out / "README.md").stat().st_mode
     assert "Licence of the data: CC0." in (out / "README.md").read_text()
     facts = json.loads((out / "training.json").read_text())
     assert facts["data"]["synonyms"]["learned"] == len(asked.learned.queries)
