@@ -119,13 +119,13 @@ def test_what_is_stored_already_is_not_embedded_again(
     store: IndexVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[str] = []
-    embed = type(store.embedder).embed
+    embed = type(store.embedder).embed_both
 
     def counted(self: Any, texts: Any) -> Any:
         given.extend(texts)
         return embed(self, texts)
 
-    monkeypatch.setattr(type(store.embedder), "embed", counted)
+    monkeypatch.setattr(type(store.embedder), "embed_both", counted)
     changed = Document(TEXTS[1], id="d1", metadata={"n": 7})
     store.add_documents([DOCUMENTS[0], changed, Document("New.", id="d9")])
     assert given == ["New."]

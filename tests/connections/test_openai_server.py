@@ -23,7 +23,7 @@ from rag.flow.run.events import Token
 from rag.models import LLM, Prompt, Sampling
 from rag.serve import Settings, app
 from tests.http_server import LocalServer
-from tests.serve.conftest import library, real, running  # noqa: F401 - fixtures
+from tests.serve.conftest import built, library, real, running  # noqa: F401 - fixtures
 
 WORDS = ["The ", "keeper ", "opens ", "it [1]."]
 

@@ -52,11 +52,11 @@ def test_an_index_that_is_kept_is_not_made_again(
 ) -> None:
     embedded: list[int] = []
 
-    def embed(texts: Sequence[str]) -> np.ndarray:
+    def embed(texts: Sequence[str]) -> tuple[np.ndarray, list[np.ndarray] | None]:
         embedded.append(len(texts))
-        return LocalEmbedder.embed(embedder, texts)  # type: ignore[arg-type]
+        return LocalEmbedder.embed_both(embedder, texts)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(embedder, "embed", embed)
+    monkeypatch.setattr(embedder, "embed_both", embed)
     flow = Flow(Dense(k=3), resources={"embedder": embedder})
     for _ in range(2):
         with Corpus(load_dataset(data), tmp_path / "kept") as corpus:
