@@ -56,7 +56,7 @@ def compare_answers(
     from rag.eval.gate import checks, read_baseline
     from rag.eval.report import write_report
     from rag.eval.tables import answer_table
-    from rag.extras import require
+    from rag.extras import check_installed
     from rag.paths import writable_file
 
     queries = _measurable(data)
@@ -68,7 +68,7 @@ def compare_answers(
     if baseline is not None:
         results[f"{baseline.stem} before"] = read_baseline(baseline, queries)
     if html is not None:
-        require("matplotlib", "eval", where="--html")
+        check_installed("matplotlib", "eval", where="--html")
         writable_file(html, "--html")
     judging: Judge | None = None
     with ExitStack() as stack:

@@ -94,14 +94,14 @@ def reader(
     from rag.cli.training import print_verdicts
     from rag.errors import InputError
     from rag.eval.loading import load_dataset
-    from rag.extras import require
+    from rag.extras import check_installed
     from rag.models import Embedder
     from rag.train.reader.lora import LoraSettings
     from rag.train.reader.masks import Attention
     from rag.train.reader.mix import MixSettings, mix
     from rag.train.reader.train import ReaderSettings, train_reader
 
-    require("peft", "train", where="rag train reader")
+    check_installed("peft", "train", where="rag train reader")
     kinds = tuple(attention or ("full",))
     if unknown := [one for one in kinds if one not in get_args(Attention)]:
         raise InputError(

@@ -99,7 +99,7 @@ def tune(
     if ctx.invoked_subcommand is not None:
         return
     from rag.errors import ConfigError
-    from rag.extras import require
+    from rag.extras import check_installed
     from rag.paths import writable_file, writable_folder
     from rag.tune.job import Job
 
@@ -123,11 +123,11 @@ def tune(
         fix = f"give a name in {tuning.flow.resources.base.resolve()}"
         what = "the winner names files relative to the pipeline's folder"
         raise ConfigError(what, where="--out", fix=fix)
-    require("optuna", "tune", where="rag tune")
+    check_installed("optuna", "tune", where="rag tune")
     writable_file(target, "--out")
     writable_folder(folder, "--study")
     if html is not None:
-        require("matplotlib", "eval", where="--html")
+        check_installed("matplotlib", "eval", where="--html")
         writable_file(html, "--html")
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 from rag.errors import ConfigError
 from rag.eval.compare import mean
 from rag.eval.corpus import Corpus
-from rag.extras import require
+from rag.extras import check_installed
 from rag.flow import Flow
 from rag.index import Index
 from rag.index.attention import LearnedAttention
@@ -65,7 +65,7 @@ class AggregateSettings(RankerSettings):
 
     def require(self) -> None:
         """See `RankerSettings.require`."""
-        require("ir_measures", "train", where="rag train aggregate")
+        check_installed("ir_measures", "train", where="rag train aggregate")
 
     def baseline(self, questions: Questions, work: Work, report: Progress) -> str:
         """What ranks best of what needs no training, on the learned questions."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rag.extras import require
+from rag.extras import check_installed
 from rag.models.opening.weights import best_device
 from rag.train.quiet import quiet
 
@@ -47,7 +47,7 @@ def require_trainers(where: str) -> None:
         ConfigError: One of them is not installed.
     """
     for name in ("accelerate", "datasets", "ir_measures"):
-        require(name, "train", where=where)
+        check_installed(name, "train", where=where)
 
 
 def fit(

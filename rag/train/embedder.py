@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rag.eval.corpus import Corpus
-from rag.extras import require
+from rag.extras import check_installed
 from rag.flow import Flow
 from rag.models import Embedder
 from rag.models.opening.find import find_model, without_adapter
@@ -62,7 +62,7 @@ class EmbedderSettings(RankerSettings):
         """See `RankerSettings.require`."""
         require_trainers("rag train embedder")
         if self.layers == "lora":
-            require("peft", "train", where="--layers lora")
+            check_installed("peft", "train", where="--layers lora")
 
     def baseline(self, questions: Questions, work: Work, report: Progress) -> str:
         """The model that it is trained from."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import ConfigError
-from rag.extras import require
+from rag.extras import check_installed
 from rag.models import LLM
 from rag.models.local.model import LocalLLM
 from rag.train.card import write_card
@@ -82,7 +82,7 @@ def train_reader(
             stopped there.
         ModelError: There is no such model, or it does not run in this process.
     """
-    require("peft", "train", where="rag train reader")
+    check_installed("peft", "train", where="rag train reader")
     everything = {**asdict(settings), **about}
     work = Work(out, {**everything, "examples": _digest(mix)})
     base = _reader(settings.base)
