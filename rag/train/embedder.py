@@ -111,7 +111,8 @@ class EmbedderSettings(RankerSettings):
             prompts=_prompts(model),
         )  # fmt: skip
         if adapter is None:
-            model.save_pretrained(str(folder), create_model_card=False)
+            with quiet():
+                model.save_pretrained(str(folder), create_model_card=False)
         else:
             save_adapter(adapter, self.base, folder)
 

@@ -91,7 +91,8 @@ class RerankerSettings(RankerSettings):
             self.course, work.folder / "checkpoints",
             lambda done, total: report("training", done, total),
         )  # fmt: skip
-        model.save_pretrained(str(folder), create_model_card=False)
+        with quiet():
+            model.save_pretrained(str(folder), create_model_card=False)
 
     def card(self, name: str, baseline: str) -> tuple[str, str, str]:
         """See `RankerSettings.card`."""
