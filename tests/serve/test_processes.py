@@ -17,7 +17,7 @@ from rag.serve import Settings
 from tests.serve.conftest import numbered
 from tests.serve.held import Held, servers
 from tests.serve.waiting import until
-from tests.serve.worker_processes import answers, metrics, workers
+from tests.serve.worker_processes import answers, metrics, pids, workers
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks and signals")
 
@@ -216,6 +216,8 @@ def test_two_workers(held: Held, client: Any, kind: str) -> None:
     with ThreadPoolExecutor(64) as pool, workers(kind, held) as (address, process):
         http = client(address)
         until(lambda: answers(address))
+        # A worker that is still starting takes no question.
+        until(lambda: len(pids(metrics(address, "process_")) - {process.pid}) == 2, 120)
         asked = []
         while (
             len(asked) < 6

@@ -15,7 +15,7 @@ import pytest
 from rag.serve.observe.processes import of_all_processes
 from tests.serve.held import Held
 from tests.serve.waiting import until
-from tests.serve.worker_processes import answers, metrics, served, started, workers
+from tests.serve.worker_processes import answers, metrics, pids, served, started, workers
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 
@@ -23,11 +23,6 @@ NAMES = {
     "process_virtual_memory_bytes", "process_resident_memory_bytes", "process_start_time_seconds",
     "process_cpu_seconds_total", "process_open_fds", "process_max_fds",
 }  # fmt: skip
-
-
-def pids(found: dict[str, float]) -> set[int]:
-    """The processes that metrics are of."""
-    return {int(pid) for name in found for pid in re.findall(r'pid="(\d+)"', name)}
 
 
 def children(process: subprocess.Popen[str]) -> set[int]:

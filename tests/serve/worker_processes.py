@@ -93,6 +93,11 @@ def answers(address: str) -> bool:
         return False
 
 
+def pids(found: dict[str, float]) -> set[int]:
+    """The processes that metrics are of."""
+    return {int(pid) for name in found for pid in re.findall(r'pid="(\d+)"', name)}
+
+
 def metrics(address: str, prefix: str = "") -> dict[str, float]:
     """The metrics of a name, as one of the workers says."""
     text = httpx.get(f"{address}/metrics", timeout=60).text
