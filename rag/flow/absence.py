@@ -66,15 +66,19 @@ def kinds_of(needs: Iterable[Need]) -> dict[str, type[Resource]]:
     return {name: _special(found) or found[-1] for name, found in _kinds(needs).items()}
 
 
-def inherited(flow: Needy) -> dict[str, type[Resource]]:
-    """Name to kind of the resources that a flow takes, and neither it nor its inner flows give."""
+def needed(flow: Needy) -> dict[str, type[Resource]]:
+    """Name to kind of the resources that a flow takes, and none of its inner flows gives."""
     inner = _inner(flow)
     return kinds_of(
         (place, name, kind)
         for place, name, kind in flow.needs
-        if name not in flow.resources.specs
-        and not any(place.is_within(at) and name in one.specs for at, one in inner)
+        if not any(place.is_within(at) and name in one.specs for at, one in inner)
     )
+
+
+def inherited(flow: Needy) -> dict[str, type[Resource]]:
+    """Name to kind of the resources that a flow takes, and neither it nor its inner flows give."""
+    return {name: kind for name, kind in needed(flow).items() if name not in flow.resources.specs}
 
 
 def opening(flow: Needy) -> Iterator[tuple[str, type[Resource], Exception | None]]:

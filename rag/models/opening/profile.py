@@ -29,8 +29,10 @@ def open_profile(spec: Any, base: Path) -> Profiled:
     """
     if isinstance(spec, LLMSpec):
         files = find_model(spec.model, base)
-        if named_size(files.name) or _config(files):
-            return Known(spec, files, base)
+        named = named_size(files.name) is not None
+        config = {} if named else _config(files)
+        if named or config:
+            return Known(spec, files, base, config)
     from rag.models.opening.llm import open_llm
 
     return open_llm(spec, base)
@@ -43,17 +45,20 @@ class Known(Profiled):
         spec: What the pipeline says of it.
         files: Where it is.
         base: The folder that relative paths start from.
+        config: Of transformers; empty if its name says enough, until the window is asked for.
     """
 
-    def __init__(self, spec: LLMSpec, files: ModelFiles, base: Path) -> None:
-        self._spec, self._files = spec, files
-        config = {} if named_size(files.name) else _config(files)
+    def __init__(
+        self, spec: LLMSpec, files: ModelFiles, base: Path, config: dict[str, Any]
+    ) -> None:
+        self._spec, self._files, self._config = spec, files, config
         self.profile = local(files.name, SimpleNamespace(**config)).but(spec.profile, base)
 
     @cached_property
     def window(self) -> int:  # type: ignore[override]
         """See `Profiled.window`; by the configuration, which a GGUF file is converted for."""
-        return window_of(self._spec.window, self.profile, SimpleNamespace(**_config(self._files)))
+        config = self._config or _config(self._files)
+        return window_of(self._spec.window, self.profile, SimpleNamespace(**config))
 
 
 def _config(files: ModelFiles) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Answering:
         self.active: dict[str, AnswerRun] = {}
 
     async def admit(
-        self, question: Question, *, background: bool = False, told: bool = True
+        self, question: Question, *, background: bool = False, announced: bool = True
     ) -> AnswerRun:
         """The run that answers the question, which is part of its conversation now.
 
@@ -78,7 +78,7 @@ class Answering:
         Args:
             question: What is asked.
             background: Its events are kept.
-            told: The run's id is told before its end.
+            announced: The run's id is sent before its end.
 
         Raises:
             Problem: As `RunQueue.admit`; 429, the user asks too often or too much; 404, the user
@@ -91,7 +91,7 @@ class Answering:
         try:
             history: History | None = list(question.history)
             if name is None:
-                await self.runs.begin(user, run, told=told)
+                await self.runs.begin(user, run, announced=announced)
             else:
                 history = await self.runs.begin(user, run, lambda db: _ask_in(db, question, run.id))
         except BaseException:

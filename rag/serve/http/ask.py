@@ -100,10 +100,11 @@ def routes(
         who: Annotated[Identity, Depends(asks)],
     ) -> Response:
         """Ask a question. A client that leaves cancels it."""
-        question, told = question_of(body, who, pipelines, settings), wants_events(body, request)
-        run = await answering.admit(question, told=told)
+        question = question_of(body, who, pipelines, settings)
+        streamed = wants_events(body, request)
+        run = await answering.admit(question, announced=streamed)
         headers = {"X-Run-Id": run.record.id}
-        if told:
+        if streamed:
             return EventStream(_stream(run), headers, run.close)
         with closing(run):
             answer = await while_connected(request.receive, run.answer())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from starlette.requests import Request
@@ -26,8 +27,6 @@ class StaticFile:
 
     path: Path
     kind: str
-    _content: dict[str, bytes] = field(default_factory=dict)
-    _tag: str = ""
 
     def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
         """The file, or 304 to whoever has it.
@@ -36,25 +35,25 @@ class StaticFile:
             request: Says what it has (`If-None-Match`), and whether it takes gzip.
             headers: Further headers of the answer.
         """
-        whole = self._whole()
-        zipped = len(whole) <= SMALL and "gzip" in request.headers.get("accept-encoding", "")
-        tag = f'"{self._tag}-gzip"' if zipped else f'"{self._tag}"'
+        accepts = "gzip" in request.headers.get("accept-encoding", "")
+        zipped = accepts and len(self._content) <= SMALL
+        tag = f'"{self._digest}-gzip"' if zipped else f'"{self._digest}"'
         about = {**headers, "ETag": tag, "Vary": "Accept-Encoding"}
         if tag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=about)
         if zipped:
             about["Content-Encoding"] = "gzip"
-        return Response(
-            self._zipped(whole) if zipped else whole, headers=about, media_type=self.kind
-        )
+        content = self._zipped if zipped else self._content
+        return Response(content, headers=about, media_type=self.kind)
 
-    def _whole(self) -> bytes:
-        if "" not in self._content:
-            self._content[""] = self.path.read_bytes()
-            self._tag = hashlib.sha256(self._content[""]).hexdigest()[:24]
-        return self._content[""]
+    @cached_property
+    def _content(self) -> bytes:
+        return self.path.read_bytes()
 
-    def _zipped(self, whole: bytes) -> bytes:
-        if "gzip" not in self._content:
-            self._content["gzip"] = gzip.compress(whole, mtime=0)
-        return self._content["gzip"]
+    @cached_property
+    def _digest(self) -> str:
+        return hashlib.sha256(self._content).hexdigest()[:24]
+
+    @cached_property
+    def _zipped(self) -> bytes:
+        return gzip.compress(self._content, mtime=0)

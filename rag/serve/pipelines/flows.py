@@ -8,13 +8,14 @@ import hmac
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from rag.files import write_atomically
 from rag.flow import Flow
+from rag.flow.absence import needed
 from rag.flow.resources import Resource
 from rag.index import Index, IndexBinding, IndexWriter
 from rag.index.answers import Answers
@@ -25,7 +26,7 @@ from rag.locks import FileLock
 from rag.models import LLM, Embedder
 from rag.serve.errors import Problem
 from rag.serve.identity.identity import EVERY_GROUP, Identity
-from rag.serve.pipelines.indexes import collection_of, needed, searched, writes
+from rag.serve.pipelines.indexes import collection_of, searched, writes
 from rag.serve.pipelines.pipeline import Pipeline, Pipelines
 from rag.tools import Tools
 
@@ -99,7 +100,7 @@ class Flows:
     def open(self, pipeline: Pipeline, identity: Identity) -> Lease:
         """As `lease`, for callers that may wait."""
         with self._lock:
-            key = self._key(pipeline, identity)
+            key = self._key(pipeline, identity, self._searched(pipeline, identity))
             found = self._flows.get(key)
             if found is None:
                 with ExitStack() as opened:
@@ -113,10 +114,10 @@ class Flows:
 
     def _at_hand(self, pipeline: Pipeline, identity: Identity) -> Lease | None:
         """A lease of a flow that is open, where nothing has to be looked up to know it."""
-        searched = self._searched(pipeline, identity)
-        if any(address.key not in self._stores for _, address in searched):
+        places = self._searched(pipeline, identity)
+        if any(address.key not in self._stores for _, address in places):
             return None
-        key = self._key(pipeline, identity)
+        key = self._key(pipeline, identity, places)
         found = self._flows.get(key)
         return None if found is None else self._leased(key, found)
 
@@ -171,13 +172,11 @@ class Flows:
     def _searched(self, pipeline: Pipeline, identity: Identity) -> list[tuple[str, Address]]:
         return searched(pipeline.flow, pipeline.indexes, identity.collections or ())
 
-    def _key(self, pipeline: Pipeline, identity: Identity) -> object:
+    def _key(
+        self, pipeline: Pipeline, identity: Identity, places: Iterable[tuple[str, Address]]
+    ) -> object:
         """What two questions have in common that may use the same open flow."""
-        there = tuple(
-            collection
-            for collection, address in self._searched(pipeline, identity)
-            if self._exists(address)
-        )
+        there = tuple(collection for collection, address in places if self._exists(address))
         return pipeline.name, identity.user, identity.collections, identity.groups, there
 
     def _exists(self, address: Address) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rag.flow import Flow, SubFlow
-from rag.flow.absence import kinds_of
+from rag.flow import Flow
+from rag.flow.absence import needed
 from rag.flow.resources import Resource
 from rag.index import Index, IndexBinding, IndexWriter
 from rag.index.store import Address
@@ -37,17 +37,3 @@ def indexes(flow: Flow) -> list[str]:
         if issubclass(kind, Index | IndexWriter)
         and not isinstance(flow.resources.specs.get(name, kind.default), Resource)
     ]
-
-
-def needed(flow: Flow) -> dict[str, type[Resource]]:
-    """Name to kind of the resources that the flow's steps take, but for inner flows' own."""
-    inner = [
-        (place, node.flow.resources.specs)
-        for place, node in flow.walk()
-        if isinstance(node, SubFlow)
-    ]
-    return kinds_of(
-        (place, name, kind)
-        for place, name, kind in flow.needs
-        if not any(place.is_within(where) and name in specs for where, specs in inner)
-    )

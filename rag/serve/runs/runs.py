@@ -44,11 +44,11 @@ class _Active:
     """Of all its events."""
 
     @property
-    def kept(self) -> bool:
+    def durable(self) -> bool:
         """Whether somebody may come back for what it answers.
 
-        That has to be on the disk when it is told. Of any other run there is but the record, and
-        that it was not lost by a power cut is not worth the wait for the disk.
+        That has to be on the disk when it is acknowledged. Of any other run there is but the
+        record, and that it was not lost by a power cut is not worth the wait for the disk.
         """
         return self.run.background or self.run.conversation is not None
 
@@ -87,14 +87,14 @@ class Runs:
         run: ServedRun,
         also: Callable[[Database], T] | None = None,
         *,
-        told: bool = True,
+        announced: bool = True,
     ) -> T | None:
         """Store a new run.
 
         Args:
             user: Whose it is.
             run: The run.
-            told: Its id is told before its end, so that it has to be stored first.
+            announced: Its id is sent before its end, so that it has to be stored first.
             also: More work of the same transaction; its result is returned. Where there is none,
                 and the run is none of the background, a state that cannot be written is logged.
 
@@ -111,11 +111,11 @@ class Runs:
         def begun(storing: asyncio.Future[T | None]) -> None:
             active.stored = not storing.exception()
 
-        storing = self._state.begun(write, flushed=active.kept)
+        storing = self._state.begun(write, flushed=active.durable)
         storing.add_done_callback(begun)
         if also is None and not run.background:
             storing.add_done_callback(_logged)
-            if told:
+            if announced:
                 await _patiently(storing)
             return None
         try:
@@ -167,9 +167,9 @@ class Runs:
             answer: Its answer; of a background run it is kept.
             message: What becomes of it in its conversation.
         """
-        kept = self._active[run.id].kept
+        durable = self._active[run.id].durable
         write = self._ended(run, answer, message)
-        storing = self._state.begun(write, flushed=kept)
+        storing = self._state.begun(write, flushed=durable)
         storing.add_done_callback(lambda _: self.changed.fire(run.id))
         storing.add_done_callback(_logged)
         await _patiently(storing)
